@@ -1,0 +1,345 @@
+"""From measured candidates to judged plans: baseline, front, and the plan to ship."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.measuring import Measured
+from planner.spec import JobSpec
+from search.compose import Composed, Objective, Problem, StageOption, compose, front
+from search.constraints import Constraint, feasible
+from search.costs import PathCosts, StageCost
+from search.fronts import non_dominated, spread
+from search.guard import Judge, soft_labels
+from search.quality import LABEL_METRICS, Ints, Targets, interval
+from search.replay import Replay, replay
+from search.traces import StageTrace
+from trimtab_runtime.definition import PlanDefinition, RuntimeOptions, Stage
+from trimtab_runtime.errors import PlanningError
+from trimtab_runtime.metrics import METRICS
+
+#: Plans of the front that are judged, kept and shown.
+FRONT_SIZE = 100
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which inputs belong to which split (indices into the traces), and what is known of them."""
+
+    fit: Ints
+    tune: Ints
+    test: Ints
+    labels: Ints | None
+
+
+@dataclass
+class Judged:
+    """A plan with what is known of it: `replayed` and `guarded` on tune, costs predicted."""
+
+    composed: Composed
+    definition: PlanDefinition
+    label: str
+    replayed: dict[str, float]
+    guarded: dict[str, float]
+    feasible: str = "unknown"
+    is_baseline: bool = False
+    on_front: bool = False
+    is_chosen: bool = False
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        return self.definition.key
+
+    @property
+    def values(self) -> dict[str, float]:
+        """What decides: guarded quality and predicted costs."""
+        return {**self.composed.costs, **self.guarded}
+
+
+class Choice:
+    """Everything that is decided on `tune`, and the replays that `test` is reported with."""
+
+    def __init__(self, spec: JobSpec, measured: Sequence[Measured], rows: Rows) -> None:
+        self.spec, self.rows = spec, rows
+        self.reference_ms = reference_ms(measured)
+        reference = reference_answers(measured, spec.reference_name)
+        taught_by = rows.labels if rows.labels is not None else reference
+        assert taught_by is not None
+        self.options = stage_options(measured, rows.fit, taught_by[rows.fit], self.reference_ms)
+        self._members = self._fastest_as_they_came(measured)
+        soft = soft_labels(_one_per_variant(self.options), rows.fit, taught_by[rows.fit])
+        self._targets = {
+            split: Targets(
+                None if rows.labels is None else rows.labels[index],
+                None if reference is None else reference[index],
+                soft[index],
+            )
+            for split, index in (("tune", rows.tune), ("test", rows.test))
+        }
+        labelled = rows.labels is not None
+        self.objectives = [Objective(name) for name in metric_names(spec.objectives, labelled)]
+        self.constraints = [Constraint.parse(text) for text in spec.constraints]
+        self.quality = self._quality_metrics()
+        self.baseline = self._choose_baseline()
+        self.plans = self._judge_all()
+
+    def _fastest_as_they_came(self, measured: Sequence[Measured]) -> list[int]:
+        """One option a member: as it came, with the runtime options that proved fastest."""
+        best: dict[str, int] = {}
+        for index, found in enumerate(measured):
+            if found.candidate.precision != "as_is":
+                continue
+            rival = best.setdefault(found.candidate.member, index)
+            if self._hot_ms(index) < self._hot_ms(rival):
+                best[found.candidate.member] = index
+        return list(best.values())
+
+    def _hot_ms(self, index: int) -> float:
+        return float(self.options[index].cost.total("hot").mean())
+
+    def _quality_metrics(self) -> list[str]:
+        named = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
+        quality = [name for name in named if METRICS[name].kind == "quality"]
+        default = "top1" if self.rows.labels is not None else "agreement"
+        found = list(dict.fromkeys(quality)) or [default]
+        unknown = sorted(set(found) - set(self._targets["tune"].metrics))
+        if unknown:
+            raise PlanningError(
+                f"{unknown[0]} cannot be told here: agreement needs `reference`, all else labels"
+            )
+        return found
+
+    def _choose_baseline(self) -> int:
+        """The most capable member as it came, on tune; with its fastest options."""
+        metric, targets = self.quality[0], self._targets["tune"]
+
+        def rank(index: int) -> tuple[float, float]:
+            option = self.options[index]
+            values = targets.values(metric, option.probabilities[self.rows.tune])
+            return -float(values.mean()), self._hot_ms(index)
+
+        return min(self._members, key=rank)
+
+    def _judge_all(self) -> list[Judged]:
+        problem = Problem(
+            self.options,
+            self.rows.tune,
+            self._targets["tune"],
+            self.quality,
+            self.objectives,
+            max_stages=3 if self.spec.techniques.cascade else 1,
+        )
+        composed = compose(problem)
+        path = front(composed, self.objectives)
+        if not path:
+            unknown = [o.metric for o in self.objectives if composed[0].value(o.metric) is None]
+            raise PlanningError(f"{', '.join(unknown)} could not be measured on this device")
+        costs = [[o.cost(plan.value(o.metric) or 0.0) for o in self.objectives] for plan in path]
+        path = [path[index] for index in sorted(spread(np.array(costs), FRONT_SIZE))]
+        singles = [plan for plan in composed if len(plan.options) == 1]
+        baseline = self.options[self.baseline].probabilities[self.rows.tune]
+        judge = Judge(self._targets["tune"], baseline)
+        kept = {plan.definition(self.options).key: plan for plan in [*singles, *path]}
+        plans = [self._judged(plan, judge) for plan in kept.values()]
+        self._mark(plans)
+        return sorted(plans, key=lambda plan: plan.composed.costs["latency_mean_ms"])
+
+    def _judged(self, plan: Composed, judge: Judge) -> Judged:
+        rows = [self.options[i].probabilities[self.rows.tune] for i in plan.options]
+        found = judge.judge(rows, plan.rule, plan.thresholds)
+        costs = PathCosts([self.options[i].cost for i in plan.options])
+        percentiles = costs.percentiles(np.array(plan.reach))
+        member = len(plan.options) == 1 and plan.options[0] in self._members
+        complete = Composed(
+            plan.options,
+            plan.rule,
+            plan.thresholds,
+            plan.reach,
+            plan.quality,
+            {**plan.costs, **percentiles},
+        )
+        return Judged(
+            complete,
+            plan.definition(self.options),
+            self.describe(plan),
+            {metric: judgement.replayed for metric, judgement in found.items()},
+            {metric: judgement.guarded for metric, judgement in found.items()},
+            is_baseline=member,
+        )
+
+    def describe(self, plan: Composed) -> str:
+        """One line: the stages, and the share of inputs that reach each."""
+        names = [self.options[i].name for i in plan.options]
+        parts = [names[0]] + [
+            f"{name} ({share:.0%})" for name, share in zip(names[1:], plan.reach[1:], strict=True)
+        ]
+        return " → ".join(parts) + (" mean" if plan.rule == "mean" else "")
+
+    def _mark(self, plans: list[Judged]) -> None:
+        baseline = next(p for p in plans if p.composed.options == (self.baseline,))
+        limits = {**baseline.composed.costs, **baseline.replayed}
+        for plan in plans:
+            plan.feasible = feasible(self.constraints, plan.values, limits)
+            plan.reasons = [
+                f"{c.text}: {plan.values.get(c.metric, 'not measured')}"
+                for c in self.constraints
+                if c.check(plan.values, limits) != "yes"
+            ]
+        costs = np.array([[o.cost(p.values[o.metric]) for o in self.objectives] for p in plans])
+        for plan, keep in zip(plans, non_dominated(costs), strict=True):
+            plan.on_front = bool(keep)
+        self._choose(plans, baseline, limits)
+
+    def _choose(self, plans: list[Judged], baseline: Judged, limits: dict[str, float]) -> None:
+        """The cheapest feasible plan; unless a constraint bounds the quality, one that is not
+        worse than the baseline."""
+        metric = self.quality[0]
+        bounded = any(METRICS[c.metric].kind == "quality" for c in self.constraints)
+        allowed = [
+            plan
+            for plan in plans
+            if plan.feasible == "yes"
+            and (plan is baseline or bounded or plan.guarded[metric] >= baseline.replayed[metric])
+        ]
+        if allowed:
+            cost = next(
+                (o.metric for o in self.objectives if METRICS[o.metric].kind == "cost"),
+                "latency_mean_ms",
+            )
+            min(allowed, key=lambda plan: plan.values[cost]).is_chosen = True
+            return
+        nearest = min(
+            plans, key=lambda p: max(c.shortfall(p.values, limits) for c in self.constraints)
+        )
+        nearest.reasons.append("no plan meets the constraints; this one comes nearest")
+
+    @property
+    def chosen(self) -> Judged | None:
+        """The plan to ship; None when the constraints allow none."""
+        return next((plan for plan in self.plans if plan.is_chosen), None)
+
+    @property
+    def baseline_plan(self) -> Judged:
+        return next(p for p in self.plans if p.composed.options == (self.baseline,))
+
+    def replayed_on(self, plan: Judged, split: str) -> Replay:
+        """What the plan answers on a split."""
+        rows: NDArray[np.int64] = getattr(self.rows, split)
+        stages = [self.options[i].probabilities[rows] for i in plan.composed.options]
+        return replay(stages, plan.composed.rule, plan.composed.thresholds)
+
+    def report(self, plan: Judged, split: str) -> dict[str, tuple[float, float, float]]:
+        """Each quality metric on a split: value and 95 % interval."""
+        found = self.replayed_on(plan, split).metrics(self._targets[split])
+        return {m: (float(v.mean()), *interval(v, m)) for m, v in found.items()}
+
+    def predicted_stages(self, plan: Judged) -> list[tuple[float, float]]:
+        """Milliseconds of each stage when it runs, and its share of the plan's mean latency."""
+        costs = PathCosts([self.options[i].cost for i in plan.composed.options])
+        means = costs.stage_ms()
+        spent = [reach * mean for reach, mean in zip(plan.composed.reach, means, strict=True)]
+        return [(mean, part / sum(spent)) for mean, part in zip(means, spent, strict=True)]
+
+    def predicted(self, plan: Judged, split: str) -> dict[str, float]:
+        """Latency metrics predicted for the very inputs of a split."""
+        stages = len(plan.composed.options)
+        reach = self.replayed_on(plan, split).reach(stages)
+        costs = PathCosts([self.options[i].cost for i in plan.composed.options])
+        mean = float(costs.mean_ms(reach[None])[0])
+        return {"latency_mean_ms": mean, **costs.percentiles(reach)}
+
+
+def metric_names(names: Iterable[str], labelled: bool) -> list[str]:
+    """The metrics of a job: without labels, agreement takes the place of what would need them."""
+    if labelled:
+        return list(names)
+    return list(dict.fromkeys("agreement" if name in LABEL_METRICS else name for name in names))
+
+
+def single_values(
+    found: Measured, rows: Rows, reference: Ints | None, metrics: Sequence[str]
+) -> list[float]:
+    """What a candidate is worth as a plan of its own, on tune: one value a metric.
+
+    Raises PlanningError for a metric that cannot be told.
+    """
+    labels = None if rows.labels is None else rows.labels[rows.tune]
+    targets = Targets(labels, None if reference is None else reference[rows.tune])
+    costs = PathCosts([_stage_cost(found, reference_ms([found]))])
+    reach = np.ones(1)
+    known = {
+        "latency_mean_ms": float(costs.mean_ms(reach[None])[0]),
+        **costs.percentiles(reach),
+        **costs.fixed(),
+    }
+    for metric in set(metrics) & set(targets.metrics):
+        known[metric] = float(targets.values(metric, found.outputs[rows.tune]).mean())
+    missing = [metric for metric in metrics if metric not in known]
+    if missing:
+        raise PlanningError(f"{', '.join(missing)} could not be measured on this device")
+    return [known[metric] for metric in metrics]
+
+
+def reference_answers(measured: Iterable[Measured], name: str | None) -> Ints | None:
+    """What the reference member (as it came) answers on every input; None without one."""
+    for found in measured:
+        if found.candidate.member == name and found.candidate.precision == "as_is":
+            answers: Ints = found.outputs.argmax(1).astype(np.int64)
+            return answers
+    return None
+
+
+def reference_ms(measured: Sequence[Measured]) -> float:
+    """Milliseconds of the reference work, to which all is scaled: the median of medians."""
+    medians = [float(np.median(m.measurement.samples["reference_ms"])) for m in measured]
+    return float(np.median(medians))
+
+
+def stage_options(
+    measured: Sequence[Measured], fit: Ints, targets: Ints, scale_ms: float
+) -> list[StageOption]:
+    """One option a candidate, in order. Of each variant only the fastest without spinning may
+    stand in a cascade."""
+    costs = [_stage_cost(found, scale_ms) for found in measured]
+    traces: dict[str, StageTrace] = {}
+    best: dict[str, int] = {}
+    for index, (found, cost) in enumerate(zip(measured, costs, strict=True)):
+        key = found.built.key + found.candidate.options.numeric_key
+        if key not in traces:
+            fmt = found.built.variant.output
+            name = found.built.variant.name
+            traces[key] = StageTrace.calibrate(name, found.outputs, fmt, fit, targets)
+        if found.candidate.options.spinning:
+            continue
+        rival = best.get(found.built.key)
+        if rival is None or cost.total("beside").mean() < costs[rival].total("beside").mean():
+            best[found.built.key] = index
+    options = []
+    for index, (found, cost) in enumerate(zip(measured, costs, strict=True)):
+        trace = traces[found.built.key + found.candidate.options.numeric_key]
+        stage = Stage(found.built.variant.sha256, found.candidate.options, trace.temperature)
+        alone = best.get(found.built.key) != index
+        name = found.candidate.label
+        options.append(StageOption(name, stage, cost, trace.probabilities, alone))
+    return options
+
+
+def _one_per_variant(options: Sequence[StageOption]) -> list[NDArray[np.float32]]:
+    return list({option.stage.variant: option.probabilities for option in options}.values())
+
+
+def _stage_cost(found: Measured, scale_ms: float) -> StageCost:
+    options: RuntimeOptions = found.candidate.options
+    return StageCost.from_samples(
+        found.built.variant.input,
+        options,
+        found.measurement.values,
+        found.measurement.samples,
+        found.built.variant.size_bytes / 2**20,
+        scale_ms,
+    )

@@ -1,0 +1,264 @@
+"""What is known of candidates: built, measured and traced once, then read from the store.
+
+Everything is named by the content it depends on, so a second job, or the same one after it was
+killed, finds it. A failure is evidence too: it is stored with its reason, and tried again only
+by a later job.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from db import MeasurementRecord, Store, TraceRecord, VariantRecord
+from planner.journal import Journal
+from profilers import Device
+from profilers.device import device_key
+from trimtab_runtime.codec import content_key, encode
+from trimtab_runtime.definition import RuntimeOptions, Variant
+from trimtab_runtime.errors import TrimtabError
+from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, TraceRequest
+from variants import QuantisationRecipe, derive_variant, quantise_w8a8
+from workloads import Item
+
+_MEASURE_IMAGES = 24
+_TRACED_BY = ("machine", "isa", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A variant that lies in the store: `key` names its lineage, `path` is its file here."""
+
+    key: str
+    member: str
+    precision: str
+    variant: Variant
+    path: Path
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images that evidence is made from: all of the three splits, in a fixed order."""
+
+    workload_key: str
+    items: Sequence[Item]
+    fit: Sequence[Item]
+    measured_on: Sequence[Item]
+
+    @classmethod
+    def choose(
+        cls, workload_key: str, items: Sequence[Item], fit: Sequence[Item], tune: Sequence[Item]
+    ) -> Inputs:
+        """Latency is measured on the first images of `tune`."""
+        return cls(workload_key, items, fit, tune[:_MEASURE_IMAGES])
+
+
+class Evidence:
+    """Makes or finds what the search needs to know. Raises the TrimtabError of a failure."""
+
+    def __init__(
+        self,
+        store: Store,
+        device: Device,
+        fingerprint: Mapping[str, str],
+        inputs: Inputs,
+        journal: Journal,
+        settings: MeasureSettings | None = None,
+    ) -> None:
+        self._store, self._device, self._journal = store, device, journal
+        self._fingerprint, self._inputs = fingerprint, inputs
+        self._settings = settings or MeasureSettings()
+        self.device_key = device_key(fingerprint)
+
+    def member(self, name: str, variant: Variant, path: Path, recipe: Mapping[str, Any]) -> Built:
+        """Keep a member as it came."""
+        artefact = self._store.save_file(path, kind="model", name=path.name)
+        lineage = {**recipe, "sha256": artefact.sha256, "io": _io(variant)}
+        return self._keep(name, "as_is", variant, lineage)
+
+    def precision(self, member: Built, precision: str) -> Built:
+        """The member itself, or made from it: 'w8a8'."""
+        if precision == "as_is":
+            return member
+        recipe = QuantisationRecipe()
+        lineage = {
+            "step": precision,
+            "parent": member.key,
+            "recipe": encode(recipe),
+            "images": content_key([item.sha256 for item in self._inputs.fit]),
+            "onnxruntime": onnxruntime.__version__,
+        }
+        found = self._store.get_variant(content_key(lineage))
+        if found is not None and found.state == "ok":
+            return self._load(found, member.variant)
+        self._journal.note("info", member.member, f"building {precision}")
+        try:
+            return self._quantise(member, precision, lineage, recipe)
+        except TrimtabError as error:
+            self._store.put_variant(
+                VariantRecord(
+                    key=content_key(lineage),
+                    member=member.member,
+                    name=f"{member.member} {precision}",
+                    format=member.variant.format,
+                    artefact_sha256=None,
+                    size_bytes=None,
+                    recipe=lineage,
+                    io=_io(member.variant),
+                    state="failed",
+                    reason=str(error),
+                )
+            )
+            raise
+
+    def _quantise(
+        self,
+        member: Built,
+        precision: str,
+        lineage: Mapping[str, Any],
+        recipe: QuantisationRecipe,
+    ) -> Built:
+        name = f"{member.member} {precision}"
+        with tempfile.TemporaryDirectory(prefix="trimtab-build-") as folder:
+            made = Path(folder) / "model.onnx"
+            images = [item.path for item in self._inputs.fit]
+            quantise_w8a8(member.path, member.variant, images, made, recipe)
+            variant = derive_variant(made, member.variant, name)
+            self._store.save_file(made, kind="model", name=f"{name}.onnx")
+        return self._keep(member.member, precision, variant, lineage)
+
+    def _keep(
+        self, member: str, precision: str, variant: Variant, lineage: Mapping[str, Any]
+    ) -> Built:
+        record = self._store.put_variant(
+            VariantRecord(
+                key=content_key(lineage),
+                member=member,
+                name=variant.name,
+                format=variant.format,
+                artefact_sha256=variant.sha256,
+                size_bytes=variant.size_bytes,
+                recipe=dict(lineage),
+                io=_io(variant),
+            )
+        )
+        path = self._store.artefacts.path(variant.sha256)
+        return Built(record.key, member, precision, variant, path)
+
+    def _load(self, record: VariantRecord, parent: Variant) -> Built:
+        assert record.artefact_sha256 is not None
+        assert record.size_bytes is not None
+        variant = Variant(
+            record.name,
+            record.artefact_sha256,
+            record.format,
+            record.size_bytes,
+            parent.input,
+            parent.output,
+        )
+        path = self._store.artefacts.path(record.artefact_sha256)
+        return Built(record.key, record.member, str(record.recipe["step"]), variant, path)
+
+    def measurement(self, built: Built, options: RuntimeOptions) -> MeasurementRecord:
+        """Latency, load time and memory on the device."""
+        settings = {
+            "kind": "measure",
+            "settings": encode(self._settings),
+            "io": _io(built.variant),
+            "images": content_key([item.sha256 for item in self._inputs.measured_on]),
+        }
+        about = {
+            "device": self.device_key,
+            "sha256": built.variant.sha256,
+            "options": encode(options),
+        }
+        key = content_key({**settings, **about})
+        found = self._store.get_measurement(key)
+        if found is not None and found.state == "ok":
+            return found
+        request = MeasureRequest(
+            model=self._device.put(built.path),
+            variant=built.variant,
+            options=options,
+            images=self._paths(self._inputs.measured_on),
+            settings=self._settings,
+        )
+        record = MeasurementRecord(
+            key, self.device_key, built.key, encode(options), settings, values={}, samples={}
+        )
+        try:
+            result = self._device.probe(request)
+        except TrimtabError as error:
+            self._store.put_measurement(replace(record, state="failed", reason=str(error)))
+            raise
+        return self._store.put_measurement(
+            replace(
+                record,
+                values=dict(result.values),
+                samples={name: list(values) for name, values in result.samples.items()},
+                warnings=result.warnings,
+            )
+        )
+
+    def trace(self, built: Built, options: RuntimeOptions) -> NDArray[np.float32]:
+        """Outputs (images, classes) on `Inputs.items`, computed on the device."""
+        engine = f"{options.numeric_key}/{self._fingerprint.get(options.engine, '')}"
+        computed_by = {name: self._fingerprint.get(name, "") for name in _TRACED_BY}
+        key = content_key(
+            {
+                "kind": "trace",
+                "engine": engine,
+                "by": computed_by,
+                "sha256": built.variant.sha256,
+                "io": _io(built.variant),
+                "images": [item.sha256 for item in self._inputs.items],
+            }
+        )
+        found = self._store.get_trace(key)
+        if found is not None and found.artefact_sha256 is not None:
+            return _read_outputs(self._store.artefacts.path(found.artefact_sha256))
+        record = TraceRecord(key, built.key, self._inputs.workload_key, engine, None)
+        request = TraceRequest(
+            model=self._device.put(built.path),
+            variant=built.variant,
+            options=options,
+            images=self._paths(self._inputs.items),
+            output="",
+        )
+        name = built.variant.name
+
+        def progress(done: int, total: int) -> None:
+            self._journal.step("trace", name, done, total)
+
+        try:
+            result = self._device.probe(request, progress=progress)
+        except TrimtabError as error:
+            self._store.put_trace(replace(record, state="failed", reason=str(error)))
+            raise
+        outputs: NDArray[np.float32] = result.arrays["outputs"].astype(np.float32)
+        buffer = io.BytesIO()
+        np.savez(buffer, outputs=outputs)
+        artefact = self._store.save_bytes(buffer.getvalue(), kind="trace", name=f"{name}.npz")
+        self._store.put_trace(replace(record, artefact_sha256=artefact.sha256))
+        return outputs
+
+    def _paths(self, items: Sequence[Item]) -> tuple[str, ...]:
+        return tuple(self._device.put(item.path) for item in items)
+
+
+def _io(variant: Variant) -> dict[str, Any]:
+    return {"input": encode(variant.input), "output": encode(variant.output)}
+
+
+def _read_outputs(path: Path) -> NDArray[np.float32]:
+    with np.load(path, allow_pickle=False) as archive:
+        found: NDArray[np.float32] = archive["outputs"]
+        return found

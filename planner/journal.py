@@ -1,0 +1,46 @@
+"""What a job says while it runs: to the store, and to whoever watches."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from db import EventRecord, Level, Store, utc_now
+
+
+class Watcher(Protocol):
+    """Receives the progress of a job."""
+
+    def step(self, name: str, detail: str, done: float, total: float) -> None:
+        """Step `name` has come to `done` of `total`; `detail` is what it works on."""
+
+    def note(self, level: Level, subject: str, text: str) -> None:
+        """Something that the user should know about `subject`."""
+
+
+class Silent:
+    """A watcher that does not care."""
+
+    def step(self, name: str, detail: str, done: float, total: float) -> None: ...
+
+    def note(self, level: Level, subject: str, text: str) -> None: ...
+
+
+class Journal:
+    """Passes everything to a watcher, and to the store: notes at once, progress once a second."""
+
+    def __init__(self, store: Store, job_id: str, watcher: Watcher) -> None:
+        self._store, self._job_id, self._watcher = store, job_id, watcher
+        self._stored_at = 0.0
+
+    def step(self, name: str, detail: str, done: float, total: float) -> None:
+        self._watcher.step(name, detail, done, total)
+        now = time.monotonic()
+        if now - self._stored_at >= 1.0 or done == 0:
+            self._stored_at = now
+            progress = {"step": name, "detail": detail, "done": done, "total": total}
+            self._store.update_job(self._job_id, progress=progress)
+
+    def note(self, level: Level, subject: str, text: str) -> None:
+        self._store.add_event(EventRecord(self._job_id, utc_now(), level, subject, text))
+        self._watcher.note(level, subject, text)

@@ -1,0 +1,156 @@
+"""Building, measuring and tracing candidates until the budget is spent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db import CandidateRecord, MeasurementRecord
+from planner.evidence import Built
+from planner.members import Member
+from planner.spec import BudgetSpec, JobSpec
+from search.outer import Candidate, OuterStudy, Proposal
+from trimtab_runtime.codec import encode
+from trimtab_runtime.definition import RuntimeOptions
+from trimtab_runtime.errors import TrimtabError
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A candidate with all that is known of it. `outputs` (images, classes) cover the inputs."""
+
+    candidate: Candidate
+    built: Built
+    measurement: MeasurementRecord
+    outputs: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Every candidate: first the `baselines` (members as they came, on each number of threads,
+    with and without spinning; the reference member first), up to `enqueued` those that are most
+    often worth a try (other precisions on one thread), then all the rest."""
+
+    candidates: list[Candidate]
+    baselines: int
+    enqueued: int
+
+
+def candidate_space(spec: JobSpec, members: Sequence[Member], cores: int) -> Space:
+    """The candidates that a specification allows on a device with `cores`."""
+    counts = spec.runtime.threads or tuple(sorted({1, cores}))
+    precisions = ("as_is", *spec.techniques.quantisation)
+    found = []
+    for member in members:
+        for precision in precisions if member.quantisable else ("as_is",):
+            found += [
+                Candidate(member.name, precision, options)
+                for options in _options(member.built.variant.format, counts)
+            ]
+
+    def wave(candidate: Candidate) -> int:
+        options = candidate.options
+        if (options.provider, options.graph_optimisation) != ("default", "all"):
+            return 2
+        if candidate.precision == "as_is":
+            return 0
+        return 1 if options.threads == min(counts) else 2
+
+    found.sort(key=lambda c: (wave(c), c.member != spec.reference_name))
+    waves = [wave(candidate) for candidate in found]
+    return Space(found, waves.count(0), waves.count(0) + waves.count(1))
+
+
+def _options(model_format: str, counts: Sequence[int]) -> list[RuntimeOptions]:
+    if model_format == "tflite":
+        return [
+            RuntimeOptions("litert", provider, threads)
+            for provider in ("default", "builtin")
+            for threads in counts
+        ]
+    return [
+        RuntimeOptions("onnxruntime", "default", threads, spinning, level)
+        for level in ("all", "extended")
+        for threads in counts
+        for spinning in ((False, True) if threads > 1 else (False,))
+    ]
+
+
+class Budget:
+    """Minutes and measurements of the outer search; a job that goes on has spent some."""
+
+    def __init__(self, spec: BudgetSpec, spent_s: float, measured: int) -> None:
+        self._spec, self._measured = spec, measured
+        self._began = time.monotonic() - spent_s
+
+    @property
+    def spent_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def count(self) -> None:
+        self._measured += 1
+
+    @property
+    def share(self) -> float:
+        """What is spent, from 0 to 1."""
+        shares = [0.0]
+        if self._spec.minutes is not None:
+            shares.append(self.spent_s / (60 * self._spec.minutes))
+        if self._spec.measurements is not None:
+            shares.append(self._measured / self._spec.measurements)
+        return min(1.0, max(shares))
+
+
+Evaluate = Callable[[Candidate], Measured]
+Values = Callable[[Measured], Sequence[float]]
+
+
+def measure_candidates(
+    study: OuterStudy,
+    budget: Budget,
+    evaluate: Evaluate,
+    values: Values,
+    record: Callable[[Proposal, Measured | None, str | None], None],
+) -> list[Measured]:
+    """Measure what the study proposes until the budget is spent or nothing is left.
+
+    What the study knows already comes from the store. The baselines are measured in any case. A
+    candidate that fails is recorded with its reason, and the study goes on.
+    """
+    found = [evaluate(candidate) for candidate in study.measured]
+    while not study.baselines_done or budget.share < 1:
+        proposal = study.next()
+        if proposal is None:
+            break
+        try:
+            measured = evaluate(proposal.candidate)
+            told = values(measured)
+        except TrimtabError as error:
+            study.report(proposal, None, str(error))
+            record(proposal, None, str(error))
+            continue
+        study.report(proposal, told)
+        budget.count()
+        record(proposal, measured, None)
+        found.append(measured)
+    return found
+
+
+def candidate_record(
+    job_id: str, proposal: Proposal, built_key: str, baseline: bool, reason: str | None
+) -> CandidateRecord:
+    """The store's record of a measured or failed candidate."""
+    return CandidateRecord(
+        job_id=job_id,
+        key=proposal.candidate.key,
+        variant_key=built_key,
+        options={"label": proposal.candidate.label, **encode(proposal.candidate.options)},
+        role="baseline" if baseline else "candidate",
+        trial_number=proposal.trial.number,
+        state="failed" if reason else "measured",
+        reason=reason,
+    )

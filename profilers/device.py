@@ -1,0 +1,89 @@
+"""What a planner may expect of a device, wherever it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trimtab_runtime import errors
+from trimtab_runtime.codec import content_key
+from trimtab_runtime.errors import DeviceError, TrimtabError
+from trimtab_runtime.probe.requests import FingerprintRequest
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a probe brought back: numbers, raw samples, arrays, and warnings with their remedy."""
+
+    values: Mapping[str, float]
+    samples: Mapping[str, list[float]]
+    warnings: list[str] = field(default_factory=list)
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+
+
+class Device(ABC):
+    """A place where inference happens.
+
+    One caller at a time. A request runs in a fresh process on the device. Whatever the model
+    does there (crash, hang, out of memory) reaches the caller as a TrimtabError, never as a
+    result.
+    """
+
+    address: str
+
+    @abstractmethod
+    def put(self, path: Path) -> str:
+        """Make a file of this machine available on the device; its path there."""
+
+    @abstractmethod
+    def probe(
+        self,
+        request: Any,
+        *,
+        stall_s: float = 120.0,
+        progress: Progress | None = None,
+        bundle: str | None = None,
+    ) -> ProbeResult:
+        """Run one request of trimtab_runtime.probe.requests.
+
+        `stall_s`: seconds without a sign of life after which the process is killed. `bundle`: a
+        path on the device whose own trimtab_runtime does the work. A request's `output` is
+        chosen by the device and comes back in `arrays`.
+
+        Raises DeviceError when the process died or stalled, and the probe's own error otherwise.
+        """
+
+    def fingerprint(self) -> dict[str, str]:
+        """CPU, cores, ISA, memory, OS and versions (trimtab_runtime.fingerprint)."""
+        return dict(self.probe(FingerprintRequest()).fingerprint)
+
+
+def device_key(fingerprint: Mapping[str, str]) -> str:
+    """sha256 of a fingerprint: measurements with different keys never merge."""
+    return content_key(dict(fingerprint))
+
+
+def probe_error(error: str, reason: str) -> TrimtabError:
+    """The error that a probe reported, of its own class where that is one of ours."""
+    kind = getattr(errors, error, DeviceError)
+    known = isinstance(kind, type) and issubclass(kind, TrimtabError)
+    if error == "MemoryError":
+        reason = "the device ran out of memory"
+    return kind(reason) if known else DeviceError(reason)
+
+
+def connect(address: str) -> Device:
+    """The device at an address. Raises DeviceError for an address that no device has."""
+    from profilers.local import LocalDevice
+
+    if address == "local":
+        return LocalDevice()
+    raise DeviceError(f"device {address!r} is unknown: 'local' is the one this version knows")

@@ -1,0 +1,182 @@
+"""Which candidates to build and measure next: an Optuna study, stored and resumable.
+
+A candidate is a member at a precision with runtime options. The members as they came are
+measured first (they are the baselines), then what is most often worth a try; after that the
+sampler proposes, and what it proposes twice is answered from memory. The study ends when the space is exhausted; the caller ends it
+earlier when the budget is spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from optuna.trial import Trial, TrialState
+
+from trimtab_runtime.codec import content_key
+from trimtab_runtime.definition import RuntimeOptions
+
+_REPEATS = 8  # proposals of known candidates before an unknown one is drawn at random
+_CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A member (by name) at a precision ('as_is' or a quantisation) with runtime options."""
+
+    member: str
+    precision: str
+    options: RuntimeOptions
+
+    @property
+    def key(self) -> str:
+        return content_key(self)
+
+    @property
+    def label(self) -> str:
+        """One short line, unique within a job."""
+        precision = [] if self.precision == "as_is" else [self.precision]
+        return " ".join([self.member, *precision, options_label(self.options)])
+
+
+def options_label(options: RuntimeOptions) -> str:
+    """What differs from an engine's default options, in few words."""
+    words = [f"{options.threads}t" + ("-spin" if options.spinning else "")]
+    if options.provider != "default":
+        words.append(options.provider)
+    if options.graph_optimisation != "all":
+        words.append(options.graph_optimisation)
+    return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A candidate to be measured, with the trial that will be told."""
+
+    candidate: Candidate
+    trial: Trial
+
+
+class OuterStudy:
+    """Proposes candidates of a finite space.
+
+    `space` lists every candidate: first `baselines` of them that must be measured, then up to
+    position `enqueued` those to be tried before the sampler proposes. `directions` are
+    'maximize' or 'minimize', one an objective. With a `storage` (a SQLAlchemy URL) a study of
+    the same `name` goes on where it stopped, and trials that were cut off count as never begun.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        space: Sequence[Candidate],
+        baselines: int,
+        enqueued: int,
+        directions: Sequence[str],
+        storage: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._space = {candidate.key: candidate for candidate in space}
+        self._enqueued_first = [candidate.key for candidate in space[:enqueued]]
+        self._baselines = self._enqueued_first[:baselines]
+        backend = None if storage is None else optuna.storages.RDBStorage(storage)
+        self._study = optuna.create_study(
+            storage=backend, study_name=name, directions=list(directions), load_if_exists=True
+        )
+        self._known: dict[str, list[float] | None] = {}
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state == TrialState.RUNNING:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+            elif trial.state == TrialState.COMPLETE or trial.user_attrs.get("reason"):
+                self._known[trial.user_attrs[_CANDIDATE]] = trial.values
+        trials = len(self._study.get_trials(deepcopy=False))
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed + trials, n_startup_trials=8)
+        self._generator = np.random.default_rng(seed + trials)
+
+    @property
+    def remaining(self) -> int:
+        """Candidates that were not measured yet."""
+        return len(self._space.keys() - self._known.keys())
+
+    @property
+    def measured(self) -> list[Candidate]:
+        """Candidates that were measured, in an earlier run or this one."""
+        known = [key for key, values in self._known.items() if values is not None]
+        return [self._space[key] for key in known if key in self._space]
+
+    @property
+    def baselines_done(self) -> bool:
+        return all(key in self._known for key in self._baselines)
+
+    def next(self) -> Proposal | None:
+        """The next candidate to measure; None when all are known."""
+        waiting = [key for key in self._enqueued_first if key not in self._known]
+        if waiting:
+            return self._enqueued(waiting[0])
+        for _ in range(_REPEATS):
+            if not self.remaining:
+                return None
+            trial = self._study.ask()
+            candidate = self._suggest(trial)
+            if candidate.key not in self._known:
+                return Proposal(candidate, trial)
+            self._tell(trial, self._known[candidate.key])
+        unknown = sorted(self._space.keys() - self._known.keys())
+        return self._enqueued(unknown[int(self._generator.integers(len(unknown)))])
+
+    def report(
+        self, proposal: Proposal, values: Sequence[float] | None, reason: str | None = None
+    ) -> None:
+        """Tell what was measured (one value an objective), or None and why nothing was."""
+        if values is None:
+            proposal.trial.set_user_attr("reason", reason or "failed")
+        self._known[proposal.candidate.key] = None if values is None else list(values)
+        self._tell(proposal.trial, values)
+
+    def _tell(self, trial: Trial, values: Sequence[float] | None) -> None:
+        if values is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._study.tell(trial, list(values))
+
+    def _enqueued(self, key: str) -> Proposal:
+        candidate = self._space[key]
+        self._study.enqueue_trial(self._parameters(candidate))
+        trial = self._study.ask()
+        if self._suggest(trial) != candidate:
+            raise AssertionError(f"Optuna did not return the enqueued {candidate.label}")
+        return Proposal(candidate, trial)
+
+    def _suggest(self, trial: Trial) -> Candidate:
+        """Choose member, then precision, then options, each among those that exist."""
+        chosen = list(self._space.values())
+        for name in ("member", "precision", "options"):
+            values = sorted({_parts(candidate)[name] for candidate in chosen})
+            path = "/".join([name, *_path(chosen[0], name)])
+            value = trial.suggest_categorical(path, values)
+            chosen = [candidate for candidate in chosen if _parts(candidate)[name] == value]
+        trial.set_user_attr(_CANDIDATE, chosen[0].key)
+        return chosen[0]
+
+    def _parameters(self, candidate: Candidate) -> Mapping[str, str]:
+        parts = _parts(candidate)
+        return {"/".join([name, *_path(candidate, name)]): parts[name] for name in parts}
+
+
+def _parts(candidate: Candidate) -> dict[str, str]:
+    options = candidate.options
+    return {
+        "member": candidate.member,
+        "precision": candidate.precision,
+        "options": f"{options.engine} {options_label(options)}",
+    }
+
+
+def _path(candidate: Candidate, name: str) -> list[str]:
+    """What a parameter depends on: an engine's options are shared by its members."""
+    if name == "member":
+        return []
+    return [candidate.member] if name == "precision" else [candidate.options.engine]

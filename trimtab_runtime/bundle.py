@@ -1,0 +1,130 @@
+"""Reading a bundle: check everything, unpack once into a private folder named by content.
+
+The checks guard against corruption, not against forgery: a `.pyz` is code, and is run like code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+from pathlib import Path
+
+from trimtab_runtime.errors import BundleError
+from trimtab_runtime.manifest import MANIFEST_NAME, Manifest, read_manifest
+
+MAX_FILES = 1000
+MAX_MANIFEST_BYTES = 16 * 2**20
+MAX_TOTAL_BYTES = 8 * 2**30
+MAX_RATIO = 200
+_CHUNK = 2**20
+
+
+def cache_folder() -> Path:
+    """Where bundles unpack: $TRIMTAB_CACHE, else the user's cache folder."""
+    named = os.environ.get("TRIMTAB_CACHE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "trimtab"
+
+
+def open_bundle(path: str) -> tuple[Manifest, Path]:
+    """The manifest and the folder that holds the unpacked files.
+
+    Raises BundleError when the file is no bundle, damaged, or of another protocol.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            text, manifest = _read_checked(archive)
+            folder = cache_folder() / hashlib.sha256(text).hexdigest()
+            if not folder.is_dir():
+                _unpack(archive, manifest, folder)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
+        raise BundleError(f"{path}: not a sound bundle ({error})") from None
+    except OSError as error:
+        raise BundleError(f"{path}: {error}; set TRIMTAB_CACHE to a writable folder") from None
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from None
+    _check_owner(folder)
+    return manifest, folder
+
+
+def _read_checked(archive: zipfile.ZipFile) -> tuple[bytes, Manifest]:
+    entries = _safe_entries(archive)
+    if MANIFEST_NAME not in entries:
+        raise BundleError(f"no {MANIFEST_NAME} inside")
+    if entries[MANIFEST_NAME].file_size > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{MANIFEST_NAME} is too large")
+    text = archive.read(MANIFEST_NAME)
+    manifest = read_manifest(text)
+    listed, found = set(manifest.files), set(entries) - {MANIFEST_NAME}
+    if listed != found:
+        odd = sorted(listed ^ found)[0]
+        raise BundleError(f"{odd} is {'missing' if odd in listed else 'not in the manifest'}")
+    return text, manifest
+
+
+def _safe_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    infos = archive.infolist()
+    if len(infos) > MAX_FILES:
+        raise BundleError(f"at most {MAX_FILES} files are allowed, got {len(infos)}")
+    total = 0
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        name, parts = info.filename, info.filename.split("/")
+        if name.startswith("/") or "\\" in name or ":" in name or {"", ".", ".."} & set(parts):
+            raise BundleError(f"unsafe path {name!r}")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise BundleError(f"{name} is a symbolic link")
+        if name in entries:
+            raise BundleError(f"{name} occurs twice")
+        total += info.file_size
+        if total > MAX_TOTAL_BYTES or info.file_size > MAX_RATIO * (info.compress_size + 1024):
+            raise BundleError(f"{name} unpacks to {info.file_size} bytes: refused")
+        entries[name] = info
+    return entries
+
+
+def _unpack(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> None:
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".unpack-", dir=str(folder.parent)))
+    try:
+        for name, expected in manifest.files.items():
+            target = partial / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if _copy_hashed(archive, name, target) != expected:
+                raise BundleError(f"{name} is damaged: its sha256 is not {expected}")
+        try:
+            os.rename(str(partial), str(folder))
+        except OSError:
+            if not folder.is_dir():  # else another process was faster with the same content
+                raise
+    finally:
+        shutil.rmtree(str(partial), ignore_errors=True)
+
+
+def _copy_hashed(archive: zipfile.ZipFile, name: str, target: Path) -> str:
+    left, digest = archive.getinfo(name).file_size, hashlib.sha256()
+    with archive.open(name) as source, target.open("wb") as sink:
+        while True:
+            block = source.read(_CHUNK)
+            if not block:
+                break
+            left -= len(block)
+            if left < 0:
+                raise BundleError(f"{name} is longer than it says")
+            digest.update(block)
+            sink.write(block)
+    return digest.hexdigest()
+
+
+def _check_owner(folder: Path) -> None:
+    if not hasattr(os, "getuid"):
+        return
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise BundleError(f"{folder} belongs to or is writable by others: remove it")

@@ -1,0 +1,51 @@
+"""Inference engines behind one face: a tensor in, one row of float32 outputs out."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from trimtab_runtime.definition import RuntimeOptions, Variant
+from trimtab_runtime.engines.base import Engine
+from trimtab_runtime.errors import EngineError
+
+__all__ = ["Engine", "create_engine", "engine_module_loaded", "engine_versions", "format_engine"]
+
+_MODULES = {"onnxruntime": "_onnx", "litert": "_litert"}
+
+
+def format_engine(model_format: str) -> str:
+    """The engine that runs a model format."""
+    return {"onnx": "onnxruntime", "tflite": "litert"}[model_format]
+
+
+def _module(engine: str) -> Any:
+    return importlib.import_module("trimtab_runtime.engines." + _MODULES[engine])
+
+
+def create_engine(path: str, variant: Variant, options: RuntimeOptions) -> Engine:
+    """Load the model file at `path`.
+
+    Raises EngineError when the engine is not installed or refuses an option, ModelError when it
+    refuses the file.
+    """
+    if options.engine != format_engine(variant.format):
+        raise EngineError(f"{options.engine} does not run {variant.format} files ({variant.name})")
+    engine: Engine = _module(options.engine).create(path, variant, options)
+    return engine
+
+
+def engine_module_loaded(engine: str) -> None:
+    """Import the engine's library, so that its memory can be told from the model's."""
+    _module(engine).version()
+
+
+def engine_versions() -> dict[str, str]:
+    """Installed engines and their versions; one that cannot be imported is left out."""
+    found = {}
+    for engine in _MODULES:
+        try:
+            found[engine] = _module(engine).version()
+        except EngineError:
+            continue
+    return found

@@ -1,0 +1,71 @@
+"""LiteRT (ai-edge-litert), or tflite-runtime where only that is installed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import Any
+
+import numpy as np
+
+from trimtab_runtime.definition import RuntimeOptions, Variant
+from trimtab_runtime.engines.base import Engine, one_input_one_output, real_outputs
+from trimtab_runtime.errors import EngineError, InferenceError, ModelError
+
+_PACKAGES = (
+    ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    ("tflite_runtime.interpreter", "tflite-runtime"),
+)
+
+
+def _interpreter_module() -> tuple[Any, str]:
+    for module, distribution in _PACKAGES:
+        try:
+            return importlib.import_module(module), distribution
+        except ImportError:
+            continue
+    raise EngineError("LiteRT is missing: pip install ai-edge-litert")
+
+
+def version() -> str:
+    _, distribution = _interpreter_module()
+    return f"{distribution} {importlib.metadata.version(distribution)}"
+
+
+def providers() -> list[str]:
+    return ["XNNPACK", "builtin"]
+
+
+class LiteRTEngine(Engine):
+    """A LiteRT interpreter with its tensors allocated."""
+
+    def __init__(self, variant: Variant, interpreter: Any) -> None:
+        super().__init__(variant)
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        one_input_one_output(variant.name, len(inputs), len(outputs))
+        self._interpreter = interpreter
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+
+    def run(self, tensor: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        try:
+            self._interpreter.set_tensor(self._input, tensor)
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise InferenceError(f"{self.variant.name}: {error}") from error
+        return real_outputs(self._interpreter.get_tensor(self._output), self.variant.output)
+
+
+def create(path: str, variant: Variant, options: RuntimeOptions) -> LiteRTEngine:
+    module, _ = _interpreter_module()
+    if options.provider not in ("default", *providers()):
+        raise EngineError(f"LiteRT has no {options.provider}, only {', '.join(providers())}")
+    extra = {}
+    if options.provider == "builtin":
+        kinds = module.OpResolverType
+        extra["experimental_op_resolver_type"] = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        interpreter = module.Interpreter(path, num_threads=options.threads, **extra)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"{variant.name}: LiteRT cannot load it ({error})") from error
+    return LiteRTEngine(variant, interpreter)

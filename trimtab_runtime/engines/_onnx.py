@@ -1,0 +1,74 @@
+"""onnxruntime with any of its execution providers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from trimtab_runtime.definition import RuntimeOptions, Variant
+from trimtab_runtime.engines.base import Engine, one_input_one_output, real_outputs
+from trimtab_runtime.errors import EngineError, ModelError
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise EngineError("onnxruntime is missing: pip install onnxruntime") from None
+    return onnxruntime
+
+
+def version() -> str:
+    return str(_onnxruntime().__version__)
+
+
+def providers() -> list[str]:
+    """Execution providers that this build of onnxruntime offers."""
+    return [str(name) for name in _onnxruntime().get_available_providers()]
+
+
+def session_options(options: RuntimeOptions) -> Any:
+    """onnxruntime's SessionOptions for our options."""
+    ort = _onnxruntime()
+    found = ort.SessionOptions()
+    found.intra_op_num_threads = options.threads
+    found.inter_op_num_threads = 1
+    found.log_severity_level = 3
+    found.graph_optimization_level = {
+        "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+        "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+        "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+        "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    }[options.graph_optimisation]
+    found.add_session_config_entry(
+        "session.intra_op.allow_spinning", "1" if options.spinning else "0"
+    )
+    return found
+
+
+class OnnxEngine(Engine):
+    """An onnxruntime session."""
+
+    def __init__(self, variant: Variant, session: Any) -> None:
+        super().__init__(variant)
+        one_input_one_output(variant.name, len(session.get_inputs()), len(session.get_outputs()))
+        self._session = session
+        self._input = session.get_inputs()[0].name
+
+    def run(self, tensor: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        (raw,) = self._session.run(None, {self._input: tensor})
+        return real_outputs(raw, self.variant.output)
+
+
+def create(path: str, variant: Variant, options: RuntimeOptions) -> OnnxEngine:
+    ort = _onnxruntime()
+    wanted = "CPUExecutionProvider" if options.provider == "default" else options.provider
+    if wanted not in providers():
+        raise EngineError(f"onnxruntime has no {wanted} here, only {', '.join(providers())}")
+    chosen = list(dict.fromkeys([wanted, "CPUExecutionProvider"]))
+    try:
+        session = ort.InferenceSession(path, session_options(options), providers=chosen)
+    except Exception as error:  # onnxruntime's own errors share no public base class
+        raise ModelError(f"{variant.name}: onnxruntime cannot load it ({error})") from error
+    return OnnxEngine(variant, session)

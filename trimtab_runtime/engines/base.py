@@ -1,0 +1,39 @@
+"""What an engine promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from trimtab_runtime.definition import OutputFormat, Variant
+from trimtab_runtime.errors import ModelError
+
+
+class Engine:
+    """One loaded model. Not safe for use from several threads at a time."""
+
+    def __init__(self, variant: Variant) -> None:
+        self.variant = variant
+
+    def run(self, tensor: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Outputs of one input (1, ...) as float32 (classes,): dequantised, background dropped."""
+        raise NotImplementedError
+
+
+def real_outputs(raw: np.ndarray[Any, Any], fmt: OutputFormat) -> np.ndarray[Any, Any]:
+    """The classes' outputs as float32 (classes,) of a raw output (1, classes + offset)."""
+    values = raw.reshape(-1)[fmt.offset :]
+    if fmt.quantisation is not None:
+        zero, scale = np.float32(fmt.quantisation.zero_point), np.float32(fmt.quantisation.scale)
+        return (values.astype(np.float32) - zero) * scale
+    return values if values.dtype == np.float32 else values.astype(np.float32)
+
+
+def one_input_one_output(name: str, inputs: int, outputs: int) -> None:
+    """Raises ModelError unless the model has exactly one input and one output."""
+    if (inputs, outputs) != (1, 1):
+        raise ModelError(
+            f"{name}: a classifier needs one input and one output, this model has "
+            f"{inputs} and {outputs}"
+        )

@@ -1,0 +1,43 @@
+"""The one tree of errors: whatever Trimtab raises on purpose is a :class:`TrimtabError`."""
+
+from __future__ import annotations
+
+
+class TrimtabError(Exception):
+    """Base of all errors of Trimtab. Its text says the rule and the values that broke it."""
+
+
+class SpecificationError(TrimtabError):
+    """A job specification is wrong; the text begins with the path of the field."""
+
+
+class WorkloadError(TrimtabError):
+    """Images, labels or splits cannot be used."""
+
+
+class ModelError(TrimtabError):
+    """A model file cannot be read, or does not fit what was said about it."""
+
+
+class EngineError(TrimtabError):
+    """An inference engine is missing, or refuses a model or an option."""
+
+
+class InferenceError(TrimtabError):
+    """A model ran and gave no usable answer (NaN, wrong width)."""
+
+
+class BundleError(TrimtabError):
+    """A bundle is damaged, forged, or of another protocol."""
+
+
+class StoreError(TrimtabError):
+    """The store cannot be opened, read or written."""
+
+
+class DeviceError(TrimtabError):
+    """A device cannot be reached, or a step on it died or never returned."""
+
+
+class PlanningError(TrimtabError):
+    """A job found no plan, or no such plan exists."""

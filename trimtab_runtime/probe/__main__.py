@@ -1,0 +1,64 @@
+"""Read a request, do it, write the result. Progress goes to standard output, a line each.
+
+The result is {"status": "ok", values, samples, warnings} or {"status": "failed", error, reason};
+the process exits with 0 in both cases, so any other status means that it died.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # NumPy's own threads would disturb what is measured
+
+
+class _Report:
+    """Prints progress twice a second, and the end."""
+
+    def __init__(self) -> None:
+        self._printed_at = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == total or now - self._printed_at > 0.5:
+            self._printed_at = now
+            print(json.dumps({"done": done, "total": total}), flush=True)
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    from trimtab_runtime.codec import decode
+    from trimtab_runtime.fingerprint import fingerprint
+    from trimtab_runtime.probe.answers import trace, verify
+    from trimtab_runtime.probe.measure import measure
+    from trimtab_runtime.probe.requests import KINDS
+
+    kind = request.pop("kind")
+    decoded: Any = decode(KINDS[kind], request)
+    if kind == "measure":
+        return measure(decoded)
+    if kind == "trace":
+        return trace(decoded, _Report())
+    if kind == "verify":
+        return verify(decoded, _Report())
+    return {"values": {}, "samples": {}, "warnings": [], "fingerprint": fingerprint()}
+
+
+def main() -> int:
+    from trimtab_runtime.errors import TrimtabError
+
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    try:
+        result = {"status": "ok", **_answer(request)}
+    except (TrimtabError, MemoryError) as error:
+        result = {"status": "failed", "error": type(error).__name__, "reason": str(error)}
+    Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

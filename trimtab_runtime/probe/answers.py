@@ -1,0 +1,72 @@
+"""Traces of variants, and verification of whole bundles."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+
+from trimtab_runtime.bundle import open_bundle
+from trimtab_runtime.definition import Stage
+from trimtab_runtime.engines import create_engine
+from trimtab_runtime.errors import InferenceError
+from trimtab_runtime.plan import LoadedStage, Plan
+from trimtab_runtime.preprocess import Preprocessor, decode_image
+from trimtab_runtime.probe.clock import Reference, peak_mb, pin, timed_ms
+from trimtab_runtime.probe.requests import TraceRequest, VerifyRequest
+
+Progress = Callable[[int, int], None]
+
+
+def trace(request: TraceRequest, progress: Progress) -> dict[str, Any]:
+    """Write `outputs` (images, classes) float32 to the request's file.
+
+    Raises InferenceError on NaN or infinity, naming the image.
+    """
+    engine = create_engine(request.model, request.variant, request.options)
+    stage = LoadedStage(engine, Stage(request.variant.sha256, request.options))
+    rows = []
+    for number, path in enumerate(request.images):
+        outputs = stage.outputs(Preprocessor(decode_image(path)))
+        if not np.isfinite(outputs).all():
+            raise InferenceError(f"{request.variant.name} gave NaN or infinity for {path}")
+        rows.append(outputs)
+        progress(number + 1, len(request.images))
+    np.savez(request.output, outputs=np.stack(rows))
+    return {"values": {"classes": float(rows[0].shape[0])}, "samples": {}, "warnings": []}
+
+
+def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
+    """Run a bundle over the images and write `index`, `stage`, `confidence` and `latency_ms`
+    (images,) to the request's file.
+
+    Images are decoded, and the reference is run, before each group of `reference_every`; one
+    image that is not counted follows, so that neither cools the caches of what is timed.
+    """
+    manifest, _ = open_bundle(request.bundle)
+    pin(max(stage.options.threads for stage in manifest.structure.stages))
+    plan, load_ms = timed_ms(lambda: Plan.load(request.bundle))
+    reference, times, rows = Reference(), [], []  # type: Reference, List[float], List[Any]
+    reference.run_ms()
+    step = request.reference_every
+    for start in range(0, len(request.images), step):
+        images = [decode_image(path) for path in request.images[start : start + step]]
+        times.append(reference.run_ms())
+        plan.classify(images[0])
+        for image in images:
+            answer = plan.classify(image)
+            rows.append((answer.index, answer.stage, answer.confidence, answer.latency_ms))
+        progress(len(rows), len(request.images))
+    index, stage, confidence, latency = zip(*rows)
+    np.savez(
+        request.output,
+        index=np.array(index, np.int64),
+        stage=np.array(stage, np.int64),
+        confidence=np.array(confidence, np.float32),
+        latency_ms=np.array(latency, np.float64),
+    )
+    values = {"load_ms": load_ms}
+    peak = peak_mb()
+    if peak is not None:
+        values["peak_memory_mb"] = peak
+    return {"values": values, "samples": {"reference_ms": times}, "warnings": []}

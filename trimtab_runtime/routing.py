@@ -1,0 +1,42 @@
+"""The arithmetic of a decision, shared by the device (one row) and the replay (many rows)."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import numpy as np
+
+from trimtab_runtime.definition import OutputFormat
+
+Array = Any  # numpy.typing needs NumPy 1.20 with its plugin; boards may have less
+
+_SMALLEST = np.float32(1e-9)
+
+
+def calibrated(outputs: Array, fmt: OutputFormat, temperature: float) -> Array:
+    """Probabilities (..., classes) of outputs (..., classes), float32.
+
+    softmax(outputs / temperature); outputs that already are probabilities are first turned into
+    logits by the logarithm. Source: temperature scaling, Guo et al., ICML 2017.
+    """
+    if fmt.kind == "probabilities":
+        if temperature == 1.0:
+            return outputs
+        outputs = np.log(np.maximum(outputs, _SMALLEST))
+    shifted = (outputs - outputs.max(axis=-1, keepdims=True)) * np.float32(1.0 / temperature)
+    np.exp(shifted, out=shifted)
+    shifted /= shifted.sum(axis=-1, keepdims=True)
+    return shifted
+
+
+def combine(total: Optional[Array], probabilities: Array, stage: int, rule: str) -> Array:
+    """What is decided on after stage number `stage` (from 0): `total` is the same after the
+    stage before. Rule 'last' forgets, rule 'mean' keeps the running mean."""
+    if total is None or rule == "last":
+        return probabilities
+    return total + (probabilities - total) * np.float32(1.0 / (stage + 1))
+
+
+def decide(probabilities: Array) -> tuple[Array, Array]:
+    """Index and value of the largest probability, over the last axis; the first of equals."""
+    return probabilities.argmax(axis=-1), probabilities.max(axis=-1)
