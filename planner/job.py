@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -146,11 +146,12 @@ class Run:
         used = np.sort(np.concatenate([self.splits.fit, self.splits.tune, self.splits.test]))
         self.items = [self.workload.items[index] for index in used]
         labels = self.workload.labels
-        rows = (
-            np.searchsorted(used, part)
-            for part in (self.splits.fit, self.splits.tune, self.splits.test)
+        self.rows = Rows(
+            fit=np.searchsorted(used, self.splits.fit),
+            tune=np.searchsorted(used, self.splits.tune),
+            test=np.searchsorted(used, self.splits.test),
+            labels=None if labels is None else labels[used],
         )
-        self.rows = Rows(*rows, labels=None if labels is None else labels[used])
         inputs = Inputs.choose(
             self.workload.key,
             self.items,
@@ -183,7 +184,7 @@ class Run:
             space.candidates,
             space.baselines,
             space.enqueued,
-            ["maximize" if METRICS[name].maximise else "minimize" for name in metrics],
+            [_direction(name) for name in metrics],
             storage=self.store.url,
             seed=self.spec.workload.splits.seed,
         )
@@ -275,6 +276,10 @@ class Run:
     def _remember(self, **summary: Any) -> None:
         job = _job(self.store, self.job_id)
         self.store.update_job(self.job_id, summary={**job.summary, **summary})
+
+
+def _direction(metric: str) -> Literal["maximize", "minimize"]:
+    return "maximize" if METRICS[metric].maximise else "minimize"
 
 
 def class_names(known: Sequence[str], classes: int) -> list[str]:

@@ -33,11 +33,10 @@ def soft_labels(probabilities: Sequence[Floats], fit: Ints, targets: Ints) -> Fl
     `probabilities` one (inputs, classes) a variant, calibrated; better is the smaller negative
     log-likelihood of `targets` on the rows `fit`.
     """
-    if not len(fit):
-        return np.mean(probabilities, axis=0, dtype=np.float32)
     losses = [-np.log(np.maximum(p[fit, targets], 1e-9)).mean() for p in probabilities]
     best = np.argsort(losses)[: (len(probabilities) + 1) // 2]
-    return np.mean([probabilities[i] for i in best], axis=0, dtype=np.float32)
+    found: Floats = np.mean([probabilities[i] for i in best], axis=0, dtype=np.float32)
+    return found
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 A candidate is a member at a precision with runtime options. The members as they came are
 measured first (they are the baselines), then what is most often worth a try; after that the
-sampler proposes, and what it proposes twice is answered from memory. The study ends when the space is exhausted; the caller ends it
-earlier when the budget is spent.
+sampler proposes, and what it proposes twice is answered from memory. The study ends when the space
+is exhausted; the caller ends it earlier when the budget is spent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -17,6 +18,8 @@ from optuna.trial import Trial, TrialState
 
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.definition import RuntimeOptions
+
+Direction = Literal["maximize", "minimize"]
 
 _REPEATS = 8  # proposals of known candidates before an unknown one is drawn at random
 _CANDIDATE = "candidate"
@@ -74,7 +77,7 @@ class OuterStudy:
         space: Sequence[Candidate],
         baselines: int,
         enqueued: int,
-        directions: Sequence[str],
+        directions: Sequence[Direction],
         storage: str | None = None,
         seed: int = 0,
     ) -> None:
@@ -161,7 +164,7 @@ class OuterStudy:
         trial.set_user_attr(_CANDIDATE, chosen[0].key)
         return chosen[0]
 
-    def _parameters(self, candidate: Candidate) -> Mapping[str, str]:
+    def _parameters(self, candidate: Candidate) -> dict[str, Any]:
         parts = _parts(candidate)
         return {"/".join([name, *_path(candidate, name)]): parts[name] for name in parts}
 

@@ -36,11 +36,12 @@ class Targets:
         """(n,) values whose mean is the metric, of decided-on probabilities (n, classes)."""
         if metric == "agreement":
             assert self.reference is not None
-            return (probabilities.argmax(1) == self.reference).astype(np.float32)
+            agreed: Floats = (probabilities.argmax(1) == self.reference).astype(np.float32)
+            return agreed
         assert self.labels is not None
         if metric == "top5":
             return _in_first(probabilities, self.labels, 5)
-        correct = (probabilities.argmax(1) == self.labels).astype(np.float32)
+        correct: Floats = (probabilities.argmax(1) == self.labels).astype(np.float32)
         return correct if metric == "top1" else correct * self._class_weights()
 
     def expected(self, metric: str, probabilities: Floats) -> Floats:
@@ -50,21 +51,24 @@ class Targets:
             return self.values(metric, probabilities)
         if metric == "top5":
             first = np.argpartition(-probabilities, 4, axis=1)[:, :5]
-            return np.take_along_axis(self.soft, first, 1).sum(1)
+            top: Floats = np.take_along_axis(self.soft, first, 1).sum(1)
+            return top
         answer = probabilities.argmax(1)
-        found = self.soft[np.arange(len(answer)), answer]
+        found: Floats = self.soft[np.arange(len(answer)), answer]
         if metric == "top1":
             return found
         frequency = self.soft.mean(0)
         seen = frequency * len(self.soft) >= 0.5
         weights = np.where(seen, 1.0 / (np.maximum(frequency, 1e-9) * seen.sum()), 0.0)
-        return (found * weights[answer]).astype(np.float32)
+        weighted: Floats = (found * weights[answer]).astype(np.float32)
+        return weighted
 
     def _class_weights(self) -> Floats:
         assert self.labels is not None
         _, inverse, counts = np.unique(self.labels, return_inverse=True, return_counts=True)
         share = len(self.labels) / (len(counts) * counts)
-        return share[inverse].astype(np.float32)
+        weights: Floats = share[inverse].astype(np.float32)
+        return weights
 
 
 def _in_first(probabilities: Floats, labels: Ints, count: int) -> Floats:
@@ -73,7 +77,8 @@ def _in_first(probabilities: Floats, labels: Ints, count: int) -> Floats:
     own = np.take_along_axis(probabilities, labels[:, None], 1)
     before = (probabilities == own) & (np.arange(probabilities.shape[1]) < labels[:, None])
     rank = (probabilities > own).sum(1) + before.sum(1)
-    return (rank < count).astype(np.float32)
+    found: Floats = (rank < count).astype(np.float32)
+    return found
 
 
 def interval(values: Floats, metric: str, confidence: float = 0.95) -> tuple[float, float]:

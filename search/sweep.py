@@ -61,12 +61,12 @@ def decisions(
     return Decisions(confidences, values)
 
 
-def edges(confidence: Floats, limit: int | None = None) -> Doubles:
+def edges(confidence: Doubles, limit: int | None = None) -> Doubles:
     """Thresholds between neighbouring confidences (midpoints), at most `limit`, ascending.
 
     The outermost are left out: there the structure is a smaller one.
     """
-    distinct = np.unique(confidence.astype(np.float64))
+    distinct = np.unique(confidence)
     middles = (distinct[1:] + distinct[:-1]) / 2
     if limit is not None and len(middles) > limit:
         ranks = np.quantile(confidence, (np.arange(limit) + 0.5) / limit)

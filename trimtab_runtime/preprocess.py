@@ -64,8 +64,8 @@ class Preprocessor:
 
     def __init__(self, image: ImageLike) -> None:
         self._image = as_image(image)
-        self._pixels: dict[tuple[Any, ...], np.ndarray] = {}  # type: ignore[type-arg]
-        self._tensors: dict[InputFormat, np.ndarray] = {}  # type: ignore[type-arg]
+        self._pixels: dict[tuple[Any, ...], np.ndarray] = {}
+        self._tensors: dict[InputFormat, np.ndarray] = {}
 
     def tensor(self, fmt: InputFormat) -> np.ndarray[Any, Any]:
         """The input tensor, with batch axis: (1, C, H, W) or (1, H, W, C)."""

@@ -46,7 +46,9 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
     manifest, _ = open_bundle(request.bundle)
     pin(max(stage.options.threads for stage in manifest.structure.stages))
     plan, load_ms = timed_ms(lambda: Plan.load(request.bundle))
-    reference, times, rows = Reference(), [], []  # type: Reference, List[float], List[Any]
+    reference = Reference()
+    times: list[float] = []
+    rows: list[tuple[int, int, float, float]] = []
     reference.run_ms()
     step = request.reference_every
     for start in range(0, len(request.images), step):

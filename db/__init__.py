@@ -1,0 +1,70 @@
+"""The store of Trimtab: what jobs did, made and measured, on one page of names."""
+
+from __future__ import annotations
+
+from db._jobs import JobChanges
+from db._plans import PlanChanges
+from db.artefacts import ArtefactStore
+from db.lease import LEASE_LASTS_S, Lease
+from db.records import (
+    ArtefactRecord,
+    Basis,
+    CandidateRecord,
+    CandidateRole,
+    CandidateState,
+    DeviceRecord,
+    EventRecord,
+    ExposureRecord,
+    Feasible,
+    JobRecord,
+    JobState,
+    Json,
+    LeaseRecord,
+    Level,
+    MeasurementRecord,
+    PlanEntry,
+    PlanMetricRecord,
+    PlanRecord,
+    Split,
+    TraceRecord,
+    VariantRecord,
+    VerificationRecord,
+    WorkloadRecord,
+    WorkState,
+    utc_now,
+)
+from db.store import Store
+
+__all__ = [
+    "LEASE_LASTS_S",
+    "ArtefactRecord",
+    "ArtefactStore",
+    "Basis",
+    "CandidateRecord",
+    "CandidateRole",
+    "CandidateState",
+    "DeviceRecord",
+    "EventRecord",
+    "ExposureRecord",
+    "Feasible",
+    "JobChanges",
+    "JobRecord",
+    "JobState",
+    "Json",
+    "Lease",
+    "LeaseRecord",
+    "Level",
+    "MeasurementRecord",
+    "PlanChanges",
+    "PlanEntry",
+    "PlanMetricRecord",
+    "PlanRecord",
+    "Split",
+    "Store",
+    "TraceRecord",
+    "VariantRecord",
+    "VerificationRecord",
+    "WorkState",
+    "WorkloadRecord",
+    "utc_now",
+]

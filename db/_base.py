@@ -1,0 +1,113 @@
+"""Transactions, and the few statements from which all of the store is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from sqlalchemy import ColumnElement, Connection, Engine, Table, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from db._codec import decode, encode, field_names
+from db._engine import Location, translate
+from db.artefacts import ArtefactStore
+from db.schema import Base
+from trimtab_runtime.errors import StoreError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+R = TypeVar("R", bound="DataclassInstance")
+
+
+class StoreBase:
+    """An open database. Threads may share it; processes open their own."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        location: Location,
+        artefacts: ArtefactStore | None,
+        read_only: bool,
+    ) -> None:
+        self._engine = engine
+        self._location = location
+        self._artefacts = artefacts
+        self.read_only = read_only
+        self._writing = engine.execution_options(trimtab_write=True)
+        self._reading = (
+            engine
+            if location.file
+            else engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        )
+
+    @contextmanager
+    def transaction(self, *, write: bool = False) -> Iterator[Connection]:
+        """One transaction: committed at the end, rolled back on any error.
+
+        A reading one sees a single state of the store throughout. What the database objects to
+        is raised as StoreError.
+        """
+        if write and self.read_only:
+            raise StoreError(f"store {self._location} is open for reading only")
+        try:
+            with (self._writing if write else self._reading).begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise translate(error, self._location) from error
+
+
+def find(
+    connection: Connection,
+    kind: type[R],
+    row: type[Base],
+    *where: ColumnElement[bool],
+    order_by: Sequence[Any] = (),
+    limit: int | None = None,
+) -> list[R]:
+    """The records of `kind` that fulfil every condition."""
+    columns = [getattr(row, name) for name in field_names(kind)]
+    statement = select(*columns).where(*where).order_by(*order_by).limit(limit)
+    return [decode(kind, found) for found in connection.execute(statement)]
+
+
+def find_one(
+    connection: Connection, kind: type[R], row: type[Base], *where: ColumnElement[bool]
+) -> R | None:
+    found = find(connection, kind, row, *where, limit=1)
+    return found[0] if found else None
+
+
+def matching(row: type[Base], **wanted: str | None) -> list[ColumnElement[bool]]:
+    """A condition for every column that is wanted to be something."""
+    return [getattr(row, name) == value for name, value in wanted.items() if value is not None]
+
+
+def put(
+    connection: Connection,
+    row: type[Base],
+    records: Sequence[DataclassInstance],
+    *,
+    over: ColumnElement[bool] | None = None,
+) -> None:
+    """Insert; where the primary key is taken, replace, if `over` is None or holds there."""
+    if not records:
+        return
+    table = cast(Table, row.__table__)
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = insert(table)
+    changed = {
+        column.name: statement.excluded[column.name]
+        for column in table.columns
+        if not column.primary_key
+    }
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns), set_=changed, where=over
+        ),
+        [encode(record) for record in records],
+    )

@@ -1,0 +1,92 @@
+"""What a user is told when the database cannot do its work; over both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from db import DeviceRecord, JobRecord, Store
+from trimtab_runtime.errors import StoreError
+
+HALF = """
+import sys; from db import Store; from sqlalchemy import text
+with Store.open(sys.argv[1]) as store, store.transaction(write=True) as connection:
+    connection.execute(text("UPDATE trimtab_job SET message = 'half'"))
+    print("half", flush=True); input()
+"""
+
+
+@pytest.fixture
+def job(store: Store) -> Store:
+    store.add_job(JobRecord("j1", "one", {}, "aa", message="whole"))
+    return store
+
+
+def test_a_locked_store_says_so(job: Store, reopen: Callable[..., Store]) -> None:
+    hasty = reopen(busy_timeout_s=0.05)
+    with job.transaction(write=True) as connection:
+        connection.execute(text("UPDATE trimtab_job SET message = 'held'"))
+        with pytest.raises(StoreError, match="is locked by another process; let it finish"):
+            hasty.update_job("j1", message="mine")
+    assert hasty.update_job("j1", progress={"n": 1}).message == "held"
+
+
+def test_readers_do_not_wait_for_a_writer(job: Store, reopen: Callable[..., Store]) -> None:
+    hasty = reopen(busy_timeout_s=0.05)
+    with job.transaction(write=True) as connection:
+        connection.execute(text("UPDATE trimtab_job SET message = 'held'"))
+        assert hasty.list_jobs()[0].message == "whole"
+
+
+def test_an_error_of_the_caller_rolls_back(job: Store) -> None:
+    with pytest.raises(ZeroDivisionError), job.transaction(write=True) as connection:
+        connection.execute(text("UPDATE trimtab_job SET message = 'half'"))
+        raise ZeroDivisionError
+    assert job.list_jobs()[0].message == "whole"
+
+
+def test_a_killed_writer_leaves_the_state_before(
+    job: Store, place: str, second: Callable[..., Any]
+) -> None:
+    writer = second(HALF, place)
+    assert writer.hear() == "half"
+    writer.kill()
+
+    assert job.update_job("j1", progress={"n": 1}).message == "whole"
+
+
+def test_a_full_disk_says_so(store: Store) -> None:
+    fill = {
+        "sqlite": "PRAGMA max_page_count = 1",
+        "postgresql": "DO $$ BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END $$",
+    }
+    big = DeviceRecord("dev", "local", {"text": "x" * 10_000_000})
+    with pytest.raises(StoreError, match="the disk is full; free some space"):
+        with store.transaction() as connection:
+            connection.execute(text(fill[connection.dialect.name]))
+        store.put_device(big)
+    assert store.list_devices() == []
+
+
+def test_sql_that_is_wrong_is_a_store_error_too(store: Store) -> None:
+    with pytest.raises(StoreError, match="failed"), store.transaction() as connection:
+        connection.execute(text("SELECT nothing FROM nowhere"))
+    assert store.list_jobs() == []
+
+
+def test_a_connection_that_was_cut_is_made_anew(postgres_url: str) -> None:
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    cut = text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+    with Store.open(postgres_url) as store, Store.open(postgres_url) as other:
+        with (
+            pytest.raises(StoreError, match="cannot be reached, or went away"),
+            store.transaction() as connection,
+        ):
+            connection.execute(text("SELECT 1"))
+            with other.transaction(write=True) as killer:
+                killer.execute(cut)
+            connection.execute(text("SELECT 1"))
+        assert store.list_jobs() == []

@@ -1,0 +1,89 @@
+"""What was read: images with their labels and groups, named by their content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab_runtime.codec import content_key
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image file.
+
+    `name` is its path inside the workload's folder, with forward slashes; `label` the index of
+    its class, None without labels; `group` names the object that it shows, None where nobody
+    said; `sha256` (hex) and `size_bytes` are those of the file.
+    """
+
+    path: Path
+    name: str
+    label: int | None
+    group: str | None
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Images in a stable order. Either all of them have a label, or none; the same for groups.
+
+    `classes[i]` is the name of class i. Classes without an image keep their place, so that an
+    index means the same as in a model's output. Empty where nothing names classes.
+    """
+
+    items: tuple[Item, ...]
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64] | None:
+        """Class indices, (images,), read-only; None where there are no labels."""
+        found = [item.label for item in self.items if item.label is not None]
+        return read_only(found) if found else None
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of the files, labels and classes: the same wherever the folder lies.
+
+        Groups are not part of it: they decide on splits, which have a key of their own.
+        """
+        return content_key(
+            {
+                "files": [item.sha256 for item in self.items],
+                "labels": [item.label for item in self.items],
+                "classes": self.classes,
+            }
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Plain data for the store: `class_counts[i]` is the number of images of class i."""
+        groups = {item.group for item in self.items} - {None}
+        counts: list[int] = []
+        if self.labels is not None:
+            counts = np.bincount(self.labels, minlength=len(self.classes)).tolist()
+        return {
+            "key": self.key,
+            "images": len(self),
+            "size_bytes": sum(item.size_bytes for item in self.items),
+            "labelled": self.labels is not None,
+            "classes": list(self.classes),
+            "class_counts": counts,
+            "groups": len(groups),
+            "duplicates": len(self) - len({item.sha256 for item in self.items}),
+        }
+
+
+def read_only(values: list[int]) -> NDArray[np.int64]:
+    """An int64 array that cannot be written to."""
+    array = np.array(values, dtype=np.int64)
+    array.setflags(write=False)
+    return array
