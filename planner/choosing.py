@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.inputs import Rows
 from planner.measuring import Measured
 from planner.spec import JobSpec
 from search.compose import Composed, Objective, Problem, StageOption, compose, front
@@ -24,16 +25,6 @@ from trimtab_runtime.metrics import METRICS
 
 #: Plans of the front that are judged, kept and shown.
 FRONT_SIZE = 100
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Which inputs belong to which split (indices into the traces), and what is known of them."""
-
-    fit: Ints
-    tune: Ints
-    test: Ints
-    labels: Ints | None
 
 
 @dataclass
@@ -85,7 +76,7 @@ class Choice:
         self.objectives = [Objective(name) for name in metric_names(spec.objectives, labelled)]
         self.constraints = [Constraint.parse(text) for text in spec.constraints]
         self.quality = self._quality_metrics()
-        self.baseline = self._choose_baseline()
+        self.baseline = self._choose_baseline(measured)
         self.plans = self._judge_all()
 
     def _fastest_as_they_came(self, measured: Sequence[Measured]) -> list[int]:
@@ -114,16 +105,20 @@ class Choice:
             )
         return found
 
-    def _choose_baseline(self) -> int:
-        """The most capable member as it came, on tune; with its fastest options."""
+    def _choose_baseline(self, measured: Sequence[Measured]) -> int:
+        """The member to compare with, as it came, with its fastest options: the named one, else
+        the most capable on tune."""
+        named = self.spec.baseline_name
+        members = [i for i in self._members if named in (None, measured[i].candidate.member)]
+        if not members:
+            raise PlanningError(f"the baseline {named} could not be measured")
         metric, targets = self.quality[0], self._targets["tune"]
 
         def rank(index: int) -> tuple[float, float]:
-            option = self.options[index]
-            values = targets.values(metric, option.probabilities[self.rows.tune])
-            return -float(values.mean()), self._hot_ms(index)
+            found = targets.values(metric, self.options[index].probabilities[self.rows.tune])
+            return -float(found.mean()), self._hot_ms(index)
 
-        return min(self._members, key=rank)
+        return min(members, key=rank)
 
     def _judge_all(self) -> list[Judged]:
         problem = Problem(

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from db import (
     DeviceRecord,
     ExposureRecord,
@@ -17,8 +15,9 @@ from db import (
     Store,
     WorkloadRecord,
 )
-from planner.choosing import Choice, Rows, metric_names, reference_answers, single_values
+from planner.choosing import Choice, metric_names, reference_answers, single_values
 from planner.evidence import Built, Evidence, Inputs
+from planner.inputs import read_inputs, used_inputs
 from planner.journal import Journal, Silent, Watcher
 from planner.measuring import (
     Budget,
@@ -37,7 +36,7 @@ from search.outer import Candidate, OuterStudy, Proposal
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError, StoreError, TrimtabError
 from trimtab_runtime.metrics import METRICS
-from workloads import Splits, Workload, check_images, read_workload, split_workload
+from workloads import Splits, Workload, check_images
 
 
 def plan(
@@ -51,7 +50,14 @@ def plan(
     is missing. Raises SpecificationError, WorkloadError, DeviceError, StoreError or
     PlanningError; everything measured until then stays in the store.
     """
-    spec = load_spec(source)
+    with opened_run(load_spec(source), store, watcher) as run:
+        run.execute()
+    return _job(store, run.job_id)
+
+
+@contextmanager
+def opened_run(spec: JobSpec, store: Store, watcher: Watcher | None = None) -> Iterator[Run]:
+    """A job with its device leased to it, and its end noted in the store."""
     device = connect(spec.device)
     fingerprint = device.fingerprint()
     workload, splits = read_inputs(spec)
@@ -66,17 +72,7 @@ def plan(
         journal = Journal(store, job_id, watcher or Silent())
         with _closing_job(store, job_id):
             check_images(workload)
-            run = Run(job_id, spec, store, journal, device, fingerprint, workload, splits)
-            run.execute()
-    return _job(store, job_id)
-
-
-def read_inputs(spec: JobSpec) -> tuple[Workload, Splits]:
-    """The images that a specification names, and their splits."""
-    work = spec.workload
-    workload = read_workload(work.images, work.labels, work.classes, work.splits.group)
-    sizes = work.splits
-    return workload, split_workload(workload, sizes.fit, sizes.tune, sizes.test, sizes.seed)
+            yield Run(job_id, spec, store, journal, device, fingerprint, workload, splits)
 
 
 def _open_job(
@@ -131,7 +127,7 @@ def _job(store: Store, job_id: str) -> JobRecord:
 
 @dataclass
 class Run:
-    """The steps of a job, in order."""
+    """The steps of a job, in order. `items` are its images, `rows` their splits."""
 
     job_id: str
     spec: JobSpec
@@ -143,15 +139,7 @@ class Run:
     splits: Splits
 
     def __post_init__(self) -> None:
-        used = np.sort(np.concatenate([self.splits.fit, self.splits.tune, self.splits.test]))
-        self.items = [self.workload.items[index] for index in used]
-        labels = self.workload.labels
-        self.rows = Rows(
-            fit=np.searchsorted(used, self.splits.fit),
-            tune=np.searchsorted(used, self.splits.tune),
-            test=np.searchsorted(used, self.splits.test),
-            labels=None if labels is None else labels[used],
-        )
+        self.items, self.rows = used_inputs(self.workload, self.splits)
         inputs = Inputs.choose(
             self.workload.key,
             self.items,
@@ -162,20 +150,28 @@ class Run:
 
     def execute(self) -> None:
         """Members, measurements, choice, verification."""
-        members = load_members(self.spec, self.evidence, self.workload, self.journal)
+        members = self.members()
+        measured = self.measure(members)
+        self.journal.step("search", "composing plans", 0, 1)
+        choice = Choice(self.spec, measured, self.rows)
+        self._store_plans(choice, measured)
+        self._summarise(choice, measured, members[0].classes)
+        self.journal.step("search", "", 1, 1)
+        job = _job(self.store, self.job_id)
+        Verifier(job, self.store, self.device, self.journal, choice, self.items).verify(
+            self.spec.verify
+        )
+
+    def members(self) -> list[Member]:
+        """The zoo."""
         if self.workload.labels is None and self.spec.reference is None:
             raise PlanningError(
                 "the images have no labels: name a `reference` member whose answers stand in"
             )
-        measured = self._measure(members)
-        self.journal.step("search", "composing plans", 0, 1)
-        choice = Choice(self.spec, measured, self.rows)
-        self._store_plans(choice, measured)
-        self.journal.step("search", "", 1, 1)
-        self._verify(choice, measured, members)
-        self._summarise(choice, measured)
+        return load_members(self.spec, self.evidence, self.workload, self.journal)
 
-    def _measure(self, members: Sequence[Member]) -> list[Measured]:
+    def measure(self, members: Sequence[Member]) -> list[Measured]:
+        """Everything measured within the budget, in this run or before."""
         cores = int(self.fingerprint.get("cores", "1"))
         space = candidate_space(self.spec, members, cores)
         metrics = metric_names(self.spec.objectives, self.rows.labels is not None)
@@ -246,23 +242,9 @@ class Run:
             ExposureRecord(self.job_id, self.workload.key, "test", "report", reported)
         )
 
-    def _verify(
-        self, choice: Choice, measured: Sequence[Measured], members: Sequence[Member]
-    ) -> None:
-        Verifier(
-            self.job_id,
-            self.store,
-            self.device,
-            self.journal,
-            choice,
-            measured,
-            self.items,
-            class_names(self.workload.classes, members[0].classes),
-            self.fingerprint,
-        ).verify(self.spec.verify)
-
-    def _summarise(self, choice: Choice, measured: Sequence[Measured]) -> None:
+    def _summarise(self, choice: Choice, measured: Sequence[Measured], classes: int) -> None:
         self._remember(
+            classes=classes,
             candidates=len(measured),
             plans=len(choice.plans),
             front=sum(judged.on_front for judged in choice.plans),
@@ -280,8 +262,3 @@ class Run:
 
 def _direction(metric: str) -> Literal["maximize", "minimize"]:
     return "maximize" if METRICS[metric].maximise else "minimize"
-
-
-def class_names(known: Sequence[str], classes: int) -> list[str]:
-    """A name for every class of the members; the index where the workload has none."""
-    return [known[index] if index < len(known) else str(index) for index in range(classes)]

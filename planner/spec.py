@@ -57,7 +57,7 @@ class TorchSpec(_Part):
     """A PyTorch module: `entry` 'package.module:callable' is imported because it is named here,
     with `folder` (by default that of the specification) on the import path."""
 
-    entry: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    entry: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
     arguments: dict[str, Any] = Field(default_factory=dict)
     state: Path | None = None
     folder: Path | None = None
@@ -148,12 +148,14 @@ class BudgetSpec(_Part):
 
 
 class JobSpec(_Part):
-    """One run of the planner."""
+    """One run of the planner. `reference` names the member whose answers stand in for labels,
+    `baseline` the one to compare with (by default the most capable on tune)."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     device: str = "local"
     models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
     reference: str | None = None
+    baseline: str | None = None
     workload: WorkloadSpec
     objectives: Annotated[dict[str, Literal["max", "min"]], Field(min_length=1)]
     constraints: tuple[str, ...] = ()
@@ -196,17 +198,27 @@ class JobSpec(_Part):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"models: two are called {twice[0]!r}; give one a name")
-        if self.reference is not None and self.reference_name not in names:
-            raise ValueError(f"reference: {self.reference!r} is not among {', '.join(names)}")
+        for field, named in (("reference", self.reference), ("baseline", self.baseline)):
+            if named is not None and self._member(named) not in names:
+                raise ValueError(f"{field}: {named!r} is not among {', '.join(names)}")
         return self
+
+    def _member(self, named: str | None) -> str | None:
+        """A member's name, which may be given by its file name."""
+        for model in self.models:
+            if named in (model.label, model.path.name if model.path else None):
+                return model.label
+        return named
 
     @property
     def reference_name(self) -> str | None:
-        """The name of the reference member, which may be given by its file name."""
-        for model in self.models:
-            if self.reference in (model.label, model.path.name if model.path else None):
-                return model.label
-        return self.reference
+        """The member whose answers stand in for labels."""
+        return self._member(self.reference)
+
+    @property
+    def baseline_name(self) -> str | None:
+        """The member to compare with; None means the most capable one."""
+        return self._member(self.baseline)
 
 
 def load_spec(source: str | Path | Mapping[str, Any] | JobSpec) -> JobSpec:

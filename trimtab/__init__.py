@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from db import Store
 from planner.job import plan
+from planner.shipping import export_plan
 from planner.spec import JobSpec, load_spec
 from trimtab_runtime import Answer, Plan, __version__
 from trimtab_runtime.errors import TrimtabError
@@ -18,6 +19,7 @@ __all__ = [
     "Store",
     "TrimtabError",
     "__version__",
+    "export_plan",
     "load_spec",
     "plan",
 ]

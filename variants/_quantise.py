@@ -41,7 +41,7 @@ class QuantisationRecipe:
     method: str = "minmax"
     percentile: float = 99.999
     per_channel: bool = True
-    reduce_range: bool = False
+    reduce_range: bool = True
     float_first: int = 0
     float_last: int = 0
     float_output: bool = True

@@ -164,9 +164,9 @@ def _build_member(
     progress(f"{member.name}: exporting", 0, 1)
     model = export(member)
     progress(f"{member.name}: exporting", 1, 1)
-    paths = [workload.items[i].path for i in fit]
-    features = pooled_features(model, member, paths, progress)
-    weight, bias = fit_head(features, np.array([workload.items[i].label for i in fit]))
+    items = [workload.items[i] for i in fit]
+    features = pooled_features(model, member, [item.path for item in items], progress)
+    weight, bias = fit_head(features, np.array([item.label for item in items]))
     _write(path, with_head(model, weight, bias).SerializeToString(deterministic=True))
     built[path.name] = {"key": key, "sha256": _sha256(path)}
     _write(record, json.dumps(built, indent=1, sort_keys=True).encode())
@@ -203,6 +203,7 @@ def export(member: Member) -> Any:
             output_names=["logits", "features"],
             verbose=False,
         )
+    assert program is not None
     model: onnx.ModelProto = program.model_proto
     for node in model.graph.node:  # stack traces, which name folders of this machine
         del node.metadata_props[:]
@@ -244,10 +245,12 @@ def fit_head(
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
-    scaler = StandardScaler().fit(features.astype(np.float64))
+    scaler = StandardScaler()
     regression = LogisticRegression(C=HEAD_C, max_iter=2000)
-    regression.fit(scaler.transform(features.astype(np.float64)), labels)
+    with threadpool_limits(1):  # faster on so little data, and the same bits everywhere
+        regression.fit(scaler.fit_transform(features.astype(np.float64)), labels)
     weight = regression.coef_ / scaler.scale_
     bias = regression.intercept_ - weight @ scaler.mean_
     halves = np.array([[-0.5], [0.5]])
@@ -295,10 +298,9 @@ def main() -> None:
     start = time.monotonic()
 
     def say(step: str, done: int, total: int) -> None:
-        print(f"{time.monotonic() - start:6.1f} s  {step}: {done} of {total}")
+        print(f"{time.monotonic() - start:6.1f} s  {step}: {done} of {total}", flush=True)
 
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-output/solar_cells")
-    print(build(folder, say))
+    print(build(Path(*sys.argv[1:2] or ["demo-output/solar_cells"]), say))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,101 @@
+"""From a plan in the store to its bundle."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from db import JobRecord, PlanEntry, Store
+from planner.export import BundleParts, write_bundle
+from planner.inputs import read_inputs
+from planner.spec import JobSpec
+from trimtab_runtime.codec import decode
+from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Variant
+from trimtab_runtime.errors import PlanningError
+
+#: Operating points that one bundle carries at most.
+POINTS = 16
+_GOLDEN_CANDIDATES = 24
+
+
+def export_plan(store: Store, plan_key: str, target: Path) -> Path:
+    """Write the bundle of a plan (named by the beginning of its key) to `target`.
+
+    A verified plan's bundle is the very file that ran on the device; another is made anew, which
+    needs the job's images where they were. Raises StoreError, PlanningError, WorkloadError.
+    """
+    plan = store.find_plan(plan_key)
+    verified = {v.plan_key: v.bundle_sha256 for v in store.list_verifications(plan.job_id)}
+    bundle = verified.get(plan.key)
+    if bundle is None:
+        job = store.get_job(plan.job_id)
+        assert job is not None
+        workload, splits = read_inputs(JobSpec.model_validate(job.spec))
+        fit = [workload.items[index].path for index in splits.fit]
+        return write_bundle(bundle_parts(store, job, plan.key, fit), target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(store.artefacts.path(bundle), target)
+    target.chmod(0o755)
+    return target
+
+
+def keep_bundle(store: Store, job: JobRecord, plan_key: str, images: Sequence[Path]) -> Path:
+    """The plan's bundle as a file of the artefact store."""
+    with tempfile.TemporaryDirectory(prefix="trimtab-bundle-") as folder:
+        name = f"{plan_key[:12]}.pyz"
+        made = write_bundle(bundle_parts(store, job, plan_key, images), Path(folder) / name)
+        artefact = store.save_file(made, kind="bundle", name=name)
+    return store.artefacts.path(artefact.sha256)
+
+
+def bundle_parts(
+    store: Store, job: JobRecord, plan_key: str, images: Sequence[Path]
+) -> BundleParts:
+    """What the plan's bundle is made of. Its operating points are the plan's own and those of
+    the front that share its structure; golden images come from the first of `images`."""
+    entries = store.list_plans(job.id)
+    entry = next((e for e in entries if e.plan.key == plan_key), None)
+    device = store.get_device(job.device_key) if job.device_key else None
+    workload = store.get_workload(job.workload_key) if job.workload_key else None
+    if entry is None or device is None or workload is None:
+        raise PlanningError(f"plan {plan_key[:12]} of job {job.id} is incomplete in the store")
+    definition = _definition(entry)
+    siblings = [
+        e
+        for e in entries
+        if e.plan.on_front and e is not entry and _definition(e).structure == definition.structure
+    ]
+    points = [_point(e) for e in [entry, *siblings[: POINTS - 1]]]
+    variants = [decode(Variant, s["variant"]) for s in entry.plan.definition["stages"]]
+    known = workload.summary["classes"]
+    return BundleParts(
+        name=entry.plan.label,
+        definition=definition,
+        points=sorted(points, key=lambda point: point.metrics["latency_mean_ms"]),
+        variants={v.sha256: v for v in variants},
+        models={v.sha256: store.artefacts.path(v.sha256) for v in variants},
+        labels=class_names(known, int(job.summary["classes"])),
+        images=list(images)[:_GOLDEN_CANDIDATES],
+        fingerprint=device.fingerprint,
+    )
+
+
+def _definition(entry: PlanEntry) -> PlanDefinition:
+    return decode(PlanDefinition, entry.plan.definition["plan"])
+
+
+def _point(entry: PlanEntry) -> OperatingPoint:
+    """Thresholds with what decided on tune: guarded quality and predicted costs."""
+    decided = {
+        name: found.value
+        for (name, split, basis), found in entry.metrics.items()
+        if split == "tune" and basis in ("guarded", "predicted")
+    }
+    return OperatingPoint(_definition(entry).thresholds, decided)
+
+
+def class_names(known: Sequence[str], classes: int) -> list[str]:
+    """A name for every class of the members; the index where the workload has none."""
+    return [known[index] if index < len(known) else str(index) for index in range(classes)]
