@@ -15,7 +15,7 @@ from search.compose import Composed, Objective, Problem, StageOption, compose, f
 from search.constraints import Constraint, feasible
 from search.costs import PathCosts, StageCost
 from search.fronts import non_dominated, spread
-from search.guard import Judge, soft_labels
+from search.guard import Guard, jury
 from search.quality import LABEL_METRICS, Ints, Targets, interval
 from search.replay import Replay, replay
 from search.traces import StageTrace
@@ -29,13 +29,11 @@ FRONT_SIZE = 100
 
 @dataclass
 class Judged:
-    """A plan with what is known of it: `replayed` and `guarded` on tune, costs predicted."""
+    """A plan with what was decided of it."""
 
     composed: Composed
     definition: PlanDefinition
     label: str
-    replayed: dict[str, float]
-    guarded: dict[str, float]
     feasible: str = "unknown"
     is_baseline: bool = False
     on_front: bool = False
@@ -49,7 +47,7 @@ class Judged:
     @property
     def values(self) -> dict[str, float]:
         """What decides: guarded quality and predicted costs."""
-        return {**self.composed.costs, **self.guarded}
+        return self.composed.values
 
 
 class Choice:
@@ -63,17 +61,18 @@ class Choice:
         assert taught_by is not None
         self.options = stage_options(measured, rows.fit, taught_by[rows.fit], self.reference_ms)
         self._members = self._fastest_as_they_came(measured)
-        soft = soft_labels(_one_per_variant(self.options), rows.fit, taught_by[rows.fit])
+        labelled = np.concatenate([rows.fit, rows.tune])
+        opinion = jury(_one_per_variant(self.options), labelled, taught_by[labelled])
         self._targets = {
             split: Targets(
                 None if rows.labels is None else rows.labels[index],
                 None if reference is None else reference[index],
-                soft[index],
+                opinion[index],
             )
             for split, index in (("tune", rows.tune), ("test", rows.test))
         }
-        labelled = rows.labels is not None
-        self.objectives = [Objective(name) for name in metric_names(spec.objectives, labelled)]
+        names = metric_names(spec.objectives, rows.labels is not None)
+        self.objectives = [Objective(name) for name in names]
         self.constraints = [Constraint.parse(text) for text in spec.constraints]
         self.quality = self._quality_metrics()
         self.baseline = self._choose_baseline(measured)
@@ -121,10 +120,11 @@ class Choice:
         return min(members, key=rank)
 
     def _judge_all(self) -> list[Judged]:
+        baseline = self.options[self.baseline].probabilities[self.rows.tune]
         problem = Problem(
             self.options,
             self.rows.tune,
-            self._targets["tune"],
+            Guard(self._targets["tune"], baseline),
             self.quality,
             self.objectives,
             max_stages=3 if self.spec.techniques.cascade else 1,
@@ -132,40 +132,32 @@ class Choice:
         composed = compose(problem)
         path = front(composed, self.objectives)
         if not path:
-            unknown = [o.metric for o in self.objectives if composed[0].value(o.metric) is None]
+            unknown = [o.metric for o in self.objectives if o.metric not in composed[0].values]
             raise PlanningError(f"{', '.join(unknown)} could not be measured on this device")
-        costs = [[o.cost(plan.value(o.metric) or 0.0) for o in self.objectives] for plan in path]
-        path = [path[index] for index in sorted(spread(np.array(costs), FRONT_SIZE))]
         singles = [plan for plan in composed if len(plan.options) == 1]
-        baseline = self.options[self.baseline].probabilities[self.rows.tune]
-        judge = Judge(self._targets["tune"], baseline)
-        kept = {plan.definition(self.options).key: plan for plan in [*singles, *path]}
-        plans = [self._judged(plan, judge) for plan in kept.values()]
-        self._mark(plans)
-        return sorted(plans, key=lambda plan: plan.composed.costs["latency_mean_ms"])
+        plans = {plan.key: plan for plan in map(self._judged, [*singles, *path])}
+        self._mark(list(plans.values()))
+        return self._thinned(list(plans.values()))
 
-    def _judged(self, plan: Composed, judge: Judge) -> Judged:
-        rows = [self.options[i].probabilities[self.rows.tune] for i in plan.options]
-        found = judge.judge(rows, plan.rule, plan.thresholds)
-        costs = PathCosts([self.options[i].cost for i in plan.options])
-        percentiles = costs.percentiles(np.array(plan.reach))
+    def _judged(self, plan: Composed) -> Judged:
         member = len(plan.options) == 1 and plan.options[0] in self._members
-        complete = Composed(
-            plan.options,
-            plan.rule,
-            plan.thresholds,
-            plan.reach,
-            plan.quality,
-            {**plan.costs, **percentiles},
-        )
-        return Judged(
-            complete,
-            plan.definition(self.options),
-            self.describe(plan),
-            {metric: judgement.replayed for metric, judgement in found.items()},
-            {metric: judgement.guarded for metric, judgement in found.items()},
-            is_baseline=member,
-        )
+        definition = plan.definition(self.options)
+        return Judged(plan, definition, self.describe(plan), is_baseline=member)
+
+    def _thinned(self, plans: list[Judged]) -> list[Judged]:
+        """Baselines, single stages, the chosen plan, and FRONT_SIZE of the front; by latency."""
+        ahead = [plan for plan in plans if plan.on_front]
+        costs = [[o.cost(plan.values[o.metric]) for o in self.objectives] for plan in ahead]
+        kept = {ahead[index].key for index in spread(np.array(costs), FRONT_SIZE)}
+        found = [
+            plan
+            for plan in plans
+            if plan.key in kept or plan.is_chosen or len(plan.composed.options) == 1
+        ]
+        for plan in found:
+            stages = PathCosts([self.options[i].cost for i in plan.composed.options])
+            plan.composed.costs.update(stages.percentiles(np.array(plan.composed.reach)))
+        return sorted(found, key=lambda plan: plan.composed.costs["latency_mean_ms"])
 
     def describe(self, plan: Composed) -> str:
         """One line: the stages, and the share of inputs that reach each."""
@@ -177,7 +169,7 @@ class Choice:
 
     def _mark(self, plans: list[Judged]) -> None:
         baseline = next(p for p in plans if p.composed.options == (self.baseline,))
-        limits = {**baseline.composed.costs, **baseline.replayed}
+        limits = {**baseline.composed.costs, **baseline.composed.replayed}
         for plan in plans:
             plan.feasible = feasible(self.constraints, plan.values, limits)
             plan.reasons = [
@@ -199,7 +191,7 @@ class Choice:
             plan
             for plan in plans
             if plan.feasible == "yes"
-            and (plan is baseline or bounded or plan.guarded[metric] >= baseline.replayed[metric])
+            and (plan is baseline or bounded or plan.values[metric] >= limits[metric])
         ]
         if allowed:
             cost = next(

@@ -12,6 +12,11 @@ from search.quality import Ints
 from workloads import Item, Splits, Workload, read_workload, split_workload
 
 
+#: Images of `fit` that are traced: calibration needs no more, and a split's prefix is a fair
+#: sample of it.
+TRACED_FIT = 300
+
+
 @dataclass(frozen=True)
 class Rows:
     """Which inputs belong to which split (rows of the traces), and their labels if known."""
@@ -31,11 +36,12 @@ def read_inputs(spec: JobSpec) -> tuple[Workload, Splits]:
 
 
 def used_inputs(workload: Workload, splits: Splits) -> tuple[Sequence[Item], Rows]:
-    """The images of all three splits, in the workload's order, and which are which."""
-    used = np.sort(np.concatenate([splits.fit, splits.tune, splits.test]))
+    """The images to be traced, in the workload's order, and which are of which split."""
+    fit = splits.fit[:TRACED_FIT]
+    used = np.sort(np.concatenate([fit, splits.tune, splits.test]))
     labels = workload.labels
     rows = Rows(
-        fit=np.searchsorted(used, splits.fit),
+        fit=np.searchsorted(used, fit),
         tune=np.searchsorted(used, splits.tune),
         test=np.searchsorted(used, splits.test),
         labels=None if labels is None else labels[used],

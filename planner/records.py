@@ -53,8 +53,14 @@ def decided_metrics(job_id: str, judged: Judged) -> list[PlanMetricRecord]:
         return PlanMetricRecord(job_id, judged.key, name, split, basis, value)
 
     return [
-        *(metric(name, "tune", "replayed", value) for name, value in judged.replayed.items()),
-        *(metric(name, "tune", "guarded", value) for name, value in judged.guarded.items()),
+        *(
+            metric(name, "tune", "replayed", value)
+            for name, value in judged.composed.replayed.items()
+        ),
+        *(
+            metric(name, "tune", "guarded", value)
+            for name, value in judged.composed.guarded.items()
+        ),
         *(
             metric(name, "tune", "predicted", value)
             for name, value in judged.composed.costs.items()

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from search.costs import PathCosts, StageCost
 from search.fronts import non_dominated, spread
-from search.quality import Floats, Targets
-from search.sweep import decisions, sweep
+from search.guard import Guard
+from search.quality import Floats, Ints
+from search.sweep import Decision, sweep
 from trimtab_runtime.definition import RULES, PlanDefinition, Stage, Structure
 from trimtab_runtime.metrics import METRICS
+from trimtab_runtime.routing import combine, decide
 
 #: Structures that are all swept; above, so many are proposed by Optuna.
 AFFORDABLE = 4000
@@ -55,16 +57,15 @@ class Objective:
 
 @dataclass(frozen=True)
 class Composed:
-    """A plan over numbered options, with what is expected of it.
-
-    `quality` is expected under soft labels (see guard.py), `costs` are predicted.
-    """
+    """A plan over numbered options, with what is expected of it: quality on tune as `replayed`
+    and `guarded` (see guard.py), and predicted `costs`."""
 
     options: tuple[int, ...]
     rule: str
     thresholds: tuple[float, ...]
     reach: tuple[float, ...]
-    quality: dict[str, float]
+    replayed: dict[str, float]
+    guarded: dict[str, float]
     costs: dict[str, float]
 
     def definition(self, options: Sequence[StageOption]) -> PlanDefinition:
@@ -73,19 +74,20 @@ class Composed:
         route = "single" if len(stages) == 1 else "cascade"
         return PlanDefinition(Structure(route, stages, self.rule), self.thresholds)
 
-    def value(self, metric: str) -> float | None:
-        """Expected quality or predicted cost; None where it is not known."""
-        return self.quality.get(metric, self.costs.get(metric))
+    @property
+    def values(self) -> dict[str, float]:
+        """What decides: guarded quality and predicted costs."""
+        return {**self.costs, **self.guarded}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is searched: options, targets of the rows `tune` (indices into the workload), the
-    metrics to be known of every plan, and the objectives."""
+    """What is searched: options, the rows `tune` (indices into the workload) with the guard that
+    judges on them, the quality metrics wanted of every plan, and the objectives."""
 
     options: Sequence[StageOption]
-    tune: NDArray[np.int64]
-    targets: Targets
+    tune: Ints
+    guard: Guard
     metrics: Sequence[str]
     objectives: Sequence[Objective]
     max_stages: int = 3
@@ -93,18 +95,19 @@ class Problem:
 
 def compose(problem: Problem, seed: int = 0) -> list[Composed]:
     """All plans that are on the front of their own structure, single stages first."""
-    plans = [plan for index in range(len(problem.options)) for plan in _swept(problem, (index,))]
+    sweeps = _Sweeps(problem)
+    plans = [plan for index in range(len(problem.options)) for plan in sweeps.plans((index,))]
     structures = list(itertools.islice(_structures(problem), AFFORDABLE + 1))
-    if len(structures) <= AFFORDABLE:
-        for stages, rule in structures:
-            plans += _swept(problem, stages, rule)
-        return plans
-    return plans + _sampled(problem, seed)
+    if len(structures) > AFFORDABLE:
+        return plans + _sampled(problem, sweeps, seed)
+    for stages, rule in structures:
+        plans += sweeps.plans(stages, rule)
+    return plans
 
 
 def front(plans: Sequence[Composed], objectives: Sequence[Objective]) -> list[Composed]:
     """Plans that none of `plans` dominates; those with an unknown objective are left out."""
-    known = [plan for plan in plans if all(plan.value(o.metric) is not None for o in objectives)]
+    known = [plan for plan in plans if all(o.metric in plan.values for o in objectives)]
     if not known:
         return []
     kept = non_dominated(_costs(known, objectives))
@@ -112,7 +115,7 @@ def front(plans: Sequence[Composed], objectives: Sequence[Objective]) -> list[Co
 
 
 def _costs(plans: Sequence[Composed], objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    rows = [[o.cost(plan.value(o.metric) or 0.0) for o in objectives] for plan in plans]
+    rows = [[o.cost(plan.values[o.metric]) for o in objectives] for plan in plans]
     return np.array(rows, np.float64).reshape(len(plans), len(objectives))
 
 
@@ -130,44 +133,69 @@ def _structures(problem: Problem) -> Iterator[tuple[tuple[int, ...], str]]:
                 yield stages, rule
 
 
-def _swept(problem: Problem, stages: tuple[int, ...], rule: str = "last") -> list[Composed]:
-    """The structure's own front, thinned to PER_STRUCTURE operating points."""
-    chosen = [problem.options[index] for index in stages]
-    rows = [option.probabilities[problem.tune] for option in chosen]
-    found = sweep(decisions(rows, rule, problem.targets, problem.metrics))
-    if not len(found.thresholds):
-        return []
-    costs = PathCosts([option.cost for option in chosen])
-    fixed, means = costs.fixed(), costs.mean_ms(found.reach)
-    # Within a structure latency is what varies; its percentiles rise with its mean.
-    axes = [-found.metrics[metric] for metric in problem.metrics]
-    matrix = np.stack([means, *axes], axis=1)
-    kept = np.flatnonzero(non_dominated(matrix))
-    kept = kept[spread(matrix[kept], PER_STRUCTURE)]
-    wanted = [m for m in _named(problem) if m.startswith("latency_p")]
-    plans = []
-    for point in sorted(kept):
-        predicted = {"latency_mean_ms": float(means[point]), **fixed}
-        if wanted:
-            predicted |= costs.percentiles(found.reach[point])
-        plans.append(
+class _Sweeps:
+    """Sweeps structures; what structures have in common is decided once."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._rows = [option.probabilities[problem.tune] for option in problem.options]
+        self._known: dict[tuple[int, ...], Decision] = {}
+        named = [*problem.metrics, *(objective.metric for objective in problem.objectives)]
+        self._percentiles = any(name.startswith("latency_p") for name in named)
+
+    def plans(self, stages: tuple[int, ...], rule: str = "last") -> list[Composed]:
+        """The structure's own front, thinned to PER_STRUCTURE operating points."""
+        problem = self._problem
+        found = sweep(
+            [
+                self._decision((stage,) if rule == "last" else stages[: position + 1])
+                for position, stage in enumerate(stages)
+            ]
+        )
+        if not len(found.thresholds):
+            return []
+        quality = {
+            metric: problem.guard.estimate(metric, found.means[4 * i : 4 * i + 4])
+            for i, metric in enumerate(problem.metrics)
+        }
+        costs = PathCosts([problem.options[index].cost for index in stages])
+        # Within a structure latency is what varies; its percentiles rise with its mean.
+        means = costs.mean_ms(found.reach)
+        axes = np.stack([means, *(-quality[m].guarded for m in problem.metrics)], axis=1)
+        kept = np.flatnonzero(non_dominated(axes))
+        kept = kept[spread(axes[kept], PER_STRUCTURE)]
+        fixed = costs.fixed()
+        return [
             Composed(
                 stages,
                 rule,
                 tuple(float(t) for t in found.thresholds[point]),
                 tuple(float(r) for r in found.reach[point]),
-                {metric: float(found.metrics[metric][point]) for metric in problem.metrics},
-                predicted,
+                {metric: float(quality[metric].replayed[point]) for metric in problem.metrics},
+                {metric: float(quality[metric].guarded[point]) for metric in problem.metrics},
+                {
+                    "latency_mean_ms": float(means[point]),
+                    **fixed,
+                    **(costs.percentiles(found.reach[point]) if self._percentiles else {}),
+                },
             )
-        )
-    return plans
+            for point in sorted(kept)
+        ]
+
+    def _decision(self, stages: tuple[int, ...]) -> Decision:
+        """What the mean of these stages' probabilities decides."""
+        if stages not in self._known:
+            total: Floats | None = None
+            for position, stage in enumerate(stages):
+                total = combine(total, self._rows[stage], position, "mean")
+            assert total is not None
+            guard = self._problem.guard
+            values = [v for m in self._problem.metrics for v in guard.moments(m, total)]
+            self._known[stages] = Decision(decide(total)[1], values)
+        return self._known[stages]
 
 
-def _named(problem: Problem) -> list[str]:
-    return [*problem.metrics, *(objective.metric for objective in problem.objectives)]
-
-
-def _sampled(problem: Problem, seed: int) -> list[Composed]:
+def _sampled(problem: Problem, sweeps: _Sweeps, seed: int) -> list[Composed]:
     """Structures proposed by NSGA-II, at one operating point each; each is swept whole."""
     order, swept = _cascade_order(problem), dict[tuple[tuple[int, ...], str], list[Composed]]()
     study = optuna.create_study(
@@ -182,7 +210,7 @@ def _sampled(problem: Problem, seed: int) -> list[Composed]:
         share = trial.suggest_float("answered_first", 0.0, 1.0)
         stages = tuple(order[position] for position in sorted(picks))
         if len(stages) > 1 and (stages, rule) not in swept:
-            swept[stages, rule] = _swept(problem, stages, rule)
+            swept[stages, rule] = sweeps.plans(stages, rule)
         plans = front(swept.get((stages, rule), []), problem.objectives)
         if not plans:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)

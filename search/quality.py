@@ -19,8 +19,8 @@ LABEL_METRICS = ("top1", "top5", "balanced_accuracy")
 @dataclass(frozen=True)
 class Targets:
     """What answers are compared with, on one split: labels (n,) or None, and what the reference
-    member answers (n,) or None. `soft` (n, classes) are class probabilities that no label of
-    this split was used for; see guard.py."""
+    member answers (n,) or None. `soft` (n, classes) are class probabilities that may stand in
+    for labels; see guard.py."""
 
     labels: Ints | None
     reference: Ints | None
@@ -45,8 +45,8 @@ class Targets:
         return correct if metric == "top1" else correct * self._class_weights()
 
     def expected(self, metric: str, probabilities: Floats) -> Floats:
-        """(n,) the same values with `soft` in place of the labels: much less noisy, somewhat
-        biased. The agreement with the reference needs no label and is itself."""
+        """(n,) the values expected if classes are as probable as `soft` says: much less noisy.
+        The agreement with the reference needs no label and is itself."""
         if metric == "agreement" or self.soft is None:
             return self.values(metric, probabilities)
         if metric == "top5":

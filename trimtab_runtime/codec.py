@@ -74,9 +74,13 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
 def _decode_scalar(kind: Any, data: Any, path: str) -> Any:
     number = isinstance(data, (int, float)) and not isinstance(data, bool)
     if kind is float and number:
-        if not math.isfinite(data):
+        try:
+            found = float(data)
+        except OverflowError:  # a whole number beyond the largest float
+            found = math.inf
+        if not math.isfinite(found):
             raise DecodeError(f"{path}: expected a finite number, got {data!r}")
-        return float(data)
+        return found
     if isinstance(data, kind) and (kind is bool or not isinstance(data, bool)):
         return data
     raise DecodeError(f"{path}: expected {kind.__name__}, got {data!r}")

@@ -10,19 +10,18 @@ from trimtab_runtime.definition import OutputFormat
 
 Array = Any  # numpy.typing needs NumPy 1.20 with its plugin; boards may have less
 
-_SMALLEST = np.float32(1e-9)
-
-
 def calibrated(outputs: Array, fmt: OutputFormat, temperature: float) -> Array:
     """Probabilities (..., classes) of outputs (..., classes), float32.
 
     softmax(outputs / temperature); outputs that already are probabilities are first turned into
-    logits by the logarithm. Source: temperature scaling, Guo et al., ICML 2017.
+    logits by the logarithm, zero being a quarter of the smallest step of a quantised output.
+    Source: temperature scaling, Guo et al., ICML 2017.
     """
     if fmt.kind == "probabilities":
         if temperature == 1.0:
             return outputs
-        outputs = np.log(np.maximum(outputs, _SMALLEST))
+        smallest = fmt.quantisation.scale / 4 if fmt.quantisation else 1e-7
+        outputs = np.log(np.maximum(outputs, np.float32(smallest)))
     shifted = (outputs - outputs.max(axis=-1, keepdims=True)) * np.float32(1.0 / temperature)
     np.exp(shifted, out=shifted)
     shifted /= shifted.sum(axis=-1, keepdims=True)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def import_paths(folder: Path | str | None) -> Iterator[None]:
-    """`folder` first on sys.path. Afterwards the path is as before, and modules that came from the
-    folder are forgotten: another job may have modules of the same names."""
+    """`folder` first on sys.path. Afterwards the path is as before, and modules that only `folder`
+    made importable are forgotten: another job may have modules of the same names. (What lies in
+    an environment below the folder stays.)"""
     if folder is None:
         yield
         return
@@ -31,9 +32,13 @@ def import_paths(folder: Path | str | None) -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before_path
+        elsewhere = [Path(entry).resolve() for entry in before_path]
         for name in set(sys.modules) - before_modules:
             origin = getattr(sys.modules[name], "__file__", None)
-            if origin and Path(origin).resolve().is_relative_to(root):
+            file = Path(origin).resolve() if origin else None
+            if file is None or not file.is_relative_to(root):
+                continue
+            if not any(file.is_relative_to(path) for path in elsewhere):
                 del sys.modules[name]
 
 

@@ -45,7 +45,7 @@ class QuantisationRecipe:
     float_first: int = 0
     float_last: int = 0
     float_output: bool = True
-    max_images: int = 300
+    max_images: int = 100
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

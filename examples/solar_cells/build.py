@@ -9,7 +9,6 @@ each with a linear head fitted on the job's `fit` photographs and on no other.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import json
@@ -23,6 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from filecmp import cmp
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -111,17 +111,16 @@ def build(folder: Path, progress: Progress) -> Path:
     for member in MEMBERS:
         _build_member(member, folder, workload, fit, progress)
     job = folder / "job.yaml"
-    _write(job, job_text().encode())
+    _write(job, _job_text().encode())
     return job
 
 
-def job_text() -> str:
-    """The job file, in YAML."""
+def _job_text() -> str:
+    fmt = "resize: bicubic, mean: 127, std: 128, layout: nchw"
     models = "\n".join(
-        f"  - path: models/{member.name}.onnx\n"
-        f"    input: {{size: {member.size}, resize: bicubic, mean: 127, std: 128, layout: nchw}}\n"
-        "    output: {kind: logits}"
-        for member in MEMBERS
+        f"  - {{path: models/{m.name}.onnx, input: {{size: {m.size}, {fmt}}}, "
+        "output: {kind: logits}}"
+        for m in MEMBERS
     )
     splits = ", ".join(f"{name}: {value}" for name, value in SPLITS.items())
     return JOB.format(models=models, splits=f"{{{splits}}}")
@@ -154,11 +153,12 @@ def _build_member(
     key = content_key(
         {
             "recipe": [RECIPE, HEAD_C, member.size],
-            "weights": _sha256(member.weights()),
+            "weights": sha256(member.weights().read_bytes()).hexdigest(),
             "fit": [[workload.items[i].sha256, workload.items[i].label] for i in fit],
         }
     )
-    if path.exists() and built.get(path.name) == {"key": key, "sha256": _sha256(path)}:
+    there = sha256(path.read_bytes()).hexdigest() if path.exists() else None
+    if built.get(path.name) == {"key": key, "sha256": there}:
         progress(f"{member.name}: already there", 1, 1)
         return
     progress(f"{member.name}: exporting", 0, 1)
@@ -167,14 +167,14 @@ def _build_member(
     items = [workload.items[i] for i in fit]
     features = pooled_features(model, member, [item.path for item in items], progress)
     weight, bias = fit_head(features, np.array([item.label for item in items]))
-    _write(path, with_head(model, weight, bias).SerializeToString(deterministic=True))
-    built[path.name] = {"key": key, "sha256": _sha256(path)}
+    content = with_head(model, weight, bias).SerializeToString(deterministic=True)
+    _write(path, content)
+    built[path.name] = {"key": key, "sha256": sha256(content).hexdigest()}
     _write(record, json.dumps(built, indent=1, sort_keys=True).encode())
 
 
 def export(member: Member) -> Any:
     """The network as an ONNX model with two outputs: `logits` of an unfitted head, `features`."""
-    import onnx
     import torch
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -203,8 +203,7 @@ def export(member: Member) -> Any:
             output_names=["logits", "features"],
             verbose=False,
         )
-    assert program is not None
-    model: onnx.ModelProto = program.model_proto
+    model = program.model_proto
     for node in model.graph.node:  # stack traces, which name folders of this machine
         del node.metadata_props[:]
     return model
@@ -224,8 +223,7 @@ def pooled_features(
 
     def features_of(path: Path) -> NDArray[np.float32]:
         image = Preprocessor(str(path)).tensor(member.input)
-        row: NDArray[np.float32] = session.run(["features"], {"image": image})[0][0]
-        return row
+        return session.run(["features"], {"image": image})[0][0]
 
     rows = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -267,8 +265,7 @@ def with_head(model: Any, weight: NDArray[np.float32], bias: NDArray[np.float32]
             array = fitted.pop(initializer.name)
             initializer.CopyFrom(onnx.numpy_helper.from_array(array, initializer.name))
     assert not fitted, f"the exporter renamed {sorted(fitted)}"
-    (features,) = [output for output in model.graph.output if output.name == "features"]
-    model.graph.output.remove(features)
+    del model.graph.output[1]  # features
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -280,10 +277,6 @@ def _require_packages() -> None:
         raise WorkloadError(
             f"the demo needs {', '.join(missing)}: pip install -c constraints.txt -e '.[demo]'"
         )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,0 +1,196 @@
+"""Why a plan is what it is: stages, constraints, lineage, predicted against measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from db import JobRecord, PlanRecord, Store, VariantRecord
+from planner.views import LATENCY, FrontView, PlanRow, front_view
+from search.constraints import Constraint
+from trimtab_runtime.codec import decode
+from trimtab_runtime.definition import PlanDefinition, RuntimeOptions
+from trimtab_runtime.errors import StoreError
+from trimtab_runtime.metrics import METRICS
+
+
+@dataclass(frozen=True)
+class StageView:
+    """A stage: `reach` is the share of inputs that come to it, `stage_ms` what it takes when it
+    runs, `time_share` its part of the plan's mean latency (all predicted, on tune). `threshold`
+    is the confidence from which on it answers; None for the last one."""
+
+    name: str
+    variant: str
+    sha256: str
+    size_mb: float
+    options: RuntimeOptions
+    reach: float
+    stage_ms: float
+    time_share: float
+    threshold: float | None
+    lineage: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ConstraintView:
+    """A constraint of the job: the number it asks for, what the plan has, and 'yes', 'no' or
+    'unknown'."""
+
+    text: str
+    limit: float | None
+    value: float | None
+    met: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Everything about one plan. `verified` holds what the bundle gave on the device, by name
+    (metrics, and `answer_mismatch`: the share of inputs answered otherwise than replayed)."""
+
+    row: PlanRow
+    job_id: str
+    job_name: str
+    device: str
+    route: str
+    rule: str
+    stages: tuple[StageView, ...]
+    constraints: tuple[ConstraintView, ...]
+    why: str
+    verified: Mapping[str, float]
+    failure: str | None
+    bundle_sha256: str | None
+
+
+def explain(store: Store, plan: PlanRecord) -> Explanation:
+    """All that the store knows of a plan. Raises StoreError."""
+    job = store.get_job(plan.job_id)
+    assert job is not None  # a foreign key of the plan
+    view = front_view(store, job)
+    row = view.row(plan.key)
+    if row is None:
+        raise StoreError(f"plan {plan.key[:8]} has just been replaced; its job runs")
+    definition = decode(PlanDefinition, plan.definition["plan"])
+    stages = _stages(store, definition, plan.definition["stages"])
+    records = {record.plan_key: record for record in store.list_verifications(job.id)}
+    record = records.get(plan.key)
+    return Explanation(
+        row=row,
+        job_id=job.id,
+        job_name=job.name,
+        device=view.device,
+        route=definition.structure.route,
+        rule=definition.structure.rule,
+        stages=stages,
+        constraints=_constraints(job, view, row),
+        why=_why(row, stages, view.row(view.baseline)),
+        verified=record.values if record else {},
+        failure=record.reason if record else None,
+        bundle_sha256=record.bundle_sha256 if record else None,
+    )
+
+
+def _stages(
+    store: Store, definition: PlanDefinition, told: list[dict[str, Any]]
+) -> tuple[StageView, ...]:
+    thresholds = [*definition.thresholds, None]
+    variants = store.list_variants(state="ok")
+    by_key = {variant.key: variant for variant in variants}
+    found = []
+    stages = zip(told, definition.structure.stages, thresholds, strict=True)
+    for data, stage, threshold in stages:
+        variant = data["variant"]
+        record = _record_of(variants, variant)
+        found.append(
+            StageView(
+                name=data["name"],
+                variant=variant["name"],
+                sha256=stage.variant,
+                size_mb=variant["size_bytes"] / 2**20,
+                options=stage.options,
+                reach=data["reach"],
+                stage_ms=data["stage_ms"],
+                time_share=data["time_share"],
+                threshold=threshold,
+                lineage=tuple(_lineage(record, by_key)),
+            )
+        )
+    return tuple(found)
+
+
+def _record_of(variants: list[VariantRecord], variant: Mapping[str, Any]) -> VariantRecord | None:
+    """The same file may have been used with several input formats: this one's."""
+    io = {"input": variant["input"], "output": variant["output"]}
+    same_file = [v for v in variants if v.artefact_sha256 == variant["sha256"]]
+    return next((v for v in same_file if v.io == io), same_file[0] if same_file else None)
+
+
+def _lineage(record: VariantRecord | None, by_key: Mapping[str, VariantRecord]) -> list[str]:
+    """A line for each step, from the variant back to the member."""
+    lines: list[str] = []
+    while record is not None:
+        recipe = dict(record.recipe)
+        step, parent = recipe.pop("step", "made"), by_key.get(recipe.pop("parent", ""))
+        recipe.pop("io", None)
+        source = recipe.pop("torch", None)
+        if step == "member":
+            made = f"exported from {source}" if source else "as it came"
+        else:
+            made = f"{step} of {parent.name if parent else 'an unknown variant'}"
+        settings = ", ".join(f"{name} {_short(value)}" for name, value in recipe.items() if value)
+        lines.append(f"{record.name}: {made}" + (f" ({settings})" if settings else ""))
+        record = parent
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text[:12] if len(text) == 64 else text
+
+
+def _constraints(job: JobRecord, view: FrontView, row: PlanRow) -> tuple[ConstraintView, ...]:
+    """As the choice saw them: guarded and predicted values against the replayed baseline."""
+    values = {name: f.decided for name, f in row.figures.items()}
+    known = {name: value for name, value in values.items() if value is not None}
+    baseline = view.row(view.baseline)
+    limits: dict[str, float] = {}
+    for name, figure in (baseline.figures if baseline else {}).items():
+        value = figure.replayed if METRICS[name].kind == "quality" else figure.decided
+        if value is not None:
+            limits[name] = value
+    found = []
+    for text in job.spec.get("constraints", ()):
+        rule = Constraint.parse(text)
+        met = rule.check(known, limits)
+        found.append(ConstraintView(text, rule.limit(limits), known.get(rule.metric), met))
+    return tuple(found)
+
+
+def _why(row: PlanRow, stages: tuple[StageView, ...], baseline: PlanRow | None) -> str:
+    """One sentence: where the time goes that the baseline spends."""
+    if baseline is None or row.speedup is None:
+        return "There is no baseline to compare with."
+    if row.key == baseline.key:
+        return "This is the baseline: speed-ups compare with it."
+    measured = row.speedup_basis == "measured"
+    own, base = row.figure(LATENCY), baseline.figure(LATENCY)
+    mine = (own.measured if measured else own.decided) or 0.0
+    theirs = (base.measured if measured else base.decided) or 0.0
+    verdict = "faster" if row.speedup >= 1 else "slower"
+    first, last = stages[0], stages[-1]
+    if len(stages) == 1:
+        reason = f"{first.name} alone answers every input"
+    else:
+        reason = (
+            f"{first.name} answers {1 - stages[1].reach:.0%} of the inputs in "
+            f"{first.stage_ms:.1f} ms, and {last.reach:.0%} reach {last.name}, which takes "
+            f"{last.stage_ms:.1f} ms more"
+        )
+    how = "measured" if measured else "predicted"
+    factor = row.speedup if row.speedup >= 1 else 1 / row.speedup
+    return (
+        f"It is {factor:.2f}x {verdict} than the baseline ({baseline.label}): {reason}; the mean "
+        f"is {mine:.1f} ms where the baseline takes {theirs:.1f} ms ({how})."
+    )

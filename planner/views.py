@@ -1,0 +1,279 @@
+"""What a job has found, as plain data for whoever shows it: the command line, plots, dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from db import JobRecord, PlanEntry, Store, VerificationRecord
+from search.fronts import spread
+from trimtab_runtime.errors import PlanningError, StoreError
+from trimtab_runtime.metrics import METRICS
+
+LATENCY = "latency_mean_ms"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """All that is known of one metric of a plan; None is unknown.
+
+    `decided` is what the choice was made on: the guarded estimate on tune of a quality, the
+    prediction of a cost. `test` with its 95 % interval is only reported. `predicted` and
+    `measured` speak of the same inputs, those of test.
+    """
+
+    metric: str
+    decided: float | None
+    replayed: float | None = None
+    test: float | None = None
+    low: float | None = None
+    high: float | None = None
+    predicted: float | None = None
+    measured: float | None = None
+
+    @property
+    def error(self) -> float | None:
+        """Prediction less measurement, as a fraction of the measurement."""
+        if self.predicted is None or not self.measured:
+            return None
+        return self.predicted / self.measured - 1.0
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """A plan on a front.
+
+    `roles`: 'chosen', 'baseline' (what `speedup` compares with), 'member' (any model of the zoo
+    as it came), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
+    went wrong, 'predicted' when nobody tried. `speedup_basis` says whether both latencies are
+    'measured' or 'predicted'.
+    """
+
+    key: str
+    label: str
+    roles: tuple[str, ...]
+    status: str
+    feasible: str
+    reasons: tuple[str, ...]
+    figures: Mapping[str, Figure]
+    speedup: float | None
+    speedup_basis: str | None
+
+    def figure(self, metric: str) -> Figure:
+        return self.figures.get(metric, Figure(metric, None))
+
+    def flat(self, metrics: Sequence[str]) -> dict[str, Any]:
+        """One level of names and values, for tables: unknown is None."""
+        found: dict[str, Any] = {
+            "key": self.key,
+            "label": self.label,
+            "roles": " ".join(self.roles),
+            "status": self.status,
+            "feasible": self.feasible,
+        }
+        for metric in metrics:
+            figure = self.figure(metric)
+            if METRICS[metric].kind == "quality":
+                names = {"tune_guarded": figure.decided, "tune": figure.replayed}
+                names |= {"test": figure.test, "test_low": figure.low, "test_high": figure.high}
+            else:
+                names = {"predicted": figure.decided, "test_predicted": figure.predicted}
+                names |= {"test_measured": figure.measured}
+            found |= {f"{metric}_{name}": value for name, value in names.items()}
+        return found | {"speedup": self.speedup, "speedup_basis": self.speedup_basis}
+
+
+@dataclass(frozen=True)
+class FrontView:
+    """The plans of a job, by predicted latency. `test_looks` counts how often any job looked at
+    this test split."""
+
+    job_id: str
+    job_name: str
+    state: str
+    device: str
+    objectives: tuple[str, ...]
+    quality: str
+    cost: str
+    baseline: str | None
+    chosen: str | None
+    test_looks: int
+    rows: tuple[PlanRow, ...]
+
+    def row(self, key: str | None) -> PlanRow | None:
+        return next((row for row in self.rows if row.key == key), None)
+
+    def pick(self, limit: int | None = None, dominated: bool = False) -> list[PlanRow]:
+        """The front with the members, or all plans; in order, and at most `limit` rows that span
+        the front. Chosen, verified and member plans are always among them."""
+        rows = [row for row in self.rows if row.roles or dominated]
+        if limit is None or len(rows) <= limit:
+            return rows
+        kept = [row for row in rows if set(row.roles) - {"front"} or row.status != "predicted"]
+        rest = [row for row in rows if row not in kept]
+        costs = np.array([self._costs(row) for row in rest])
+        chosen = {row.key for row in kept}
+        chosen |= {rest[index].key for index in spread(costs, max(0, limit - len(kept)))}
+        return [row for row in rows if row.key in chosen]
+
+    def _costs(self, row: PlanRow) -> list[float]:
+        signs = [-1.0 if METRICS[name].maximise else 1.0 for name in self.objectives]
+        values = [row.figure(name).decided for name in self.objectives]
+        return [s * (0.0 if v is None else v) for s, v in zip(signs, values, strict=True)]
+
+    def plain(self, rows: Sequence[PlanRow]) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "rows": [asdict(row) for row in rows]}
+
+
+def find_job(store: Store, name: str | None = None) -> JobRecord:
+    """The job whose id begins with `name` or that is called so, the latest of several of a name;
+    without one the latest of all. Raises StoreError."""
+    jobs = store.list_jobs()
+    if not jobs:
+        raise StoreError("there are no jobs yet; start one with `trimtab plan job.yaml`")
+    if name is None:
+        return jobs[0]
+    named = [job for job in jobs if name in (job.id, job.name)]
+    begun = [job for job in jobs if name and job.id.startswith(name)]
+    if named or len(begun) == 1:
+        return (named or begun)[0]
+    if begun:
+        listed = ", ".join(f"{job.id} ({job.name})" for job in begun)
+        raise StoreError(f"{len(begun)} jobs begin with {name!r}: {listed}; give more letters")
+    known = ", ".join(f"{job.id} ({job.name})" for job in jobs[:5])
+    raise StoreError(f"no job is called {name!r} or has an id that begins so; there are: {known}")
+
+
+def job_state(store: Store, job: JobRecord) -> str:
+    """The state of a job; 'killed' for one that runs by its record, but whose process is gone."""
+    if job.state != "running" or job.device_key is None:
+        return job.state
+    lease = store.lease_holder(job.device_key)
+    return "running" if lease and lease.holder.startswith(f"job {job.id} ") else "killed"
+
+
+def device_name(store: Store, key: str | None) -> str:
+    """A device in a few words."""
+    device = store.get_device(key) if key else None
+    if device is None:
+        return "unknown"
+    told = device.fingerprint
+    return f"{device.address} ({told.get('cpu', 'unknown')}, {told.get('cores', '?')} cores)"
+
+
+def front_view(store: Store, job: JobRecord) -> FrontView:
+    """All plans of a job. Raises PlanningError when it has none."""
+    entries = store.list_plans(job.id)
+    if not entries:
+        why = f"; {job.message}" if job.message else ""
+        raise PlanningError(
+            f"job {job.id} ({job.name}) has no plans yet; it is {job_state(store, job)}{why}"
+        )
+    objectives = tuple(job.summary.get("objectives") or job.spec["objectives"])
+    quality = _quality(job, objectives)
+    costs = [name for name in objectives if METRICS[name].kind == "cost"]
+    baseline = _baseline(job, entries, quality)
+    verified = {record.plan_key: record for record in store.list_verifications(job.id)}
+    figures = {entry.plan.key: _figures(entry) for entry in entries}
+    base = figures.get(baseline.plan.key, {}) if baseline else {}
+    rows = [_row(e, figures[e.plan.key], verified, baseline, base) for e in entries]
+    return FrontView(
+        job_id=job.id,
+        job_name=job.name,
+        state=job_state(store, job),
+        device=device_name(store, job.device_key),
+        objectives=objectives,
+        quality=quality,
+        cost=(costs or [LATENCY])[0],
+        baseline=baseline.plan.key if baseline else None,
+        chosen=next((row.key for row in rows if "chosen" in row.roles), None),
+        test_looks=store.count_exposures(job.workload_key) if job.workload_key else 0,
+        rows=tuple(rows),
+    )
+
+
+def _quality(job: JobRecord, objectives: Sequence[str]) -> str:
+    """The quality that decides: the first one that the job names."""
+    named = [name for name in objectives if METRICS[name].kind == "quality"]
+    return next(iter(job.summary.get("quality") or named), "top1")
+
+
+def _baseline(job: JobRecord, entries: Sequence[PlanEntry], quality: str) -> PlanEntry | None:
+    """The job's baseline; until it has said which, the most capable member."""
+    members = [entry for entry in entries if entry.plan.is_baseline]
+    for entry in members:
+        if entry.plan.key == job.summary.get("baseline"):
+            return entry
+    return max(members, key=lambda e: e.value(quality, "tune", "replayed") or 0.0, default=None)
+
+
+def _figures(entry: PlanEntry) -> dict[str, Figure]:
+    found = {}
+    for metric in METRICS:
+        if METRICS[metric].kind == "quality":
+            test = entry.metrics.get((metric, "test", "replayed"))
+            figure = Figure(
+                metric,
+                decided=entry.value(metric, "tune", "guarded"),
+                replayed=entry.value(metric, "tune", "replayed"),
+                test=test.value if test else None,
+                low=test.low if test else None,
+                high=test.high if test else None,
+            )
+        else:
+            decided = entry.value(metric, "tune", "predicted")
+            same_inputs = entry.value(metric, "test", "predicted")
+            figure = Figure(
+                metric,
+                decided=decided,
+                # What does not depend on the inputs (memory, size) is predicted once.
+                predicted=decided if same_inputs is None else same_inputs,
+                measured=entry.value(metric, "test", "measured"),
+            )
+        if figure != Figure(metric, None):
+            found[metric] = figure
+    return found
+
+
+def _row(
+    entry: PlanEntry,
+    figures: Mapping[str, Figure],
+    verified: Mapping[str, VerificationRecord],
+    baseline: PlanEntry | None,
+    base: Mapping[str, Figure],
+) -> PlanRow:
+    plan, record = entry.plan, verified.get(entry.plan.key)
+    is_baseline = baseline is not None and plan.key == baseline.plan.key
+    marks = {
+        "chosen": plan.is_chosen,
+        "baseline": is_baseline,
+        "member": plan.is_baseline and not is_baseline,
+        "front": plan.on_front,
+    }
+    status = "predicted" if record is None else "verified" if record.state == "ok" else "failed"
+    speedup, basis = _speedup(figures.get(LATENCY), base.get(LATENCY))
+    return PlanRow(
+        key=plan.key,
+        label=plan.label,
+        roles=tuple(name for name, holds in marks.items() if holds),
+        status=status,
+        feasible=plan.feasible,
+        reasons=tuple(plan.reasons),
+        figures=figures,
+        speedup=speedup,
+        speedup_basis=basis,
+    )
+
+
+def _speedup(own: Figure | None, base: Figure | None) -> tuple[float | None, str | None]:
+    if own is None or base is None:
+        return None, None
+    if own.measured and base.measured:
+        return base.measured / own.measured, "measured"
+    if own.decided and base.decided:
+        return base.decided / own.decided, "predicted"
+    return None, None

@@ -1,0 +1,294 @@
+"""JSON both ways of everything that a plan, a manifest or a request is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from typing import Any, Optional
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trimtab_runtime import definition, manifest
+from trimtab_runtime.codec import DecodeError, canonical, content_key, decode, encode
+from trimtab_runtime.definition import (
+    InputFormat,
+    OperatingPoint,
+    OutputFormat,
+    PlanDefinition,
+    Quantisation,
+    RuntimeOptions,
+    Stage,
+    Structure,
+    Variant,
+)
+from trimtab_runtime.manifest import Manifest
+from trimtab_runtime.metrics import METRICS
+from trimtab_runtime.probe.requests import KINDS
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+positive = st.floats(1e-30, 1e30)
+hexes = st.text("0123456789abcdef", min_size=64, max_size=64)
+texts = st.text(max_size=8)
+quantisations = st.builds(Quantisation, scale=positive, zero_point=st.integers(-255, 255))
+
+
+@st.composite
+def input_formats(draw: st.DrawFn) -> InputFormat:
+    colour = draw(st.sampled_from(definition.COLOURS))
+    counts = st.sampled_from([1] if colour == "gray" else [1, 3])
+    scale = finite.filter(bool)
+    return InputFormat(
+        size=draw(st.tuples(st.integers(1, 16384), st.integers(1, 16384))),
+        resize=draw(st.sampled_from(definition.RESIZE_FILTERS)),
+        mean=tuple(draw(counts.flatmap(lambda n: st.lists(finite, min_size=n, max_size=n)))),
+        std=tuple(draw(counts.flatmap(lambda n: st.lists(scale, min_size=n, max_size=n)))),
+        layout=draw(st.sampled_from(definition.LAYOUTS)),
+        dtype=draw(st.sampled_from(definition.DTYPES)),
+        colour=colour,
+        crop=draw(st.floats(0, 1, exclude_min=True)),
+        quantisation=draw(st.none() | quantisations),
+    )
+
+
+output_formats = st.builds(
+    OutputFormat,
+    kind=st.sampled_from(definition.OUTPUT_KINDS),
+    offset=st.integers(0, 5),
+    quantisation=st.none() | quantisations,
+)
+
+
+def runtime_options(spinning: st.SearchStrategy[bool]) -> st.SearchStrategy[RuntimeOptions]:
+    return st.builds(
+        RuntimeOptions,
+        engine=st.sampled_from(definition.ENGINES),
+        provider=st.sampled_from(["default", "CPUExecutionProvider", "XNNPACK"]) | texts,
+        threads=st.integers(1, 1024),
+        spinning=spinning,
+        graph_optimisation=st.sampled_from(definition.GRAPH_LEVELS),
+    )
+
+
+variants = st.builds(
+    Variant,
+    name=texts,
+    sha256=hexes,
+    format=st.sampled_from(["onnx", "tflite"]),
+    size_bytes=st.integers(0, 2**60),
+    input=input_formats(),
+    output=output_formats,
+)
+
+
+def stages(spinning: st.SearchStrategy[bool]) -> st.SearchStrategy[Stage]:
+    return st.builds(
+        Stage, variant=hexes, options=runtime_options(spinning), temperature=positive
+    )
+
+
+@st.composite
+def structures(draw: st.DrawFn) -> Structure:
+    count = draw(st.integers(1, 3))
+    allowed = stages(st.booleans() if count == 1 else st.just(False))
+    return Structure(
+        route="single" if count == 1 else "cascade",
+        stages=tuple(draw(st.lists(allowed, min_size=count, max_size=count))),
+        rule=draw(st.sampled_from(definition.RULES)),
+    )
+
+
+def points(thresholds: Optional[int] = None) -> st.SearchStrategy[OperatingPoint]:
+    most = 3 if thresholds is None else thresholds
+    lists = st.lists(finite, min_size=thresholds or 0, max_size=most)
+    return st.builds(
+        OperatingPoint,
+        thresholds=lists.map(tuple),
+        metrics=st.dictionaries(st.sampled_from(sorted(METRICS)), finite, max_size=4),
+    )
+
+
+@st.composite
+def plan_definitions(draw: st.DrawFn) -> PlanDefinition:
+    structure = draw(structures())
+    count = len(structure.stages) - 1
+    return PlanDefinition(
+        structure, tuple(draw(st.lists(finite, min_size=count, max_size=count)))
+    )
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    structure = draw(structures())
+    used = tuple(
+        dataclasses.replace(draw(variants), sha256=sha)
+        for sha in dict.fromkeys(stage.variant for stage in structure.stages)
+    )
+    bundled = draw(st.lists(points(len(structure.stages) - 1), min_size=1, max_size=3))
+    files = {f"models/{variant.file_name}": variant.sha256 for variant in used}
+    pairs = st.dictionaries(texts, texts, max_size=3)
+    return Manifest(
+        protocol=manifest.PROTOCOL,
+        name=draw(texts),
+        trimtab_version=draw(texts),
+        structure=structure,
+        variants=used,
+        points=tuple(bundled),
+        point=draw(st.integers(0, len(bundled) - 1)),
+        labels=tuple(draw(st.lists(texts, max_size=4))),
+        requires=tuple(draw(st.lists(texts, max_size=2))),
+        engines=draw(pairs),
+        device=draw(pairs),
+        tolerance=draw(positive),
+        files={**draw(pairs), **files},
+    )
+
+
+ANY: dict[type, st.SearchStrategy[Any]] = {
+    Quantisation: quantisations,
+    InputFormat: input_formats(),
+    OutputFormat: output_formats,
+    RuntimeOptions: runtime_options(st.booleans()),
+    Variant: variants,
+    Stage: stages(st.booleans()),
+    OperatingPoint: points(),
+    Structure: structures(),
+    PlanDefinition: plan_definitions(),
+    Manifest: manifests(),
+}
+
+
+def test_every_type_of_a_bundle_is_tried_here() -> None:
+    defined = {
+        kind
+        for module in (definition, manifest)
+        for kind in vars(module).values()
+        if inspect.isclass(kind) and dataclasses.is_dataclass(kind)
+    }
+    assert defined == set(ANY)
+
+
+@pytest.mark.parametrize("kind", list(ANY), ids=lambda kind: kind.__name__)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_values_survive_json(kind: type, data: st.DataObject) -> None:
+    value = data.draw(ANY[kind])
+    text = canonical(value)
+    again = decode(kind, json.loads(text))
+    assert again == value
+    assert canonical(again) == text
+
+
+@settings(max_examples=60, deadline=None)
+@given(input_formats())
+def test_fields_at_their_default_are_left_out(fmt: InputFormat) -> None:
+    written = encode(fmt)
+    for field in dataclasses.fields(InputFormat):
+        stands = field.name in written
+        required = field.default is dataclasses.MISSING
+        assert stands == (required or getattr(fmt, field.name) != field.default)
+
+
+def test_the_smallest_text_of_a_plan() -> None:
+    plan = PlanDefinition(Structure("single", (Stage("ab", RuntimeOptions("litert")),)))
+    assert canonical(plan) == (
+        '{"structure":{"route":"single","stages":[{"options":{"engine":"litert"},"variant":"ab"}]}}'
+    )
+
+
+def test_content_names_never_change() -> None:
+    """Stores and bundles of earlier versions hold these; a change here makes them strangers."""
+    onnx, lite = RuntimeOptions("onnxruntime", threads=2), RuntimeOptions("litert")
+    fmt = InputFormat((224, 192), resize="bicubic", mean=(127.0,), std=(128.0,), layout="nhwc")
+    cascade = Structure("cascade", (Stage("a" * 64, onnx, 1.25), Stage("b" * 64, lite)), "mean")
+    assert {
+        "format": content_key(fmt),
+        "structure": cascade.key,
+        "plan": PlanDefinition(cascade, (0.625,)).key,
+        "mapping": content_key({"b": 1, "a": [True, None, "é"]}),
+    } == {
+        "format": "29c3a9ce7dd30497d0f0e221cdc9f57176c409438b54217b9c4783061c14ed0d",
+        "structure": "5083a86736adfea8f6ce3c3a013c5685d7e7c3e331b084e6056a4750d5d9882e",
+        "plan": "12e73510a5420f9c1f7738535d5719023efdaf8f4509f50d84df1a97ab53768c",
+        "mapping": "ef6470ba9d8048e5122c7f3dc9137c14e6d052bd3a8d2c3318d19cc8c1e22b3c",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "message"),
+    [
+        (Quantisation, {"scale": 1.0}, "zero_point: missing"),
+        (Quantisation, {"scale": 1.0, "zero_point": 0, "x": 1}, "Quantisation: unknown field 'x'"),
+        (Quantisation, {"scale": "1", "zero_point": 0}, "scale: expected float, got '1'"),
+        (Quantisation, {"scale": True, "zero_point": 0}, "scale: expected float, got True"),
+        (Quantisation, {"scale": 1.0, "zero_point": True}, "zero_point: expected int, got True"),
+        (Quantisation, {"scale": 1.0, "zero_point": 1.0}, "zero_point: expected int, got 1.0"),
+        (Quantisation, {"scale": float("nan"), "zero_point": 0}, "scale: expected a finite"),
+        (Quantisation, {"scale": float("inf"), "zero_point": 0}, "scale: expected a finite"),
+        (Quantisation, {"scale": 10**400, "zero_point": 0}, "scale: expected a finite"),
+        (Quantisation, {"scale": None, "zero_point": 0}, "scale: expected float, got None"),
+        (Quantisation, [], "Quantisation: expected an object, got []"),
+        (InputFormat, {"size": [8]}, "size: expected 2 items, got 1"),
+        (InputFormat, {"size": 8}, "size: expected a list, got 8"),
+        (InputFormat, {"size": [8, 8.5]}, "size[1]: expected int, got 8.5"),
+        (InputFormat, {"size": [8, 8], "mean": [0, "0", 0]}, "mean[1]: expected float, got '0'"),
+        (InputFormat, {"size": [8, 8], "resize": "cubic"}, "InputFormat: resize must be one of"),
+        (InputFormat, {"size": [8, 0]}, "InputFormat: 1 <= size <= 16384 must hold, got (8, 0)"),
+        (RuntimeOptions, {"engine": "litert", "spinning": 1}, "spinning: expected bool, got 1"),
+        (RuntimeOptions, {"engine": "tensorrt"}, "RuntimeOptions: engine must be one of"),
+        (
+            Structure,
+            {"route": "single", "stages": [{"variant": "a", "options": {}}]},
+            "stages[0].options.engine: missing",
+        ),
+        (
+            Structure,
+            {"route": "single", "stages": [{"variant": "a", "options": {"engine": "x"}}]},
+            "stages[0].options: engine must be one of",
+        ),
+        (Structure, {"route": "cascade", "stages": []}, "Structure: a cascade plan cannot have 0"),
+        (OperatingPoint, {"metrics": {"top1": "high"}}, "metrics.top1: expected float"),
+        (OperatingPoint, {"metrics": [1]}, "metrics: expected an object, got [1]"),
+        (OperatingPoint, {"metrics": {"speed": 1.0}}, "OperatingPoint: metrics: 'speed' is no"),
+        (KINDS["measure"], {"model": 3}, "model: expected str, got 3"),
+    ],
+)
+def test_a_wrong_field_is_named(kind: type, data: Any, message: str) -> None:
+    with pytest.raises(DecodeError) as raised:
+        decode(kind, data)
+    assert str(raised.value).startswith(message)
+
+
+def test_values_that_json_cannot_hold_are_not_written() -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        canonical(OperatingPoint((float("nan"),)))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("kind", list(ANY), ids=lambda kind: kind.__name__)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_changed_document_decodes_or_says_why(kind: type, data: st.DataObject) -> None:
+    document = json.loads(canonical(data.draw(ANY[kind])))
+    node = document
+    while True:
+        names = sorted(node) or ["new"] if isinstance(node, dict) else list(range(len(node)))
+        name = data.draw(st.sampled_from(names))
+        inner = node.get(name) if isinstance(node, dict) else node[name]
+        if not isinstance(inner, dict | list) or not inner or data.draw(st.booleans()):
+            break
+        node = inner
+    node[name] = data.draw(json_values)
+    try:
+        decoded = decode(kind, document)
+    except DecodeError:
+        return
+    assert decode(kind, json.loads(canonical(decoded))) == decoded
