@@ -8,6 +8,7 @@ by a later job.
 from __future__ import annotations
 
 import io
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -128,9 +129,10 @@ class Evidence:
     ) -> Built:
         name = f"{member.member} {precision}"
         with tempfile.TemporaryDirectory(prefix="trimtab-build-") as folder:
-            made = Path(folder) / "model.onnx"
+            source, made = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
+            shutil.copyfile(member.path, source)  # artefacts have no suffix
             images = [item.path for item in self._inputs.fit]
-            quantise_w8a8(member.path, member.variant, images, made, recipe)
+            quantise_w8a8(source, member.variant, images, made, recipe)
             variant = derive_variant(made, member.variant, name)
             self._store.save_file(made, kind="model", name=f"{name}.onnx")
         return self._keep(member.member, precision, variant, lineage)

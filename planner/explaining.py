@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from db import JobRecord, PlanRecord, Store, VariantRecord
-from planner.views import LATENCY, FrontView, PlanRow, front_view
+from planner.views import LATENCY, FrontView, PlanRow, front_view, printable
 from search.constraints import Constraint
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definition import PlanDefinition, RuntimeOptions
@@ -79,7 +79,7 @@ def explain(store: Store, plan: PlanRecord) -> Explanation:
     return Explanation(
         row=row,
         job_id=job.id,
-        job_name=job.name,
+        job_name=view.job_name,
         device=view.device,
         route=definition.structure.route,
         rule=definition.structure.rule,
@@ -87,7 +87,7 @@ def explain(store: Store, plan: PlanRecord) -> Explanation:
         constraints=_constraints(job, view, row),
         why=_why(row, stages, view.row(view.baseline)),
         verified=record.values if record else {},
-        failure=record.reason if record else None,
+        failure=printable(record.reason) if record and record.reason else None,
         bundle_sha256=record.bundle_sha256 if record else None,
     )
 
@@ -105,8 +105,8 @@ def _stages(
         record = _record_of(variants, variant)
         found.append(
             StageView(
-                name=data["name"],
-                variant=variant["name"],
+                name=printable(data["name"]),
+                variant=printable(variant["name"]),
                 sha256=stage.variant,
                 size_mb=variant["size_bytes"] / 2**20,
                 options=stage.options,
@@ -140,7 +140,7 @@ def _lineage(record: VariantRecord | None, by_key: Mapping[str, VariantRecord]) 
         else:
             made = f"{step} of {parent.name if parent else 'an unknown variant'}"
         settings = ", ".join(f"{name} {_short(value)}" for name, value in recipe.items() if value)
-        lines.append(f"{record.name}: {made}" + (f" ({settings})" if settings else ""))
+        lines.append(printable(f"{record.name}: {made}" + (f" ({settings})" if settings else "")))
         record = parent
     return lines
 
@@ -169,28 +169,34 @@ def _constraints(job: JobRecord, view: FrontView, row: PlanRow) -> tuple[Constra
 
 
 def _why(row: PlanRow, stages: tuple[StageView, ...], baseline: PlanRow | None) -> str:
-    """One sentence: where the time goes that the baseline spends."""
-    if baseline is None or row.speedup is None:
+    """Where the time goes that the baseline spends: as predicted, and as measured if it was."""
+    if baseline is None:
         return "There is no baseline to compare with."
     if row.key == baseline.key:
         return "This is the baseline: speed-ups compare with it."
-    measured = row.speedup_basis == "measured"
     own, base = row.figure(LATENCY), baseline.figure(LATENCY)
-    mine = (own.measured if measured else own.decided) or 0.0
-    theirs = (base.measured if measured else base.decided) or 0.0
-    verdict = "faster" if row.speedup >= 1 else "slower"
+    if not own.decided or not base.decided:
+        return "Its latency is not known."
     first, last = stages[0], stages[-1]
     if len(stages) == 1:
-        reason = f"{first.name} alone answers every input"
+        reason = f"{first.name} answers every input in {own.decided:.1f} ms"
     else:
         reason = (
             f"{first.name} answers {1 - stages[1].reach:.0%} of the inputs in "
-            f"{first.stage_ms:.1f} ms, and {last.reach:.0%} reach {last.name}, which takes "
-            f"{last.stage_ms:.1f} ms more"
+            f"{first.stage_ms:.1f} ms, and the {last.reach:.0%} that reach {last.name} take "
+            f"{last.stage_ms:.1f} ms there; {own.decided:.1f} ms on average"
         )
-    how = "measured" if measured else "predicted"
-    factor = row.speedup if row.speedup >= 1 else 1 / row.speedup
-    return (
-        f"It is {factor:.2f}x {verdict} than the baseline ({baseline.label}): {reason}; the mean "
-        f"is {mine:.1f} ms where the baseline takes {theirs:.1f} ms ({how})."
+    text = (
+        f"Predicted {_factor(base.decided / own.decided)} than the baseline ({baseline.label}, "
+        f"{base.decided:.1f} ms): {reason}."
     )
+    if own.measured and base.measured:
+        text += (
+            f" Measured: {own.measured:.1f} ms against {base.measured:.1f} ms, "
+            f"{_factor(base.measured / own.measured)}."
+        )
+    return text
+
+
+def _factor(speedup: float) -> str:
+    return f"{speedup:.2f}x faster" if speedup >= 1 else f"{1 / speedup:.2f}x slower"

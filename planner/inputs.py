@@ -11,7 +11,6 @@ from planner.spec import JobSpec
 from search.quality import Ints
 from workloads import Item, Splits, Workload, read_workload, split_workload
 
-
 #: Images of `fit` that are traced: calibration needs no more, and a split's prefix is a fair
 #: sample of it.
 TRACED_FIT = 300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from trimtab_runtime.metrics import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
 
 _BLUE, _RED, _INK, _GREY = "#2f6fb0", "#c8372d", "#20242a", "#b9bec6"
 _NAMES = {
@@ -72,21 +74,41 @@ def _title(view: FrontView) -> str:
     return f"{view.job_name} on {view.device}"
 
 
+_MARKS = {  # colour, marker, its size, opacity of the test interval
+    "chosen": (_RED, "*", 17, 0.9),
+    "baseline": (_INK, "D", 8, 0.7),
+    "member": (_INK, "D", 6, 0.35),
+}
+
 # ---- PNG -------------------------------------------------------------------------------------
 
 
 def _write_png(view: FrontView, rows: Sequence[PlanRow], target: Path) -> None:
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; the picture is still right.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        _draw_png(view, rows, target)
+
+
+def _draw_png(view: FrontView, rows: Sequence[PlanRow], target: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 5.8), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    if _logarithmic(view, rows):
+        axes.set_xscale("log")
+    axes.margins(0.06, 0.06)
+    special = [row for row in rows if _special(row)]
     _draw_clouds(axes, view, rows)
-    for row in rows:
-        if _special(row):
-            _draw_special(axes, view, row)
+    for row in special:
+        _draw_special(axes, view, row)
     _dress(axes, view, rows)
+    figure.draw_without_rendering()  # settles limits and places, which the names depend on
+    taken: list[Bbox] = []
+    for row in sorted(special, key=lambda row: list(_MARKS).index(_special(row) or "")):
+        _name(axes, view, row, taken)
     figure.savefig(target, format="png", metadata={"Software": "trimtab"})
 
 
@@ -110,34 +132,49 @@ def _draw_special(axes: Axes, view: FrontView, row: PlanRow) -> None:
     """A plan to be told apart: its estimate, and beside it what test says."""
     role, xy, tested = _special(row), _xy(view, row), _tested(view, row)
     assert xy is not None
-    chosen = role == "chosen"
-    colour, marker, size = (_RED, "*", 17) if chosen else (_INK, "D", 7)
+    colour, marker, size, fade = _MARKS[role or ""]
     face = "white" if role == "member" else colour
     axes.plot(*xy, marker, ms=size, color=colour, mfc=face, zorder=5)
     if tested:
         x, value, low, high = tested
-        axes.plot([xy[0], x], [xy[1], value], ":", color=colour, lw=1, zorder=3)
+        axes.plot([xy[0], x], [xy[1], value], ":", color=colour, lw=1, alpha=fade, zorder=3)
         bounds = [[max(0.0, value - low)], [max(0.0, high - value)]]
-        axes.errorbar(
-            x, value, bounds, fmt="_", ms=10, color=colour, capsize=4, lw=1.3, alpha=0.75, zorder=4
-        )
-    if role != "member":
-        text = f"{role}: {_shortened(row.label)}"
-        place = (10, -16) if chosen else (-10, 12)
-        side = "left" if chosen else "right"
-        axes.annotate(
-            text,
-            xy,
-            place,
-            textcoords="offset points",
-            ha=side,
-            color=colour,
-            fontsize=9,
-            zorder=6,
-        )
+        bar: dict[str, Any] = {"fmt": "_", "ms": 9, "capsize": 3.5, "lw": 1.2, "alpha": fade}
+        axes.errorbar(x, value, bounds, color=colour, zorder=4, **bar)
 
 
-def _shortened(text: str, longest: int = 60) -> str:
+def _name(axes: Axes, view: FrontView, row: PlanRow, taken: list[Bbox]) -> None:
+    """The plan's label beside its mark, on the side where there is room; none over another."""
+    from matplotlib.patheffects import withStroke
+    from matplotlib.text import Text
+
+    role, xy = _special(row) or "", _xy(view, row)
+    assert xy is not None
+    colour = _MARKS[role][0]
+    text = f"{role}: {row.label}" if role != "member" else row.label
+    across = axes.transAxes.inverted().transform(axes.transData.transform(xy))[0]
+    # Above and left of the front is room for the chosen plan, below and right for the members.
+    side, shift = ("right", -9) if across > (0.45 if role == "chosen" else 0.8) else ("left", 9)
+    label = axes.annotate(
+        _shortened(text, 64 if role == "chosen" else 32),
+        xy,
+        (shift, 13 if role == "chosen" else -14),
+        textcoords="offset points",
+        ha=side,
+        color=colour,
+        fontsize=10 if role == "chosen" else 8.5,
+        path_effects=[withStroke(linewidth=3, foreground="white")],
+        parse_math=False,
+        zorder=6,
+    )
+    box = Text.get_window_extent(label)
+    if any(box.overlaps(other) for other in taken):
+        label.remove()
+    else:
+        taken.append(box)
+
+
+def _shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
@@ -145,12 +182,11 @@ def _dress(axes: Axes, view: FrontView, rows: Sequence[PlanRow]) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     if _logarithmic(view, rows):
-        axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(axis_name(view.cost), fontsize=11)
-    axes.set_ylabel(axis_name(view.quality), fontsize=11)
+    axes.set_ylabel(f"{axis_name(view.quality)} (guarded estimate on tune)", fontsize=11)
     axes.set_title(_title(view), fontsize=12, loc="left", color=_INK, parse_math=False)
     axes.grid(True, color="#e6e8eb", lw=0.8)
     axes.set_axisbelow(True)
@@ -161,7 +197,9 @@ def _dress(axes: Axes, view: FrontView, rows: Sequence[PlanRow]) -> None:
     axes.plot([], [], "D", ms=6, color=_INK, label="baseline")
     if "member" in roles:
         axes.plot([], [], "D", ms=6, color=_INK, mfc="white", label="other members, as they came")
-    axes.errorbar([], [], [], fmt="_", color=_INK, capsize=4, alpha=0.75, label="test, 95 %")
+    axes.errorbar(
+        [], [], [], fmt="_", color=_INK, capsize=4, alpha=0.75, label="test with 95 % interval"
+    )
     axes.legend(fontsize=9, frameon=False, loc="lower right")
 
 

@@ -114,9 +114,10 @@ class FrontView:
             return rows
         kept = [row for row in rows if set(row.roles) - {"front"} or row.status != "predicted"]
         rest = [row for row in rows if row not in kept]
-        costs = np.array([self._costs(row) for row in rest])
         chosen = {row.key for row in kept}
-        chosen |= {rest[index].key for index in spread(costs, max(0, limit - len(kept)))}
+        if limit > len(kept):
+            costs = np.array([self._costs(row) for row in rest])
+            chosen |= {rest[index].key for index in spread(costs, limit - len(kept))}
         return [row for row in rows if row.key in chosen]
 
     def _costs(self, row: PlanRow) -> list[float]:
@@ -127,6 +128,13 @@ class FrontView:
     def plain(self, rows: Sequence[PlanRow]) -> dict[str, Any]:
         """For JSON."""
         return {**asdict(self), "rows": [asdict(row) for row in rows]}
+
+
+def printable(text: str) -> str:
+    """A name or reason that a user's file brought along, fit for a terminal: no control codes."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
 
 
 def find_job(store: Store, name: str | None = None) -> JobRecord:
@@ -183,7 +191,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
     rows = [_row(e, figures[e.plan.key], verified, baseline, base) for e in entries]
     return FrontView(
         job_id=job.id,
-        job_name=job.name,
+        job_name=printable(job.name),
         state=job_state(store, job),
         device=device_name(store, job.device_key),
         objectives=objectives,
@@ -258,11 +266,11 @@ def _row(
     speedup, basis = _speedup(figures.get(LATENCY), base.get(LATENCY))
     return PlanRow(
         key=plan.key,
-        label=plan.label,
+        label=printable(plan.label),
         roles=tuple(name for name, holds in marks.items() if holds),
         status=status,
         feasible=plan.feasible,
-        reasons=tuple(plan.reasons),
+        reasons=tuple(map(printable, plan.reasons)),
         figures=figures,
         speedup=speedup,
         speedup_basis=basis,

@@ -9,9 +9,16 @@ from numpy.typing import NDArray
 def non_dominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which rows of `costs` (plans, objectives), all to be minimised, no other row dominates.
 
-    Of equal rows the first stays. O(plans x front) after one sort.
+    Of equal rows the first stays. One sort, then O(plans) for two objectives and
+    O(plans x front) for more.
     """
     order = np.lexsort(costs.T[::-1])
+    if costs.shape[1] == 2 and len(costs):
+        second = costs[order, 1]
+        best_before = np.minimum.accumulate(np.append(np.inf, second[:-1]))
+        found = np.zeros(len(costs), bool)
+        found[order[second < best_before]] = True
+        return found
     rest, kept = costs[order], []
     index = np.arange(len(costs))[order]
     while len(rest):
@@ -31,7 +38,8 @@ def spread(costs: NDArray[np.float64], count: int) -> list[int]:
     extent = np.ptp(costs, axis=0)
     scaled = (costs - costs.min(axis=0)) / np.where(extent > 0, extent, 1.0)
     chosen = list(dict.fromkeys(int(i) for i in costs.argmin(axis=0)))[:count]
+    distance = np.linalg.norm(scaled[:, None] - scaled[chosen], axis=2).min(axis=1)
     while len(chosen) < count:
-        distance = np.linalg.norm(scaled[:, None] - scaled[chosen], axis=2).min(axis=1)
         chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(scaled - scaled[chosen[-1]], axis=1))
     return chosen

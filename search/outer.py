@@ -68,7 +68,7 @@ class OuterStudy:
     `space` lists every candidate: first `baselines` of them that must be measured, then up to
     position `enqueued` those to be tried before the sampler proposes. `directions` are
     'maximize' or 'minimize', one an objective. With a `storage` (a SQLAlchemy URL) a study of
-    the same `name` goes on where it stopped, and trials that were cut off count as never begun.
+    the same `name` goes on where it stopped: what was cut off or failed is tried again.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class OuterStudy:
         for trial in self._study.get_trials(deepcopy=False):
             if trial.state == TrialState.RUNNING:
                 self._study.tell(trial.number, state=TrialState.FAIL)
-            elif trial.state == TrialState.COMPLETE or trial.user_attrs.get("reason"):
+            elif trial.state == TrialState.COMPLETE:
                 self._known[trial.user_attrs[_CANDIDATE]] = trial.values
         trials = len(self._study.get_trials(deepcopy=False))
         self._study.sampler = optuna.samplers.TPESampler(seed=seed + trials, n_startup_trials=8)

@@ -9,8 +9,10 @@ import hashlib
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from trimtab_runtime.errors import BundleError
@@ -21,6 +23,20 @@ MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_TOTAL_BYTES = 8 * 2**30
 MAX_RATIO = 200
 _CHUNK = 2**20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: What zipfile raises about an archive that is not sound (RuntimeError: it is encrypted).
+_UNSOUND = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+#: Every unpacked file bears this time, so that a later change shows (2000-01-01, in seconds).
+_UNPACKED_TIME = 946684800
 
 
 def cache_folder() -> Path:
@@ -37,19 +53,22 @@ def open_bundle(path: str) -> tuple[Manifest, Path]:
 
     Raises BundleError when the file is no bundle, damaged, or of another protocol.
     """
+    if not os.path.isfile(path):
+        raise BundleError(f"{path}: no such file")
     try:
         with zipfile.ZipFile(path) as archive:
             text, manifest = _read_checked(archive)
             folder = cache_folder() / hashlib.sha256(text).hexdigest()
-            if not folder.is_dir():
+            if folder.is_dir():
+                _check_owner(folder)
+            if not _is_intact(archive, manifest, folder):
                 _unpack(archive, manifest, folder)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from None
+    except _UNSOUND as error:
         raise BundleError(f"{path}: not a sound bundle ({error})") from None
     except OSError as error:
         raise BundleError(f"{path}: {error}; set TRIMTAB_CACHE to a writable folder") from None
-    except BundleError as error:
-        raise BundleError(f"{path}: {error}") from None
-    _check_owner(folder)
     return manifest, folder
 
 
@@ -80,6 +99,8 @@ def _safe_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             raise BundleError(f"unsafe path {name!r}")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise BundleError(f"{name} is a symbolic link")
+        if info.compress_type not in _METHODS:
+            raise BundleError(f"{name} is compressed by an unknown method")
         if name in entries:
             raise BundleError(f"{name} occurs twice")
         total += info.file_size
@@ -87,6 +108,19 @@ def _safe_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             raise BundleError(f"{name} unpacks to {info.file_size} bytes: refused")
         entries[name] = info
     return entries
+
+
+def _is_intact(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> bool:
+    """Whether every file lies there as it was unpacked, by size and time: a cleaner of caches, a
+    loss of power or an editor show; hashing everything again would cost too much at each start."""
+    for name in manifest.files:
+        try:
+            found = (folder / name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if found.st_size != archive.getinfo(name).file_size or found.st_mtime != _UNPACKED_TIME:
+            return False
+    return True
 
 
 def _unpack(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> None:
@@ -98,13 +132,23 @@ def _unpack(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             if _copy_hashed(archive, name, target) != expected:
                 raise BundleError(f"{name} is damaged: its sha256 is not {expected}")
+            os.utime(str(target), (_UNPACKED_TIME, _UNPACKED_TIME))
         try:
             os.rename(str(partial), str(folder))
         except OSError:
-            if not folder.is_dir():  # else another process was faster with the same content
+            if not folder.is_dir():
                 raise
+            # Another process was faster, or what lies there was damaged: the content is the same.
+            if not _is_intact(archive, manifest, folder):
+                _replace(partial, folder, manifest)
     finally:
         shutil.rmtree(str(partial), ignore_errors=True)
+
+
+def _replace(partial: Path, folder: Path, manifest: Manifest) -> None:
+    for name in manifest.files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(str(partial / name), str(folder / name))
 
 
 def _copy_hashed(archive: zipfile.ZipFile, name: str, target: Path) -> str:

@@ -42,10 +42,17 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
     command("stream", _stream, "read image paths from standard input, answer in JSON lines")
     bench = command("bench", _bench, "measure latency on this machine")
     bench.add_argument("images", nargs="*", help="default: the golden images of the bundle")
-    bench.add_argument("--repeat", type=int, default=10)
+    bench.add_argument("--repeat", type=_positive, default=10)
     command("selftest", _selftest, "compare with the answers stored at export")
     command("info", _info, "what is inside, as JSON")
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"1 or more needed, got {number}")
+    return number
 
 
 def _at_point(plan: Plan, options: argparse.Namespace) -> Plan:

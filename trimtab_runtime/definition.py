@@ -31,6 +31,12 @@ class Quantisation:
     scale: float
     zero_point: int
 
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError(f"scale > 0 must hold, got {self.scale}")
+        if not -(2**31) <= self.zero_point < 2**31:
+            raise ValueError(f"zero_point must fit 32 bits, got {self.zero_point}")
+
 
 @dataclass(frozen=True)
 class InputFormat:
@@ -38,8 +44,8 @@ class InputFormat:
 
     The image (optionally its central `crop` fraction) is resized to `size` (height, width), put
     into `colour` order, and each channel becomes (pixel - mean) / std. `mean` and `std` are in
-    units of pixels (0..255). A quantised input is then stored by its `quantisation`; without
-    one, uint8 takes the pixel itself and int8 the pixel - 128.
+    units of pixels (0..255). A quantised input is then stored by its `quantisation`; with mean 0
+    and std 1, uint8 takes the pixel itself and int8 the pixel - 128.
     """
 
     size: tuple[int, int]

@@ -32,7 +32,7 @@ def decode_image(path: str) -> Image.Image:
             turned = ImageOps.exif_transpose(opened)
             turned.load()
             return as_image(turned)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
         raise WorkloadError(f"{path}: cannot be read as an image ({error})") from None
 
 
@@ -41,7 +41,8 @@ def as_image(image: ImageLike) -> Image.Image:
     if isinstance(image, str):
         return decode_image(image)
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        whole = image.size and image.dtype == np.uint8
+        if not whole or (image.ndim != 2 and image.shape[2:] not in ((3,), (4,))):
             raise WorkloadError(
                 "an image array must be uint8 (H, W) or (H, W, 3), got "
                 f"{image.dtype} {image.shape}"
@@ -49,14 +50,17 @@ def as_image(image: ImageLike) -> Image.Image:
         image = Image.fromarray(image)
     if image.mode in ("RGB", "L"):
         return image
-    if image.mode.startswith("I;16"):
-        scaled = np.asarray(image, dtype=np.uint32) >> 8
+    if image.mode.startswith("I"):  # 16 bits a pixel; older Pillows say "I" where it is "I;16"
+        scaled = np.clip(np.asarray(image, dtype=np.int64), 0, 65535) >> 8
         return Image.fromarray(scaled.astype(np.uint8))
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
+    try:
+        return image.convert("RGB")
+    except ValueError as error:
+        raise WorkloadError(f"an image of mode {image.mode} cannot be used ({error})") from None
 
 
 class Preprocessor:
@@ -110,7 +114,7 @@ def to_tensor(pixels: np.ndarray[Any, Any], fmt: InputFormat) -> np.ndarray[Any,
         pixels = pixels[:, :, ::-1]
     if fmt.layout == "nchw":
         pixels = pixels.transpose(2, 0, 1)
-    plain = fmt.mean == (0.0,) and fmt.std == (1.0,)
+    plain = set(fmt.mean) == {0.0} and set(fmt.std) == {1.0}
     if fmt.dtype == "uint8" and plain:
         tensor = pixels
     elif fmt.dtype == "int8" and plain:

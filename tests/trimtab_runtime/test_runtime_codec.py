@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -84,9 +84,7 @@ variants = st.builds(
 
 
 def stages(spinning: st.SearchStrategy[bool]) -> st.SearchStrategy[Stage]:
-    return st.builds(
-        Stage, variant=hexes, options=runtime_options(spinning), temperature=positive
-    )
+    return st.builds(Stage, variant=hexes, options=runtime_options(spinning), temperature=positive)
 
 
 @st.composite
@@ -100,7 +98,7 @@ def structures(draw: st.DrawFn) -> Structure:
     )
 
 
-def points(thresholds: Optional[int] = None) -> st.SearchStrategy[OperatingPoint]:
+def points(thresholds: int | None = None) -> st.SearchStrategy[OperatingPoint]:
     most = 3 if thresholds is None else thresholds
     lists = st.lists(finite, min_size=thresholds or 0, max_size=most)
     return st.builds(
@@ -114,9 +112,7 @@ def points(thresholds: Optional[int] = None) -> st.SearchStrategy[OperatingPoint
 def plan_definitions(draw: st.DrawFn) -> PlanDefinition:
     structure = draw(structures())
     count = len(structure.stages) - 1
-    return PlanDefinition(
-        structure, tuple(draw(st.lists(finite, min_size=count, max_size=count)))
-    )
+    return PlanDefinition(structure, tuple(draw(st.lists(finite, min_size=count, max_size=count))))
 
 
 @st.composite

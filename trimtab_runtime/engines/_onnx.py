@@ -8,7 +8,7 @@ import numpy as np
 
 from trimtab_runtime.definition import RuntimeOptions, Variant
 from trimtab_runtime.engines.base import Engine, one_input_one_output, real_outputs
-from trimtab_runtime.errors import EngineError, ModelError
+from trimtab_runtime.errors import EngineError, InferenceError, ModelError
 
 
 def _onnxruntime() -> Any:
@@ -57,7 +57,10 @@ class OnnxEngine(Engine):
         self._input = session.get_inputs()[0].name
 
     def run(self, tensor: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        (raw,) = self._session.run(None, {self._input: tensor})
+        try:
+            (raw,) = self._session.run(None, {self._input: tensor})
+        except Exception as error:  # onnxruntime's own errors share no public base class
+            raise InferenceError(f"{self.variant.name}: {error}") from error
         return real_outputs(raw, self.variant.output)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from trimtab_runtime.definition import OutputFormat, Variant
-from trimtab_runtime.errors import ModelError
+from trimtab_runtime.errors import InferenceError, ModelError
 
 
 class Engine:
@@ -24,6 +24,8 @@ class Engine:
 def real_outputs(raw: np.ndarray[Any, Any], fmt: OutputFormat) -> np.ndarray[Any, Any]:
     """The classes' outputs as float32 (classes,) of a raw output (1, classes + offset)."""
     values = raw.reshape(-1)[fmt.offset :]
+    if not values.size:
+        raise InferenceError(f"offset {fmt.offset} leaves none of {raw.size} outputs")
     if fmt.quantisation is not None:
         zero, scale = np.float32(fmt.quantisation.zero_point), np.float32(fmt.quantisation.scale)
         return (values.astype(np.float32) - zero) * scale

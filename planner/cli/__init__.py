@@ -1,0 +1,5 @@
+"""The `trimtab` command."""
+
+from planner.cli.app import app, main
+
+__all__ = ["app", "main"]

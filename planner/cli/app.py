@@ -1,0 +1,102 @@
+"""The application: options that hold for every command, exit statuses, error texts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planner.cli import planning, reading, shipping
+from planner.cli.surroundings import DEFAULT_STORE, Surroundings
+from planner.views import printable
+from trimtab_runtime import __version__
+from trimtab_runtime.errors import SpecificationError, TrimtabError
+
+DONE, PROBLEM, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+_GLOBAL_OPTIONS = ("--store", "--artefacts")
+
+app = typer.Typer(
+    name="trimtab",
+    help="Find the best trade-offs of image classifiers on the device they must run on.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    planning.init,
+    planning.plan,
+    reading.jobs,
+    reading.front,
+    reading.show,
+    shipping.export,
+    shipping.devices,
+):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"trimtab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    store: Annotated[
+        str,
+        typer.Option(
+            envvar="TRIMTAB_STORE", help="Where jobs are kept: a SQLite file, or postgresql://..."
+        ),
+    ] = DEFAULT_STORE,
+    artefacts: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="TRIMTAB_ARTEFACTS",
+            help="The folder of models, traces and bundles; by default beside the SQLite file.",
+        ),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version."
+        ),
+    ] = False,
+) -> None:
+    context.obj = Surroundings(store, artefacts)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; its exit status: 0 done, 1 a problem was found, 2 wrong use or
+    specification, 130 interrupted."""
+    try:
+        status = app(None if arguments is None else list(arguments), standalone_mode=False)
+    except SpecificationError as error:
+        return _complain(str(error), WRONG_USE)
+    except TrimtabError as error:
+        return _complain(str(error), PROBLEM)
+    except typer.TyperException as error:
+        return _complain(_usage(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        sys.stderr.close()
+        return DONE
+    return status if isinstance(status, int) else DONE
+
+
+def _complain(text: str, status: int) -> int:
+    for line in printable(text).splitlines() or [""]:
+        print(f"error: {line}", file=sys.stderr)
+    return status
+
+
+def _usage(error: typer.TyperException) -> str:
+    text = error.format_message()
+    if any(f"No such option: {name}" in text for name in _GLOBAL_OPTIONS):
+        text += "; it stands before the command: trimtab --store PATH front"
+    return text or "name a command; trimtab --help lists them"

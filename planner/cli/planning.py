@@ -1,0 +1,101 @@
+"""`trimtab init` and `trimtab plan`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from db import JobRecord, Store
+from planner.cli import tables
+from planner.cli.surroundings import Surroundings, console, surroundings
+from planner.views import FrontView, front_view
+from trimtab_runtime.errors import SpecificationError
+
+_SHORT_FRONT = 10
+_PROBLEM, _INTERRUPTED = 1, 130
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the models and images lie.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The specification to write.")
+    ] = Path("job.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a commented starter specification for the models and images below FOLDER."""
+    from planner.starter import write_starter
+
+    if output.exists() and not force:
+        raise SpecificationError(f"{output} exists; name another --output, or --force replaces it")
+    starter = write_starter(folder, output)
+    screen = console()
+    screen.print(f"Wrote {output}: {starter.summary}.", soft_wrap=True)
+    if starter.guesses:
+        screen.print(f"Check the {starter.guesses} line(s) marked GUESS: no file tells them.")
+    for problem in starter.problems:
+        screen.print(f"Left out: {problem}", soft_wrap=True)
+    screen.print(f"Then: trimtab plan {shlex.quote(str(output))}")
+
+
+def plan(
+    context: typer.Context,
+    job: Annotated[Path, typer.Argument(help="The specification, a YAML file.")],
+) -> None:
+    """Run a planning job, or go on with one that was stopped."""
+    from planner.cli.progress import watcher
+    from planner.job import plan as run
+    from planner.spec import load_spec
+
+    here = surroundings(context)
+    spec = load_spec(job)  # before a store is made
+    again = f"{here.command} plan {shlex.quote(str(job))}"
+    try:
+        with here.writing() as store:
+            with watcher(console(sys.stderr)) as watching:
+                record = run(spec, store, watching)
+            chosen = _print_result(store, record, here)
+    except KeyboardInterrupt:
+        print(f"stopped; `{again}` goes on from here", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED) from None
+    if not chosen:
+        raise typer.Exit(_PROBLEM)
+
+
+def _print_result(store: Store, record: JobRecord, here: Surroundings) -> bool:
+    """The front in short, the chosen plan and what to do next; whether there is one."""
+    view = front_view(store, record)
+    rows = view.pick(_SHORT_FRONT)
+    screen = console()
+    screen.print(f"\nJob {record.id} ({record.name}) on {view.device}", style="bold")
+    screen.print(tables.front_table(view, rows, screen.width))
+    for line in tables.front_notes(view, len(rows)):
+        screen.print(line, style="dim")
+    _print_choice(view, here)
+    return view.chosen is not None
+
+
+def _print_choice(view: FrontView, here: Surroundings) -> None:
+    screen, chosen, baseline = console(), view.row(view.chosen), view.row(view.baseline)
+    screen.print()
+    if baseline is not None:
+        screen.print(f"Baseline {tables.summary_line(baseline, view)}", soft_wrap=True)
+    if chosen is None:
+        nearest = [row for row in view.rows if any("nearest" in text for text in row.reasons)]
+        for row in nearest:
+            print(f"error: no plan meets the constraints; nearest: {row.label}", file=sys.stderr)
+            for text in row.reasons[:-1]:
+                print(f"error: {text}", file=sys.stderr)
+        return
+    screen.print(f"Chosen   {tables.summary_line(chosen, view)}", style="bold", soft_wrap=True)
+    key = chosen.key[:8]
+    screen.print("\nNext:")
+    for command, purpose in (
+        (f"show {key}", "why this plan"),
+        ("front --plot front.html", "the whole front as a picture"),
+        (f"export {key} -o plan.pyz", "one file that runs on the device"),
+    ):
+        screen.print(f"  {here.command} {command:<28} # {purpose}", soft_wrap=True)

@@ -1,0 +1,190 @@
+"""Showing a job while it runs: live on a terminal, in sober lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+)
+from rich.text import Text
+
+from db import Level
+from planner.views import printable
+
+_DOING = {
+    "members": "reading models",
+    "measure": "measuring",
+    "trace": "tracing",
+    "search": "searching:",
+    "verify": "verifying",
+}
+_STYLES: dict[Level, str] = {"info": "dim", "warning": "yellow", "error": "red"}
+
+
+def watcher(console: Console) -> LiveWatcher | LineWatcher:
+    """The one that suits the console; use it as a context manager."""
+    return LiveWatcher(console) if console.is_terminal else LineWatcher(console)
+
+
+def time_text(seconds: float) -> str:
+    """A span of time for people: 40 s, 3 min 20 s, 1 h 05 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Pace:
+    """How long a step will take yet, by what it has done since it was first seen.
+
+    A job that goes on begins at some share that an earlier run has done: it does not count.
+    """
+
+    def __init__(self, done: float) -> None:
+        self._began, self._first = time.monotonic(), done
+        self._at, self._done = self._began, done
+
+    def update(self, done: float) -> None:
+        self._at, self._done = time.monotonic(), done
+
+    def left_s(self, total: float) -> float | None:
+        """Seconds, counting down between updates; None while nothing is known, or at the end."""
+        gained = self._done - self._first
+        if gained <= 0:
+            return None
+        needed = (total - self._done) * (self._at - self._began) / gained
+        left = needed - (time.monotonic() - self._at)
+        return left if left >= 0.5 else None
+
+
+class LineWatcher:
+    """A line for each change of step or subject, and for each note."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = ("", "")
+        self._paces: dict[str, Pace] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def step(self, name: str, detail: str, done: float, total: float) -> None:
+        pace = self._paces.setdefault(name, Pace(done))
+        pace.update(done)
+        if (name, detail) == self._last or not detail:
+            return
+        self._last = (name, detail)
+        line = f"{_DOING.get(name, name)} {detail}"
+        if name == "measure":
+            left = pace.left_s(total)
+            about = "" if left is None else f", about {time_text(left)} left"
+            line += f" ({done / total:.0%} of the budget{about})"
+        elif name != "search":
+            line += (
+                f" ({total:.0f} images)" if name == "trace" else f" ({done + 1:.0f}/{total:.0f})"
+            )
+        self._print(line)
+
+    def note(self, level: Level, subject: str, text: str) -> None:
+        self._print(note_line(level, subject, text))
+
+    def _print(self, line: str) -> None:
+        self._console.print(printable(line), soft_wrap=True)
+
+
+def note_line(level: Level, subject: str, text: str) -> str:
+    """A note as one line."""
+    begin = "" if level == "info" else f"{level}: "
+    return printable(f"{begin}{subject}: {text}" if subject else f"{begin}{text}")
+
+
+class LiveWatcher:
+    """A bar for each step with its share and the time left; notes scroll by above."""
+
+    def __init__(self, console: Console) -> None:
+        self._paces: dict[TaskID, Pace] = {}
+        self._tasks: dict[str, TaskID] = {}
+        self._progress = Progress(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            _TimeLeft(self._paces),
+            TextColumn("{task.fields[detail]}", markup=False, style="dim"),
+            console=console,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            for task in self._progress.tasks:
+                self._progress.update(task.id, completed=task.total, detail="")
+        self._progress.stop()
+
+    def step(self, name: str, detail: str, done: float, total: float) -> None:
+        detail = printable(detail)
+        if name not in self._tasks:
+            self._finish_before(name)
+            doing = _DOING.get(name, name)
+            self._tasks[name] = self._progress.add_task(doing, total=total, detail=detail)
+            self._paces[self._tasks[name]] = Pace(done)
+        task = self._tasks[name]
+        self._paces[task].update(done)
+        self._progress.update(task, completed=done, total=total, detail=detail)
+        if "trace" in self._tasks:  # part of a measurement: seen only while it goes on
+            tracing = name == "trace" and done < total
+            self._progress.update(self._tasks["trace"], visible=tracing)
+
+    def _finish_before(self, name: str) -> None:
+        """A step that begins ends those before it; tracing happens within measuring."""
+        if name == "trace":
+            return
+        for task in self._progress.tasks:
+            self._progress.update(task.id, completed=task.total, detail="")
+
+    def note(self, level: Level, subject: str, text: str) -> None:
+        line = Text(note_line(level, subject, text), style=_STYLES[level])
+        self._progress.console.print(line, soft_wrap=True)
+
+
+class _TimeLeft(ProgressColumn):
+    """The time left, by the pace of the step."""
+
+    def __init__(self, paces: dict[TaskID, Pace]) -> None:
+        super().__init__()
+        self._paces = paces
+
+    def render(self, task: Task) -> Text:
+        pace = self._paces.get(task.id)
+        if task.finished or pace is None or task.total is None:
+            return Text("")
+        left = pace.left_s(task.total)
+        return Text("" if left is None else f"{time_text(left)} left", style="cyan")

@@ -1,0 +1,190 @@
+"""Views as rich tables, and as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from planner.explaining import Explanation, StageView
+from planner.views import LATENCY, Figure, FrontView, PlanRow
+from trimtab_runtime.metrics import METRICS
+
+UNKNOWN = "\N{EN DASH}"  # what nobody measured is neither zero nor nothing
+_WIDE = 130  # columns of a screen
+_ROLE_STYLES = {"chosen": "bold green", "baseline": "bold", "member": "", "front": ""}
+
+
+def plain_table(*headers: str, title: str | None = None) -> Table:
+    """A table without a frame; every column wraps rather than loses text."""
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left"
+    )
+    for header in headers:
+        table.add_column(header, overflow="fold", header_style="bold")
+    return table
+
+
+def number(value: float | None, metric: str | None = None) -> str:
+    """A figure with as many digits as it deserves: fractions three, the rest three significant."""
+    if value is None:
+        return UNKNOWN
+    if metric is not None and METRICS[metric].kind == "quality":
+        return f"{value:.3f}"
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
+
+
+def with_interval(figure: Figure, between: str = " ") -> str:
+    """A test value with its 95 % interval."""
+    text = number(figure.test, figure.metric)
+    if figure.low is None or figure.high is None:
+        return text
+    return f"{text}{between}({figure.low:.3f}\N{EN DASH}{figure.high:.3f})"
+
+
+def front_table(view: FrontView, rows: Sequence[PlanRow], width: int) -> Table:
+    """One line a plan: what was decided on, what test and the device say, the speed-up. On a
+    narrow screen what belongs together stands in one column, one below the other."""
+    wide = width >= _WIDE
+    table = plain_table(*(["plan", "role"] if wide else ["plan\nrole"]))
+    table.columns[0].no_wrap = table.columns[-1].no_wrap = True
+    table.add_column(
+        "stages (share of inputs)", overflow="fold", header_style="bold", min_width=16
+    )
+    for metric in view.objectives:
+        quality = METRICS[metric].kind == "quality"
+        bases = ("tune", "test (95 %)") if quality else ("pred.", "meas.")
+        name = metric.replace("_", "\n")
+        for text in bases if wide else ("\n".join(bases),):
+            table.add_column(f"{name}\n{text}", justify="right", header_style="bold", no_wrap=True)
+    for text in ("speed-up", "status") if wide else ("speed-up\nstatus",):
+        table.add_column(text, header_style="bold", min_width=9)
+    for row in rows:
+        style = next((_ROLE_STYLES[role] for role in row.roles), "dim")
+        groups = _front_cells(view, row, wide)
+        cells = [cell for group in groups for cell in group]
+        joined = ["\n".join(group) for group in groups]
+        table.add_row(*(cells if wide else joined), style=style)
+    return table
+
+
+def _front_cells(view: FrontView, row: PlanRow, wide: bool) -> list[list[str]]:
+    """Groups of cells that belong together."""
+    groups = [[row.key[:8], " ".join(row.roles) or "dominated"], [row.label]]
+    for metric in view.objectives:
+        figure = row.figure(metric)
+        if METRICS[metric].kind == "quality":
+            test = with_interval(figure, " " if wide else "\n")
+        else:
+            test = number(figure.measured)
+        groups.append([number(figure.decided, metric), test])
+    speedup = UNKNOWN if row.speedup is None else f"{row.speedup:.2f}x"
+    infeasible = {"yes": "", "no": ", breaks a constraint", "unknown": ", feasibility unknown"}
+    return [*groups, [speedup, row.status + infeasible[row.feasible]]]
+
+
+def front_notes(view: FrontView, shown: int) -> list[str]:
+    """What the reader of a front table must know."""
+    front = sum("front" in row.roles for row in view.rows)
+    looks = "once" if view.test_looks == 1 else f"{view.test_looks} times"
+    lines = [
+        f"{shown} of {len(view.rows)} plans, {front} on the front. Chosen on tune (guarded "
+        "estimates, predicted costs); test is only reported.",
+        "Verified: the exported bundle was measured (meas.); all else is predicted (pred.). "
+        f"Jobs have looked at this test split {looks}.",
+    ]
+    if view.chosen is None:
+        lines.append("No plan is chosen: none meets all constraints.")
+    return lines
+
+
+def csv_text(rows: Sequence[PlanRow], metrics: Sequence[str]) -> str:
+    """Rows as CSV; unknown is empty."""
+    flat = [row.flat(metrics) for row in rows]
+    buffer = io.StringIO()
+    names = list(flat[0]) if flat else ["key"]
+    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return buffer.getvalue()
+
+
+def json_text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def stage_table(stages: Sequence[StageView]) -> Table:
+    """What each stage sees, takes and answers from."""
+    table = plain_table("stage", "inputs", "time", "ms when run", "answers from", "MB", "runs on")
+    for column in table.columns[1:6]:
+        column.justify = "right"
+    for number_, stage in enumerate(stages, 1):
+        last = stage.threshold is None
+        table.add_row(
+            f"{number_} {stage.name}",
+            f"{stage.reach:.1%}",
+            f"{stage.time_share:.1%}",
+            number(stage.stage_ms),
+            "always" if last else f"{stage.threshold:.3f}",
+            f"{stage.size_mb:.1f}",
+            _options_text(stage),
+        )
+    return table
+
+
+def _options_text(stage: StageView) -> str:
+    options = stage.options
+    threads = "1 thread" if options.threads == 1 else f"{options.threads} threads"
+    words = [options.engine, threads]
+    if options.provider != "default":
+        words.append(options.provider)
+    if options.graph_optimisation != "all":
+        words.append(f"graph {options.graph_optimisation}")
+    return ", ".join([*words, *(["spinning"] if options.spinning else [])])
+
+
+def quality_table(row: PlanRow) -> Table:
+    table = plain_table("quality", "tune, replayed", "tune, guarded", "test (95 %)")
+    for name, figure in row.figures.items():
+        if METRICS[name].kind == "quality":
+            told = (number(figure.replayed, name), number(figure.decided, name))
+            table.add_row(name, *told, with_interval(figure))
+    return table
+
+
+def cost_table(found: Explanation) -> Table:
+    """Predicted for the inputs of test, beside what its bundle was measured to take."""
+    table = plain_table("cost", "predicted", "measured", "error")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    figures = dict(found.row.figures)
+    for name, value in found.verified.items():
+        if name in METRICS and name not in figures:
+            figures[name] = Figure(name, None, measured=value)
+    for name in METRICS:
+        figure = figures.get(name)
+        if figure is not None and METRICS[name].kind == "cost":
+            error = UNKNOWN if figure.error is None else f"{figure.error:+.1%}"
+            table.add_row(name, number(figure.predicted), number(figure.measured), error)
+    return table
+
+
+def heading(text: str) -> Text:
+    return Text(text, style="bold")
+
+
+def summary_line(row: PlanRow, view: FrontView) -> str:
+    """A plan in one line: quality on test, latency, speed-up."""
+    latency = row.figure(LATENCY)
+    basis = "measured" if latency.measured is not None else "predicted"
+    value = latency.measured if latency.measured is not None else latency.decided
+    quality = with_interval(row.figure(view.quality))
+    text = f"{row.label}: {view.quality} {quality} on test, {number(value)} ms ({basis})"
+    if row.speedup is None or "baseline" in row.roles:
+        return text
+    return f"{text}, {row.speedup:.2f}x ({row.speedup_basis})"

@@ -1,0 +1,352 @@
+"""The command line over one small real job: run, read, plotted, exported."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from sample_models import INPUT, texture_images, write_onnx
+from sample_tflite import write_tflite
+
+from db import Store
+from planner.cli import main
+
+_CALL = [sys.executable, "-c", "import sys; from planner.cli import main; sys.exit(main())"]
+_SPEC = {
+    "name": "textures",
+    "models": [
+        {"path": "zoo/small.onnx", "input": INPUT},
+        {"path": "zoo/large.onnx", "input": INPUT},
+        {"path": "zoo/lite.tflite", "input": INPUT},
+    ],
+    "workload": {"images": "photos", "splits": {"fit": 12, "tune": 14, "test": 14}},
+    "objectives": {"top1": "max", "latency_mean_ms": "min", "peak_memory_mb": "min"},
+    "constraints": ["peak_memory_mb <= 10000", "top1 >= 0.5 * baseline"],
+    "runtime": {"threads": [1]},
+    "budget": {"measurements": 3},
+    "verify": 1,
+}
+
+
+def write_zoo(folder):
+    """Models in zoo/, 40 photographs in photos/, a folder for each of four classes."""
+    (folder / "zoo").mkdir(parents=True)
+    write_onnx(folder / "zoo" / "small.onnx", width=2)
+    write_onnx(folder / "zoo" / "large.onnx", width=24)
+    write_tflite(folder / "zoo" / "lite.tflite", width=8)
+    images, labels = texture_images(40, seed=7)
+    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        place = folder / "photos" / f"grating {label}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{number}.png")
+
+
+def write_spec(path, **changes):
+    path.write_text(yaml.safe_dump({**_SPEC, **changes}), encoding="utf-8")
+    return path
+
+
+def call(folder, *arguments):
+    """Run the command in a process of its own."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TRIMTAB_")}
+    return subprocess.run(
+        [*_CALL, *map(str, arguments)], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A folder with a finished job, and what `trimtab plan` said."""
+    folder = tmp_path_factory.mktemp("planned")
+    write_zoo(folder)
+    write_spec(folder / "job.yaml")
+    done = call(folder, "plan", "job.yaml")
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+@pytest.fixture
+def run(planned, monkeypatch, capsys):
+    """Run a command on the job's store: (exit status, output, errors)."""
+    monkeypatch.chdir(planned[0])
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("TRIMTAB_STORE", raising=False)
+
+    def command(*arguments):
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return command
+
+
+@pytest.fixture
+def chosen(run):
+    return json.loads(run("front", "--format", "json")[1])["chosen"]
+
+
+def test_plan_reports_progress_in_lines_and_what_to_do_next(planned):
+    _, done = planned
+    progress = done.stderr.splitlines()
+    assert "reading models small (1/3)" in progress
+    assert any(line.startswith("measuring large 1t (") for line in progress)
+    assert "tracing lite (40 images)" in progress
+    assert any(line.startswith("verifying ") for line in progress)
+    assert "\x1b" not in done.stderr + done.stdout
+    assert "Baseline " in done.stdout
+    assert "Chosen " in done.stdout
+    key = done.stdout.split("trimtab export ")[1].split()[0]
+    assert f"trimtab show {key}" in done.stdout
+
+
+def test_planning_again_repeats_no_measurement(planned):
+    folder, _ = planned
+    with Store.open(folder / "trimtab-store" / "trimtab.db", read_only=True) as store:
+        before = store.list_measurements()
+    again = call(folder, "plan", "job.yaml")
+    assert again.returncode == 0, again.stderr
+    with Store.open(folder / "trimtab-store" / "trimtab.db", read_only=True) as store:
+        assert store.list_measurements() == before
+
+
+def test_jobs(run):
+    status, text, _ = run("jobs")
+    assert status == 0
+    assert "textures" in text
+    assert "done" in text
+    told = json.loads(run("jobs", "--format", "json")[1])
+    assert told[0]["name"] == "textures"
+    assert told[0]["plans"] > 0
+
+
+def test_front_shows_every_member_and_marks_what_is_not_verified(run):
+    status, text, errors = run("front")
+    assert (status, errors) == (0, "")
+    for word in ("small 1t", "large 1t", "lite 1t", "baseline", "chosen", "verified", "predicted"):
+        assert word in text
+    assert "looked at this test split" in text
+
+
+def test_front_on_a_narrow_screen_keeps_every_figure(run, monkeypatch, chosen):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, text, _ = run("front")
+    assert max(map(len, text.splitlines())) <= 80
+    row = json.loads(run("front", "--format", "json")[1])
+    figure = next(r for r in row["rows"] if r["key"] == chosen)["figures"]["top1"]
+    assert f"({figure['low']:.3f}" in text
+    assert "verified" in text
+
+
+def test_front_as_json_has_estimates_test_values_and_intervals(run):
+    front = json.loads(run("front", "textures", "--format", "json")[1])
+    rows = {row["key"]: row for row in front["rows"]}
+    best = rows[front["chosen"]]
+    assert best["status"] == "verified"
+    top1, latency = best["figures"]["top1"], best["figures"]["latency_mean_ms"]
+    assert top1["low"] <= top1["test"] <= top1["high"]
+    assert top1["decided"] <= top1["replayed"]
+    assert latency["measured"] > 0
+    assert latency["predicted"] > 0
+    assert rows[front["baseline"]]["speedup"] == 1.0
+    members = [row for row in rows.values() if {"member", "baseline"} & set(row["roles"])]
+    assert len(members) == 3
+
+
+def test_front_as_csv(run):
+    rows = list(csv.DictReader(io.StringIO(run("front", "--format", "csv")[1])))
+    assert {"key", "roles", "top1_tune_guarded", "top1_test_low", "speedup"} <= set(rows[0])
+    assert any("baseline" in row["roles"] for row in rows)
+    unverified = next(row for row in rows if row["status"] == "predicted")
+    assert unverified["latency_mean_ms_test_measured"] == ""
+
+
+def test_front_can_be_limited_or_shown_whole(run):
+    def rows(*arguments):
+        return json.loads(run("front", *arguments, "--format", "json")[1])["rows"]
+
+    everything = rows("--all")
+    assert {row["key"] for row in rows()} <= {row["key"] for row in everything}
+    assert any(not row["roles"] for row in everything) or len(everything) == len(rows())
+    few = rows("--limit", "1")
+    assert all(set(row["roles"]) - {"front"} or row["status"] == "verified" for row in few)
+
+
+def test_front_as_pictures(run, tmp_path):
+    page, picture = tmp_path / "front.html", tmp_path / "deep" / "front.png"
+    assert run("front", "--plot", page)[0] == 0
+    text = page.read_text(encoding="utf-8")
+    assert "chosen plan" in text
+    assert "<script src=" not in text
+    assert "<link" not in text
+    assert run("front", "--all", "--plot", picture)[0] == 0
+    assert picture.stat().st_size < 200_000
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 500
+
+
+def test_show_explains_a_plan(run, chosen):
+    status, text, _ = run("show", chosen[:8])
+    assert status == 0
+    for word in (
+        chosen,
+        "Stages",
+        "inputs",
+        "tune, guarded",
+        "Verified",
+        "Constraints",
+        "Lineage",
+    ):
+        assert word in text
+    assert "met: peak_memory_mb <= 10000" in text
+    told = json.loads(run("show", chosen, "--format", "json")[1])
+    assert told["verified"]["answer_mismatch"] == 0.0
+    assert sum(stage["time_share"] for stage in told["stages"]) == pytest.approx(1.0)
+    assert told["stages"][0]["reach"] == 1.0
+    assert [rule["met"] for rule in told["constraints"]] == ["yes", "yes"]
+
+
+def test_show_names_the_lineage_of_what_was_made(run, planned):
+    with Store.open(planned[0] / "trimtab-store" / "trimtab.db", read_only=True) as store:
+        plans = [entry.plan for entry in store.list_plans(store.list_jobs()[0].id)]
+    for plan in plans:
+        status, text, errors = run("show", plan.key)
+        assert (status, errors) == (0, "")
+        assert "as it came" in text
+
+
+def test_an_exported_plan_is_what_was_verified_and_passes_its_selftest(run, planned, chosen):
+    folder, _ = planned
+    status, text, _ = run("export", chosen[:10], "-o", "out dir/plan.pyz")
+    assert status == 0
+    assert "the very file that was verified" in text
+    assert "python 'out dir/plan.pyz' classify photo.jpg" in text
+    bundle = folder / "out dir" / "plan.pyz"
+    assert os.access(bundle, os.X_OK)
+    told = json.loads(run("show", chosen, "--format", "json")[1])
+    with Store.open(folder / "trimtab-store" / "trimtab.db", read_only=True) as store:
+        assert bundle.read_bytes() == store.artefacts.path(told["bundle_sha256"]).read_bytes()
+    _passes_selftest(bundle)
+
+
+def test_a_plan_that_was_not_verified_is_exported_too(run, planned):
+    rows = json.loads(run("front", "--format", "json")[1])["rows"]
+    key = next(row["key"] for row in rows if row["status"] == "predicted")
+    status, text, errors = run("export", key, "-o", "other.pyz")
+    assert status == 0, errors
+    assert "not verified" in text
+    _passes_selftest(planned[0] / "other.pyz")
+
+
+def _passes_selftest(bundle):
+    done = subprocess.run(
+        [sys.executable, bundle, "selftest"], cwd=bundle.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "selftest passed" in done.stdout
+
+
+def test_devices(run):
+    status, text, _ = run("devices")
+    assert status == 0
+    assert "(this one)" in text
+    assert "CPUExecutionProvider" in text
+    told = json.loads(run("devices", "--format", "json")[1])
+    assert told["devices"][0]["key"] == told["this_machine"]["key"]
+    assert told["devices"][0]["measurements"] >= 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["front", "nothing"], 1, "no job is called 'nothing'"),
+        (["show", "zzzz"], 1, "begins with 'zzzz'"),
+        (["export", "zzzz"], 1, "begins with 'zzzz'"),
+        (["export", "zzzz", "-o", "photos"], 2, "is a folder"),
+        (["front", "--plot", "front.pdf"], 2, "a plot ends in .html or .png"),
+        (["front", "--format", "xml"], 2, "xml"),
+        (["front", "--limit", "0"], 2, "--limit"),
+        (["front", "--store", "x"], 2, "stands before the command"),
+        (["bake"], 2, "bake"),
+        (["show"], 2, "Missing argument"),
+        (["plan", "missing.yaml"], 2, "missing.yaml: cannot be read"),
+        (["--store", "nowhere.db", "front"], 1, "there is no store at nowhere.db"),
+        (["--store", "nowhere.db", "jobs"], 1, "`trimtab plan job.yaml` makes one"),
+    ],
+)
+def test_a_mistake_is_named_in_plain_lines(run, arguments, status, message):
+    found, _, errors = run(*arguments)
+    assert found == status
+    assert message in errors
+    assert all(line.startswith("error: ") for line in errors.splitlines())
+
+
+def test_a_wrong_specification_names_its_fields(run, tmp_path):
+    spec = write_spec(tmp_path / "job.yaml", verify=-1, budgets={"minutes": 1})
+    status, _, errors = run("--store", tmp_path / "none" / "trimtab.db", "plan", spec)
+    assert status == 2
+    assert "error: verify: " in errors
+    assert "error: budgets: unknown field; did you mean 'budget'?" in errors
+    assert not (tmp_path / "none").exists()
+
+
+def test_without_a_feasible_plan_the_nearest_is_named(planned, tmp_path):
+    folder, _ = planned
+    spec = write_spec(folder / "strict.yaml", name="strict", constraints=["load_ms <= 0.001"])
+    done = call(folder, "plan", spec)
+    assert done.returncode == 1
+    assert "error: no plan meets the constraints; nearest: " in done.stderr
+    assert "error: load_ms <= 0.001: " in done.stderr
+    assert "Traceback" not in done.stderr
+    shown = call(folder, "front", "strict")
+    assert "No plan is chosen" in shown.stdout
+
+
+def test_an_interrupted_job_says_how_to_go_on(tmp_path):
+    write_zoo(tmp_path)
+    write_spec(tmp_path / "my job.yaml", name="cut off")
+    process = subprocess.Popen(
+        [*_CALL, "--store", "kept/here.db", "plan", "my job.yaml"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        for line in process.stderr:
+            if line.startswith("measuring"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "`trimtab --store kept/here.db plan 'my job.yaml'` goes on from here" in rest
+    assert "Traceback" not in rest
+    told = call(tmp_path, "--store", "kept/here.db", "jobs", "--format", "json")
+    assert json.loads(told.stdout)[0]["state"] == "interrupted"
+    shown = call(tmp_path, "--store", "kept/here.db", "front")
+    assert shown.returncode == 1
+    assert "has no plans yet; it is interrupted" in shown.stderr
+
+
+def test_without_a_store_devices_still_tells_this_machine(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TRIMTAB_STORE", raising=False)
+    assert main(["devices"]) == 0
+    assert "Nothing has been measured yet" in capsys.readouterr().out
+    assert list(Path().iterdir()) == []
+
+
+def test_version_and_help(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("trimtab ")
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out
+    for command in ("init", "plan", "jobs", "front", "show", "export", "devices"):
+        assert command in told
