@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,15 +11,21 @@ from numpy.typing import NDArray
 from planner.inputs import Rows
 from planner.measuring import Measured
 from planner.spec import JobSpec
-from search.compose import Composed, Objective, Problem, StageOption, compose, front
+from planner.stages import (
+    metric_names,
+    one_per_variant,
+    reference_answers,
+    reference_ms,
+    stage_options,
+)
+from search.compose import Composed, Objective, Problem, compose, front
 from search.constraints import Constraint, feasible
-from search.costs import PathCosts, StageCost
+from search.costs import PathCosts
 from search.fronts import non_dominated, spread
 from search.guard import Guard, jury
-from search.quality import LABEL_METRICS, Ints, Targets, interval
+from search.quality import Targets, interval
 from search.replay import Replay, replay
-from search.traces import StageTrace
-from trimtab_runtime.definition import PlanDefinition, RuntimeOptions, Stage
+from trimtab_runtime.definition import PlanDefinition
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import METRICS
 
@@ -29,7 +35,8 @@ FRONT_SIZE = 100
 
 @dataclass
 class Judged:
-    """A plan with what was decided of it."""
+    """A plan with what was decided of it. `correction` is the latency that its bundle measured,
+    relative to what was predicted for the same inputs."""
 
     composed: Composed
     definition: PlanDefinition
@@ -39,6 +46,7 @@ class Judged:
     on_front: bool = False
     is_chosen: bool = False
     reasons: list[str] = field(default_factory=list)
+    correction: float = 1.0
 
     @property
     def key(self) -> str:
@@ -46,8 +54,11 @@ class Judged:
 
     @property
     def values(self) -> dict[str, float]:
-        """What decides: guarded quality and predicted costs."""
-        return self.composed.values
+        """What decides: guarded quality and predicted costs, latencies corrected."""
+        return {
+            name: value * self.correction if name.startswith("latency_") else value
+            for name, value in self.composed.values.items()
+        }
 
 
 class Choice:
@@ -62,7 +73,7 @@ class Choice:
         self.options = stage_options(measured, rows.fit, taught_by[rows.fit], self.reference_ms)
         self._members = self._fastest_as_they_came(measured)
         labelled = np.concatenate([rows.fit, rows.tune])
-        opinion = jury(_one_per_variant(self.options), labelled, taught_by[labelled])
+        opinion = jury(one_per_variant(self.options), labelled, taught_by[labelled])
         self._targets = {
             split: Targets(
                 None if rows.labels is None else rows.labels[index],
@@ -92,9 +103,12 @@ class Choice:
     def _hot_ms(self, index: int) -> float:
         return float(self.options[index].cost.total("hot").mean())
 
+    def _named(self) -> list[str]:
+        """The metrics that objectives and constraints name."""
+        return [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
+
     def _quality_metrics(self) -> list[str]:
-        named = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
-        quality = [name for name in named if METRICS[name].kind == "quality"]
+        quality = [name for name in self._named() if METRICS[name].kind == "quality"]
         default = "top1" if self.rows.labels is not None else "agreement"
         found = list(dict.fromkeys(quality)) or [default]
         unknown = sorted(set(found) - set(self._targets["tune"].metrics))
@@ -127,17 +141,28 @@ class Choice:
             Guard(self._targets["tune"], baseline),
             self.quality,
             self.objectives,
+            percentiles=any(name.startswith("latency_p") for name in self._named()),
             max_stages=3 if self.spec.techniques.cascade else 1,
         )
         composed = compose(problem)
-        path = front(composed, self.objectives)
+        singles = [plan for plan in composed if len(plan.options) == 1]
+        limits = {**singles[self.baseline].costs, **singles[self.baseline].replayed}
+        allowed = [p for p in composed if feasible(self.constraints, p.values, limits) == "yes"]
+        path = front(composed, self.objectives) + front(allowed, self.objectives)
         if not path:
             unknown = [o.metric for o in self.objectives if o.metric not in composed[0].values]
             raise PlanningError(f"{', '.join(unknown)} could not be measured on this device")
-        singles = [plan for plan in composed if len(plan.options) == 1]
-        plans = {plan.key: plan for plan in map(self._judged, [*singles, *path])}
-        self._mark(list(plans.values()))
-        return self._thinned(list(plans.values()))
+        plans = list({plan.key: plan for plan in map(self._judged, [*singles, *path])}.values())
+        self._choose(plans)
+        self._mark_front(plans)
+        return self._thinned(plans)
+
+    def _mark_front(self, plans: Sequence[Judged]) -> None:
+        """The front is that of the feasible plans; of all, where none is feasible."""
+        allowed = [plan for plan in plans if plan.feasible == "yes"] or plans
+        costs = [[o.cost(plan.values[o.metric]) for o in self.objectives] for plan in allowed]
+        for plan, keep in zip(allowed, non_dominated(np.array(costs)), strict=True):
+            plan.on_front = bool(keep)
 
     def _judged(self, plan: Composed) -> Judged:
         member = len(plan.options) == 1 and plan.options[0] in self._members
@@ -167,32 +192,25 @@ class Choice:
         ]
         return " → ".join(parts) + (" mean" if plan.rule == "mean" else "")
 
-    def _mark(self, plans: list[Judged]) -> None:
+    def _choose(self, plans: Sequence[Judged]) -> None:
+        """Of `plans`, the baseline among them, the cheapest feasible one is chosen; unless a
+        constraint bounds the quality, it must not be worse than the baseline."""
         baseline = next(p for p in plans if p.composed.options == (self.baseline,))
-        limits = {**baseline.composed.costs, **baseline.composed.replayed}
+        limits = {**baseline.values, **baseline.composed.replayed}
+        metric = self.quality[0]
+        bounded = any(METRICS[c.metric].kind == "quality" for c in self.constraints)
+        allowed = []
         for plan in plans:
+            plan.is_chosen = False
             plan.feasible = feasible(self.constraints, plan.values, limits)
             plan.reasons = [
                 f"{c.text}: {plan.values.get(c.metric, 'not measured')}"
                 for c in self.constraints
                 if c.check(plan.values, limits) != "yes"
             ]
-        costs = np.array([[o.cost(p.values[o.metric]) for o in self.objectives] for p in plans])
-        for plan, keep in zip(plans, non_dominated(costs), strict=True):
-            plan.on_front = bool(keep)
-        self._choose(plans, baseline, limits)
-
-    def _choose(self, plans: list[Judged], baseline: Judged, limits: dict[str, float]) -> None:
-        """The cheapest feasible plan; unless a constraint bounds the quality, one that is not
-        worse than the baseline."""
-        metric = self.quality[0]
-        bounded = any(METRICS[c.metric].kind == "quality" for c in self.constraints)
-        allowed = [
-            plan
-            for plan in plans
-            if plan.feasible == "yes"
-            and (plan is baseline or bounded or plan.values[metric] >= limits[metric])
-        ]
+            good = plan is baseline or bounded or plan.values[metric] >= limits[metric]
+            if plan.feasible == "yes" and good:
+                allowed.append(plan)
         if allowed:
             cost = next(
                 (o.metric for o in self.objectives if METRICS[o.metric].kind == "cost"),
@@ -204,6 +222,19 @@ class Choice:
             plans, key=lambda p: max(c.shortfall(p.values, limits) for c in self.constraints)
         )
         nearest.reasons.append("no plan meets the constraints; this one comes nearest")
+
+    def confirm(self, corrections: Mapping[str, float]) -> None:
+        """Choose again among the verified plans, their latencies corrected by what their bundles
+        measured: `corrections` maps keys of plans to measured / predicted. The baseline must be
+        among them, or nothing changes."""
+        verified = [plan for plan in self.plans if plan.key in corrections]
+        if self.baseline_plan not in verified:
+            return
+        for plan in self.plans:
+            plan.is_chosen = False
+        for plan in verified:
+            plan.correction = corrections[plan.key]
+        self._choose(verified)
 
     @property
     def chosen(self) -> Judged | None:
@@ -239,94 +270,3 @@ class Choice:
         costs = PathCosts([self.options[i].cost for i in plan.composed.options])
         mean = float(costs.mean_ms(reach[None])[0])
         return {"latency_mean_ms": mean, **costs.percentiles(reach)}
-
-
-def metric_names(names: Iterable[str], labelled: bool) -> list[str]:
-    """The metrics of a job: without labels, agreement takes the place of what would need them."""
-    if labelled:
-        return list(names)
-    return list(dict.fromkeys("agreement" if name in LABEL_METRICS else name for name in names))
-
-
-def single_values(
-    found: Measured, rows: Rows, reference: Ints | None, metrics: Sequence[str]
-) -> list[float]:
-    """What a candidate is worth as a plan of its own, on tune: one value a metric.
-
-    Raises PlanningError for a metric that cannot be told.
-    """
-    labels = None if rows.labels is None else rows.labels[rows.tune]
-    targets = Targets(labels, None if reference is None else reference[rows.tune])
-    costs = PathCosts([_stage_cost(found, reference_ms([found]))])
-    reach = np.ones(1)
-    known = {
-        "latency_mean_ms": float(costs.mean_ms(reach[None])[0]),
-        **costs.percentiles(reach),
-        **costs.fixed(),
-    }
-    for metric in set(metrics) & set(targets.metrics):
-        known[metric] = float(targets.values(metric, found.outputs[rows.tune]).mean())
-    missing = [metric for metric in metrics if metric not in known]
-    if missing:
-        raise PlanningError(f"{', '.join(missing)} could not be measured on this device")
-    return [known[metric] for metric in metrics]
-
-
-def reference_answers(measured: Iterable[Measured], name: str | None) -> Ints | None:
-    """What the reference member (as it came) answers on every input; None without one."""
-    for found in measured:
-        if found.candidate.member == name and found.candidate.precision == "as_is":
-            answers: Ints = found.outputs.argmax(1).astype(np.int64)
-            return answers
-    return None
-
-
-def reference_ms(measured: Sequence[Measured]) -> float:
-    """Milliseconds of the reference work, to which all is scaled: the median of medians."""
-    medians = [float(np.median(m.measurement.samples["reference_ms"])) for m in measured]
-    return float(np.median(medians))
-
-
-def stage_options(
-    measured: Sequence[Measured], fit: Ints, targets: Ints, scale_ms: float
-) -> list[StageOption]:
-    """One option a candidate, in order. Of each variant only the fastest without spinning may
-    stand in a cascade."""
-    costs = [_stage_cost(found, scale_ms) for found in measured]
-    traces: dict[str, StageTrace] = {}
-    best: dict[str, int] = {}
-    for index, (found, cost) in enumerate(zip(measured, costs, strict=True)):
-        key = found.built.key + found.candidate.options.numeric_key
-        if key not in traces:
-            fmt = found.built.variant.output
-            name = found.built.variant.name
-            traces[key] = StageTrace.calibrate(name, found.outputs, fmt, fit, targets)
-        if found.candidate.options.spinning:
-            continue
-        rival = best.get(found.built.key)
-        if rival is None or cost.total("beside").mean() < costs[rival].total("beside").mean():
-            best[found.built.key] = index
-    options = []
-    for index, (found, cost) in enumerate(zip(measured, costs, strict=True)):
-        trace = traces[found.built.key + found.candidate.options.numeric_key]
-        stage = Stage(found.built.variant.sha256, found.candidate.options, trace.temperature)
-        alone = best.get(found.built.key) != index
-        name = found.candidate.label
-        options.append(StageOption(name, stage, cost, trace.probabilities, alone))
-    return options
-
-
-def _one_per_variant(options: Sequence[StageOption]) -> list[NDArray[np.float32]]:
-    return list({option.stage.variant: option.probabilities for option in options}.values())
-
-
-def _stage_cost(found: Measured, scale_ms: float) -> StageCost:
-    options: RuntimeOptions = found.candidate.options
-    return StageCost.from_samples(
-        found.built.variant.input,
-        options,
-        found.measurement.values,
-        found.measurement.samples,
-        found.built.variant.size_bytes / 2**20,
-        scale_ms,
-    )

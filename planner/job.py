@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from db import (
     DeviceRecord,
     ExposureRecord,
+    Feasible,
     JobRecord,
     Store,
     WorkloadRecord,
 )
-from planner.choosing import Choice, metric_names, reference_answers, single_values
+from planner.choosing import Choice
 from planner.evidence import Built, Evidence, Inputs
 from planner.inputs import read_inputs, used_inputs
 from planner.journal import Journal, Silent, Watcher
@@ -29,6 +30,7 @@ from planner.measuring import (
 from planner.members import Member, load_members
 from planner.records import decided_metrics, plan_record, reported_metrics
 from planner.spec import JobSpec, load_spec
+from planner.stages import metric_names, reference_answers, single_values
 from planner.verifying import Verifier
 from profilers import Device, connect
 from profilers.device import device_key
@@ -158,9 +160,8 @@ class Run:
         self._summarise(choice, measured, members[0].classes)
         self.journal.step("search", "", 1, 1)
         job = _job(self.store, self.job_id)
-        Verifier(job, self.store, self.device, self.journal, choice, self.items).verify(
-            self.spec.verify
-        )
+        verifier = Verifier(job, self.store, self.device, self.journal, choice, self.items)
+        self._confirm(choice, verifier.verify(self.spec.verify))
 
     def members(self) -> list[Member]:
         """The zoo."""
@@ -241,6 +242,30 @@ class Run:
         self.store.add_exposure(
             ExposureRecord(self.job_id, self.workload.key, "test", "report", reported)
         )
+
+    def _confirm(self, choice: Choice, ratios: Mapping[str, float]) -> None:
+        """Let what the bundles measured have the last word on what is chosen."""
+        before = choice.chosen
+        choice.confirm(ratios)
+        after = choice.chosen
+        if after is before:
+            return
+        if before is not None:
+            self.journal.note(
+                "warning",
+                before.label,
+                f"its bundle measured {ratios.get(before.key, 1.0):.2f} times the predicted "
+                f"latency, so {after.label if after else 'no plan'} is chosen instead",
+            )
+        for judged in choice.plans:
+            self.store.update_plan(
+                self.job_id,
+                judged.key,
+                is_chosen=judged.is_chosen,
+                feasible=cast(Feasible, judged.feasible),
+                reasons=judged.reasons,
+            )
+        self._remember(chosen=after.key if after else None)
 
     def _summarise(self, choice: Choice, measured: Sequence[Measured], classes: int) -> None:
         self._remember(

@@ -105,6 +105,9 @@ def _draw_png(view: FrontView, rows: Sequence[PlanRow], target: Path) -> None:
     for row in special:
         _draw_special(axes, view, row)
     _dress(axes, view, rows)
+    figure.legend(
+        fontsize=9, frameon=False, loc="outside lower center", ncols=4, columnspacing=1.4
+    )
     figure.draw_without_rendering()  # settles limits and places, which the names depend on
     taken: list[Bbox] = []
     for row in sorted(special, key=lambda row: list(_MARKS).index(_special(row) or "")):
@@ -146,12 +149,12 @@ def _draw_special(axes: Axes, view: FrontView, row: PlanRow) -> None:
 def _name(axes: Axes, view: FrontView, row: PlanRow, taken: list[Bbox]) -> None:
     """The plan's label beside its mark, on the side where there is room; none over another."""
     from matplotlib.patheffects import withStroke
-    from matplotlib.text import Text
 
     role, xy = _special(row) or "", _xy(view, row)
     assert xy is not None
     colour = _MARKS[role][0]
-    text = f"{role}: {row.label}" if role != "member" else row.label
+    shown = [name for name in row.roles if name in ("chosen", "baseline")]
+    text = f"{', '.join(shown)}: {row.label}" if shown else row.label
     across = axes.transAxes.inverted().transform(axes.transData.transform(xy))[0]
     # Above and left of the front is room for the chosen plan, below and right for the members.
     side, shift = ("right", -9) if across > (0.45 if role == "chosen" else 0.8) else ("left", 9)
@@ -167,7 +170,7 @@ def _name(axes: Axes, view: FrontView, row: PlanRow, taken: list[Bbox]) -> None:
         parse_math=False,
         zorder=6,
     )
-    box = Text.get_window_extent(label)
+    box = label.get_window_extent()
     if any(box.overlaps(other) for other in taken):
         label.remove()
     else:
@@ -194,13 +197,13 @@ def _dress(axes: Axes, view: FrontView, rows: Sequence[PlanRow]) -> None:
     roles = {role for row in rows if (role := _special(row))}
     if "chosen" in roles:
         axes.plot([], [], "*", ms=13, color=_RED, label="chosen plan")
-    axes.plot([], [], "D", ms=6, color=_INK, label="baseline")
+    if "baseline" in roles:
+        axes.plot([], [], "D", ms=6, color=_INK, label="baseline")
     if "member" in roles:
         axes.plot([], [], "D", ms=6, color=_INK, mfc="white", label="other members, as they came")
     axes.errorbar(
         [], [], [], fmt="_", color=_INK, capsize=4, alpha=0.75, label="test with 95 % interval"
     )
-    axes.legend(fontsize=9, frameon=False, loc="lower right")
 
 
 # ---- HTML ------------------------------------------------------------------------------------

@@ -31,12 +31,14 @@ class Verifier:
     choice: Choice
     items: Sequence[Item]
 
-    def verify(self, count: int) -> None:
+    def verify(self, count: int) -> dict[str, float]:
         """Verify the chosen plan, the baseline, and plans that span the front: `count` more at
-        most. A plan that fails is recorded, and the rest goes on."""
+        most. A plan that fails is recorded, and the rest goes on. Returns, by the keys of plans,
+        the measured latency relative to what was predicted for the same inputs."""
         plans = self._selection(count)
         golden = [self.items[row].path for row in self.choice.rows.fit]
         known = {v.plan_key: v for v in self.store.list_verifications(self.job.id)}
+        ratios: dict[str, float] = {}
         for number, plan in enumerate(plans):
             self.journal.step("verify", plan.label, number, len(plans))
             try:
@@ -44,7 +46,10 @@ class Verifier:
                 done = known.get(plan.key)
                 if done is None or done.state != "ok" or done.bundle_sha256 != bundle.name:
                     done = self._verify_one(plan, bundle)
-                self._put_metrics(plan, done.values)
+                predicted = self.choice.predicted(plan, "test")
+                self._put_metrics(plan, done.values, predicted)
+                measured_ms = done.values["latency_mean_ms"]
+                ratios[plan.key] = measured_ms / predicted["latency_mean_ms"]
             except TrimtabError as error:
                 self.journal.note("error", plan.label, f"verification failed: {error}")
                 failed = VerificationRecord(
@@ -52,6 +57,7 @@ class Verifier:
                 )
                 self.store.put_verification(failed)
         self.journal.step("verify", "", len(plans), len(plans))
+        return ratios
 
     def _selection(self, count: int) -> list[Judged]:
         always = [p for p in (self.choice.chosen, self.choice.baseline_plan) if p is not None]
@@ -94,8 +100,9 @@ class Verifier:
                 found[f"latency_p{percentile}_ms"] = float(np.percentile(latency, percentile))
         return found
 
-    def _put_metrics(self, plan: Judged, values: Mapping[str, float]) -> None:
-        predicted = self.choice.predicted(plan, "test")
+    def _put_metrics(
+        self, plan: Judged, values: Mapping[str, float], predicted: Mapping[str, float]
+    ) -> None:
         names = {name for name in values if name in plan.values or name in predicted}
         self.store.put_plan_metrics(
             PlanMetricRecord(self.job.id, plan.key, name, "test", "measured", values[name])

@@ -25,8 +25,9 @@ from trimtab_runtime.routing import combine, decide
 
 #: Structures that are all swept; above, so many are proposed by Optuna.
 AFFORDABLE = 4000
-#: Operating points that a structure may bring to the common front.
-PER_STRUCTURE = 64
+#: Operating points that a structure may bring to the common front; the smaller number where
+#: percentiles, which cost more, are asked for.
+PER_STRUCTURE, WITH_PERCENTILES = 64, 24
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,15 @@ class Composed:
 @dataclass(frozen=True)
 class Problem:
     """What is searched: options, the rows `tune` (indices into the workload) with the guard that
-    judges on them, the quality metrics wanted of every plan, and the objectives."""
+    judges on them, the quality metrics wanted of every plan, the objectives, and whether latency
+    percentiles are wanted."""
 
     options: Sequence[StageOption]
     tune: Ints
     guard: Guard
     metrics: Sequence[str]
     objectives: Sequence[Objective]
+    percentiles: bool = False
     max_stages: int = 3
 
 
@@ -140,11 +143,10 @@ class _Sweeps:
         self._problem = problem
         self._rows = [option.probabilities[problem.tune] for option in problem.options]
         self._known: dict[tuple[int, ...], Decision] = {}
-        named = [*problem.metrics, *(objective.metric for objective in problem.objectives)]
-        self._percentiles = any(name.startswith("latency_p") for name in named)
+        self._points = WITH_PERCENTILES if problem.percentiles else PER_STRUCTURE
 
     def plans(self, stages: tuple[int, ...], rule: str = "last") -> list[Composed]:
-        """The structure's own front, thinned to PER_STRUCTURE operating points."""
+        """The structure's own front, thinned to a number of operating points."""
         problem = self._problem
         found = sweep(
             [
@@ -163,7 +165,7 @@ class _Sweeps:
         means = costs.mean_ms(found.reach)
         axes = np.stack([means, *(-quality[m].guarded for m in problem.metrics)], axis=1)
         kept = np.flatnonzero(non_dominated(axes))
-        kept = kept[spread(axes[kept], PER_STRUCTURE)]
+        kept = kept[spread(axes[kept], self._points)]
         fixed = costs.fixed()
         return [
             Composed(
@@ -176,7 +178,7 @@ class _Sweeps:
                 {
                     "latency_mean_ms": float(means[point]),
                     **fixed,
-                    **(costs.percentiles(found.reach[point]) if self._percentiles else {}),
+                    **(costs.percentiles(found.reach[point]) if problem.percentiles else {}),
                 },
             )
             for point in sorted(kept)

@@ -116,7 +116,8 @@ class PathCosts:
 
     def percentiles(self, reach: Doubles) -> dict[str, float]:
         """Percentile metrics of one plan, each only where every stage has samples enough."""
-        fewest = min(len(samples) for samples in [self._first[0], *self._later])
+        used = [*(self._first if self._later else self._first[:1]), *self._later]
+        fewest = min(len(samples) for samples in used)
         draws = self.draws(reach)
         return {
             f"latency_p{percentile}_ms": float(np.percentile(draws, percentile))

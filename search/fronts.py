@@ -18,6 +18,7 @@ def non_dominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
         best_before = np.minimum.accumulate(np.append(np.inf, second[:-1]))
         found = np.zeros(len(costs), bool)
         found[order[second < best_before]] = True
+        found[order[0]] = True  # even where its second value is infinite
         return found
     rest, kept = costs[order], []
     index = np.arange(len(costs))[order]
@@ -33,13 +34,15 @@ def non_dominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
 def spread(costs: NDArray[np.float64], count: int) -> list[int]:
     """At most `count` rows that span a front: the best of each objective, then always the row
     farthest from those chosen, in units of the front's extent (Gonzalez, 1985)."""
-    if len(costs) <= count:
-        return list(range(len(costs)))
+    if len(costs) <= count or not count:
+        return list(range(min(len(costs), count)))
+    if count < 1:
+        return []
     extent = np.ptp(costs, axis=0)
     scaled = (costs - costs.min(axis=0)) / np.where(extent > 0, extent, 1.0)
     chosen = list(dict.fromkeys(int(i) for i in costs.argmin(axis=0)))[:count]
     distance = np.linalg.norm(scaled[:, None] - scaled[chosen], axis=2).min(axis=1)
-    while len(chosen) < count:
+    while len(chosen) < count and distance.max() > 0:
         chosen.append(int(distance.argmax()))
         distance = np.minimum(distance, np.linalg.norm(scaled - scaled[chosen[-1]], axis=1))
     return chosen

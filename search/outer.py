@@ -93,6 +93,8 @@ class OuterStudy:
         for trial in self._study.get_trials(deepcopy=False):
             if trial.state == TrialState.RUNNING:
                 self._study.tell(trial.number, state=TrialState.FAIL)
+            elif trial.state == TrialState.WAITING:  # cut off between enqueueing and asking
+                self._study.tell(self._study.ask(), state=TrialState.FAIL)
             elif trial.state == TrialState.COMPLETE:
                 self._known[trial.user_attrs[_CANDIDATE]] = trial.values
         trials = len(self._study.get_trials(deepcopy=False))

@@ -50,7 +50,8 @@ class Targets:
         if metric == "agreement" or self.soft is None:
             return self.values(metric, probabilities)
         if metric == "top5":
-            first = np.argpartition(-probabilities, 4, axis=1)[:, :5]
+            best = min(5, probabilities.shape[1])
+            first = np.argpartition(-probabilities, best - 1, axis=1)[:, :best]
             top: Floats = np.take_along_axis(self.soft, first, 1).sum(1)
             return top
         answer = probabilities.argmax(1)

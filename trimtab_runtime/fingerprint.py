@@ -24,7 +24,7 @@ def fingerprint() -> dict[str, str]:
     found = {
         "machine": platform.machine(),
         "cpu": cpu.get("model name") or cpu.get("Model") or platform.processor() or "unknown",
-        "cores": str(_cores()),
+        "cores": str(core_count()),
         "isa": " ".join(flag for flag in _ISA_FLAGS if flag in flags),
         "memory_gb": _memory_gb(),
         "os": f"{platform.system()} {platform.release()}",
@@ -37,7 +37,8 @@ def fingerprint() -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _cores() -> int:
+def core_count() -> int:
+    """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -10,6 +10,7 @@ from trimtab_runtime.definition import OutputFormat
 
 Array = Any  # numpy.typing needs NumPy 1.20 with its plugin; boards may have less
 
+
 def calibrated(outputs: Array, fmt: OutputFormat, temperature: float) -> Array:
     """Probabilities (..., classes) of outputs (..., classes), float32.
 

@@ -40,7 +40,7 @@ Progress = Callable[[str, int, int], None]
 
 #: Cells of one solar module look alike, but the data set does not tell which module a cell is
 #: from: photographs are split at random, as is usual with this data.
-SPLITS = {"fit": 300, "tune": 650, "test": 650, "seed": 0}
+SPLITS = {"fit": 300, "tune": 500, "test": 500, "seed": 0}
 
 #: Photographs that the heads are fitted on; the job gets the others.
 TRAINING = 1000

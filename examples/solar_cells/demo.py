@@ -19,7 +19,7 @@ from build import build
 from rich.console import Console
 from rich.progress import Progress
 
-from planner.views import chosen_plan
+import trimtab
 
 CONSOLE = Console()
 
@@ -41,7 +41,7 @@ def main() -> int:
     store = folder / "trimtab-store" / "trimtab.db"
     run("trimtab", "--store", store, "plan", job)
     run("trimtab", "--store", store, "front", "--plot", folder / "front.png")
-    plan = chosen_plan(store)
+    plan = chosen_plan(store)[:12]
     run("trimtab", "--store", store, "show", plan)
     bundle = folder / "plan.pyz"
     run("trimtab", "--store", store, "export", plan, "-o", bundle)
@@ -55,6 +55,12 @@ def main() -> int:
     CONSOLE.print(f"\nall of it took {(time.monotonic() - began) / 60:.1f} minutes")
     CONSOLE.print(f"picture of the front: {folder / 'front.png'}; the plan to ship: {bundle}")
     return 0
+
+
+def chosen_plan(store: Path) -> str:
+    """The key of the plan that the newest job chose."""
+    with trimtab.Store.open(store, read_only=True) as opened:
+        return str(opened.list_jobs(limit=1)[0].summary["chosen"])
 
 
 def run(*command: object) -> None:

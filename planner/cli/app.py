@@ -74,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; its exit status: 0 done, 1 a problem was found, 2 wrong use or
     specification, 130 interrupted."""
     try:
-        status = app(None if arguments is None else list(arguments), standalone_mode=False)
+        given = None if arguments is None else list(arguments)
+        status = app(given, standalone_mode=False, prog_name="trimtab")
     except SpecificationError as error:
         return _complain(str(error), WRONG_USE)
     except TrimtabError as error:

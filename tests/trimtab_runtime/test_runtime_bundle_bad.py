@@ -94,7 +94,9 @@ def test_a_truncated_bundle(cascade: Path, tmp_path: Path, cache: Path, share: f
     content = cascade.read_bytes()
     path = tmp_path / "cut.pyz"
     path.write_bytes(content[: int(len(content) * share)])
-    assert "not a sound bundle" in refused(path, cache)
+    # Cut in the middle, it may end with golden.npz, which is a zip of its own.
+    message = refused(path, cache)
+    assert "not a sound bundle" in message or "no manifest.json inside" in message
 
 
 def test_no_zip_at_all(tmp_path: Path, cache: Path) -> None:
@@ -183,7 +185,7 @@ def test_a_zip_bomb(cascade: Path, tmp_path: Path, cache: Path) -> None:
 
 
 def test_a_bomb_that_lies_about_its_size(cascade: Path, tmp_path: Path, cache: Path) -> None:
-    zeros = bytes(64 * 2**20)
+    zeros = bytes(64 * 2**20 + 123_457)
     info = zipfile.ZipInfo("zeros")
     info.compress_type = zipfile.ZIP_DEFLATED
     path = rezip(with_file(cascade, "zeros", zeros), tmp_path / "a.pyz", more=[(info, zeros)])

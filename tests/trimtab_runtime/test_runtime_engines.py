@@ -122,9 +122,9 @@ def test_the_background_is_dropped_by_the_engine(tmp_path: Path, noise: Any) -> 
 def test_a_tensor_that_tflite_does_not_take(zoo: Mapping[str, Any]) -> None:
     member = zoo["lite"]
     engine = create_engine(str(member.path), member.variant, LITE)
-    with pytest.raises(InferenceError, match="^lite: "):
+    with pytest.raises(InferenceError, match=r"^lite: "):
         engine.run(np.zeros((1, 8, 8, 3), np.float32))
-    with pytest.raises(InferenceError, match="^lite: "):
+    with pytest.raises(InferenceError, match=r"^lite: "):
         engine.run(np.zeros((1, 32, 32, 3), np.uint8))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -36,6 +39,20 @@ def providers() -> list[str]:
     return ["XNNPACK", "builtin"]
 
 
+@contextlib.contextmanager
+def _native_messages_dropped() -> Iterator[None]:
+    """LiteRT's C++ side tells standard error which delegate it made; its errors are raised."""
+    kept = os.dup(2)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)
+
+
 class LiteRTEngine(Engine):
     """A LiteRT interpreter with its tensors allocated."""
 
@@ -64,8 +81,9 @@ def create(path: str, variant: Variant, options: RuntimeOptions) -> LiteRTEngine
         kinds = module.OpResolverType
         extra["experimental_op_resolver_type"] = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        interpreter = module.Interpreter(path, num_threads=options.threads, **extra)
-        interpreter.allocate_tensors()
+        with _native_messages_dropped():
+            interpreter = module.Interpreter(path, num_threads=options.threads, **extra)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{variant.name}: LiteRT cannot load it ({error})") from error
     return LiteRTEngine(variant, interpreter)

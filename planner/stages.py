@@ -1,0 +1,108 @@
+"""Measured candidates as stages: calibrated traces, costs at one pace, and their worth alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.inputs import Rows
+from planner.measuring import Measured
+from search.compose import StageOption
+from search.costs import PathCosts, StageCost
+from search.quality import LABEL_METRICS, Ints, Targets
+from search.traces import StageTrace
+from trimtab_runtime.definition import RuntimeOptions, Stage
+from trimtab_runtime.errors import PlanningError
+
+
+def metric_names(names: Iterable[str], labelled: bool) -> list[str]:
+    """The metrics of a job: without labels, agreement takes the place of what would need them."""
+    if labelled:
+        return list(names)
+    return list(dict.fromkeys("agreement" if name in LABEL_METRICS else name for name in names))
+
+
+def single_values(
+    found: Measured, rows: Rows, reference: Ints | None, metrics: Sequence[str]
+) -> list[float]:
+    """What a candidate is worth as a plan of its own, on tune: one value a metric.
+
+    Raises PlanningError for a metric that cannot be told.
+    """
+    labels = None if rows.labels is None else rows.labels[rows.tune]
+    targets = Targets(labels, None if reference is None else reference[rows.tune])
+    costs = PathCosts([_stage_cost(found, reference_ms([found]))])
+    reach = np.ones(1)
+    known = {
+        "latency_mean_ms": float(costs.mean_ms(reach[None])[0]),
+        **costs.percentiles(reach),
+        **costs.fixed(),
+    }
+    for metric in set(metrics) & set(targets.metrics):
+        known[metric] = float(targets.values(metric, found.outputs[rows.tune]).mean())
+    missing = [metric for metric in metrics if metric not in known]
+    if missing:
+        raise PlanningError(f"{', '.join(missing)} could not be measured on this device")
+    return [known[metric] for metric in metrics]
+
+
+def reference_answers(measured: Iterable[Measured], name: str | None) -> Ints | None:
+    """What the reference member (as it came) answers on every input; None without one."""
+    for found in measured:
+        if found.candidate.member == name and found.candidate.precision == "as_is":
+            answers: Ints = found.outputs.argmax(1).astype(np.int64)
+            return answers
+    return None
+
+
+def reference_ms(measured: Sequence[Measured]) -> float:
+    """Milliseconds of the reference work, to which all is scaled: the median of medians."""
+    medians = [float(np.median(m.measurement.samples["reference_ms"])) for m in measured]
+    return float(np.median(medians))
+
+
+def stage_options(
+    measured: Sequence[Measured], fit: Ints, targets: Ints, scale_ms: float
+) -> list[StageOption]:
+    """One option a candidate, in order. Of each variant only the fastest without spinning may
+    stand in a cascade."""
+    costs = [_stage_cost(found, scale_ms) for found in measured]
+    traces: dict[str, StageTrace] = {}
+    best: dict[str, int] = {}
+    for index, (found, cost) in enumerate(zip(measured, costs, strict=True)):
+        key = found.built.key + found.candidate.options.numeric_key
+        if key not in traces:
+            fmt = found.built.variant.output
+            name = found.built.variant.name
+            traces[key] = StageTrace.calibrate(name, found.outputs, fmt, fit, targets)
+        if found.candidate.options.spinning:
+            continue
+        rival = best.get(found.built.key)
+        if rival is None or cost.total("beside").mean() < costs[rival].total("beside").mean():
+            best[found.built.key] = index
+    options = []
+    for index, (found, cost) in enumerate(zip(measured, costs, strict=True)):
+        trace = traces[found.built.key + found.candidate.options.numeric_key]
+        stage = Stage(found.built.variant.sha256, found.candidate.options, trace.temperature)
+        alone = best.get(found.built.key) != index
+        name = found.candidate.label
+        options.append(StageOption(name, stage, cost, trace.probabilities, alone))
+    return options
+
+
+def one_per_variant(options: Sequence[StageOption]) -> list[NDArray[np.float32]]:
+    return list({option.stage.variant: option.probabilities for option in options}.values())
+
+
+def _stage_cost(found: Measured, scale_ms: float) -> StageCost:
+    options: RuntimeOptions = found.candidate.options
+    return StageCost.from_samples(
+        found.built.variant.input,
+        options,
+        found.measurement.values,
+        found.measurement.samples,
+        found.built.variant.size_bytes / 2**20,
+        scale_ms,
+    )
