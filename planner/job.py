@@ -38,6 +38,7 @@ from search.outer import Candidate, OuterStudy, Proposal
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError, StoreError, TrimtabError
 from trimtab_runtime.metrics import METRICS
+from trimtab_runtime.probe.requests import MeasureSettings
 from workloads import Splits, Workload, check_images
 
 
@@ -45,20 +46,28 @@ def plan(
     source: str | Path | Mapping[str, Any] | JobSpec,
     store: Store,
     watcher: Watcher | None = None,
+    settings: MeasureSettings | None = None,
 ) -> JobRecord:
     """Run the job that a specification describes; the record of the finished job.
+
+    `settings` say how long a candidate is measured.
 
     The same specification, device and images are the same job: running it again does only what
     is missing. Raises SpecificationError, WorkloadError, DeviceError, StoreError or
     PlanningError; everything measured until then stays in the store.
     """
-    with opened_run(load_spec(source), store, watcher) as run:
+    with opened_run(load_spec(source), store, watcher, settings) as run:
         run.execute()
     return _job(store, run.job_id)
 
 
 @contextmanager
-def opened_run(spec: JobSpec, store: Store, watcher: Watcher | None = None) -> Iterator[Run]:
+def opened_run(
+    spec: JobSpec,
+    store: Store,
+    watcher: Watcher | None = None,
+    settings: MeasureSettings | None = None,
+) -> Iterator[Run]:
     """A job with its device leased to it, and its end noted in the store."""
     device = connect(spec.device)
     fingerprint = device.fingerprint()
@@ -74,7 +83,9 @@ def opened_run(spec: JobSpec, store: Store, watcher: Watcher | None = None) -> I
         journal = Journal(store, job_id, watcher or Silent())
         with _closing_job(store, job_id):
             check_images(workload)
-            yield Run(job_id, spec, store, journal, device, fingerprint, workload, splits)
+            yield Run(
+                job_id, spec, store, journal, device, fingerprint, workload, splits, settings
+            )
 
 
 def _open_job(
@@ -139,6 +150,7 @@ class Run:
     fingerprint: Mapping[str, str]
     workload: Workload
     splits: Splits
+    settings: MeasureSettings | None = None
 
     def __post_init__(self) -> None:
         self.items, self.rows = used_inputs(self.workload, self.splits)
@@ -148,7 +160,9 @@ class Run:
             [self.items[row] for row in self.rows.fit],
             [self.items[row] for row in self.rows.tune],
         )
-        self.evidence = Evidence(self.store, self.device, self.fingerprint, inputs, self.journal)
+        self.evidence = Evidence(
+            self.store, self.device, self.fingerprint, inputs, self.journal, self.settings
+        )
 
     def execute(self) -> None:
         """Members, measurements, choice, verification."""

@@ -58,14 +58,17 @@ class LocalDevice(Device):
         command = [self._python, "-m", "trimtab_runtime.probe", "request.json", "result.json"]
         threads = dict.fromkeys(_THREAD_VARIABLES, "1")
         with (scratch / "stderr").open("wb") as stderr:
-            process = subprocess.Popen(
-                command,
-                cwd=scratch,
-                env={**os.environ, **threads, "PYTHONPATH": runtime},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-            )
+            try:
+                process = subprocess.Popen(
+                    command,
+                    cwd=scratch,
+                    env={**os.environ, **threads, "PYTHONPATH": runtime},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                )
+            except OSError as error:
+                raise DeviceError(f"the probe cannot be started: {error}") from error
             try:
                 _follow(process, stall_s, progress)
             finally:

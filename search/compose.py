@@ -96,13 +96,16 @@ class Problem:
     max_stages: int = 3
 
 
-def compose(problem: Problem, seed: int = 0) -> list[Composed]:
-    """All plans that are on the front of their own structure, single stages first."""
+def compose(problem: Problem, seed: int = 0, affordable: int = AFFORDABLE) -> list[Composed]:
+    """All plans that are on the front of their own structure, single stages first.
+
+    Where there are more than `affordable` structures, so many are proposed by NSGA-II.
+    """
     sweeps = _Sweeps(problem)
     plans = [plan for index in range(len(problem.options)) for plan in sweeps.plans((index,))]
-    structures = list(itertools.islice(_structures(problem), AFFORDABLE + 1))
-    if len(structures) > AFFORDABLE:
-        return plans + _sampled(problem, sweeps, seed)
+    structures = list(itertools.islice(_structures(problem), affordable + 1))
+    if len(structures) > affordable:
+        return plans + _sampled(problem, sweeps, seed, affordable)
     for stages, rule in structures:
         plans += sweeps.plans(stages, rule)
     return plans
@@ -197,14 +200,14 @@ class _Sweeps:
         return self._known[stages]
 
 
-def _sampled(problem: Problem, sweeps: _Sweeps, seed: int) -> list[Composed]:
+def _sampled(problem: Problem, sweeps: _Sweeps, seed: int, trials: int) -> list[Composed]:
     """Structures proposed by NSGA-II, at one operating point each; each is swept whole."""
     order, swept = _cascade_order(problem), dict[tuple[tuple[int, ...], str], list[Composed]]()
     study = optuna.create_study(
         directions=["minimize"] * len(problem.objectives),
         sampler=optuna.samplers.NSGAIISampler(seed=seed),
     )
-    for _ in range(AFFORDABLE):
+    for _ in range(trials):
         trial = study.ask()
         count = trial.suggest_int("stages", 2, problem.max_stages)
         picks = {trial.suggest_int(f"stage{i}", 0, len(order) - 1) for i in range(count)}

@@ -34,8 +34,10 @@ def non_dominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
 def spread(costs: NDArray[np.float64], count: int) -> list[int]:
     """At most `count` rows that span a front: the best of each objective, then always the row
     farthest from those chosen, in units of the front's extent (Gonzalez, 1985)."""
-    if len(costs) <= count or not count:
-        return list(range(min(len(costs), count)))
+    if len(costs) <= count:
+        return list(range(len(costs)))
+    if count == 0:
+        return []
     if count < 1:
         return []
     extent = np.ptp(costs, axis=0)

@@ -102,18 +102,20 @@ def test_a_baseline_that_failed_counts_as_done() -> None:
 
 def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
     storage, proposed = tmp_path / "study.db", list[Candidate]()
-    for _ in range(14):
+    for _ in range(8):
         found = study(storage)
         assert found.measured == proposed
         proposal = found.next()
         assert proposal is not None
         found.report(proposal, values(proposal.candidate))
         proposed.append(proposal.candidate)
-    assert len(set(proposed)) == 14
+    again = study(storage)
+    proposed += exhaust(again)
+    assert len(proposed) == len(set(proposed)) == 14
     assert study(storage).next() is None
 
 
-@pytest.mark.parametrize("done", [0, 1, 3, 6, 13])
+@pytest.mark.parametrize("done", [0, 3, 7])
 def test_a_trial_that_was_cut_off_is_measured_again(tmp_path: Path, done: int) -> None:
     storage = tmp_path / "study.db"
     found = study(storage)
@@ -132,7 +134,7 @@ def test_a_trial_that_was_cut_off_is_measured_again(tmp_path: Path, done: int) -
     assert dropped.candidate in rest
 
 
-@pytest.mark.parametrize("done", [0, 2, 7])
+@pytest.mark.parametrize("done", [0, 7])
 def test_a_trial_that_was_enqueued_and_never_asked_for(tmp_path: Path, done: int) -> None:
     """A job killed between the two leaves a waiting trial, which nobody must get by mistake."""
     storage = tmp_path / "study.db"
@@ -177,7 +179,7 @@ for number in range(100):
 def test_killed_processes_lose_the_step_in_hand_alone(tmp_path: Path) -> None:
     storage, here = tmp_path / "study.db", str(Path(__file__).parent)
     root = str(Path(__file__).parents[2])
-    for run in range(3):
+    for run in range(2):
         done = subprocess.run(
             [sys.executable, "-c", KILLED, str(storage), root, here],
             capture_output=True,
@@ -190,7 +192,7 @@ def test_killed_processes_lose_the_step_in_hand_alone(tmp_path: Path) -> None:
         assert len(done.stdout.splitlines()) == 3
         assert len(study(storage).measured) == 2 * (run + 1)
     found = study(storage)
-    assert len(exhaust(found)) == 8
+    assert len(exhaust(found)) == 10
     assert {c.key for c in found.measured} == {c.key for c in SPACE}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from trimtab_runtime.errors import EngineError, InferenceError, ModelError
 
 
 def _onnxruntime() -> Any:
+    # Read once, at the import: official builds else send events home from a thread of their own,
+    # beside what is measured, and leave a file in the temp folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError:
