@@ -1,0 +1,31 @@
+"""What the product knows is what its documentation says."""
+
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import planner.spec
+from planner.cli.app import app
+from trimtab_runtime.metrics import METRICS
+
+NOT_YET = {"premodel", "exits", "memory", "slimming"}
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SPECIFICATION = (ROOT / "docs" / "specification.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))
+def test_every_command_is_in_the_readme(name):
+    assert f"`trimtab {name}" in README
+
+
+@pytest.mark.parametrize("name", sorted(planner.spec._field_names()))
+def test_every_field_of_a_specification_is_documented(name):
+    written = (f"`{name}", f".{name}`", f"{name}:")
+    assert name in NOT_YET or any(text in SPECIFICATION for text in written)
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_every_metric_is_documented(name):
+    assert f"`{name}`" in SPECIFICATION
