@@ -40,6 +40,7 @@ from trimtab_runtime.cli import main
 sys.exit(main(os.path.dirname(os.path.abspath(__file__))))
 """
 _REQUIRES = {"onnxruntime": "onnxruntime>=1.18", "litert": "ai-edge-litert>=1.0"}
+_INTEGER_OPERATORS = (b"QuantizeLinear", b"QLinearConv", b"ConvInteger", b"MatMulInteger")
 _GOLDEN_CASES = 4
 _GOLDEN_SIDE = 160  # pixels; golden images are shrunk to it
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that equal plans are equal files
@@ -84,7 +85,7 @@ def _manifest(parts: BundleParts, used: Sequence[Variant], hashes: Mapping[str, 
     if parts.definition.thresholds not in thresholds:
         raise PlanningError("the plan's own operating point is not among those to be bundled")
     engines = dict.fromkeys(stage.options.engine for stage in structure.stages)
-    quantised = any(_quantised(variant) for variant in used)
+    quantised = any(_quantised(variant, parts.models[variant.sha256]) for variant in used)
     return Manifest(
         protocol=PROTOCOL,
         name=parts.name,
@@ -102,9 +103,11 @@ def _manifest(parts: BundleParts, used: Sequence[Variant], hashes: Mapping[str, 
     )
 
 
-def _quantised(variant: Variant) -> bool:
-    """Whether saturation may differ between instruction sets (our own w8a8 keep float inputs)."""
-    return variant.input.dtype != "float32" or "w8a8" in variant.name
+def _quantised(variant: Variant, model: Path) -> bool:
+    """Whether it computes in integers, which saturate differently on other instruction sets."""
+    return variant.input.dtype != "float32" or any(
+        name in model.read_bytes() for name in _INTEGER_OPERATORS
+    )
 
 
 def _runtime_files() -> dict[str, bytes | Path]:

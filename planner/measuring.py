@@ -33,7 +33,7 @@ class Measured:
 class Space:
     """Every candidate: first the `baselines` (members as they came, on each number of threads,
     with and without spinning; the reference member first), up to `enqueued` those that are most
-    often worth a try (other precisions on one thread), then all the rest."""
+    often worth a try (other precisions, in the same ways), then all the rest."""
 
     candidates: list[Candidate]
     baselines: int
@@ -56,9 +56,7 @@ def candidate_space(spec: JobSpec, members: Sequence[Member], cores: int) -> Spa
         options = candidate.options
         if (options.provider, options.graph_optimisation) != ("default", "all"):
             return 2
-        if candidate.precision == "as_is":
-            return 0
-        return 1 if options.threads == min(counts) else 2
+        return 0 if candidate.precision == "as_is" else 1
 
     found.sort(key=lambda c: (wave(c), c.member != spec.reference_name))
     waves = [wave(candidate) for candidate in found]

@@ -3,6 +3,11 @@
 Needs Python 3.9+, NumPy 1.22+, Pillow and the engines that a bundle names; nothing else.
 """
 
+import os
+
+# onnxruntime's official wheels report to their makers unless told not to before they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from trimtab_runtime.plan import Answer, Plan
 
 __all__ = ["Answer", "Plan", "__version__"]

@@ -92,9 +92,10 @@ models:
 workload:
   images: photographs/        # a folder per class: defective, functional
   splits: {splits}
+baseline: lite2               # what plans are compared with: the largest member
 objectives: {{top1: max, latency_mean_ms: min, peak_memory_mb: min}}
 techniques: {{cascade: true, quantisation: [w8a8]}}
-budget: {{minutes: 2.5}}
+budget: {{minutes: 3}}
 """
 
 

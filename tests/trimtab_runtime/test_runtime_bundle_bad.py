@@ -216,6 +216,25 @@ def test_other_compression_is_refused(
     assert "compressed by an unknown method" in refused(path, cache)
 
 
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"),
+    [(10, 8, "decompressing"), (8, 1, "encrypted"), (10, 99, "unknown method")],
+    ids=["deflated", "encrypted", "method 99"],
+)
+@pytest.mark.parametrize("name", [MANIFEST_NAME, "golden.npz"])
+def test_a_directory_that_lies_about_how_a_file_is_stored(
+    cascade: Path, tmp_path: Path, cache: Path, name: str, offset: int, value: int, reason: str
+) -> None:
+    content = bytearray(cascade.read_bytes())
+    with zipfile.ZipFile(cascade) as archive:
+        start = content.index(name.encode(), archive.start_dir) - 46  # its directory entry
+    assert content[start : start + 4] == b"PK\x01\x02"
+    content[start + offset] = value
+    path = tmp_path / "a.pyz"
+    path.write_bytes(content)
+    assert reason in refused(path, cache)
+
+
 Edit = Callable[[dict[str, Any]], object]
 
 

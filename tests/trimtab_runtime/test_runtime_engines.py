@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +75,42 @@ def test_tflite_answers_as_litert_does(
         found = engine.run(tensor)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 + 1.01 * scale)
+
+
+@pytest.mark.parametrize(
+    ("provider", "delegated"), [("default", True), ("XNNPACK", True), ("builtin", False)]
+)
+def test_builtin_runs_without_a_delegate(
+    zoo: Mapping[str, Any], provider: str, delegated: bool
+) -> None:
+    options = dataclasses.replace(LITE, provider=provider)
+    engine: Any = create_engine(str(zoo["lite"].path), zoo["lite"].variant, options)
+    operators = [found["op_name"] for found in engine._interpreter._get_ops_details()]
+    assert "CONV_2D" in operators
+    assert ("DELEGATE" in operators) == delegated
+
+
+LOAD = """
+import sys
+from trimtab_runtime.definition import InputFormat, OutputFormat, RuntimeOptions, Variant
+from trimtab_runtime.engines import create_engine
+
+variant = Variant("m", "0", "onnx", 1, InputFormat((32, 32)), OutputFormat())
+create_engine(sys.argv[1], variant, RuntimeOptions("onnxruntime"))
+"""
+
+
+def test_onnxruntime_leaves_no_trace_of_its_own(zoo: Mapping[str, Any], tmp_path: Path) -> None:
+    """Official builds send telemetry, and keep its session in the temp folder, unless told."""
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    (tmp_path / "temp").mkdir()
+    subprocess.run(
+        [sys.executable, "-c", LOAD, str(zoo["tiny"].path)],
+        env={**environment, "TMPDIR": str(tmp_path / "temp")},
+        timeout=60,
+        check=True,
+    )
+    assert list((tmp_path / "temp").iterdir()) == []
 
 
 def test_an_answer_is_not_overwritten_by_the_next(zoo: Mapping[str, Any], noise: Any) -> None:

@@ -15,7 +15,7 @@ from trimtab_runtime.errors import InferenceError
 from trimtab_runtime.fingerprint import core_count
 from trimtab_runtime.plan import LoadedStage, Plan
 from trimtab_runtime.preprocess import Preprocessor, decode_image
-from trimtab_runtime.probe.clock import Reference, peak_mb, pin, timed_ms
+from trimtab_runtime.probe.clock import Reference, peak_mb, pin, settle, timed_ms
 from trimtab_runtime.probe.requests import TraceRequest, VerifyRequest
 
 Progress = Callable[[int, int], None]
@@ -56,8 +56,9 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
     """Run a bundle over the images and write `index`, `stage`, `confidence` and `latency_ms`
     (images,) to the request's file.
 
-    Images are decoded, and the reference is run, before each group of `reference_every`; one
-    image that is not counted follows, so that neither cools the caches of what is timed.
+    Images are decoded in groups of `reference_every`. Before a group is timed, an inference, the
+    reference and another inference run uncounted: the reference meets the same caches as in a
+    measurement, and neither it nor the decoding cools those of what is timed.
     """
     manifest, _ = open_bundle(request.bundle)
     pin(max(stage.options.threads for stage in manifest.structure.stages))
@@ -69,6 +70,8 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
     step = request.reference_every
     for start in range(0, len(request.images), step):
         images = [decode_image(path) for path in request.images[start : start + step]]
+        plan.classify(images[0])
+        settle(manifest.structure.stages[0].options)
         times.append(reference.run_ms())
         plan.classify(images[0])
         for image in images:

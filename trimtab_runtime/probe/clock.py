@@ -10,6 +10,11 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
+from trimtab_runtime.definition import RuntimeOptions
+
+#: Seconds after which onnxruntime's threads have stopped spinning for more work.
+_SPIN_S = 0.02
+
 
 class Reference:
     """A fixed piece of work, the same on every machine: matrix products, then a walk through
@@ -39,6 +44,12 @@ def timed_ms(call: Callable[[], Any]) -> tuple[Any, float]:
     start = time.perf_counter_ns()
     result = call()
     return result, (time.perf_counter_ns() - start) / 1e6
+
+
+def settle(options: RuntimeOptions) -> None:
+    """Let threads that spin after an inference go to sleep, or they would slow the reference."""
+    if options.spinning and options.threads > 1:
+        time.sleep(_SPIN_S)
 
 
 def pin(threads: int) -> None:

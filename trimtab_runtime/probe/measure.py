@@ -14,7 +14,14 @@ from trimtab_runtime.engines import create_engine, engine_module_loaded
 from trimtab_runtime.errors import InferenceError
 from trimtab_runtime.plan import LoadedStage
 from trimtab_runtime.preprocess import Preprocessor, decode_image
-from trimtab_runtime.probe.clock import Reference, peak_mb, pin, resident_mb, timed_ms
+from trimtab_runtime.probe.clock import (
+    Reference,
+    peak_mb,
+    pin,
+    resident_mb,
+    settle,
+    timed_ms,
+)
 from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings
 from trimtab_runtime.routing import decide
 
@@ -42,7 +49,7 @@ def measure(request: MeasureRequest) -> dict[str, Any]:
     memory["warm"], memory["run_peak"] = resident_mb(), peak_mb()
     pictures = itertools.cycle(images)
     _warm_up(stage, pictures, request.settings)
-    samples, reference = _rounds(stage, pictures, request.settings)
+    samples, reference = _rounds(stage, request, pictures)
     found: dict[str, list[float]] = {"reference_ms": reference}
     for context, rows in samples.items():
         for part, column in zip(PARTS, zip(*rows)):
@@ -85,9 +92,9 @@ def _warm_up(stage: LoadedStage, images: Iterator[Any], settings: MeasureSetting
 
 
 def _rounds(
-    stage: LoadedStage, images: Iterator[Any], settings: MeasureSettings
+    stage: LoadedStage, request: MeasureRequest, images: Iterator[Any]
 ) -> tuple[dict[str, list[Sample]], list[float]]:
-    reference, begin = Reference(), time.perf_counter()
+    settings, reference, begin = request.settings, Reference(), time.perf_counter()
     reference.run_ms()
     samples: dict[str, list[Sample]] = {"beside": [], "hot": []}
     times: list[float] = []
@@ -97,6 +104,7 @@ def _rounds(
             break
         if elapsed > settings.seconds and number >= settings.min_rounds:
             break
+        settle(request.options)
         times.append(reference.run_ms())
         samples["beside"].append(run_once(stage, next(images)))
         samples["hot"].extend(run_once(stage, next(images)) for _ in range(settings.hot_per_round))

@@ -53,7 +53,7 @@ class VerifyRequest:
     bundle: str
     images: tuple[str, ...]
     output: str
-    reference_every: int = 16
+    reference_every: int = 8
 
 
 @dataclass(frozen=True)
