@@ -8,10 +8,13 @@ one JSON object as its last line.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+import multiprocessing
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +23,7 @@ import typer
 
 import trimtab
 from benchmarks.zoo import DEFAULT_DATA, imagenet_job
-from planner.choosing import Choice
+from planner.choosing import Choice, Judged
 from planner.inputs import Rows
 from planner.job import opened_run
 from planner.measuring import Measured
@@ -109,26 +112,18 @@ def over_splits(
     spec: JobSpec, measured: Sequence[Measured], rows: Rows, rival: str, splits: int
 ) -> dict[str, Any]:
     """Speed, difference on test and optimism of what is chosen on tune, over random splits."""
-    total = len(rows.fit) + len(rows.tune) + len(rows.test)
-    assert rows.labels is not None
-    found = []
-    for seed, swapped in itertools.product(range(splits), (False, True)):
-        order = np.random.default_rng(seed).permutation(total)
-        halves = order[300:800], order[800:]
-        part = Rows(order[:300], halves[swapped], halves[not swapped], rows.labels)
-        choice = Choice(spec, measured, part)
-        plan, baseline = choice.chosen or choice.baseline_plan, choice.baseline_plan
-        speedup = _latency(choice, baseline) / _latency(choice, plan)
-        tune, test = (
-            (choice.report(plan, s)["top1"][0], choice.report(baseline, s)["top1"][0])
-            for s in ("tune", "test")
-        )
-        optimism = (tune[0] - test[0]) - (tune[1] - test[1])
-        found.append((speedup, 100 * (test[0] - test[1]), 100 * optimism))
-        print(
-            f"split {seed} vs {rival}: {speedup:.2f}x, test {found[-1][1]:+.1f}, {plan.label}",
-            flush=True,
-        )
+    cases = list(itertools.product(range(splits), (False, True)))
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(mp_context=spawn) as pool:
+        evaluate = functools.partial(one_split, spec, measured, rows)
+        found = []
+        for case, figures in zip(
+            cases, pool.map(evaluate, *zip(*cases, strict=True)), strict=True
+        ):
+            found.append(figures[:3])
+            print(
+                f"{case} {rival}: {figures[0]:.2f}x, {figures[1]:+.1f}, {figures[3]}", flush=True
+            )
     speed, difference, optimism_points = np.array(found).T
     half = 1.96 * difference.std(ddof=1) / np.sqrt(len(found))
     mean = float(difference.mean())
@@ -141,7 +136,31 @@ def over_splits(
     }
 
 
-def _latency(choice: Choice, plan: Any) -> float:
+def one_split(
+    spec: JobSpec, measured: Sequence[Measured], rows: Rows, seed: int, swapped: bool
+) -> tuple[float, float, float, str]:
+    """Speedup, difference on test and optimism (points) of the chosen plan, and its label."""
+    assert rows.labels is not None
+    total = len(rows.fit) + len(rows.tune) + len(rows.test)
+    order = np.random.default_rng(seed).permutation(total)
+    halves = order[300:800], order[800:]
+    part = Rows(order[:300], halves[swapped], halves[not swapped], rows.labels)
+    choice = Choice(spec, measured, part)
+    plan, baseline = choice.chosen or choice.baseline_plan, choice.baseline_plan
+
+    def points(judged: Judged, split: str) -> float:
+        labels = rows.labels[getattr(part, split)]
+        return 100 * float((choice.replayed_on(judged, split).answer == labels).mean())
+
+    optimism = (points(plan, "tune") - points(plan, "test")) - (
+        points(baseline, "tune") - points(baseline, "test")
+    )
+    difference = points(plan, "test") - points(baseline, "test")
+    speedup = _latency(choice, baseline) / _latency(choice, plan)
+    return speedup, difference, optimism, plan.label
+
+
+def _latency(choice: Choice, plan: Judged) -> float:
     return choice.predicted(plan, "test")["latency_mean_ms"]
 
 

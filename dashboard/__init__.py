@@ -1,0 +1,1 @@
+"""The Streamlit application. Nothing is built here yet."""

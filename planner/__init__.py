@@ -1,0 +1,1 @@
+"""Jobs: from a specification to a verified front and its bundles."""

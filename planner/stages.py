@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from planner.inputs import Rows
 from planner.measuring import Measured
 from search.compose import StageOption
-from search.costs import PathCosts, StageCost
+from search.costs import PathCosts, StageCost, pace_ms
 from search.quality import LABEL_METRICS, Ints, Targets
 from search.traces import StageTrace
 from trimtab_runtime.definition import RuntimeOptions, Stage
@@ -58,9 +58,8 @@ def reference_answers(measured: Iterable[Measured], name: str | None) -> Ints | 
 
 
 def reference_ms(measured: Sequence[Measured]) -> float:
-    """Milliseconds of the reference work, to which all is scaled: the median of medians."""
-    medians = [float(np.median(m.measurement.samples["reference_ms"])) for m in measured]
-    return float(np.median(medians))
+    """The pace, in ms of the reference work, to which all is scaled: the median measurement's."""
+    return float(np.median([pace_ms(m.measurement.samples["reference_ms"]) for m in measured]))
 
 
 def stage_options(

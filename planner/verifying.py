@@ -13,6 +13,7 @@ from planner.choosing import Choice, Judged
 from planner.journal import Journal
 from planner.shipping import keep_bundle
 from profilers import Device, ProbeResult
+from search.costs import pace_ms
 from search.fronts import spread
 from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
@@ -87,7 +88,7 @@ class Verifier:
 
     def _values(self, result: ProbeResult, bundle: Path) -> dict[str, float]:
         """Latency scaled by the reference to the clock of the measurements; and as it was."""
-        factor = self.choice.reference_ms / float(np.median(result.samples["reference_ms"]))
+        factor = self.choice.reference_ms / pace_ms(result.samples["reference_ms"])
         latency = result.arrays["latency_ms"] * factor
         found = {
             **result.values,

@@ -1,0 +1,1 @@
+"""Plans: their space, their replay, the guarded choice, fronts."""

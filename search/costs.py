@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import trim_mean
 
 from trimtab_runtime.definition import InputFormat, RuntimeOptions
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
@@ -23,6 +24,12 @@ Doubles = NDArray[np.float64]
 #: Size of a bundle beside its models: our own runtime, manifest and golden images, in MB.
 BUNDLE_OVERHEAD_MB = 0.4
 _DRAWS = 2000
+
+
+def pace_ms(reference: Sequence[float]) -> float:
+    """How fast the device was: the mean time of the reference work without its extremes, a fifth
+    at either end. (The median jumps where a machine changes between two speeds.)"""
+    return float(trim_mean(np.asarray(reference), 0.2))
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class StageCost:
         reference_ms: float,
     ) -> StageCost:
         """Scale samples to a device on which the reference work takes `reference_ms`."""
-        factor = reference_ms / float(np.median(samples["reference_ms"]))
+        factor = reference_ms / pace_ms(samples["reference_ms"])
         scaled = {name: np.asarray(column) * factor for name, column in samples.items()}
         return cls(fmt, options, values, scaled, size_mb)
 

@@ -27,6 +27,9 @@ from trimtab_runtime.routing import decide
 
 Sample = tuple[float, float, float]
 
+#: Interquartile range of the reference work, relative to its median, of a steady device.
+STEADY = 0.15
+
 #: Parts of one stage's time, in the order of a sample.
 PARTS = ("resize_ms", "tensor_ms", "inference_ms")
 
@@ -54,10 +57,12 @@ def measure(request: MeasureRequest) -> dict[str, Any]:
     for context, rows in samples.items():
         for part, column in zip(PARTS, zip(*rows)):
             found[f"{context}_{part}"] = list(column)
+    low, middle, high = np.percentile(reference, [25, 50, 75])
+    unsteadiness = float((high - low) / middle)
     return {
-        "values": {"load_ms": load_ms, **_memory_values(memory)},
+        "values": {"load_ms": load_ms, "unsteadiness": unsteadiness, **_memory_values(memory)},
         "samples": found,
-        "warnings": _warnings(reference),
+        "warnings": _warnings(unsteadiness),
     }
 
 
@@ -126,12 +131,10 @@ def _memory_values(memory: dict[str, Optional[float]]) -> dict[str, float]:
     }
 
 
-def _warnings(reference: list[float]) -> list[str]:
-    low, middle, high = np.percentile(reference, [25, 50, 75])
-    spread = (high - low) / middle
-    if spread > 0.15:
-        return [
-            f"unstable: the reference work spread by {spread:.0%} during the measurement; "
-            "stop other programs on the device and measure again"
-        ]
-    return []
+def _warnings(unsteadiness: float) -> list[str]:
+    if unsteadiness <= STEADY:
+        return []
+    return [
+        f"unstable: the reference work spread by {unsteadiness:.0%} during the measurement; "
+        "stop other programs on the device and measure again"
+    ]
