@@ -117,13 +117,9 @@ def over_splits(
     with ProcessPoolExecutor(mp_context=spawn) as pool:
         evaluate = functools.partial(one_split, spec, measured, rows)
         found = []
-        for case, figures in zip(
-            cases, pool.map(evaluate, *zip(*cases, strict=True)), strict=True
-        ):
-            found.append(figures[:3])
-            print(
-                f"{case} {rival}: {figures[0]:.2f}x, {figures[1]:+.1f}, {figures[3]}", flush=True
-            )
+        for *figures, label in pool.map(evaluate, *zip(*cases, strict=True)):
+            found.append(figures)
+            print(f"{rival}: {figures[0]:.2f}x, {figures[1]:+.1f} points, {label}", flush=True)
     speed, difference, optimism_points = np.array(found).T
     half = 1.96 * difference.std(ddof=1) / np.sqrt(len(found))
     mean = float(difference.mean())
