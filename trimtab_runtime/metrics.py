@@ -23,7 +23,6 @@ _ALL = (
     Metric("top1", "quality", True, "fraction", "share of inputs whose first answer is the label"),
     Metric("top5", "quality", True, "fraction", "share with the label among the first five"),
     Metric("balanced_accuracy", "quality", True, "fraction", "mean recall of the classes seen"),
-    Metric("macro_f1", "quality", True, "fraction", "mean F1 of the classes seen"),
     Metric("agreement", "quality", True, "fraction", "share that answers as the reference does"),
     Metric("latency_mean_ms", "cost", False, "ms", "decoded image in memory to answer, mean"),
     Metric("latency_p50_ms", "cost", False, "ms", "the same, median"),

@@ -89,7 +89,7 @@ def test_measuring_obeys_its_settings(
 def test_measuring_tells_memory(device: LocalDevice, measuring: Any) -> None:
     values = device.probe(measuring("small")).values
     names = ("start", "engine", "resident", "load_transient", "run_transient", "peak")
-    assert set(values) == {"load_ms", *(f"{name}_mb" for name in names)}
+    assert set(values) == {"load_ms", "unsteadiness", *(f"{name}_mb" for name in names)}
     assert 5 < values["start_mb"] < 500
     assert 1 < values["engine_mb"] < 500
     assert values["load_transient_mb"] >= 0

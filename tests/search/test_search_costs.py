@@ -169,7 +169,7 @@ def test_memory_is_absent_where_one_stage_was_not_measured() -> None:
 def test_samples_are_scaled_by_the_reference() -> None:
     raw: Mapping[str, list[float]] = {
         "hot_inference_ms": [2.0, 4.0],
-        "reference_ms": [1.0, 2.0, 90.0],
+        "reference_ms": [0.5, 1.0, 2.0, 3.0, 90.0],  # extremes do not count
     }
     found = StageCost.from_samples(SMALL, ONNX, {"load_ms": 7.0}, raw, 1.0, reference_ms=3.0)
     assert found.samples["hot_inference_ms"].tolist() == [3.0, 6.0]
