@@ -56,9 +56,9 @@ def opened_run(
         "workload": workload.key,
     }
     job_id = content_key(identity)[:12]
-    with store.lease(device_key(fingerprint), holder=f"job {job_id} ({spec.name})"):
+    with store.lease(device_key(fingerprint), holder=f"job {job_id} ({spec.name})") as lease:
         _open_job(store, job_id, spec, device, fingerprint, workload, splits)
-        journal = Journal(store, job_id, watcher or Silent())
+        journal = Journal(store, job_id, watcher or Silent(), lease)
         with _closing_job(store, job_id):
             check_images(workload)
             yield Run(

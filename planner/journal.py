@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from db import EventRecord, Level, Store, utc_now
+from db import EventRecord, Lease, Level, Store, utc_now
 
 
 class Watcher(Protocol):
@@ -27,11 +27,16 @@ class Silent:
 
 
 class Journal:
-    """Passes everything to a watcher, and to the store: notes at once, progress once a second."""
+    """Passes everything to a watcher, and to the store: notes at once, progress once a second.
 
-    def __init__(self, store: Store, job_id: str, watcher: Watcher) -> None:
+    Progress also shows other hosts that the holder of the device's `lease` lives.
+    """
+
+    def __init__(self, store: Store, job_id: str, watcher: Watcher, lease: Lease) -> None:
         self._store, self._job_id, self._watcher = store, job_id, watcher
+        self._lease = lease
         self._stored_at = 0.0
+        self._refreshed_at = time.monotonic()
 
     def step(self, name: str, detail: str, done: float, total: float) -> None:
         self._watcher.step(name, detail, done, total)
@@ -40,6 +45,9 @@ class Journal:
             self._stored_at = now
             progress = {"step": name, "detail": detail, "done": done, "total": total}
             self._store.update_job(self._job_id, progress=progress)
+        if now - self._refreshed_at >= self._lease.lasts_s / 10:
+            self._refreshed_at = now
+            self._lease.refresh()
 
     def note(self, level: Level, subject: str, text: str) -> None:
         self._store.add_event(EventRecord(self._job_id, utc_now(), level, subject, text))
