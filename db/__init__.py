@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from db._collecting import Leftover, Unreferenced
 from db._jobs import JobChanges
 from db._plans import PlanChanges
 from db.artefacts import ArtefactStore
@@ -12,6 +13,7 @@ from db.records import (
     CandidateRecord,
     CandidateRole,
     CandidateState,
+    CorrectionRecord,
     DeviceRecord,
     EventRecord,
     ExposureRecord,
@@ -43,6 +45,7 @@ __all__ = [
     "CandidateRecord",
     "CandidateRole",
     "CandidateState",
+    "CorrectionRecord",
     "DeviceRecord",
     "EventRecord",
     "ExposureRecord",
@@ -53,6 +56,7 @@ __all__ = [
     "Json",
     "Lease",
     "LeaseRecord",
+    "Leftover",
     "Level",
     "MeasurementRecord",
     "PlanChanges",
@@ -62,6 +66,7 @@ __all__ = [
     "Split",
     "Store",
     "TraceRecord",
+    "Unreferenced",
     "VariantRecord",
     "VerificationRecord",
     "WorkState",

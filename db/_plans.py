@@ -1,4 +1,4 @@
-"""The plans of a job, their figures, and how their bundles did on the device."""
+"""The plans of a job, their figures, how their bundles did, and what that taught."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TypedDict, Unpack, cast
 
 from sqlalchemy import delete, func, insert, update
 
-from db._base import StoreBase, find, find_one, put
+from db._base import StoreBase, find, find_one, matching, put
 from db._codec import encode, encode_changes
 from db.records import (
+    CorrectionRecord,
     Feasible,
     JobRecord,
     PlanEntry,
@@ -17,7 +18,7 @@ from db.records import (
     PlanRecord,
     VerificationRecord,
 )
-from db.schema import JobRow, PlanMetricRow, PlanRow, VerificationRow
+from db.schema import CorrectionRow, JobRow, PlanMetricRow, PlanRow, VerificationRow
 from trimtab_runtime.errors import StoreError
 
 _NAMED_AT_MOST = 8
@@ -169,6 +170,20 @@ class PlanStore(StoreBase):
                 VerificationRow.job_id == job_id,
                 order_by=(VerificationRow.created_at, VerificationRow.plan_key),
             )
+
+    def put_corrections(self, records: Iterable[CorrectionRecord]) -> None:
+        """Add corrections, or replace those of the same job and metric."""
+        with self.transaction(write=True) as connection:
+            put(connection, CorrectionRow, list(records))
+
+    def list_corrections(
+        self, *, device_key: str | None = None, job_id: str | None = None
+    ) -> list[CorrectionRecord]:
+        """Newest first."""
+        with self.transaction() as connection:
+            where = matching(CorrectionRow, device_key=device_key, job_id=job_id)
+            order = (CorrectionRow.created_at.desc(), CorrectionRow.job_id, CorrectionRow.metric)
+            return find(connection, CorrectionRecord, CorrectionRow, *where, order_by=order)
 
 
 def _entries(plans: list[PlanRecord], metrics: list[PlanMetricRecord]) -> list[PlanEntry]:

@@ -7,8 +7,10 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +18,17 @@ from trimtab_runtime.errors import StoreError
 
 _CHUNK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PARTIAL = re.compile(r"\.[0-9a-f]{16}\.part")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of the artefact store; one that is being written, or was left so, has no sha256."""
+
+    path: Path
+    sha256: str | None
+    size_bytes: int
+    age_s: float
 
 
 class ArtefactStore:
@@ -47,14 +60,14 @@ class ArtefactStore:
 
         The content is checked the first time, and again when the file's time or size changed.
         """
-        place = self._place(sha256)
+        place = self.place(sha256)
         if sha256 not in self._checked or self._checked[sha256] != _state(place):
             self.verify(sha256)
         return place
 
     def verify(self, sha256: str) -> None:
         """Read the whole file. StoreError unless its content has this sha256."""
-        place = self._place(sha256)
+        place = self.place(sha256)
         state = _state(place)
         try:
             with place.open("rb") as stream:
@@ -74,7 +87,30 @@ class ArtefactStore:
         if state is not None:
             self._checked[sha256] = state
 
-    def _place(self, sha256: str) -> Path:
+    def files(self) -> list[StoredFile]:
+        """All files that this class made, and no others."""
+        now = time.time()
+        found = []
+        for path in [*self.folder.glob("??/*"), *self.folder.glob(".*.part")]:
+            whole = _SHA256.fullmatch(path.name) and path.parent.name == path.name[:2]
+            if whole or _PARTIAL.fullmatch(path.name):
+                with suppress(FileNotFoundError):  # renamed or removed just now
+                    stat = path.stat()
+                    sha256 = path.name if whole else None
+                    found.append(StoredFile(path, sha256, stat.st_size, now - stat.st_mtime))
+        return found
+
+    def remove(self, path: Path) -> None:
+        """Remove one of the `files`; none is fine too. StoreError if that is not permitted."""
+        if self.read_only:
+            raise StoreError(f"artefacts in {self.folder} are open for reading only")
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"artefact {path} cannot be removed: {error}") from error
+
+    def place(self, sha256: str) -> Path:
+        """Where the file lies, or would."""
         if not _SHA256.fullmatch(sha256):
             raise StoreError(f"a sha256 has 64 digits of 0-9a-f, got {sha256!r}")
         return self.folder / sha256[:2] / sha256
@@ -87,7 +123,7 @@ class ArtefactStore:
                 with temporary.open("xb") as stream:
                     sha256 = _write(stream, chunks)
                 if not self._holds(sha256):
-                    self._move(temporary, self._place(sha256))
+                    self._move(temporary, self.place(sha256))
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             hint = "the disk is full; free some space" if full else str(error)

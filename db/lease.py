@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from sqlalchemy import Connection, delete, func, select, update
 
-from db._base import StoreBase, find_one, put
+from db._base import StoreBase, find, find_one, put
 from db._codec import encode_changes
 from db.records import LeaseRecord, utc_now
 from db.schema import LeaseRow, UtcDateTime
@@ -23,6 +23,8 @@ from trimtab_runtime.errors import StoreError
 
 LEASE_LASTS_S = 300.0
 _LEASE_LOCK = 0x7472_696D_6C65_6173
+#: Leases of this process that are over, even where a full disk kept their rows.
+_GIVEN_BACK: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class LeaseStore(StoreBase):
         try:
             yield Lease(self, record, lasts_s)
         finally:
+            _GIVEN_BACK.add(record.token)
             with self.transaction(write=True) as connection:
                 connection.execute(delete(LeaseRow).where(LeaseRow.token == record.token))
 
@@ -76,7 +79,7 @@ class LeaseStore(StoreBase):
 
     def _acquire(self, device_key: str, holder: str, lasts_s: float) -> LeaseRecord:
         with self.transaction(write=True) as connection:
-            _one_at_a_time(connection)
+            one_lease_at_a_time(connection)
             now = _now(connection)
             held = _held(connection, device_key)
             if held and _lives(held, now):
@@ -96,10 +99,21 @@ class LeaseStore(StoreBase):
             return record
 
 
-def _one_at_a_time(connection: Connection) -> None:
-    """SQLite's writing transactions exclude each other; PostgreSQL's need to be told."""
+def one_lease_at_a_time(connection: Connection) -> None:
+    """Let no other transaction acquire a lease until this writing one ends.
+
+    SQLite's exclude each other; PostgreSQL's need to be told.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_LEASE_LOCK)))
+
+
+def living_leases(connection: Connection) -> list[LeaseRecord]:
+    """All leases whose holders live."""
+    now = _now(connection)
+    order = (LeaseRow.acquired_at, LeaseRow.device_key)
+    leases = find(connection, LeaseRecord, LeaseRow, order_by=order)
+    return [held for held in leases if _lives(held, now)]
 
 
 def _now(connection: Connection) -> datetime:
@@ -114,6 +128,8 @@ def _held(connection: Connection, device_key: str) -> LeaseRecord | None:
 
 
 def _lives(held: LeaseRecord, now: datetime) -> bool:
+    if held.token in _GIVEN_BACK:
+        return False
     if held.host_id == _host_id():
         return _birth(held.pid) == held.birth
     return now < held.expires_at

@@ -22,7 +22,7 @@ CandidateRole = Literal["baseline", "candidate"]
 CandidateState = Literal["measured", "failed", "skipped"]
 Feasible = Literal["yes", "no", "unknown"]
 Split = Literal["tune", "test", "none"]
-Basis = Literal["replayed", "guarded", "predicted", "measured"]
+Basis = Literal["replayed", "guarded", "predicted", "measured", "optimism"]
 Level = Literal["info", "warning", "error"]
 
 
@@ -82,7 +82,8 @@ class VariantRecord:
 class MeasurementRecord:
     """A primitive measured on a device: raw `samples` by metric, and `values` drawn from them.
 
-    `options` are the runtime's, `settings` how it was measured.
+    `options` are the runtime's, `settings` how it was measured, `details` what a reader of the
+    values must know, such as the method of the energy figure.
     """
 
     key: str
@@ -96,6 +97,7 @@ class MeasurementRecord:
     state: WorkState = "ok"
     reason: str | None = None
     created_at: datetime = field(default_factory=utc_now)
+    details: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,10 @@ class PlanEntry:
 
 @dataclass(frozen=True)
 class VerificationRecord:
-    """The exported bundle of a plan, measured on the device over the test split."""
+    """The exported bundle of a plan, measured on the device over the test split.
+
+    `details` are as those of a measurement.
+    """
 
     job_id: str
     plan_key: str
@@ -200,6 +205,26 @@ class VerificationRecord:
     samples: dict[str, list[float]]
     state: WorkState = "ok"
     reason: str | None = None
+    created_at: datetime = field(default_factory=utc_now)
+    details: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CorrectionRecord:
+    """How measured costs of a job's plans differ from predicted ones; one per metric.
+
+    `model` are coefficients by the name of the feature, learned from `plans` verified plans.
+    The errors are medians of |measured/predicted - 1|: without the correction, and with it,
+    leaving out the plan that is predicted.
+    """
+
+    job_id: str
+    metric: str
+    device_key: str
+    model: Json
+    plans: int
+    error_before: float
+    error_held_out: float
     created_at: datetime = field(default_factory=utc_now)
 
 

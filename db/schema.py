@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     String,
     TypeDecorator,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -102,6 +103,7 @@ class MeasurementRow(Base):
     state: Mapped[str]
     reason: Mapped[str | None]
     created_at: Mapped[datetime]
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
 
 
 class TraceRow(Base):
@@ -186,6 +188,19 @@ class VerificationRow(Base):
     samples: Mapped[dict[str, Any]]
     state: Mapped[str]
     reason: Mapped[str | None]
+    created_at: Mapped[datetime]
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+
+class CorrectionRow(Base):
+    __tablename__ = "trimtab_correction"
+    job_id: Mapped[str] = mapped_column(ForeignKey(JobRow.id), primary_key=True)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    device_key: Mapped[str] = mapped_column(ForeignKey(DeviceRow.key), index=True)
+    model: Mapped[dict[str, Any]]
+    plans: Mapped[int]
+    error_before: Mapped[float]
+    error_held_out: Mapped[float]
     created_at: Mapped[datetime]
 
 

@@ -10,16 +10,15 @@ from typing import Self
 from sqlalchemy.exc import SQLAlchemyError
 
 from db import _migrate
+from db._collecting import CollectingStore
 from db._engine import Location, connect, translate
-from db._evidence import EvidenceStore
 from db._jobs import JobStore
 from db._plans import PlanStore
 from db.artefacts import ArtefactStore
-from db.lease import LeaseStore
 from trimtab_runtime.errors import StoreError
 
 
-class Store(EvidenceStore, JobStore, PlanStore, LeaseStore):
+class Store(CollectingStore, JobStore, PlanStore):
     """One database and the artefacts that belong to it.
 
     Threads may share a store; every process opens its own. Each method is one transaction:

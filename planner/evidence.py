@@ -19,14 +19,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from db import MeasurementRecord, Store, TraceRecord, VariantRecord
+from db import Store, TraceRecord, VariantRecord
 from planner.journal import Journal
-from profilers import Device, ProbeResult
-from profilers.device import device_key
+from profilers import Device
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.definition import RuntimeOptions, Variant
-from trimtab_runtime.errors import TrimtabError
-from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, TraceRequest
+from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.probe.requests import StageFile, TraceRequest
 from variants import QuantisationRecipe, derive_variant, quantise_w8a8
 from workloads import Item
 
@@ -72,17 +71,14 @@ class Evidence:
         fingerprint: Mapping[str, str],
         inputs: Inputs,
         journal: Journal,
-        settings: MeasureSettings | None = None,
     ) -> None:
         self._store, self._device, self._journal = store, device, journal
         self._fingerprint, self._inputs = fingerprint, inputs
-        self._settings = settings or MeasureSettings()
-        self.device_key = device_key(fingerprint)
 
     def member(self, name: str, variant: Variant, path: Path, recipe: Mapping[str, Any]) -> Built:
         """Keep a member as it came."""
         artefact = self._store.save_file(path, kind="model", name=path.name)
-        lineage = {**recipe, "sha256": artefact.sha256, "io": _io(variant)}
+        lineage = {**recipe, "sha256": artefact.sha256, "io": io_of(variant)}
         return self._keep(name, "as_is", variant, lineage)
 
     def precision(self, member: Built, precision: str) -> Built:
@@ -98,7 +94,7 @@ class Evidence:
             "onnxruntime": onnxruntime.__version__,
         }
         found = self._store.get_variant(content_key(lineage))
-        if found is not None and found.state == "ok":
+        if found is not None and self._file(found.artefact_sha256, found.name) is not None:
             return self._load(found, member.variant)
         self._journal.note("info", member.member, f"building {precision}")
         try:
@@ -113,7 +109,7 @@ class Evidence:
                     artefact_sha256=None,
                     size_bytes=None,
                     recipe=lineage,
-                    io=_io(member.variant),
+                    io=io_of(member.variant),
                     state="failed",
                     reason=str(error),
                 )
@@ -149,7 +145,7 @@ class Evidence:
                 artefact_sha256=variant.sha256,
                 size_bytes=variant.size_bytes,
                 recipe=dict(lineage),
-                io=_io(variant),
+                io=io_of(variant),
             )
         )
         path = self._store.artefacts.path(variant.sha256)
@@ -169,54 +165,6 @@ class Evidence:
         path = self._store.artefacts.path(record.artefact_sha256)
         return Built(record.key, record.member, str(record.recipe["step"]), variant, path)
 
-    def measurement(self, built: Built, options: RuntimeOptions) -> MeasurementRecord:
-        """Latency, load time and memory on the device."""
-        settings = {
-            "kind": "measure",
-            "settings": encode(self._settings),
-            "io": _io(built.variant),
-            "images": content_key([item.sha256 for item in self._inputs.measured_on]),
-        }
-        about = {
-            "device": self.device_key,
-            "sha256": built.variant.sha256,
-            "options": encode(options),
-        }
-        key = content_key({**settings, **about})
-        found = self._store.get_measurement(key)
-        if found is not None and found.state == "ok":
-            return found
-        request = MeasureRequest(
-            model=self._device.put(built.path),
-            variant=built.variant,
-            options=options,
-            images=self._paths(self._inputs.measured_on),
-            settings=self._settings,
-        )
-        record = MeasurementRecord(
-            key, self.device_key, built.key, encode(options), settings, values={}, samples={}
-        )
-        try:
-            result = self._steadiest(request)
-        except TrimtabError as error:
-            self._store.put_measurement(replace(record, state="failed", reason=str(error)))
-            raise
-        return self._store.put_measurement(
-            replace(
-                record,
-                values=dict(result.values),
-                samples={name: list(values) for name, values in result.samples.items()},
-                warnings=result.warnings,
-            )
-        )
-
-    def _steadiest(self, request: MeasureRequest) -> ProbeResult:
-        """Measure; where the device was unsteady, once more, and keep the steadier of the two."""
-        first = self._device.probe(request)
-        if not first.warnings:
-            return first
-        return min(first, self._device.probe(request), key=lambda r: r.values["unsteadiness"])
-
     def trace(self, built: Built, options: RuntimeOptions) -> NDArray[np.float32]:
         """Outputs (images, classes) on `Inputs.items`, computed on the device."""
         engine = f"{options.numeric_key}/{self._fingerprint.get(options.engine, '')}"
@@ -227,19 +175,18 @@ class Evidence:
                 "engine": engine,
                 "by": computed_by,
                 "sha256": built.variant.sha256,
-                "io": _io(built.variant),
+                "io": io_of(built.variant),
                 "images": [item.sha256 for item in self._inputs.items],
             }
         )
         found = self._store.get_trace(key)
-        if found is not None and found.artefact_sha256 is not None:
-            return _read_outputs(self._store.artefacts.path(found.artefact_sha256))
+        kept = found and self._file(found.artefact_sha256, f"trace of {built.variant.name}")
+        if kept:
+            return _read_outputs(kept)
         record = TraceRecord(key, built.key, self._inputs.workload_key, engine, None)
         request = TraceRequest(
-            model=self._device.put(built.path),
-            variant=built.variant,
-            options=options,
-            images=self._paths(self._inputs.items),
+            StageFile(self._device.put(built.path), built.variant, options),
+            images=tuple(self._device.put(item.path) for item in self._inputs.items),
             output="",
         )
         name = built.variant.name
@@ -259,11 +206,19 @@ class Evidence:
         self._store.put_trace(replace(record, artefact_sha256=artefact.sha256))
         return outputs
 
-    def _paths(self, items: Sequence[Item]) -> tuple[str, ...]:
-        return tuple(self._device.put(item.path) for item in items)
+    def _file(self, sha256: str | None, subject: str) -> Path | None:
+        """A file of the store; None where there is none, or it was lost and must be made anew."""
+        if sha256 is None:
+            return None
+        try:
+            return self._store.artefacts.path(sha256)
+        except StoreError as error:
+            self._journal.note("warning", subject, f"made anew: {error}")
+            return None
 
 
-def _io(variant: Variant) -> dict[str, Any]:
+def io_of(variant: Variant) -> dict[str, Any]:
+    """A variant's formats as they enter the keys of what is known of it."""
     return {"input": encode(variant.input), "output": encode(variant.output)}
 
 

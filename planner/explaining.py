@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from db import JobRecord, PlanRecord, Store, VariantRecord
+from db import JobRecord, PlanRecord, Store, VariantRecord, VerificationRecord
 from planner.views import LATENCY, FrontView, PlanRow, front_view, printable
 from search.constraints import Constraint
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definition import PlanDefinition, RuntimeOptions
 from trimtab_runtime.errors import StoreError
-from trimtab_runtime.metrics import METRICS
+from trimtab_runtime.metrics import find_metric
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class ConstraintView:
 @dataclass(frozen=True)
 class Explanation:
     """Everything about one plan. `verified` holds what the bundle gave on the device, by name
-    (metrics, and `answer_mismatch`: the share of inputs answered otherwise than replayed)."""
+    (metrics, and `answer_mismatch`: the share of inputs answered otherwise than replayed),
+    `disturbances` what was noticed meanwhile, `energy_methods` how energy was found."""
 
     row: PlanRow
     job_id: str
@@ -62,6 +63,8 @@ class Explanation:
     verified: Mapping[str, float]
     failure: str | None
     bundle_sha256: str | None
+    disturbances: tuple[str, ...]
+    energy_methods: tuple[str, ...]
 
 
 def explain(store: Store, plan: PlanRecord) -> Explanation:
@@ -89,7 +92,14 @@ def explain(store: Store, plan: PlanRecord) -> Explanation:
         verified=record.values if record else {},
         failure=printable(record.reason) if record and record.reason else None,
         bundle_sha256=record.bundle_sha256 if record else None,
+        disturbances=tuple(record.details.get("warnings", ())) if record else (),
+        energy_methods=_energy_methods(plan, record),
     )
+
+
+def _energy_methods(plan: PlanRecord, record: VerificationRecord | None) -> tuple[str, ...]:
+    details = [*plan.definition["stages"], record.details if record else {}]
+    return tuple(sorted({d["energy_method"] for d in details if d.get("energy_method")}))
 
 
 def _stages(
@@ -157,7 +167,7 @@ def _constraints(job: JobRecord, view: FrontView, row: PlanRow) -> tuple[Constra
     baseline = view.row(view.baseline)
     limits: dict[str, float] = {}
     for name, figure in (baseline.figures if baseline else {}).items():
-        value = figure.replayed if METRICS[name].kind == "quality" else figure.decided
+        value = figure.replayed if find_metric(name).kind == "quality" else figure.decided
         if value is not None:
             limits[name] = value
     found = []

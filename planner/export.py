@@ -34,10 +34,19 @@ from trimtab_runtime.routing import combine, decide
 _MAIN = """\
 import os
 import sys
+import zipfile
 
-from trimtab_runtime.cli import main
-
-sys.exit(main(os.path.dirname(os.path.abspath(__file__))))
+bundle = os.path.dirname(os.path.abspath(__file__))
+try:
+    with zipfile.ZipFile(bundle) as archive:
+        for name in archive.namelist():
+            if name.endswith(".py"):
+                archive.read(name)  # which compares its checksum; importing it does not
+    from trimtab_runtime.cli import main
+except Exception as error:
+    reason = type(error).__name__ + ": " + str(error)
+    sys.exit("error: " + bundle + ": damaged, or lacks what it requires (" + reason + ")")
+sys.exit(main(bundle))
 """
 _REQUIRES = {"onnxruntime": "onnxruntime>=1.18", "litert": "ai-edge-litert>=1.0"}
 _INTEGER_OPERATORS = (b"QuantizeLinear", b"QLinearConv", b"ConvInteger", b"MatMulInteger")

@@ -11,6 +11,7 @@ from db import DeviceRecord, JobRecord, Store, WorkloadRecord
 from planner.inputs import read_inputs
 from planner.journal import Journal, Silent, Watcher
 from planner.run import Run
+from planner.scratch import scratch
 from planner.spec import JobSpec, load_spec
 from profilers import Device, connect
 from profilers.device import device_key
@@ -25,16 +26,18 @@ def plan(
     store: Store,
     watcher: Watcher | None = None,
     settings: MeasureSettings | None = None,
+    device: Device | None = None,
 ) -> JobRecord:
     """Run the job that a specification describes; the record of the finished job.
 
-    `settings` say how long a candidate is measured.
+    `settings` say how long a candidate is measured. `device` stands in for the one that the
+    specification names, as one that records does.
 
     The same specification, device and images are the same job: running it again does only what
     is missing. Raises SpecificationError, WorkloadError, DeviceError, StoreError or
     PlanningError; everything measured until then stays in the store.
     """
-    with opened_run(load_spec(source), store, watcher, settings) as run:
+    with opened_run(load_spec(source), store, watcher, settings, device) as run:
         run.execute()
     return run.record
 
@@ -45,9 +48,23 @@ def opened_run(
     store: Store,
     watcher: Watcher | None = None,
     settings: MeasureSettings | None = None,
+    device: Device | None = None,
 ) -> Iterator[Run]:
     """A job with its device leased to it, and its end noted in the store."""
-    device = connect(spec.device)
+    with scratch(store.artefacts.folder):
+        device = device or connect(spec.device, spec.budget.stall_seconds)
+        with _leased_run(spec, store, watcher or Silent(), settings, device) as run:
+            yield run
+
+
+@contextmanager
+def _leased_run(
+    spec: JobSpec,
+    store: Store,
+    watcher: Watcher,
+    settings: MeasureSettings | None,
+    device: Device,
+) -> Iterator[Run]:
     fingerprint = device.fingerprint()
     workload, splits = read_inputs(spec)
     identity = {
@@ -58,7 +75,7 @@ def opened_run(
     job_id = content_key(identity)[:12]
     with store.lease(device_key(fingerprint), holder=f"job {job_id} ({spec.name})") as lease:
         _open_job(store, job_id, spec, device, fingerprint, workload, splits)
-        journal = Journal(store, job_id, watcher or Silent(), lease)
+        journal = Journal(store, job_id, watcher, lease)
         with _closing_job(store, job_id):
             check_images(workload)
             yield Run(

@@ -45,6 +45,11 @@ class Journal:
             self._stored_at = now
             progress = {"step": name, "detail": detail, "done": done, "total": total}
             self._store.update_job(self._job_id, progress=progress)
+        self.alive()
+
+    def alive(self) -> None:
+        """Show that the job goes on, in the middle of a step."""
+        now = time.monotonic()
         if now - self._refreshed_at >= self._lease.lasts_s / 10:
             self._refreshed_at = now
             self._lease.refresh()

@@ -128,12 +128,12 @@ def measure_candidates(
             measured = evaluate(proposal.candidate)
             told = values(measured)
         except TrimtabError as error:
-            study.report(proposal, None, str(error))
             record(proposal, None, str(error))
+            study.report(proposal, None, str(error))
             continue
+        record(proposal, measured, None)  # first: what the study knows is not recorded again
         study.report(proposal, told)
         budget.count()
-        record(proposal, measured, None)
         found.append(measured)
     return found
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from planner.evidence import Built, Evidence
 from planner.journal import Journal
-from planner.spec import JobSpec, ModelSpec
+from planner.spec import BudgetSpec, JobSpec, ModelSpec
 from trimtab_runtime.errors import ModelError, PlanningError, TrimtabError
-from variants import export_module, inspect_model, make_variant, quantisable
+from variants import export_module, inspect_apart, make_variant, quantisable
 from workloads import Workload
 
 
@@ -39,7 +39,7 @@ def load_members(
     for position, model in enumerate(spec.models):
         journal.step("members", model.label, position, len(spec.models))
         try:
-            members.append(_load(model, evidence, workload, journal))
+            members.append(_load(model, spec.budget, evidence, workload, journal))
         except TrimtabError as error:
             journal.note("error", model.label, f"models[{position}]: {error}")
     if not members:
@@ -54,10 +54,12 @@ def load_members(
     return members
 
 
-def _load(model: ModelSpec, evidence: Evidence, workload: Workload, journal: Journal) -> Member:
+def _load(
+    model: ModelSpec, budget: BudgetSpec, evidence: Evidence, workload: Workload, journal: Journal
+) -> Member:
     if model.torch is None:
         assert model.path is not None
-        return _from_file(model, model.path, evidence, workload, journal)
+        return _from_file(model, model.path, budget, evidence, workload, journal)
     assert model.input.size is not None
     with tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder:
         path = export_module(
@@ -69,15 +71,20 @@ def _load(model: ModelSpec, evidence: Evidence, workload: Workload, journal: Jou
             channels=1 if model.input.colour == "gray" else 3,
             folder=model.torch.folder,
         )
-        return _from_file(model, path, evidence, workload, journal)
+        return _from_file(model, path, budget, evidence, workload, journal)
 
 
 def _from_file(
-    model: ModelSpec, path: Path, evidence: Evidence, workload: Workload, journal: Journal
+    model: ModelSpec,
+    path: Path,
+    budget: BudgetSpec,
+    evidence: Evidence,
+    workload: Workload,
+    journal: Journal,
 ) -> Member:
     size = model.input.size
     pixels = (size, size) if isinstance(size, int) else size
-    facts = inspect_model(path, pixels)
+    facts = inspect_apart(path, pixels, budget.stall_seconds)
     said = model.input.model_dump(exclude_none=True)
     output = model.output.model_dump(exclude_none=True)
     variant = make_variant(path, facts, said, output, model.label)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planner.views import FrontView, PlanRow
+from planner.views import FrontView, PlanRow, printable
 from trimtab_runtime.errors import PlanningError
-from trimtab_runtime.metrics import METRICS
+from trimtab_runtime.metrics import find_metric, recalled_class
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ _BLUE, _RED, _INK, _GREY = "#2f6fb0", "#c8372d", "#20242a", "#b9bec6"
 _NAMES = {
     "top1": "top-1 accuracy",
     "top5": "top-5 accuracy",
+    "macro_f1": "macro F1",
     "agreement": "agreement with the reference",
     "latency_mean_ms": "mean latency, ms",
     "peak_memory_mb": "peak memory, MB",
@@ -44,6 +45,9 @@ def write_plot(view: FrontView, rows: Sequence[PlanRow], target: Path) -> Path:
 
 def axis_name(metric: str) -> str:
     """A metric with its unit, for people."""
+    of = recalled_class(metric)
+    if of is not None:
+        return f"recall of {printable(of)}"
     return _NAMES.get(metric, metric.replace("_", " "))
 
 
@@ -189,7 +193,8 @@ def _dress(axes: Axes, view: FrontView, rows: Sequence[PlanRow]) -> None:
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(axis_name(view.cost), fontsize=11)
-    axes.set_ylabel(f"{axis_name(view.quality)} (guarded estimate on tune)", fontsize=11)
+    told = f"{axis_name(view.quality)} (guarded estimate on tune)"
+    axes.set_ylabel(told, fontsize=11, parse_math=False)
     axes.set_title(_title(view), fontsize=12, loc="left", color=_INK, parse_math=False)
     axes.grid(True, color="#e6e8eb", lw=0.8)
     axes.set_axisbelow(True)
@@ -234,7 +239,7 @@ def _write_html(view: FrontView, rows: Sequence[PlanRow], target: Path) -> None:
             "title": {"text": axis_name(view.cost)},
             "type": "log" if logarithmic else "linear",
         },
-        yaxis={"title": {"text": axis_name(view.quality)}},
+        yaxis={"title": {"text": html.escape(axis_name(view.quality))}},
         legend={"orientation": "h", "y": -0.16},
         hoverlabel={"align": "left"},
         font={"family": "system-ui, sans-serif", "size": 14},
@@ -299,7 +304,7 @@ def _hover(view: FrontView, row: PlanRow) -> str:
         figure, name = row.figure(metric), html.escape(axis_name(metric))
         if figure.decided is None:
             continue
-        if METRICS[metric].kind == "quality":
+        if find_metric(metric).kind == "quality":
             test = f", test {figure.test:.3f}" if figure.test is not None else ""
             span = f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None else ""
             lines.append(f"{name}: {figure.decided:.3f} on tune{test}{span}")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from db import Basis, Feasible, PlanMetricRecord, PlanRecord, Split
-from planner.choosing import Choice, Judged
+from db import Basis, Feasible, PlanMetricRecord, PlanRecord
+from planner.choosing import Choice
+from planner.judging import Judged
 from trimtab_runtime.codec import encode
 from trimtab_runtime.definition import Variant
+from trimtab_runtime.metrics import METRICS
 
 
 def plan_record(
@@ -24,6 +26,7 @@ def plan_record(
             "reach": reach,
             "stage_ms": stage_ms,
             "time_share": time_share,
+            "energy_method": choice.measured[index].measurement.details.get("energy_method"),
         }
         for index, stage, reach, (stage_ms, time_share) in zip(
             composed.options,
@@ -47,36 +50,55 @@ def plan_record(
 
 
 def decided_metrics(job_id: str, judged: Judged) -> list[PlanMetricRecord]:
-    """What was decided on: quality on tune, replayed and guarded; predicted costs."""
-
-    def metric(name: str, split: Split, basis: Basis, value: float) -> PlanMetricRecord:
-        return PlanMetricRecord(job_id, judged.key, name, split, basis, value)
-
+    """What was decided on: quality on tune, replayed and guarded; predicted costs, corrected."""
+    composed = judged.composed
+    told: tuple[tuple[Basis, Mapping[str, float]], ...] = (
+        ("replayed", composed.replayed),
+        ("guarded", composed.guarded),
+        ("predicted", judged.costs),
+    )
     return [
-        *(
-            metric(name, "tune", "replayed", value)
-            for name, value in judged.composed.replayed.items()
-        ),
-        *(
-            metric(name, "tune", "guarded", value)
-            for name, value in judged.composed.guarded.items()
-        ),
-        *(
-            metric(name, "tune", "predicted", value)
-            for name, value in judged.composed.costs.items()
-        ),
+        PlanMetricRecord(job_id, judged.key, name, "tune", basis, value)
+        for basis, values in told
+        for name, value in values.items()
     ]
 
 
-def reported_metrics(job_id: str, judged: Judged, choice: Choice) -> list[PlanMetricRecord]:
-    """What is only reported: quality on test with its interval, and the latency predicted for
-    the inputs of test."""
+def reported_metrics(
+    job_id: str, judged: Judged, choice: Choice, verified: bool
+) -> list[PlanMetricRecord]:
+    """What is only reported: quality on test with its interval and the optimism that the guard
+    left, and the costs predicted for the inputs of test. Those of a `verified` plan are as
+    predicted before its bundle ran."""
     replayed = [
-        PlanMetricRecord(job_id, judged.key, name, "test", "replayed", value, low, high)
-        for name, (value, low, high) in choice.report(judged, "test").items()
+        PlanMetricRecord(job_id, judged.key, name, "test", "replayed", *told)
+        for name, told in choice.report(judged, "test").items()
+    ]
+    optimism = [
+        PlanMetricRecord(job_id, judged.key, name, "test", "optimism", *told)
+        for name in choice.quality
+        if (told := choice.optimism(judged, name)) is not None
     ]
     predicted = [
-        PlanMetricRecord(job_id, judged.key, name, "test", "predicted", value)
-        for name, value in choice.predicted(judged, "test").items()
+        PlanMetricRecord(
+            job_id,
+            judged.key,
+            name,
+            "test",
+            "predicted",
+            value * (1.0 if verified else judged.factor(name)),
+        )
+        for name, value in choice.predicted(judged, choice.rows.test).items()
     ]
-    return replayed + predicted
+    return replayed + optimism + predicted
+
+
+def measured_metrics(
+    job_id: str, judged: Judged, values: Mapping[str, float]
+) -> list[PlanMetricRecord]:
+    """What the bundle measured, of a verification's values those that are metrics."""
+    return [
+        PlanMetricRecord(job_id, judged.key, name, "test", "measured", value)
+        for name, value in sorted(values.items())
+        if name in METRICS
+    ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from db import ExposureRecord, Feasible, JobRecord, Store
-from planner.choosing import Choice
+from db import JobRecord, Store
+from planner.deciding import Deciding
 from planner.evidence import Built, Evidence, Inputs
-from planner.inputs import used_inputs
+from planner.inputs import named_metrics, unseen_classes, used_inputs
 from planner.journal import Journal
 from planner.measuring import (
     Budget,
@@ -19,15 +19,14 @@ from planner.measuring import (
     measure_candidates,
 )
 from planner.members import Member, load_members
-from planner.records import decided_metrics, plan_record, reported_metrics
+from planner.profiles import Profiles, settings_for
 from planner.spec import JobSpec
 from planner.stages import metric_names, reference_answers, single_values
-from planner.verifying import Verifier
 from profilers import Device
 from search.outer import Candidate, OuterStudy, Proposal
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError
-from trimtab_runtime.metrics import METRICS
+from trimtab_runtime.metrics import find_metric
 from trimtab_runtime.probe.requests import MeasureSettings
 from workloads import Splits, Workload
 
@@ -54,8 +53,14 @@ class Run:
             [self.items[row] for row in self.rows.fit],
             [self.items[row] for row in self.rows.tune],
         )
-        self.evidence = Evidence(
-            self.store, self.device, self.fingerprint, inputs, self.journal, self.settings
+        self.evidence = Evidence(self.store, self.device, self.fingerprint, inputs, self.journal)
+        self.profiles = Profiles(
+            self.store,
+            self.device,
+            self.fingerprint,
+            inputs.measured_on,
+            self.journal,
+            self.settings or settings_for(metric for _, metric in named_metrics(self.spec)),
         )
 
     @property
@@ -69,14 +74,8 @@ class Run:
         """Members, measurements, choice, verification."""
         members = self.members()
         measured = self.measure(members)
-        self.journal.step("search", "composing plans", 0, 1)
-        choice = Choice(self.spec, measured, self.rows)
-        self._store_plans(choice, measured)
-        self._summarise(choice, measured, members[0].classes)
-        self.journal.step("search", "", 1, 1)
-        job = self.record
-        verifier = Verifier(job, self.store, self.device, self.journal, choice, self.items)
-        self._confirm(choice, verifier.verify(self.spec.verify))
+        self.remember(classes=members[0].classes, candidates=len(measured))
+        Deciding(self, measured).decide()
 
     def members(self) -> list[Member]:
         """The zoo."""
@@ -84,6 +83,9 @@ class Run:
             raise PlanningError(
                 "the images have no labels: name a `reference` member whose answers stand in"
             )
+        unseen = unseen_classes(self.workload, self.splits)
+        if unseen:
+            self.journal.note("warning", "workload", unseen)
         return load_members(self.spec, self.evidence, self.workload, self.journal)
 
     def measure(self, members: Sequence[Member]) -> list[Measured]:
@@ -109,6 +111,10 @@ class Run:
         def evaluate(candidate: Candidate) -> Measured:
             share = budget.share if study.baselines_done else min(budget.share, 0.99)
             self.journal.step("measure", candidate.label, share, 1.0)
+            usable = {found.candidate.member for found in seen}
+            if candidate.key not in heads and candidate.member not in usable:
+                # To build from a member is to run it here, where nothing would end a hang.
+                raise PlanningError(f"not tried: {candidate.member} itself cannot be measured")
             seen.append(self._evaluate(candidate, by_name[candidate.member]))
             return seen[-1]
 
@@ -128,7 +134,7 @@ class Run:
             )
             if reason:
                 self.journal.note("error", candidate.label, reason)
-            self._remember(measuring_s=budget.spent_s)
+            self.remember(measuring_s=budget.spent_s)
 
         measured = measure_candidates(study, budget, evaluate, values, record)
         if not any(found.candidate.precision == "as_is" for found in measured):
@@ -137,68 +143,17 @@ class Run:
 
     def _evaluate(self, candidate: Candidate, member: Built) -> Measured:
         built = self.evidence.precision(member, candidate.precision)
-        measurement = self.evidence.measurement(built, candidate.options)
+        measurement = self.profiles.measurement([(built, candidate.options)])
         for warning in measurement.warnings:
             self.journal.note("warning", candidate.label, warning)
         outputs = self.evidence.trace(built, candidate.options)
         return Measured(candidate, built, measurement, outputs)
 
-    def _store_plans(self, choice: Choice, measured: Sequence[Measured]) -> None:
-        """Replace the job's plans and their figures; note that test was looked at."""
-        variants = {m.built.variant.sha256: m.built.variant for m in measured}
-        plans, metrics, reported = [], [], 0
-        for judged in choice.plans:
-            plans.append(plan_record(self.job_id, judged, choice, variants))
-            metrics += decided_metrics(self.job_id, judged)
-            if judged.on_front or judged.is_baseline or judged.is_chosen:
-                metrics += reported_metrics(self.job_id, judged, choice)
-                reported += 1
-        self.store.replace_plans(self.job_id, plans, metrics)
-        self.store.add_exposure(
-            ExposureRecord(self.job_id, self.workload.key, "test", "report", reported)
-        )
-
-    def _confirm(self, choice: Choice, ratios: Mapping[str, float]) -> None:
-        """Let what the bundles measured have the last word on what is chosen."""
-        before = choice.chosen
-        choice.confirm(ratios)
-        after = choice.chosen
-        if after is before:
-            return
-        if before is not None:
-            self.journal.note(
-                "warning",
-                before.label,
-                f"its bundle measured {ratios.get(before.key, 1.0):.2f} times the predicted "
-                f"latency, so {after.label if after else 'no plan'} is chosen instead",
-            )
-        for judged in choice.plans:
-            self.store.update_plan(
-                self.job_id,
-                judged.key,
-                is_chosen=judged.is_chosen,
-                feasible=cast(Feasible, judged.feasible),
-                reasons=judged.reasons,
-            )
-        self._remember(chosen=after.key if after else None)
-
-    def _summarise(self, choice: Choice, measured: Sequence[Measured], classes: int) -> None:
-        self._remember(
-            classes=classes,
-            candidates=len(measured),
-            plans=len(choice.plans),
-            front=sum(judged.on_front for judged in choice.plans),
-            chosen=choice.chosen.key if choice.chosen else None,
-            baseline=choice.baseline_plan.key,
-            quality=choice.quality,
-            objectives=[objective.metric for objective in choice.objectives],
-            reference_ms=choice.reference_ms,
-        )
-
-    def _remember(self, **summary: Any) -> None:
+    def remember(self, **summary: Any) -> None:
+        """Add to the job's summary in the store."""
         job = self.record
         self.store.update_job(self.job_id, summary={**job.summary, **summary})
 
 
 def _direction(metric: str) -> Literal["maximize", "minimize"]:
-    return "maximize" if METRICS[metric].maximise else "minimize"
+    return "maximize" if find_metric(metric).maximise else "minimize"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
+import errno
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -20,17 +22,36 @@ from pydantic import (
     model_validator,
 )
 
+from planner.spec_file import check_bounded, read_fields, told
+from profilers.recorded import SCHEME as RECORDED
 from search.constraints import Constraint
 from trimtab_runtime.definition import COLOURS, DTYPES, LAYOUTS, OUTPUT_KINDS, RESIZE_FILTERS
 from trimtab_runtime.errors import SpecificationError
-from trimtab_runtime.metrics import METRICS
+from trimtab_runtime.metrics import find_metric
 
 #: Techniques that DESIGN foresees and this version does not have.
 _LATER = ("premodel", "exits", "memory", "slimming")
 
 
+def _usable(path: Path) -> Path:
+    """A path that can be asked for, whether or not something lies there."""
+    try:
+        os.stat(path.expanduser())
+    except (RuntimeError, ValueError) as error:  # ~nobody, a zero byte, half a character
+        raise ValueError(f"no usable path ({error})") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError("no usable path (too long)") from None
+    return path
+
+
+_Path = Annotated[Path, AfterValidator(_usable)]
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 class InputSpec(_Part):
@@ -58,15 +79,15 @@ class TorchSpec(_Part):
     with `folder` (by default that of the specification) on the import path."""
 
     entry: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
-    arguments: dict[str, Any] = Field(default_factory=dict)
-    state: Path | None = None
-    folder: Path | None = None
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    state: _Path | None = None
+    folder: _Path | None = None
 
 
 class ModelSpec(_Part):
     """A member: a model file, or a PyTorch module."""
 
-    path: Path | None = None
+    path: _Path | None = None
     torch: TorchSpec | None = None
     name: str | None = None
     input: InputSpec = InputSpec()
@@ -108,9 +129,9 @@ class StreamSpec(_Part):
 class WorkloadSpec(_Part):
     """Images, labels and what happens with them."""
 
-    images: Path
-    labels: Path | None = None
-    classes: Path | tuple[str, ...] | None = None
+    images: _Path
+    labels: _Path | None = None
+    classes: _Path | tuple[str, ...] | None = None
     splits: SplitSpec = SplitSpec()
     stream: StreamSpec = StreamSpec()
 
@@ -141,10 +162,12 @@ class RuntimeSpec(_Part):
 
 class BudgetSpec(_Part):
     """When to stop measuring candidates: minutes, number of candidates, or both. The members as
-    they came are measured in any case."""
+    they came are measured in any case. An inference without an answer for `stall_seconds` counts
+    as one that never returns."""
 
     minutes: PositiveFloat | None = 20.0
     measurements: PositiveInt | None = None
+    stall_seconds: PositiveFloat = 120.0
 
 
 class JobSpec(_Part):
@@ -167,17 +190,18 @@ class JobSpec(_Part):
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
-        if value != "local":
-            raise ValueError(f"'local' is the one device of this version, got {value!r}")
+        if value != "local" and not value.startswith(RECORDED):
+            raise ValueError(
+                f"'local' is the one device of this version (and '{RECORDED}FILE' answers from "
+                f"a recording), got {value!r}"
+            )
         return value
 
     @field_validator("objectives")
     @classmethod
     def _natural_directions(cls, value: dict[str, str]) -> dict[str, str]:
         for name, direction in value.items():
-            if name not in METRICS:
-                raise ValueError(f"{name!r} is no metric{_nearest(name, METRICS)}")
-            natural = "max" if METRICS[name].maximise else "min"
+            natural = "max" if find_metric(name).maximise else "min"
             if direction != natural:
                 raise ValueError(f"{name} can only be '{natural}'")
         return value
@@ -232,45 +256,17 @@ def load_spec(source: str | Path | Mapping[str, Any] | JobSpec) -> JobSpec:
     if isinstance(source, Mapping):
         data, folder = dict(source), Path.cwd()
     else:
-        data, folder = _read_yaml(Path(source)), Path(source).resolve().parent
+        data, folder = read_fields(Path(source)), Path(source).resolve().parent
+    check_bounded(data)
     try:
         spec = JobSpec.model_validate(data)
     except ValidationError as error:
-        raise SpecificationError("\n".join(_lines(error))) from None
+        raise SpecificationError(told(error, _field_names())) from None
     return _absolute(spec, folder)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecificationError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise SpecificationError(f"{path}: not YAML ({error})") from None
-    if not isinstance(data, dict):
-        raise SpecificationError(f"{path}: fields expected, got {type(data).__name__}")
-    return data
-
-
-def _lines(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        path = ""
-        for part in problem["loc"]:
-            path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-        if problem["type"] == "extra_forbidden":
-            yield f"{path}: unknown field{_nearest(str(problem['loc'][-1]), _field_names())}"
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            yield f"{path}: {message}" if path else message
 
 
 def _field_names() -> set[str]:
     return {name for part in _Part.__subclasses__() for name in part.model_fields}
-
-
-def _nearest(name: str, valid: Any) -> str:
-    close = difflib.get_close_matches(name, list(valid), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _absolute(spec: JobSpec, folder: Path) -> JobSpec:
@@ -292,4 +288,9 @@ def _absolute(spec: JobSpec, folder: Path) -> JobSpec:
     if isinstance(work.classes, Path):
         changes["classes"] = at(work.classes)
     workload = work.model_copy(update=changes)
-    return spec.model_copy(update={"models": tuple(models), "workload": workload})
+    device, recording = spec.device, Path(spec.device.removeprefix(RECORDED))
+    if device.startswith(RECORDED):
+        device = f"{RECORDED}{at(recording)}"
+    return spec.model_copy(
+        update={"device": device, "models": tuple(models), "workload": workload}
+    )

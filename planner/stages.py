@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from db import MeasurementRecord
 from planner.inputs import Rows
 from planner.measuring import Measured
 from search.compose import StageOption
-from search.costs import PathCosts, StageCost, pace_ms
-from search.quality import LABEL_METRICS, Ints, Targets
+from search.costs import PathCosts, StageCost, Visit, mean_values, pace_ms
+from search.quality import Ints, Targets, needs_labels
 from search.traces import StageTrace
-from trimtab_runtime.definition import RuntimeOptions, Stage
+from trimtab_runtime.definition import Stage
 from trimtab_runtime.errors import PlanningError
 
 
@@ -21,7 +22,7 @@ def metric_names(names: Iterable[str], labelled: bool) -> list[str]:
     """The metrics of a job: without labels, agreement takes the place of what would need them."""
     if labelled:
         return list(names)
-    return list(dict.fromkeys("agreement" if name in LABEL_METRICS else name for name in names))
+    return list(dict.fromkeys("agreement" if needs_labels(name) else name for name in names))
 
 
 def single_values(
@@ -32,15 +33,11 @@ def single_values(
     Raises PlanningError for a metric that cannot be told.
     """
     labels = None if rows.labels is None else rows.labels[rows.tune]
-    targets = Targets(labels, None if reference is None else reference[rows.tune])
-    costs = PathCosts([_stage_cost(found, reference_ms([found]))])
-    reach = np.ones(1)
-    known = {
-        "latency_mean_ms": float(costs.mean_ms(reach[None])[0]),
-        **costs.percentiles(reach),
-        **costs.fixed(),
-    }
-    for metric in set(metrics) & set(targets.metrics):
+    agreed = None if reference is None else reference[rows.tune]
+    targets = Targets(labels, agreed, classes=rows.classes)
+    costs = PathCosts([_stage_cost(found, [visit_of(found.measurement)], reference_ms([found]))])
+    known = costs.known(np.ones(1))
+    for metric in filter(targets.knows, metrics):
         known[metric] = float(targets.values(metric, found.outputs[rows.tune]).mean())
     missing = [metric for metric in metrics if metric not in known]
     if missing:
@@ -67,7 +64,7 @@ def stage_options(
 ) -> list[StageOption]:
     """One option a candidate, in order. Of each variant only the fastest without spinning may
     stand in a cascade."""
-    costs = [_stage_cost(found, scale_ms) for found in measured]
+    costs = [_stage_cost(found, [visit_of(found.measurement)], scale_ms) for found in measured]
     traces: dict[str, StageTrace] = {}
     best: dict[str, int] = {}
     for index, (found, cost) in enumerate(zip(measured, costs, strict=True)):
@@ -95,13 +92,24 @@ def one_per_variant(options: Sequence[StageOption]) -> list[NDArray[np.float32]]
     return list({option.stage.variant: option.probabilities for option in options}.values())
 
 
-def _stage_cost(found: Measured, scale_ms: float) -> StageCost:
-    options: RuntimeOptions = found.candidate.options
-    return StageCost.from_samples(
-        found.built.variant.input,
-        options,
-        found.measurement.values,
-        found.measurement.samples,
-        found.built.variant.size_bytes / 2**20,
-        scale_ms,
-    )
+def costs_together(
+    parts: Sequence[Measured], visits: Sequence[MeasurementRecord], scale_ms: float
+) -> tuple[list[StageCost], dict[str, float]]:
+    """Stages as they were measured in one process, and what is known of that process."""
+    records = [visit_of(record) for record in visits]
+    stages = [_stage_cost(p, records, scale_ms, number) for number, p in enumerate(parts)]
+    return stages, mean_values(records)
+
+
+def visit_of(record: MeasurementRecord) -> Visit:
+    """A stored measurement as the search knows it."""
+    return Visit(record.values, record.samples)
+
+
+def _stage_cost(
+    found: Measured, visits: Sequence[Visit], scale_ms: float, position: int = 0
+) -> StageCost:
+    variant = found.built.variant
+    size_mb = variant.size_bytes / 2**20
+    options = found.candidate.options
+    return StageCost.from_visits(variant.input, options, size_mb, visits, scale_ms, position)

@@ -12,7 +12,7 @@ from pathlib import Path
 from planner.spec import load_spec
 from planner.starter_text import GUESS, OPEN_SIZE, FoundImages, FoundModel, starter_text
 from trimtab_runtime.errors import SpecificationError, TrimtabError, WorkloadError
-from variants import inspect_model, make_variant
+from variants import inspect_apart, make_variant
 from workloads import IMAGE_SUFFIXES, Workload, read_workload
 
 _MODEL_SUFFIXES = (".onnx", ".tflite")
@@ -98,10 +98,10 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def _read_model(path: Path, name: str | None) -> FoundModel:
-    facts = inspect_model(path)
+    facts = inspect_apart(path)
     size = None if facts.input_size else OPEN_SIZE
     if size:
-        facts = inspect_model(path, size)
+        facts = inspect_apart(path, size)
     guesses: tuple[tuple[float, float] | None, ...] = (None, (0.0, 1.0))
     if facts.dtype == "float32":
         guesses = ((127.5, 127.5),)

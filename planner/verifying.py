@@ -1,29 +1,43 @@
-"""The best plans, exported and run: the very bundle, on the device, over the test split."""
+"""The best plans, exported and run: the very bundle, on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from db import JobRecord, PlanMetricRecord, Store, VerificationRecord
-from planner.choosing import Choice, Judged
+from db import JobRecord, Store, VerificationRecord
+from planner.choosing import Choice
 from planner.journal import Journal
+from planner.judging import Judged
 from planner.shipping import keep_bundle
 from profilers import Device, ProbeResult
+from search.correction import Pair
 from search.costs import pace_ms
-from search.fronts import spread
 from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 from trimtab_runtime.probe.requests import VerifyRequest
 from workloads import Item
 
+#: Images of `tune` that run before those of `test`: what is learned from bundles and decided by
+#: it is timed on them alone.
+TIMED_ON_TUNE = 150
+_ATTEMPTS = 2
 
-@dataclass(frozen=True)
+Floats = NDArray[np.float64]
+
+
+@dataclass
 class Verifier:
-    """Exports plans and runs them. `items` are the inputs that the rows of a choice index."""
+    """Exports plans and runs them over some of `tune` and all of `test`. `items` are the inputs
+    that the rows of a choice index.
+
+    By the keys of plans: `records` of those that ran, `pairs` of costs predicted and measured on
+    `tune` by metric, and the `failed` ones.
+    """
 
     job: JobRecord
     store: Store
@@ -31,15 +45,14 @@ class Verifier:
     journal: Journal
     choice: Choice
     items: Sequence[Item]
+    records: dict[str, VerificationRecord] = field(default_factory=dict)
+    pairs: dict[str, dict[str, Pair]] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
 
-    def verify(self, count: int) -> dict[str, float]:
-        """Verify the chosen plan, the baseline, and plans that span the front: `count` more at
-        most. A plan that fails is recorded, and the rest goes on. Returns, by the keys of plans,
-        the measured latency relative to what was predicted for the same inputs."""
-        plans = self._selection(count)
+    def verify(self, plans: Sequence[Judged]) -> None:
+        """Verify those that were not yet. A plan that fails is recorded, and the rest goes on."""
         golden = [self.items[row].path for row in self.choice.rows.fit]
         known = {v.plan_key: v for v in self.store.list_verifications(self.job.id)}
-        ratios: dict[str, float] = {}
         for number, plan in enumerate(plans):
             self.journal.step("verify", plan.label, number, len(plans))
             try:
@@ -47,65 +60,86 @@ class Verifier:
                 done = known.get(plan.key)
                 if done is None or done.state != "ok" or done.bundle_sha256 != bundle.name:
                     done = self._verify_one(plan, bundle)
-                predicted = self.choice.predicted(plan, "test")
-                self._put_metrics(plan, done.values, predicted)
-                measured_ms = done.values["latency_mean_ms"]
-                ratios[plan.key] = measured_ms / predicted["latency_mean_ms"]
+                self.records[plan.key] = done
+                self.pairs[plan.key] = self._pairs(plan, done)
             except TrimtabError as error:
+                self.failed.add(plan.key)
                 self.journal.note("error", plan.label, f"verification failed: {error}")
                 failed = VerificationRecord(
                     self.job.id, plan.key, None, {}, {}, "failed", str(error)
                 )
                 self.store.put_verification(failed)
         self.journal.step("verify", "", len(plans), len(plans))
-        return ratios
 
-    def _selection(self, count: int) -> list[Judged]:
-        always = [p for p in (self.choice.chosen, self.choice.baseline_plan) if p is not None]
-        front = [plan for plan in self.choice.plans if plan.on_front]
-        costs = [[o.cost(p.values[o.metric]) for o in self.choice.objectives] for p in front]
-        spanning = [front[i] for i in spread(np.array(costs), count)] if count else []
-        return list({plan.key: plan for plan in [*always, *spanning]}.values())
+    @property
+    def _timed(self) -> NDArray[np.int64]:
+        return self.choice.rows.tune[:TIMED_ON_TUNE]
 
     def _verify_one(self, plan: Judged, bundle: Path) -> VerificationRecord:
-        rows = self.choice.rows.test
+        rows = np.concatenate([self._timed, self.choice.rows.test])
         images = tuple(self.device.put(self.items[row].path) for row in rows)
         path = self.device.put(bundle)
-        result = self.device.probe(VerifyRequest(path, images, output=""), bundle=path)
-        expected = self.choice.replayed_on(plan, "test")
+        result = self._steadiest(plan, VerifyRequest(path, images, output=""))
+        expected = self.choice.replayed(plan, rows)
         same = (result.arrays["index"] == expected.answer) & (
             result.arrays["stage"] == expected.stage
         )
-        values = self._values(result, bundle)
-        values["answer_mismatch"] = 1.0 - float(same.mean())
+        # To the clock of the measurements, by the reference; `drift` is what was cancelled.
+        factor = self.choice.reference_ms / pace_ms(result.samples["reference_ms"])
+        latency = result.arrays["latency_ms"] * factor
+        timed, tested = np.split(latency, [len(self._timed)])
+        values = {
+            **result.values,
+            **_latency(tested),
+            "tune_latency_mean_ms": float(timed.mean()),
+            "drift": 1.0 / factor,
+            "bundle_size_mb": bundle.stat().st_size / 2**20,
+            "answer_mismatch": 1.0 - float(same.mean()),
+        }
         samples = {
             "latency_ms": result.arrays["latency_ms"].tolist(),
             "reference_ms": list(result.samples["reference_ms"]),
         }
-        record = VerificationRecord(self.job.id, plan.key, bundle.name, values, samples)
+        details = {**result.details, "warnings": result.warnings}
+        record = VerificationRecord(
+            self.job.id, plan.key, bundle.name, values, samples, details=details
+        )
         self.store.put_verification(record, replace=True)
         return record
 
-    def _values(self, result: ProbeResult, bundle: Path) -> dict[str, float]:
-        """Latency scaled by the reference to the clock of the measurements; and as it was."""
-        factor = self.choice.reference_ms / pace_ms(result.samples["reference_ms"])
-        latency = result.arrays["latency_ms"] * factor
-        found = {
-            **result.values,
-            "latency_mean_ms": float(latency.mean()),
-            "drift": 1.0 / factor,
-            "bundle_size_mb": bundle.stat().st_size / 2**20,
-        }
-        for percentile, needed in PERCENTILE_MIN_SAMPLES.items():
-            if len(latency) >= needed:
-                found[f"latency_p{percentile}_ms"] = float(np.percentile(latency, percentile))
+    def _steadiest(self, plan: Judged, request: VerifyRequest) -> ProbeResult:
+        def progress(done: int, total: int) -> None:
+            self.journal.alive()
+
+        tried: list[ProbeResult] = []
+        for _ in range(_ATTEMPTS):
+            tried.append(self.device.probe(request, bundle=request.bundle, progress=progress))
+            if not tried[-1].warnings:
+                return tried[-1]
+        found = min(tried, key=lambda result: result.values["unsteadiness"])
+        for warning in found.warnings:
+            self.journal.note("warning", plan.label, warning)
         return found
 
-    def _put_metrics(
-        self, plan: Judged, values: Mapping[str, float], predicted: Mapping[str, float]
-    ) -> None:
-        names = {name for name in values if name in plan.values or name in predicted}
-        self.store.put_plan_metrics(
-            PlanMetricRecord(self.job.id, plan.key, name, "test", "measured", values[name])
-            for name in sorted(names)
-        )
+    def _pairs(self, plan: Judged, done: VerificationRecord) -> dict[str, Pair]:
+        """What was predicted for the timed inputs, and what they took."""
+        predicted = self.choice.predicted(plan, self._timed)
+        measured = {
+            "latency_mean_ms": done.values.get("tune_latency_mean_ms"),
+            "peak_memory_mb": done.values.get("peak_memory_mb"),
+        }
+        stages = len(plan.composed.options)
+        return {
+            metric: Pair(stages, predicted[metric], value)
+            for metric, value in measured.items()
+            if value is not None and metric in predicted
+        }
+
+
+def _latency(samples: Floats) -> dict[str, float]:
+    """Mean and percentiles, each only with samples enough."""
+    found = {"latency_mean_ms": float(samples.mean())}
+    for percentile, needed in PERCENTILE_MIN_SAMPLES.items():
+        if len(samples) >= needed:
+            found[f"latency_p{percentile}_ms"] = float(np.percentile(samples, percentile))
+    return found

@@ -8,38 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from db import JobRecord, PlanEntry, Store, VerificationRecord
+from db import CorrectionRecord, JobRecord, PlanEntry, Store, VerificationRecord
+from planner.figures import Figure, plan_figures
 from search.fronts import spread
 from trimtab_runtime.errors import PlanningError, StoreError
-from trimtab_runtime.metrics import METRICS
+from trimtab_runtime.metrics import find_metric
 
 LATENCY = "latency_mean_ms"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """All that is known of one metric of a plan; None is unknown.
-
-    `decided` is what the choice was made on: the guarded estimate on tune of a quality, the
-    prediction of a cost. `test` with its 95 % interval is only reported. `predicted` and
-    `measured` speak of the same inputs, those of test.
-    """
-
-    metric: str
-    decided: float | None
-    replayed: float | None = None
-    test: float | None = None
-    low: float | None = None
-    high: float | None = None
-    predicted: float | None = None
-    measured: float | None = None
-
-    @property
-    def error(self) -> float | None:
-        """Prediction less measurement, as a fraction of the measurement."""
-        if self.predicted is None or not self.measured:
-            return None
-        return self.predicted / self.measured - 1.0
 
 
 @dataclass(frozen=True)
@@ -76,9 +51,10 @@ class PlanRow:
         }
         for metric in metrics:
             figure = self.figure(metric)
-            if METRICS[metric].kind == "quality":
+            if find_metric(metric).kind == "quality":
                 names = {"tune_guarded": figure.decided, "tune": figure.replayed}
                 names |= {"test": figure.test, "test_low": figure.low, "test_high": figure.high}
+                names |= {"optimism": figure.optimism}
             else:
                 names = {"predicted": figure.decided, "test_predicted": figure.predicted}
                 names |= {"test_measured": figure.measured}
@@ -89,7 +65,8 @@ class PlanRow:
 @dataclass(frozen=True)
 class FrontView:
     """The plans of a job, by predicted latency. `test_looks` counts how often any job looked at
-    this test split."""
+    this test split, `nearest` is the plan that comes nearest where none can be chosen, and
+    `corrections` are what the job's bundles taught about predictions on the device."""
 
     job_id: str
     job_name: str
@@ -100,7 +77,9 @@ class FrontView:
     cost: str
     baseline: str | None
     chosen: str | None
+    nearest: str | None
     test_looks: int
+    corrections: tuple[CorrectionRecord, ...]
     rows: tuple[PlanRow, ...]
 
     def row(self, key: str | None) -> PlanRow | None:
@@ -121,7 +100,7 @@ class FrontView:
         return [row for row in rows if row.key in chosen]
 
     def _costs(self, row: PlanRow) -> list[float]:
-        signs = [-1.0 if METRICS[name].maximise else 1.0 for name in self.objectives]
+        signs = [-1.0 if find_metric(name).maximise else 1.0 for name in self.objectives]
         values = [row.figure(name).decided for name in self.objectives]
         return [s * (0.0 if v is None else v) for s, v in zip(signs, values, strict=True)]
 
@@ -183,10 +162,10 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         )
     objectives = tuple(job.summary.get("objectives") or job.spec["objectives"])
     quality = _quality(job, objectives)
-    costs = [name for name in objectives if METRICS[name].kind == "cost"]
+    costs = [name for name in objectives if find_metric(name).kind == "cost"]
     baseline = _baseline(job, entries, quality)
     verified = {record.plan_key: record for record in store.list_verifications(job.id)}
-    figures = {entry.plan.key: _figures(entry) for entry in entries}
+    figures = {entry.plan.key: plan_figures(entry) for entry in entries}
     base = figures.get(baseline.plan.key, {}) if baseline else {}
     rows = [_row(e, figures[e.plan.key], verified, baseline, base) for e in entries]
     return FrontView(
@@ -199,14 +178,16 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         cost=(costs or [LATENCY])[0],
         baseline=baseline.plan.key if baseline else None,
         chosen=next((row.key for row in rows if "chosen" in row.roles), None),
+        nearest=job.summary.get("nearest"),
         test_looks=store.count_exposures(job.workload_key) if job.workload_key else 0,
+        corrections=tuple(store.list_corrections(job_id=job.id)),
         rows=tuple(rows),
     )
 
 
 def _quality(job: JobRecord, objectives: Sequence[str]) -> str:
     """The quality that decides: the first one that the job names."""
-    named = [name for name in objectives if METRICS[name].kind == "quality"]
+    named = [name for name in objectives if find_metric(name).kind == "quality"]
     return next(iter(job.summary.get("quality") or named), "top1")
 
 
@@ -217,34 +198,6 @@ def _baseline(job: JobRecord, entries: Sequence[PlanEntry], quality: str) -> Pla
         if entry.plan.key == job.summary.get("baseline"):
             return entry
     return max(members, key=lambda e: e.value(quality, "tune", "replayed") or 0.0, default=None)
-
-
-def _figures(entry: PlanEntry) -> dict[str, Figure]:
-    found = {}
-    for metric in METRICS:
-        if METRICS[metric].kind == "quality":
-            test = entry.metrics.get((metric, "test", "replayed"))
-            figure = Figure(
-                metric,
-                decided=entry.value(metric, "tune", "guarded"),
-                replayed=entry.value(metric, "tune", "replayed"),
-                test=test.value if test else None,
-                low=test.low if test else None,
-                high=test.high if test else None,
-            )
-        else:
-            decided = entry.value(metric, "tune", "predicted")
-            same_inputs = entry.value(metric, "test", "predicted")
-            figure = Figure(
-                metric,
-                decided=decided,
-                # What does not depend on the inputs (memory, size) is predicted once.
-                predicted=decided if same_inputs is None else same_inputs,
-                measured=entry.value(metric, "test", "measured"),
-            )
-        if figure != Figure(metric, None):
-            found[metric] = figure
-    return found
 
 
 def _row(

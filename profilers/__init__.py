@@ -2,5 +2,13 @@
 
 from profilers.device import Device, ProbeResult, connect
 from profilers.local import LocalDevice
+from profilers.recorded import RecordedDevice, RecordingDevice
 
-__all__ = ["Device", "LocalDevice", "ProbeResult", "connect"]
+__all__ = [
+    "Device",
+    "LocalDevice",
+    "ProbeResult",
+    "RecordedDevice",
+    "RecordingDevice",
+    "connect",
+]

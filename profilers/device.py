@@ -20,13 +20,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe brought back: numbers, raw samples, arrays, and warnings with their remedy."""
+    """What a probe brought back: numbers, raw samples, arrays, warnings with their remedy, and
+    details (how a figure was found) in words."""
 
     values: Mapping[str, float]
     samples: Mapping[str, list[float]]
     warnings: list[str] = field(default_factory=list)
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 class Device(ABC):
@@ -48,15 +50,15 @@ class Device(ABC):
         self,
         request: Any,
         *,
-        stall_s: float = 120.0,
+        stall_s: float | None = None,
         progress: Progress | None = None,
         bundle: str | None = None,
     ) -> ProbeResult:
         """Run one request of trimtab_runtime.probe.requests.
 
-        `stall_s`: seconds without a sign of life after which the process is killed. `bundle`: a
-        path on the device whose own trimtab_runtime does the work. A request's `output` is
-        chosen by the device and comes back in `arrays`.
+        `stall_s`: seconds without a sign of life after which the process is killed (None: what the
+        device was made with). `bundle`: a path on the device whose own trimtab_runtime does the
+        work. A request's `output` is chosen by the device and comes back in `arrays`.
 
         Raises DeviceError when the process died or stalled, and the probe's own error otherwise.
         """
@@ -76,14 +78,21 @@ def probe_error(error: str, reason: str) -> TrimtabError:
     kind = getattr(errors, error, DeviceError)
     known = isinstance(kind, type) and issubclass(kind, TrimtabError)
     if error == "MemoryError":
-        reason = "the device ran out of memory"
+        reason = "the device ran out of memory; take a smaller model or input size, or free memory"
     return kind(reason) if known else DeviceError(reason)
 
 
-def connect(address: str) -> Device:
-    """The device at an address. Raises DeviceError for an address that no device has."""
+def connect(address: str, stall_s: float = 120.0) -> Device:
+    """The device at an address; see :meth:`Device.probe` for `stall_s`. Raises DeviceError for an
+    address that no device has."""
     from profilers.local import LocalDevice
+    from profilers.recorded import SCHEME, RecordedDevice
 
     if address == "local":
-        return LocalDevice()
-    raise DeviceError(f"device {address!r} is unknown: 'local' is the one this version knows")
+        return LocalDevice(stall_s=stall_s)
+    if address.startswith(SCHEME):
+        return RecordedDevice(Path(address.removeprefix(SCHEME)))
+    raise DeviceError(
+        f"device {address!r} is unknown: 'local' is the one this version knows, beside "
+        f"'{SCHEME}FILE', which answers from a recording"
+    )

@@ -29,8 +29,8 @@ class LocalDevice(Device):
 
     address = "local"
 
-    def __init__(self, python: str = sys.executable) -> None:
-        self._python = python
+    def __init__(self, python: str = sys.executable, stall_s: float = 120.0) -> None:
+        self._python, self._stall_s = python, stall_s
 
     def put(self, path: Path) -> str:
         return str(path.resolve())
@@ -39,7 +39,7 @@ class LocalDevice(Device):
         self,
         request: Any,
         *,
-        stall_s: float = 120.0,
+        stall_s: float | None = None,
         progress: Progress | None = None,
         bundle: str | None = None,
     ) -> ProbeResult:
@@ -51,11 +51,12 @@ class LocalDevice(Device):
             text = json.dumps({"kind": kind, **encode(request)})
             (scratch / "request.json").write_text(text, encoding="utf-8")
             runtime = bundle or str(Path(trimtab_runtime.__file__).parent.parent)
-            self._run(scratch, runtime, stall_s, progress)
+            self._run(scratch, runtime, stall_s or self._stall_s, progress)
             return _read_result(scratch)
 
     def _run(self, scratch: Path, runtime: str, stall_s: float, progress: Progress | None) -> None:
-        command = [self._python, "-m", "trimtab_runtime.probe", "request.json", "result.json"]
+        module = [self._python, "-m", "trimtab_runtime.probe"]
+        command = [*module, "request.json", "result.json", "watched"]
         threads = dict.fromkeys(_THREAD_VARIABLES, "1")
         with (scratch / "stderr").open("wb") as stderr:
             try:
@@ -63,7 +64,7 @@ class LocalDevice(Device):
                     command,
                     cwd=scratch,
                     env={**os.environ, **threads, "PYTHONPATH": runtime},
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE,  # nothing is written: it closes when this process dies
                     stdout=subprocess.PIPE,
                     stderr=stderr,
                 )
@@ -74,6 +75,8 @@ class LocalDevice(Device):
             finally:
                 process.kill()
                 process.wait()
+                assert process.stdin is not None
+                process.stdin.close()
         if process.returncode != 0:
             tail = (scratch / "stderr").read_text(encoding="utf-8", errors="replace")[-600:]
             raise DeviceError(_death(process.returncode) + (f": {tail.strip()}" if tail else ""))
@@ -81,7 +84,10 @@ class LocalDevice(Device):
 
 def _death(status: int) -> str:
     if status == -9:
-        return "the probe was killed (most likely it ran out of memory)"
+        return (
+            "the probe was killed, most likely because memory ran out; take a smaller model or "
+            "input size, or free memory"
+        )
     if status < 0:
         return f"the probe died of signal {-status}"
     return f"the probe ended with status {status}"
@@ -129,4 +135,5 @@ def _read_result(scratch: Path) -> ProbeResult:
         warnings=result["warnings"],
         fingerprint=result.get("fingerprint", {}),
         arrays=arrays,
+        details=result.get("details", {}),
     )

@@ -7,20 +7,22 @@ structures are enumerated where that is affordable; where not, Optuna's NSGA-II 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from search.correction import Correction
 from search.costs import PathCosts, StageCost
 from search.fronts import non_dominated, spread
-from search.guard import Guard
-from search.quality import Floats, Ints
+from search.guard import Estimates, Guard
+from search.quality import LINEARISED, Floats, Ints
+from search.replay import stopping
 from search.sweep import Decision, sweep
 from trimtab_runtime.definition import RULES, PlanDefinition, Stage, Structure
-from trimtab_runtime.metrics import METRICS
+from trimtab_runtime.metrics import find_metric
 from trimtab_runtime.routing import combine, decide
 
 #: Structures that are all swept; above, so many are proposed by Optuna.
@@ -53,7 +55,7 @@ class Objective:
 
     def cost(self, value: float) -> float:
         """The value as something to be minimised."""
-        return -value if METRICS[self.metric].maximise else value
+        return -value if find_metric(self.metric).maximise else value
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,12 @@ class Composed:
 class Problem:
     """What is searched: options, the rows `tune` (indices into the workload) with the guard that
     judges on them, the quality metrics wanted of every plan, the objectives, and whether latency
-    percentiles are wanted."""
+    percentiles are wanted.
+
+    `together` holds the costs of stages that were measured together, the options of cascades in
+    order; where it is given, other cascades are left out. The rest is composed of single
+    measurements, with the `correction` of this device.
+    """
 
     options: Sequence[StageOption]
     tune: Ints
@@ -94,6 +101,14 @@ class Problem:
     objectives: Sequence[Objective]
     percentiles: bool = False
     max_stages: int = 3
+    together: Mapping[tuple[int, ...], PathCosts] | None = None
+    correction: Correction = field(default_factory=Correction)
+
+    def path_costs(self, stages: tuple[int, ...]) -> PathCosts:
+        """What the stages cost, as well as it is known."""
+        known = (self.together or {}).get(stages)
+        costs = [self.options[index].cost for index in stages]
+        return known or PathCosts(costs, correction=self.correction)
 
 
 def compose(problem: Problem, seed: int = 0, affordable: int = AFFORDABLE) -> list[Composed]:
@@ -101,7 +116,7 @@ def compose(problem: Problem, seed: int = 0, affordable: int = AFFORDABLE) -> li
 
     Where there are more than `affordable` structures, so many are proposed by NSGA-II.
     """
-    sweeps = _Sweeps(problem)
+    sweeps = Sweeps(problem)
     plans = [plan for index in range(len(problem.options)) for plan in sweeps.plans((index,))]
     structures = list(itertools.islice(_structures(problem), affordable + 1))
     if len(structures) > affordable:
@@ -132,43 +147,71 @@ def _cascade_order(problem: Problem) -> list[int]:
 
 
 def _structures(problem: Problem) -> Iterator[tuple[tuple[int, ...], str]]:
+    if problem.together is not None:
+        cascades = (stages for stages in problem.together if len(stages) > 1)
+        yield from itertools.product(cascades, RULES)
+        return
     order = _cascade_order(problem)
     for count in range(2, problem.max_stages + 1):
-        for stages in itertools.combinations(order, count):
-            for rule in RULES:
-                yield stages, rule
+        yield from itertools.product(itertools.combinations(order, count), RULES)
 
 
-class _Sweeps:
+@dataclass(frozen=True)
+class Points:
+    """Operating points of one structure, (points,) each but `thresholds` and `reach`: estimates
+    of every quality metric, and predicted mean latency."""
+
+    thresholds: NDArray[np.float64]
+    reach: NDArray[np.float64]
+    quality: dict[str, Estimates]
+    latency_mean_ms: NDArray[np.float64]
+
+
+class Sweeps:
     """Sweeps structures; what structures have in common is decided once."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._rows = [option.probabilities[problem.tune] for option in problem.options]
         self._known: dict[tuple[int, ...], Decision] = {}
+        self._answers: dict[tuple[int, ...], Ints] = {}
         self._points = WITH_PERCENTILES if problem.percentiles else PER_STRUCTURE
 
-    def plans(self, stages: tuple[int, ...], rule: str = "last") -> list[Composed]:
-        """The structure's own front, thinned to a number of operating points."""
+    def points(
+        self,
+        stages: tuple[int, ...],
+        rule: str = "last",
+        thresholds: Sequence[NDArray[np.float64]] | None = None,
+    ) -> Points:
+        """The structure's operating points: all, or those that `thresholds` give (sweep.py)."""
         problem = self._problem
-        found = sweep(
-            [
-                self._decision((stage,) if rule == "last" else stages[: position + 1])
-                for position, stage in enumerate(stages)
-            ]
-        )
-        if not len(found.thresholds):
-            return []
+        decisions = [
+            self._decision((stage,) if rule == "last" else stages[: position + 1])
+            for position, stage in enumerate(stages)
+        ]
+        found = sweep(decisions, thresholds=thresholds)
         quality = {
             metric: problem.guard.estimate(metric, found.means[4 * i : 4 * i + 4])
             for i, metric in enumerate(problem.metrics)
         }
-        costs = PathCosts([problem.options[index].cost for index in stages])
+        means = problem.path_costs(stages).mean_ms(found.reach)
+        return Points(found.thresholds, found.reach, quality, means)
+
+    def plans(self, stages: tuple[int, ...], rule: str = "last") -> list[Composed]:
+        """The structure's own front, thinned to a number of operating points."""
+        problem, found = self._problem, self.points(stages, rule)
+        if not len(found.thresholds):
+            return []
+        quality, means = found.quality, found.latency_mean_ms
+        costs = problem.path_costs(stages)
+        energy = costs.energy_mj(found.reach)
         # Within a structure latency is what varies; its percentiles rise with its mean.
-        means = costs.mean_ms(found.reach)
         axes = np.stack([means, *(-quality[m].guarded for m in problem.metrics)], axis=1)
         kept = np.flatnonzero(non_dominated(axes))
         kept = kept[spread(axes[kept], self._points)]
+        for metric in set(LINEARISED) & set(quality):
+            answers = self._answered(stages, rule, found.thresholds[kept])
+            quality[metric] = problem.guard.settled(metric, quality[metric], kept, answers)
         fixed = costs.fixed()
         return [
             Composed(
@@ -180,6 +223,7 @@ class _Sweeps:
                 {metric: float(quality[metric].guarded[point]) for metric in problem.metrics},
                 {
                     "latency_mean_ms": float(means[point]),
+                    **({} if energy is None else {"energy_mean_mj": float(energy[point])}),
                     **fixed,
                     **(costs.percentiles(found.reach[point]) if problem.percentiles else {}),
                 },
@@ -196,11 +240,22 @@ class _Sweeps:
             assert total is not None
             guard = self._problem.guard
             values = [v for m in self._problem.metrics for v in guard.moments(m, total)]
-            self._known[stages] = Decision(decide(total)[1], values)
+            self._answers[stages], confidence = decide(total)
+            self._known[stages] = Decision(confidence, values)
         return self._known[stages]
 
+    def _answered(
+        self, stages: tuple[int, ...], rule: str, thresholds: NDArray[np.float64]
+    ) -> Ints:
+        """What plans of these stages answer, (plans, n), for thresholds (plans, stages - 1)."""
+        ends = [(s,) if rule == "last" else stages[: i + 1] for i, s in enumerate(stages)]
+        answers = np.stack([self._answers[end] for end in ends])
+        confidence = [self._known[end].confidence for end in ends]
+        found = [np.choose(stopping(confidence, row), answers) for row in thresholds]
+        return np.array(found, np.int64)
 
-def _sampled(problem: Problem, sweeps: _Sweeps, seed: int, trials: int) -> list[Composed]:
+
+def _sampled(problem: Problem, sweeps: Sweeps, seed: int, trials: int) -> list[Composed]:
     """Structures proposed by NSGA-II, at one operating point each; each is swept whole."""
     order, swept = _cascade_order(problem), dict[tuple[tuple[int, ...], str], list[Composed]]()
     study = optuna.create_study(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trimtab_runtime.errors import SpecificationError
-from trimtab_runtime.metrics import METRICS
+from trimtab_runtime.metrics import find_metric
 
 _NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
 _FORM = re.compile(
-    rf"^\s*(?P<metric>\w+)\s*(?P<operator><=|>=|<|>)\s*"
+    rf"^\s*(?P<metric>\w+(?:\[.*\])?)\s*(?P<operator><=|>=|<|>)\s*"
     rf"(?:(?P<factor>{_NUMBER})\s*\*\s*)?"
     rf"(?:(?P<baseline>baseline)\s*(?P<offset>[+-]\s*{_NUMBER})?|(?P<limit>{_NUMBER}))\s*$"
 )
@@ -31,7 +31,8 @@ class Constraint:
 
     @classmethod
     def parse(cls, text: str) -> Constraint:
-        """Read 'latency_p95_ms <= 30', 'top1 >= 0.99 * baseline' or 'top1 >= baseline - 0.01'.
+        """Read 'latency_p95_ms <= 30', 'top1 >= 0.99 * baseline', 'top1 >= baseline - 0.01' or
+        'recall[some class] >= 0.95'.
 
         Raises SpecificationError, naming what is possible.
         """
@@ -41,13 +42,15 @@ class Constraint:
                 f"{text!r} is no constraint; write 'METRIC <= NUMBER', "
                 "'METRIC >= NUMBER * baseline' or 'METRIC >= baseline - NUMBER'"
             )
-        if found["metric"] not in METRICS:
-            raise SpecificationError(f"{found['metric']!r} is no metric: {', '.join(METRICS)}")
+        try:
+            metric = find_metric(found["metric"])
+        except ValueError as error:
+            raise SpecificationError(str(error)) from None
         relative = found["baseline"] is not None
         offset = found["offset"] if relative else found["limit"]
         return cls(
             text,
-            found["metric"],
+            metric.name,
             found["operator"],
             float(found["factor"] or 1.0) if relative else 0.0,
             float((offset or "0").replace(" ", "")),
@@ -77,10 +80,24 @@ class Constraint:
             return 0.0
         return abs(value - limit) / max(abs(limit), 1e-12)
 
+    def missed(self, values: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+        """How a constraint that is not met is missed, and by how much."""
+        limit, value = self.limit(baseline), values.get(self.metric)
+        if value is None or limit is None:
+            return f"{self.text}: {self.metric} is not known"
+        return f"{self.text}: {value:.4g}, misses {limit:.4g} by {abs(value - limit):.2g}"
+
 
 def feasible(
-    constraints: list[Constraint], values: Mapping[str, float], baseline: Mapping[str, float]
+    constraints: Sequence[Constraint], values: Mapping[str, float], baseline: Mapping[str, float]
 ) -> str:
     """'yes' when all are met, 'no' when one is broken, else 'unknown'."""
     answers = {constraint.check(values, baseline) for constraint in constraints}
     return "no" if "no" in answers else "unknown" if "unknown" in answers else "yes"
+
+
+def shortfall(
+    constraints: Sequence[Constraint], values: Mapping[str, float], baseline: Mapping[str, float]
+) -> float:
+    """The largest of the constraints' shortfalls."""
+    return max((c.shortfall(values, baseline) for c in constraints), default=0.0)

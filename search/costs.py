@@ -4,6 +4,8 @@ A stage costs less when the stage before it was itself (`hot`) than when another
 reference work, has used the caches in between (`beside`): both were sampled, and the first stage
 of a plan is a mixture of the two. What two stages share (a resize, a whole tensor) is paid once.
 Percentiles do not add, so distributions are mixtures over paths of sums of raw samples.
+Memory is what the process, the engines and the models keep, and the largest transient; stages
+that were measured together in one process bring the peak that was measured there.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import trim_mean
 
+from search.correction import Correction
 from trimtab_runtime.definition import InputFormat, RuntimeOptions
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 from trimtab_runtime.preprocess import resize_key
@@ -33,6 +36,14 @@ def pace_ms(reference: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True)
+class Visit:
+    """One measurement, as a probe brought it back."""
+
+    values: Mapping[str, float]
+    samples: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
 class StageCost:
     """Measurements of one variant with its options: raw samples in ms, memory in MB."""
 
@@ -43,19 +54,26 @@ class StageCost:
     size_mb: float
 
     @classmethod
-    def from_samples(
+    def from_visits(
         cls,
         fmt: InputFormat,
         options: RuntimeOptions,
-        values: Mapping[str, float],
-        samples: Mapping[str, Sequence[float]],
         size_mb: float,
+        visits: Sequence[Visit],
         reference_ms: float,
+        position: int = 0,
     ) -> StageCost:
-        """Scale samples to a device on which the reference work takes `reference_ms`."""
-        factor = reference_ms / pace_ms(samples["reference_ms"])
-        scaled = {name: np.asarray(column) * factor for name, column in samples.items()}
-        return cls(fmt, options, values, scaled, size_mb)
+        """The stage at a `position` of what was measured. Samples are scaled to a device on
+        which the reference work takes `reference_ms`; those of several visits are joined."""
+        joined: dict[str, list[Doubles]] = {}
+        for visit in visits:
+            factor = reference_ms / pace_ms(visit.samples["reference_ms"])
+            for name, column in visit.samples.items():
+                number, _, part = name.partition("_")
+                if number == str(position):
+                    joined.setdefault(part, []).append(np.asarray(column) * factor)
+        samples = {part: np.concatenate(columns) for part, columns in joined.items()}
+        return cls(fmt, options, mean_values(visits), samples, size_mb)
 
     def total(
         self, context: str, shares_resize: bool = False, shares_all: bool = False
@@ -69,11 +87,30 @@ class StageCost:
         return total
 
 
-class PathCosts:
-    """Costs of every path through an ordered list of stages (stage 0, stages 0 and 1, ...)."""
+def mean_values(visits: Sequence[Visit]) -> dict[str, float]:
+    """The mean of every value that all visits know."""
+    names = set.intersection(*(set(visit.values) for visit in visits))
+    return {name: float(np.mean([visit.values[name] for visit in visits])) for name in names}
 
-    def __init__(self, stages: Sequence[StageCost]) -> None:
+
+class PathCosts:
+    """Costs of every path through an ordered list of stages (stage 0, stages 0 and 1, ...).
+
+    `together` holds the values of a process in which these very stages were measured together.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[StageCost],
+        together: Mapping[str, float] | None = None,
+        correction: Correction | None = None,
+    ) -> None:
         self.stages = list(stages)
+        self._together = together or {}
+        known = correction or Correction()
+        self._slower, self._larger = (
+            known.factor(metric, len(stages)) for metric in ("latency_mean_ms", "peak_memory_mb")
+        )
         self._first = (stages[0].total("hot"), stages[0].total("beside"))
         self._later = [
             stage.total(
@@ -95,11 +132,19 @@ class PathCosts:
         total = hot + (beside - hot) * cooled
         for position, samples in enumerate(self._later, 1):
             total = total + reach[:, position] * float(samples.mean())
-        return total
+        return total * self._slower
+
+    def energy_mj(self, reach: Doubles) -> Doubles | None:
+        """Mean energy of an answer (plans,), like :meth:`mean_ms`; None without a sensor."""
+        known = [stage.values.get("energy_mj") for stage in self.stages]
+        if any(value is None for value in known):
+            return None
+        return reach @ np.array(known, np.float64)
 
     def stage_ms(self) -> list[float]:
         """Mean milliseconds of each stage when it runs (the first one hot)."""
-        return [float(self._first[0].mean())] + [float(s.mean()) for s in self._later]
+        means = [float(samples.mean()) for samples in (self._first[0], *self._later)]
+        return [mean * self._slower for mean in means]
 
     def draws(self, reach: Doubles) -> Doubles:
         """Latency samples of one plan: `reach` (stages,). Raw samples of the stages of a path are
@@ -119,7 +164,7 @@ class PathCosts:
             for samples in self._later[:last]:
                 path = path + generator.choice(samples, count)
             paths.append(path)
-        return np.concatenate(paths)
+        return np.concatenate(paths) * self._slower
 
     def percentiles(self, reach: Doubles) -> dict[str, float]:
         """Percentile metrics of one plan, each only where every stage has samples enough."""
@@ -132,20 +177,38 @@ class PathCosts:
             if fewest >= needed
         }
 
+    def known(self, reach: Doubles) -> dict[str, float]:
+        """All that is known of one plan's costs, by metric: `reach` (stages,)."""
+        energy = self.energy_mj(reach[None])
+        return {
+            "latency_mean_ms": float(self.mean_ms(reach[None])[0]),
+            **self.percentiles(reach),
+            **({} if energy is None else {"energy_mean_mj": float(energy[0])}),
+            **self.fixed(),
+        }
+
     def fixed(self) -> dict[str, float]:
         """Costs that no threshold changes: load time, memory and size. Absent where unmeasured."""
         values = [stage.values for stage in self.stages]
         found = {
-            "load_ms": sum(v["load_ms"] for v in values),
+            "load_ms": self._together.get("load_ms", sum(v["load_ms"] for v in values)),
             "bundle_size_mb": sum(s.size_mb for s in self.stages) + BUNDLE_OVERHEAD_MB,
         }
-        if all("resident_mb" in v for v in values):
-            engines = {s.options.engine: s.values["engine_mb"] for s in self.stages}
-            transients = [max(v["load_transient_mb"], v["run_transient_mb"]) for v in values]
-            found["peak_memory_mb"] = (
-                max(v["start_mb"] for v in values)
-                + sum(engines.values())
-                + sum(v["resident_mb"] for v in values)
-                + max(transients)
-            )
+        peak = self._together.get("peak_mb", self._summed_peak_mb())
+        if peak is not None:
+            found["peak_memory_mb"] = peak * self._larger
         return found
+
+    def _summed_peak_mb(self) -> float | None:
+        """Base process, what stays resident, and the largest transient."""
+        values = [stage.values for stage in self.stages]
+        if not all("resident_mb" in v for v in values):
+            return None
+        engines = {s.options.engine: s.values["engine_mb"] for s in self.stages}
+        transients = [max(v["load_transient_mb"], v["run_transient_mb"]) for v in values]
+        return (
+            max(v["start_mb"] for v in values)
+            + sum(engines.values())
+            + sum(v["resident_mb"] for v in values)
+            + max(transients)
+        )

@@ -20,12 +20,13 @@ curse; Cawley & Talbot, JMLR 2010). So labels do not rank plans here; a jury doe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.quality import Floats, Ints, Targets
+from search.f1 import macro_f1
+from search.quality import LINEARISED, Floats, Ints, Targets
 
 Doubles = NDArray[np.float64]
 
@@ -64,24 +65,45 @@ class Guard:
     probabilities `baseline` (n, classes)."""
 
     def __init__(self, targets: Targets, baseline: Floats) -> None:
-        self._targets, self._count = targets, len(baseline)
-        self._labelled = {m: targets.values(m, baseline) for m in targets.metrics}
-        self._credited = {m: targets.expected(m, baseline) for m in targets.metrics}
+        self._targets = replace(targets, around=baseline.argmax(1))
+        self._baseline, self._count = baseline, len(baseline)
+        self._known: dict[str, tuple[Floats, Floats]] = {}
 
     def moments(self, metric: str, decided: Floats) -> list[Floats]:
         """Four (n,) arrays of a plan that decides on `decided` (n, classes), whose means over
         inputs are what :meth:`estimate` needs: they add up wherever each input stops."""
-        credit = self._targets.expected(metric, decided) - self._credited[metric]
-        gain = self._targets.values(metric, decided) - self._labelled[metric]
+        labelled, credited = self._of_baseline(metric)
+        credit = self._targets.expected(metric, decided) - credited
+        gain = self._targets.values(metric, decided) - labelled
         return [credit, credit**2, gain, gain**2]
 
     def estimate(self, metric: str, means: Sequence[Doubles]) -> Estimates:
         """Estimates of plans from the means (plans,) of their four moments."""
         credit, credit_squared, gain, gain_squared = means
-        base = float(self._labelled[metric].mean(dtype=np.float64))
+        base = float(self._of_baseline(metric)[0].mean(dtype=np.float64))
         cautious = credit - CAUTION * self._error(credit, credit_squared)
         possible = gain + VETO * self._error(gain, gain_squared)
         return Estimates(base + gain, base + np.minimum(cautious, possible))
+
+    def settled(
+        self, metric: str, found: Estimates, points: NDArray[np.intp], answers: Ints
+    ) -> Estimates:
+        """Estimates of a LINEARISED metric, at some `points` made exact by what plans answer
+        there (points, n): what was guarded against stays guarded against."""
+        assert metric in LINEARISED
+        assert self._targets.labels is not None
+        error = macro_f1(self._targets.labels, answers) - found.replayed[points]
+        replayed, guarded = found.replayed.copy(), found.guarded.copy()
+        replayed[points] += error
+        guarded[points] += error
+        return Estimates(replayed, guarded)
+
+    def _of_baseline(self, metric: str) -> tuple[Floats, Floats]:
+        """The baseline's values, by labels and by credit."""
+        if metric not in self._known:
+            values = self._targets.values(metric, self._baseline)
+            self._known[metric] = values, self._targets.expected(metric, self._baseline)
+        return self._known[metric]
 
     def _error(self, mean: Doubles, mean_square: Doubles) -> Doubles:
         variance = np.maximum(mean_square - mean**2, 0.0)

@@ -86,9 +86,7 @@ class OuterStudy:
         self._enqueued_first = [candidate.key for candidate in space[:enqueued]]
         self._baselines = self._enqueued_first[:baselines]
         backend = None if storage is None else optuna.storages.RDBStorage(storage)
-        self._study = optuna.create_study(
-            storage=backend, study_name=name, directions=list(directions), load_if_exists=True
-        )
+        self._study = _opened(name, directions, backend)
         self._known: dict[str, list[float] | None] = {}
         for trial in self._study.get_trials(deepcopy=False):
             if trial.state == TrialState.RUNNING:
@@ -169,6 +167,19 @@ class OuterStudy:
     def _parameters(self, candidate: Candidate) -> dict[str, Any]:
         parts = _parts(candidate)
         return {"/".join([name, *_path(candidate, name)]): parts[name] for name in parts}
+
+
+def _opened(
+    name: str, directions: Sequence[Direction], backend: optuna.storages.RDBStorage | None
+) -> optuna.Study:
+    """The study of that name, made where there is none.
+
+    Not by `load_if_exists`, which relies on a unique index: where Optuna was killed while it made
+    its tables in SQLite, it never makes that index.
+    """
+    if backend is not None and name in optuna.get_all_study_names(backend):
+        return optuna.load_study(study_name=name, storage=backend)
+    return optuna.create_study(storage=backend, study_name=name, directions=list(directions))
 
 
 def _parts(candidate: Candidate) -> dict[str, str]:

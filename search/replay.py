@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.quality import Floats, Ints, Targets
+from search.quality import Floats, Ints
 from trimtab_runtime.routing import combine, decide
 
 
@@ -25,9 +25,14 @@ class Replay:
         """Share of inputs that reach each stage (stages,)."""
         return np.array([float((self.stage >= s).mean()) for s in range(stages)])
 
-    def metrics(self, targets: Targets) -> dict[str, Floats]:
-        """Per-input values (n,) of every metric that the targets can give."""
-        return {name: targets.values(name, self.decided) for name in targets.metrics}
+
+def stopping(confidence: Sequence[Floats], thresholds: Sequence[float]) -> Ints:
+    """The stage (n,) that answers each input: the first one whose confidence, (n,) a stage, is
+    at least its threshold; else the last."""
+    stage: Ints = np.full(len(confidence[0]), len(confidence) - 1, np.int64)
+    for position in reversed(range(len(confidence) - 1)):
+        stage[confidence[position].astype(np.float64) >= thresholds[position]] = position
+    return stage
 
 
 def replay(probabilities: Sequence[Floats], rule: str, thresholds: Sequence[float]) -> Replay:
@@ -36,18 +41,15 @@ def replay(probabilities: Sequence[Floats], rule: str, thresholds: Sequence[floa
     The device's own arithmetic (trimtab_runtime.routing): stage i answers where the confidence
     is at least thresholds[i].
     """
-    count = len(probabilities[0])
-    stage: Ints = np.full(count, -1, np.int64)
-    answer: Ints = np.zeros(count, np.int64)
-    confidence: Floats = np.zeros(count, np.float32)
-    decided: Floats = np.zeros_like(probabilities[0])
-    total: Floats | None = None
+    totals: list[Floats] = []
     for position, found in enumerate(probabilities):
-        total = combine(total, found, position, rule)
-        index, best = decide(total)
-        stops = stage < 0
-        if position < len(probabilities) - 1:
-            stops &= best.astype(np.float64) >= thresholds[position]
-        stage[stops], answer[stops], confidence[stops] = position, index[stops], best[stops]
-        decided[stops] = total[stops]
+        totals.append(combine(totals[-1] if totals else None, found, position, rule))
+    said = [decide(total) for total in totals]
+    stage = stopping([best for _, best in said], thresholds)
+    answer: Ints = np.zeros(len(stage), np.int64)
+    confidence: Floats = np.zeros(len(stage), np.float32)
+    decided: Floats = np.zeros_like(probabilities[0])
+    for position, (total, (index, best)) in enumerate(zip(totals, said, strict=True)):
+        here = stage == position
+        answer[here], confidence[here], decided[here] = index[here], best[here], total[here]
     return Replay(answer, stage, confidence, decided)

@@ -55,19 +55,22 @@ def edges(confidence: Doubles, limit: int | None = None) -> Doubles:
     return middles
 
 
-def sweep(stages: Sequence[Decision], bins: int = BINS) -> Sweep:
-    """All operating points of a structure of one, two or three stages."""
+def sweep(
+    stages: Sequence[Decision], bins: int = BINS, thresholds: Sequence[Doubles] | None = None
+) -> Sweep:
+    """All operating points of a structure of one, two or three stages; or those where each stage
+    but the last takes any of its `thresholds`, ascending."""
     if len(stages) == 1:
         means = [np.array([value.mean(dtype=np.float64)]) for value in stages[0].values]
         return Sweep(np.empty((1, 0)), np.ones((1, 1)), means)
     if len(stages) == 2:
-        return _sweep_one(stages[0], stages[1])
-    return _sweep_two(stages[0], stages[1], stages[2], bins)
+        return _sweep_one(stages[0], stages[1], thresholds)
+    return _sweep_two(stages[0], stages[1], stages[2], bins, thresholds)
 
 
-def _sweep_one(first: Decision, second: Decision) -> Sweep:
+def _sweep_one(first: Decision, second: Decision, chosen: Sequence[Doubles] | None) -> Sweep:
     confidence = first.confidence.astype(np.float64)
-    thresholds = edges(confidence)
+    thresholds = edges(confidence) if chosen is None else chosen[0]
     order = np.argsort(confidence, kind="stable")
     passed = np.searchsorted(confidence[order], thresholds)  # inputs below each threshold
     count = len(confidence)
@@ -79,9 +82,11 @@ def _sweep_one(first: Decision, second: Decision) -> Sweep:
     return Sweep(thresholds[:, None], reach, means)
 
 
-def _sweep_two(one: Decision, two: Decision, three: Decision, bins: int) -> Sweep:
+def _sweep_two(
+    one: Decision, two: Decision, three: Decision, bins: int, chosen: Sequence[Doubles] | None
+) -> Sweep:
     confidence = [stage.confidence.astype(np.float64) for stage in (one, two)]
-    first, second = (edges(values, bins) for values in confidence)
+    first, second = chosen or (edges(values, bins) for values in confidence)
     # An input goes on from a stage where confidence < threshold: ranks count thresholds <= it.
     ranks = [
         np.searchsorted(at, values, side="right")

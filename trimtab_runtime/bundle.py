@@ -11,8 +11,10 @@ import shutil
 import stat
 import struct
 import tempfile
+import time
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 from trimtab_runtime.errors import BundleError
@@ -37,6 +39,8 @@ _UNSOUND = (
 )
 #: Every unpacked file bears this time, so that a later change shows (2000-01-01, in seconds).
 _UNPACKED_TIME = 946684800
+_UNPACKING = ".unpack-"
+_UNPACKING_LASTS_S = 86400.0  # more than any
 
 
 def cache_folder() -> Path:
@@ -125,7 +129,8 @@ def _is_intact(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> bo
 
 def _unpack(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> None:
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".unpack-", dir=str(folder.parent)))
+    _remove_cut_off(folder.parent)
+    partial = Path(tempfile.mkdtemp(prefix=_UNPACKING, dir=str(folder.parent)))
     try:
         for name, expected in manifest.files.items():
             target = partial / name
@@ -143,6 +148,14 @@ def _unpack(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> None:
                 _replace(partial, folder, manifest)
     finally:
         shutil.rmtree(str(partial), ignore_errors=True)
+
+
+def _remove_cut_off(cache: Path) -> None:
+    """Remove what killed processes had begun to unpack."""
+    for left in cache.glob(_UNPACKING + "*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _UNPACKING_LASTS_S:
+                shutil.rmtree(str(left), ignore_errors=True)
 
 
 def _replace(partial: Path, folder: Path, manifest: Manifest) -> None:

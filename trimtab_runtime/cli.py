@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from typing import Any, Optional
@@ -70,7 +69,7 @@ def _classify(plan: Plan, options: argparse.Namespace) -> int:
             failed = 1
             continue
         if options.json:
-            print(json.dumps({"image": path, **dataclasses.asdict(answer)}))
+            print(json.dumps({"image": path, **answer.plain()}))
         else:
             print(
                 f"{path}: {answer.label} {answer.confidence:.3f} "

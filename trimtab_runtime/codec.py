@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 import json
 import math
+import types
 import typing
 from typing import Any, TypeVar, Union
 
 T = TypeVar("T")
+_UNIONS = (Union, getattr(types, "UnionType", Union))  # X | None, from Python 3.10 on
 
 
 class DecodeError(ValueError):
@@ -56,7 +58,7 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
         return data
     origin = typing.get_origin(kind)
     arguments = typing.get_args(kind)
-    if origin is Union:
+    if origin in _UNIONS:
         if data is None and type(None) in arguments:
             return None
         return _decode(next(a for a in arguments if a is not type(None)), data, path)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from trimtab_runtime.codec import content_key
-from trimtab_runtime.metrics import METRICS
+from trimtab_runtime.metrics import find_metric
 
 RESIZE_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 LAYOUTS = ("nchw", "nhwc")
@@ -159,9 +159,11 @@ class OperatingPoint:
     metrics: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.metrics) - set(METRICS))
-        if unknown:
-            raise ValueError(f"metrics: {unknown[0]!r} is no metric")
+        for name in self.metrics:
+            try:
+                find_metric(name)
+            except ValueError as error:
+                raise ValueError(f"metrics: {error}") from None
 
 
 @dataclass(frozen=True)

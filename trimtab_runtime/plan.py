@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+import zipfile
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -22,14 +24,38 @@ from trimtab_runtime.routing import calibrated, combine, decide
 
 @dataclass(frozen=True)
 class Answer:
-    """What a plan says of one image. `stage` (from 0) is where it stopped."""
+    """What a plan says of one image. `stage` (from 0) is where it stopped, `probabilities`
+    (classes,) what it decided on."""
 
     label: str
     index: int
     confidence: float
     stage: int
     latency_ms: float
-    top: tuple[tuple[str, float], ...]
+    probabilities: Any = field(repr=False, compare=False)
+    labels: Sequence[str] = field(repr=False, compare=False)
+
+    @property
+    def top(self) -> tuple[tuple[str, float], ...]:
+        """The five likeliest classes with their probabilities, the first of equals first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:5]
+        return tuple((name_of(self.labels, int(i)), float(self.probabilities[i])) for i in order)
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "label": self.label,
+            "index": self.index,
+            "confidence": self.confidence,
+            "stage": self.stage,
+            "latency_ms": self.latency_ms,
+            "top": self.top,
+        }
+
+
+def name_of(labels: Sequence[str], index: int) -> str:
+    """A class's name; its number where it has none."""
+    return labels[index] if index < len(labels) else str(index)
 
 
 class LoadedStage:
@@ -102,21 +128,22 @@ class Plan:
         self._point = max(within, key=lambda p: p.metrics["latency_mean_ms"], default=cheapest)
         return self
 
-    def classify(self, image: ImageLike) -> Answer:
-        """The answer for one image: a path, a Pillow image or a uint8 array (H, W, 3).
+    def classify(self, image: Union[ImageLike, Preprocessor]) -> Answer:
+        """The answer for one image: a path, a Pillow image or a uint8 array (H, W, 3); or one
+        that was prepared before, by this plan or another, and need not be resized again.
 
         `latency_ms` runs from the decoded image to the answer.
         """
-        decoded = as_image(image)
+        decoded = image if isinstance(image, Preprocessor) else as_image(image)
         start = time.perf_counter_ns()
-        probabilities, index, confidence, stage = self._run(decoded)
+        prepared = decoded if isinstance(decoded, Preprocessor) else Preprocessor(decoded)
+        probabilities, index, confidence, stage = self._run(prepared)
         elapsed = (time.perf_counter_ns() - start) / 1e6
-        order = np.argsort(-probabilities, kind="stable")[:5]
-        top = tuple((self._label(int(i)), float(probabilities[i])) for i in order)
-        return Answer(self._label(index), index, confidence, stage, elapsed, top)
+        label = name_of(self.labels, index)
+        return Answer(label, index, confidence, stage, elapsed, probabilities, self.labels)
 
-    def _run(self, image: ImageLike) -> tuple[Any, int, float, int]:
-        prepared, rule, total = Preprocessor(image), self.manifest.structure.rule, None
+    def _run(self, prepared: Preprocessor) -> tuple[Any, int, float, int]:
+        rule, total = self.manifest.structure.rule, None
         for position, stage in enumerate(self._stages):
             found = stage.probabilities(stage.outputs(prepared))
             total = combine(total, found, position, rule)
@@ -128,16 +155,17 @@ class Plan:
                 break
         return total, int(index), confidence, position
 
-    def _label(self, index: int) -> str:
-        return self.labels[index] if index < len(self.labels) else str(index)
-
     def golden_images(self) -> list[Any]:
         """The images of the self-test, uint8 (H, W, 3) each."""
         archive = self._golden()
         return [archive[f"image_{case}"] for case in range(int(archive["cases"]))]
 
-    def _golden(self) -> Any:
-        return np.load(str(self._folder / GOLDEN_NAME), allow_pickle=False)
+    def _golden(self) -> dict[str, Any]:
+        try:
+            with np.load(str(self._folder / GOLDEN_NAME), allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise BundleError(f"{GOLDEN_NAME} cannot be read ({error})") from None
 
     def selftest(self) -> list[str]:
         """Compare with the golden answers, which belong to the plan's own operating point. The
@@ -145,6 +173,8 @@ class Plan:
         in_force, self._point = self._point, self.manifest.points[self.manifest.point]
         try:
             return self._differences()
+        except KeyError as error:
+            raise BundleError(f"{GOLDEN_NAME} has no array {error}") from None
         finally:
             self._point = in_force
 

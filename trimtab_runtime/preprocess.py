@@ -69,14 +69,16 @@ class Preprocessor:
     def __init__(self, image: ImageLike) -> None:
         self._image = as_image(image)
         self._pixels: dict[tuple[Any, ...], np.ndarray] = {}
-        self._tensors: dict[InputFormat, np.ndarray] = {}
+        self._tensors: list[tuple[InputFormat, np.ndarray[Any, Any]]] = []
 
     def tensor(self, fmt: InputFormat) -> np.ndarray[Any, Any]:
         """The input tensor, with batch axis: (1, C, H, W) or (1, H, W, C)."""
-        found = self._tensors.get(fmt)
-        if found is None:
-            found = self._tensors[fmt] = to_tensor(self.pixels(fmt), fmt)
-        return found
+        for known, tensor in self._tensors:  # mostly the very object: hashing it takes longer
+            if known is fmt or known == fmt:
+                return tensor
+        made = to_tensor(self.pixels(fmt), fmt)
+        self._tensors.append((fmt, made))
+        return made
 
     def pixels(self, fmt: InputFormat) -> np.ndarray[Any, Any]:
         """The resized image as uint8 (H, W, C)."""

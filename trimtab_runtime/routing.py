@@ -23,9 +23,11 @@ def calibrated(outputs: Array, fmt: OutputFormat, temperature: float) -> Array:
             return outputs
         smallest = fmt.quantisation.scale / 4 if fmt.quantisation else 1e-7
         outputs = np.log(np.maximum(outputs, np.float32(smallest)))
-    shifted = (outputs - outputs.max(axis=-1, keepdims=True)) * np.float32(1.0 / temperature)
+    shifted = outputs - np.maximum.reduce(outputs, axis=-1, keepdims=True)
+    if temperature != 1.0:
+        shifted *= np.float32(1.0 / temperature)
     np.exp(shifted, out=shifted)
-    shifted /= shifted.sum(axis=-1, keepdims=True)
+    shifted /= np.add.reduce(shifted, axis=-1, keepdims=True)
     return shifted
 
 
@@ -39,4 +41,4 @@ def combine(total: Optional[Array], probabilities: Array, stage: int, rule: str)
 
 def decide(probabilities: Array) -> tuple[Array, Array]:
     """Index and value of the largest probability, over the last axis; the first of equals."""
-    return probabilities.argmax(axis=-1), probabilities.max(axis=-1)
+    return probabilities.argmax(axis=-1), np.maximum.reduce(probabilities, axis=-1)

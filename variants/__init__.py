@@ -4,6 +4,7 @@ A variant is one model file, named by the sha256 of its content, with the format
 output. Whatever cannot be made or read raises :class:`trimtab_runtime.errors.ModelError`.
 """
 
+from variants._apart import inspect_apart
 from variants._facts import ModelFacts, inspect_model
 from variants._quantise import QuantisationRecipe, quantise_w8a8
 from variants._specification import derive_variant, make_variant
@@ -16,6 +17,7 @@ __all__ = [
     "Suitability",
     "derive_variant",
     "export_module",
+    "inspect_apart",
     "inspect_model",
     "make_variant",
     "quantisable",

@@ -27,6 +27,7 @@ class ModelFacts:
     `input_size` is (height, width) in pixels, None where the file leaves it open; then
     `output_width` and `output_kind` may be None too, until a size is known. `output_width` counts
     the background class where there is one. `operators` counts operators by type.
+    `tried_size` is what it was run with, None where it was not.
     """
 
     format: str
@@ -42,6 +43,7 @@ class ModelFacts:
     output_kind: str | None
     dynamic_batch: bool
     operators: tuple[tuple[str, int], ...]
+    tried_size: tuple[int, int] | None = None
 
 
 def inspect_model(path: Path | str, size: tuple[int, int] | None = None) -> ModelFacts:
@@ -191,7 +193,7 @@ def _tried(
             f"{path.name}: the file says {facts.output_width} outputs, but {len(rows[0])} came"
         )
     kind = facts.output_kind or _measured_kind(np.stack(rows), facts.output_quantisation)
-    return dataclasses.replace(facts, output_width=width, output_kind=kind)
+    return dataclasses.replace(facts, output_width=width, output_kind=kind, tried_size=size)
 
 
 def _random_tensor(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:

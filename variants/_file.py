@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trimtab_runtime.definition import Quantisation
+from trimtab_runtime.engines.base import told
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -42,5 +43,5 @@ class LoadedModel:
 
 def first_line(error: BaseException) -> str:
     """The first line of an engine's message, which may go on for pages; at most 300 characters."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = told(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:300]

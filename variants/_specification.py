@@ -41,7 +41,7 @@ def make_variant(
     said_input = _said(name, "input", input, _INPUT_FIELDS)
     said_output = _said(name, "output", output, _OUTPUT_FIELDS)
     size = _size(name, facts, said_input.get("size"))
-    if facts.input_size is None:
+    if facts.tried_size != size:
         facts = _completed(Path(path), facts, size, name)
     return Variant(
         name=name,

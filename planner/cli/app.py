@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli import planning, reading, shipping
+from planner.cli import collecting, planning, reading, shipping
 from planner.cli.surroundings import DEFAULT_STORE, Surroundings
 from planner.views import printable
 from trimtab_runtime import __version__
@@ -34,6 +34,7 @@ for command in (
     reading.show,
     shipping.export,
     shipping.devices,
+    collecting.gc,
 ):
     app.command()(command)
 

@@ -84,11 +84,8 @@ def _print_choice(view: FrontView, here: Surroundings) -> None:
     if baseline is not None:
         screen.print(f"Baseline {tables.summary_line(baseline, view)}", soft_wrap=True)
     if chosen is None:
-        nearest = [row for row in view.rows if any("nearest" in text for text in row.reasons)]
-        for row in nearest:
-            print(f"error: no plan meets the constraints; nearest: {row.label}", file=sys.stderr)
-            for text in row.reasons[:-1]:
-                print(f"error: {text}", file=sys.stderr)
+        for line in tables.why_none(view):
+            print(f"error: {line}", file=sys.stderr)
         return
     screen.print(f"Chosen   {tables.summary_line(chosen, view)}", style="bold", soft_wrap=True)
     key = chosen.key[:8]

@@ -114,6 +114,9 @@ def front(
         screen.print(tables.front_table(view, rows, screen.width))
         for line in tables.front_notes(view, len(rows)):
             screen.print(line, style="dim")
+        if view.chosen is None:
+            for line in tables.why_none(view):
+                screen.print(line, soft_wrap=True)
 
 
 def show(
@@ -148,6 +151,8 @@ def _print_explanation(found: Explanation) -> None:
     screen.print(tables.quality_table(row))
     screen.print()
     screen.print(tables.cost_table(found))
+    for method in found.energy_methods:
+        screen.print(f"Energy: {printable(method)}; idle power subtracted.", soft_wrap=True)
     _print_verification(found)
     _print_constraints(found)
     screen.print(tables.heading("\nLineage"))
@@ -163,6 +168,8 @@ def _print_verification(found: Explanation) -> None:
             "" if mismatch is None else f"; {mismatch:.2%} of its answers differ from the replay"
         )
         screen.print(f"\nVerified: its bundle was run on the device{told}.", soft_wrap=True)
+        for text in found.disturbances:
+            screen.print(f"  meanwhile {text}", soft_wrap=True)
     elif found.row.status == "failed":
         screen.print(f"\nVerification failed: {found.failure}", soft_wrap=True)
     else:
@@ -177,8 +184,11 @@ def _print_constraints(found: Explanation) -> None:
     for rule in found.constraints:
         limit = "" if rule.limit is None else f" (that is {tables.number(rule.limit)})"
         met = {"yes": "met", "no": "broken", "unknown": "unknown"}[rule.met]
-        screen.print(f"  {met}: {rule.text}{limit}; here {tables.number(rule.value)}")
-    texts = {rule.text for rule in found.constraints}
+        line = f"  {met}: {printable(rule.text)}{limit}; here {tables.number(rule.value)}"
+        if rule.met == "no" and rule.limit is not None and rule.value is not None:
+            line += f", off by {tables.number(abs(rule.value - rule.limit))}"
+        screen.print(line, soft_wrap=True)
+    told = tuple(f"{printable(rule.text)}: " for rule in found.constraints)
     for reason in found.row.reasons:
-        if reason.partition(":")[0] not in texts:
+        if not reason.startswith(told):
             screen.print(f"  {reason}", soft_wrap=True)

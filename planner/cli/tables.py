@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from planner.explaining import Explanation, StageView
-from planner.views import LATENCY, Figure, FrontView, PlanRow
-from trimtab_runtime.metrics import METRICS
+from planner.figures import Figure
+from planner.views import LATENCY, FrontView, PlanRow, printable
+from trimtab_runtime.metrics import METRICS, find_metric, recalled_class
 
 UNKNOWN = "\N{EN DASH}"  # what nobody measured is neither zero nor nothing
 _WIDE = 130  # columns of a screen
@@ -34,7 +35,7 @@ def number(value: float | None, metric: str | None = None) -> str:
     """A figure with as many digits as it deserves: fractions three, the rest three significant."""
     if value is None:
         return UNKNOWN
-    if metric is not None and METRICS[metric].kind == "quality":
+    if metric is not None and find_metric(metric).kind == "quality":
         return f"{value:.3f}"
     return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
 
@@ -57,9 +58,9 @@ def front_table(view: FrontView, rows: Sequence[PlanRow], width: int) -> Table:
         "stages (share of inputs)", overflow="fold", header_style="bold", min_width=16
     )
     for metric in view.objectives:
-        quality = METRICS[metric].kind == "quality"
+        quality = find_metric(metric).kind == "quality"
         bases = ("tune", "test (95 %)") if quality else ("pred.", "meas.")
-        name = metric.replace("_", "\n")
+        name = _column_name(metric)
         for text in bases if wide else ("\n".join(bases),):
             table.add_column(f"{name}\n{text}", justify="right", header_style="bold", no_wrap=True)
     for text in ("speed-up", "status") if wide else ("speed-up\nstatus",):
@@ -73,12 +74,18 @@ def front_table(view: FrontView, rows: Sequence[PlanRow], width: int) -> Table:
     return table
 
 
+def _column_name(metric: str) -> str:
+    """A metric on several short lines."""
+    of = recalled_class(metric)
+    return metric.replace("_", "\n") if of is None else f"recall\n[{printable(of)}]"
+
+
 def _front_cells(view: FrontView, row: PlanRow, wide: bool) -> list[list[str]]:
     """Groups of cells that belong together."""
     groups = [[row.key[:8], " ".join(row.roles) or "dominated"], [row.label]]
     for metric in view.objectives:
         figure = row.figure(metric)
-        if METRICS[metric].kind == "quality":
+        if find_metric(metric).kind == "quality":
             test = with_interval(figure, " " if wide else "\n")
         else:
             test = number(figure.measured)
@@ -98,9 +105,26 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
         "Verified: the exported bundle was measured (meas.); all else is predicted (pred.). "
         f"Jobs have looked at this test split {looks}.",
     ]
-    if view.chosen is None:
-        lines.append("No plan is chosen: none meets all constraints.")
+    chosen = view.row(view.chosen)
+    if chosen is not None and chosen.figure(view.quality).optimism is not None:
+        lines.append(
+            f"The chosen plan's guarded lead over the baseline in {printable(view.quality)} was "
+            f"too hopeful by {optimism(chosen.figure(view.quality))}, says test."
+        )
+    for found in view.corrections:
+        lines.append(
+            f"{found.plans} verified plans: {found.metric} predicted with a median error of "
+            f"{found.error_before:.1%}; corrected by the others, {found.error_held_out:.1%}."
+        )
     return lines
+
+
+def why_none(view: FrontView) -> list[str]:
+    """Why no plan is chosen: which came nearest, and by how much it misses what."""
+    row = view.row(view.nearest)
+    if row is None:
+        return ["no plan is chosen"]
+    return [f"no plan is chosen; nearest: {row.key[:8]} {row.label}", *row.reasons]
 
 
 def csv_text(rows: Sequence[PlanRow], metrics: Sequence[str]) -> str:
@@ -149,12 +173,23 @@ def _options_text(stage: StageView) -> str:
 
 
 def quality_table(row: PlanRow) -> Table:
-    table = plain_table("quality", "tune, replayed", "tune, guarded", "test (95 %)")
+    """What was decided on, what test says, and how far the decision was too hopeful of the lead
+    over the baseline."""
+    headers = ("quality", "tune, replayed", "tune, guarded", "test (95 %)", "optimism left (95 %)")
+    table = plain_table(*headers)
     for name, figure in row.figures.items():
-        if METRICS[name].kind == "quality":
+        if find_metric(name).kind == "quality":
             told = (number(figure.replayed, name), number(figure.decided, name))
-            table.add_row(name, *told, with_interval(figure))
+            table.add_row(printable(name), *told, with_interval(figure), optimism(figure))
     return table
+
+
+def optimism(figure: Figure) -> str:
+    """In points of a hundred; what was not decided on has none."""
+    if figure.optimism is None or figure.optimism_low is None or figure.optimism_high is None:
+        return UNKNOWN
+    low, high = 100 * figure.optimism_low, 100 * figure.optimism_high
+    return f"{100 * figure.optimism:+.1f} ({low:+.1f} to {high:+.1f}) points"
 
 
 def cost_table(found: Explanation) -> Table:
@@ -184,7 +219,9 @@ def summary_line(row: PlanRow, view: FrontView) -> str:
     basis = "measured" if latency.measured is not None else "predicted"
     value = latency.measured if latency.measured is not None else latency.decided
     quality = with_interval(row.figure(view.quality))
-    text = f"{row.label}: {view.quality} {quality} on test, {number(value)} ms ({basis})"
+    text = (
+        f"{row.label}: {printable(view.quality)} {quality} on test, {number(value)} ms ({basis})"
+    )
     if row.speedup is None or "baseline" in row.roles:
         return text
     return f"{text}, {row.speedup:.2f}x ({row.speedup_basis})"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,38 @@ def reopen(place: str, tmp_path: Path) -> Iterator[Callable[..., Store]]:
 @pytest.fixture
 def store(reopen: Callable[..., Store]) -> Store:
     return reopen()
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A real file system of a few MB."""
+
+    folder: Path
+
+    def fill(self) -> Path:
+        """Take all that is free, with one file; remove it to free that again."""
+        filler = self.folder / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as stream:
+            while stream.write(bytes(4096)):
+                pass
+        return filler
+
+
+@pytest.fixture
+def small_disk() -> Iterator[SmallDisk]:
+    """A tmpfs of 4 MB; skips where this user may not mount one (root may)."""
+    folder = Path(tempfile.mkdtemp(prefix="trimtab-disk-", dir="/tmp"))
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"no small disk to fill, mount refuses: {done.stderr.strip()}")
+        try:
+            yield SmallDisk(folder)
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+    finally:
+        folder.rmdir()
 
 
 class Second:

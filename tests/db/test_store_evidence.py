@@ -42,6 +42,7 @@ MEASUREMENT = MeasurementRecord(
     samples={"latency_ms": [0.1, 1e-9, 3e300]},
     warnings=["unsteady: close other programs"],
     created_at=AT,
+    details={"energy": "rapl"},
 )
 TRACE = TraceRecord("trace", "var", "work", "ort-1.31", SHA, created_at=AT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,13 @@ import sys; from db import Store; from sqlalchemy import text
 with Store.open(sys.argv[1]) as store, store.transaction(write=True) as connection:
     connection.execute(text("UPDATE trimtab_job SET message = 'half'"))
     print("half", flush=True); input()
+"""
+IMMEDIATE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("DELETE FROM trimtab_job")
+print("locked", flush=True); input()
 """
 
 
@@ -32,6 +40,42 @@ def test_a_locked_store_says_so(job: Store, reopen: Callable[..., Store]) -> Non
         with pytest.raises(StoreError, match="is locked by another process; let it finish"):
             hasty.update_job("j1", message="mine")
     assert hasty.update_job("j1", progress={"n": 1}).message == "held"
+
+
+def test_another_process_that_writes_is_waited_for_and_then_named(
+    job: Store, place: str, reopen: Callable[..., Store], second: Callable[..., Any]
+) -> None:
+    hasty = reopen(busy_timeout_s=0.2)
+    writer = second(HALF, place)
+    assert writer.hear() == "half"
+    with pytest.raises(StoreError, match=r"is locked by another process; let it finish, or stop"):
+        hasty.update_job("j1", progress={"n": 1})
+    assert hasty.list_jobs()[0].message == "whole"
+
+    writer.say()
+    assert writer.process.wait() == 0
+    held = hasty.update_job("j1", progress={"n": 2})
+    assert (held.message, held.progress) == ("half", {"n": 2})
+
+
+def test_a_sqlite_file_that_another_program_locked(
+    tmp_path: Path, second: Callable[..., Any]
+) -> None:
+    """Not even ours: the sqlite3 shell, a backup, a viewer with a change pending."""
+    place = tmp_path / "store.db"
+    with Store.open(place) as store:
+        store.add_job(JobRecord("j1", "one", {}, "aa"))
+    other = second(IMMEDIATE, str(place))
+    assert other.hear() == "locked"
+
+    with pytest.raises(StoreError, match=r"store\.db is locked by another process; let it finish"):
+        Store.open(place, busy_timeout_s=0.2)
+    with Store.open(place, read_only=True) as reader:
+        assert [job.id for job in reader.list_jobs()] == ["j1"]
+    other.kill()
+    with Store.open(place, busy_timeout_s=0.2) as store:
+        store.add_job(JobRecord("j2", "two", {}, "aa"))
+        assert {job.id for job in store.list_jobs()} == {"j1", "j2"}
 
 
 def test_readers_do_not_wait_for_a_writer(job: Store, reopen: Callable[..., Store]) -> None:

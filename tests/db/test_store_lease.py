@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from db import Store, utc_now
 from db.schema import LeaseRow
@@ -48,6 +48,21 @@ def test_a_lease_is_held_and_given_back(store: Store) -> None:
         assert (held.holder, held.pid) == ("job-1", os.getpid())
         with store.lease("other", holder="job-1"):
             pass
+    assert store.lease_holder("dev") is None
+    with store.lease("dev", holder="job-2"):
+        pass
+
+
+def rename(store: Store, old: str, new: str) -> None:
+    with store.transaction(write=True) as connection:
+        connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
+
+
+def test_a_lease_that_could_not_be_removed_stops_nobody_here(store: Store) -> None:
+    """As on a full disk: the row stays, but this process knows that it is over."""
+    with pytest.raises(StoreError), store.lease("dev", holder="job-1"):
+        rename(store, "trimtab_lease", "away")
+    rename(store, "away", "trimtab_lease")
     assert store.lease_holder("dev") is None
     with store.lease("dev", holder="job-2"):
         pass

@@ -16,12 +16,18 @@ from sqlalchemy import create_engine, inspect, text
 
 from db import ArtefactRecord, DeviceRecord, Store, VariantRecord
 from db._engine import Location, connect
-from db._migrate import MIGRATIONS, VERSION_TABLE, upgrade
+from db._migrate import MIGRATIONS, VERSION_TABLE, _newest, upgrade
 from db.schema import Base
 from trimtab_runtime.errors import StoreError
 
 SHA = "ab" * 32
-HEADER = 'import sqlalchemy as sa\nfrom alembic import op\nrevision="0002"\ndown_revision="0001"\n'
+HEAD = str(_newest(MIGRATIONS))
+NEXT = f"{int(HEAD) + 1:04}"
+HEADER = f"""
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision = "{NEXT}", "{HEAD}"
+"""
 REBUILD = f"""{HEADER}
 def upgrade():
     with op.batch_alter_table("trimtab_artefact", recreate="auto") as table:
@@ -55,13 +61,13 @@ print("opened", flush=True)
 
 
 @pytest.fixture
-def with_second(tmp_path: Path) -> Callable[[str], Path]:
+def with_next(tmp_path: Path) -> Callable[[str], Path]:
     """The migrations of a later Trimtab: ours and one more."""
 
     def copy(source: str) -> Path:
         folder = tmp_path / "migrations"
         shutil.copytree(MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "versions" / "v0002_next.py").write_text(source)
+        (folder / "versions" / f"v{NEXT}_next.py").write_text(source)
         return folder
 
     return copy
@@ -112,26 +118,28 @@ def test_a_newer_store_is_refused(
     store: Store,
     place: str,
     reopen: Callable[..., Store],
-    with_second: Callable[[str], Path],
+    with_next: Callable[[str], Path],
 ) -> None:
     store.close()
-    migrate(place, with_second(HEADER + "def upgrade(): pass"))
+    migrate(place, with_next(HEADER + "def upgrade(): pass"))
 
     for read_only in (False, True):
-        with pytest.raises(StoreError, match=r"newer Trimtab \(tables of version 0002, this one"):
+        with pytest.raises(
+            StoreError, match=rf"newer Trimtab \(tables of version {NEXT}, this one"
+        ):
             reopen(read_only=read_only)
-    assert version(place) == "0002"
+    assert version(place) == NEXT
 
 
 def test_an_older_store_is_brought_up_to_date_with_what_it_holds(
-    store: Store, place: str, with_second: Callable[[str], Path]
+    store: Store, place: str, with_next: Callable[[str], Path]
 ) -> None:
     store.put_artefact(ArtefactRecord(SHA, "onnx", 1, "a.onnx"))
     store.put_variant(VariantRecord("var", "m", "n", "onnx", SHA, 1, {}, {}))
     store.close()
-    migrate(place, with_second(REBUILD))
+    migrate(place, with_next(REBUILD))
 
-    assert version(place) == "0002"
+    assert version(place) == NEXT
     with store.transaction() as connection:
         found = connection.execute(text("SELECT sha256, title, note FROM trimtab_artefact"))
         assert found.fetchall() == [(SHA, "a.onnx", None)]
@@ -142,35 +150,35 @@ def test_an_older_store_is_brought_up_to_date_with_what_it_holds(
 
 
 def test_a_migration_that_fails_leaves_nothing(
-    store: Store, place: str, with_second: Callable[[str], Path], reopen: Callable[..., Store]
+    store: Store, place: str, with_next: Callable[[str], Path], reopen: Callable[..., Store]
 ) -> None:
     store.put_device(DeviceRecord("dev", "local", {}))
     store.close()
     before = tables(place)
     with pytest.raises(Exception, match="no_such_column"):
-        migrate(place, with_second(FAIL))
+        migrate(place, with_next(FAIL))
 
     assert tables(place) == before
-    assert version(place) == "0001"
+    assert version(place) == HEAD
     assert reopen().get_device("dev") is not None
 
 
 def test_a_migration_that_is_killed_leaves_nothing(
     store: Store,
     place: str,
-    with_second: Callable[[str], Path],
+    with_next: Callable[[str], Path],
     second: Callable[..., Any],
     reopen: Callable[..., Store],
 ) -> None:
     store.close()
     before = tables(place)
-    migrating = second(MIGRATE, place, str(with_second(HANG)))
+    migrating = second(MIGRATE, place, str(with_next(HANG)))
     assert migrating.hear() == "in the middle"
     migrating.kill()
 
     reopen()
     assert tables(place) == before
-    assert version(place) == "0001"
+    assert version(place) == HEAD
 
 
 def test_processes_that_open_a_new_store_at_once_all_succeed(

@@ -58,7 +58,7 @@ def test_both_live_in_one_database(
         names = set(inspect(connection).get_table_names())
         assert {"alembic_version", "trimtab_version", "trials", "trimtab_job"} <= names
         ours = {name for name in names if name.startswith("trimtab_")}
-        assert len(ours) == 15
+        assert len(ours) == 16
 
 
 def test_both_write_while_the_other_is_open(

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from db import JobRecord, PlanMetricRecord, PlanRecord, Store, VerificationRecord
+from db import (
+    CorrectionRecord,
+    DeviceRecord,
+    JobRecord,
+    PlanMetricRecord,
+    PlanRecord,
+    Store,
+    VerificationRecord,
+)
 from trimtab_runtime.errors import StoreError
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -191,7 +199,7 @@ def test_verifications_outlive_the_plan_set_and_keep_success(jobs: Store) -> Non
         "j1", "a", "cd" * 32, {"latency_mean_ms": 4.5}, {"latency_ms": [4.0, 5.0]}, created_at=AT
     )
     failed = replace(good, bundle_sha256=None, state="failed", reason="timeout", values={})
-    again = replace(good, bundle_sha256="ef" * 32)
+    again = replace(good, bundle_sha256="ef" * 32, details={"energy": "rapl"})
 
     assert jobs.put_verification(failed) == failed
     assert jobs.put_verification(good) == good
@@ -200,3 +208,34 @@ def test_verifications_outlive_the_plan_set_and_keep_success(jobs: Store) -> Non
     assert jobs.list_verifications("j1") == [good]
     assert jobs.put_verification(again, replace=True) == again
     assert jobs.list_verifications("j2") == []
+
+
+def test_corrections_are_renewed_and_listed_the_newest_first(jobs: Store) -> None:
+    jobs.put_device(DeviceRecord("dev", "local", {}))
+    jobs.put_device(DeviceRecord("far", "ssh://pi", {}))
+    latency = CorrectionRecord(
+        "j1", "latency_mean_ms", "dev", {"stages": 1.2, "spinning": None}, 7, 0.05, 0.02, AT
+    )
+    memory = replace(latency, metric="peak_memory_mb", created_at=AT + timedelta(minutes=1))
+    far = replace(latency, job_id="j2", device_key="far", created_at=AT - timedelta(minutes=1))
+    jobs.put_corrections([latency, memory, far])
+    assert jobs.list_corrections() == [memory, latency, far]
+    assert jobs.list_corrections(device_key="far") == [far]
+
+    better = replace(latency, plans=9, error_held_out=0.01, created_at=AT + timedelta(hours=1))
+    jobs.put_corrections([better])
+    assert jobs.list_corrections(job_id="j1") == [better, memory]
+    assert jobs.list_corrections(job_id="j1", device_key="far") == []
+
+
+def test_a_correction_is_of_a_job_and_a_device(jobs: Store) -> None:
+    lost = CorrectionRecord("j1", "latency_mean_ms", "none", {}, 1, 0.1, 0.1)
+    with pytest.raises(StoreError, match="does not hold"):
+        jobs.put_corrections([lost])
+    with pytest.raises(StoreError, match=r"CorrectionRecord\.model\.a must be finite"):
+        jobs.put_corrections([replace(lost, model={"a": float("nan")})])
+
+
+def test_a_figure_may_say_how_optimistic_a_choice_was(jobs: Store) -> None:
+    jobs.replace_plans("j1", [plan("a")], [replace(metric("a", 0.01), basis="optimism")])
+    assert jobs.list_plans("j1")[0].value("top1", "tune", "optimism") == 0.01

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -302,11 +303,15 @@ def test_without_a_feasible_plan_the_nearest_is_named(planned, tmp_path):
     spec = write_spec(folder / "strict.yaml", name="strict", constraints=["load_ms <= 0.001"])
     done = call(folder, "plan", spec)
     assert done.returncode == 1
-    assert "error: no plan meets the constraints; nearest: " in done.stderr
-    assert "error: load_ms <= 0.001: " in done.stderr
+    assert "error: no plan is chosen; nearest: " in done.stderr
+    assert re.search(r"error: load_ms <= 0\.001: \S+, misses 0\.001 by \d", done.stderr)
+    assert "error: no plan meets the constraints; this one comes nearest" in done.stderr
     assert "Traceback" not in done.stderr
     shown = call(folder, "front", "strict")
-    assert "No plan is chosen" in shown.stdout
+    assert re.search(r"load_ms <= 0\.001: \S+, misses 0\.001 by \d", shown.stdout)
+    key = re.search(r"no plan is chosen; nearest: (\w{8}) ", shown.stdout)[1]
+    told = call(folder, "show", key).stdout
+    assert re.search(r"broken: load_ms <= 0\.001 .*; here \S+, off by \d", told)
 
 
 def test_an_interrupted_job_says_how_to_go_on(tmp_path):

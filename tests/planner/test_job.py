@@ -18,6 +18,7 @@ import trimtab
 from planner.choosing import Choice
 from planner.job import opened_run
 from planner.journal import Silent
+from search.correction import Pair
 from trimtab_runtime.errors import PlanningError, WorkloadError
 from trimtab_runtime.probe.requests import MeasureSettings
 
@@ -220,7 +221,7 @@ def test_constraints_that_nothing_meets_name_the_nearest_plan(zoo, store):
 def test_a_percentile_can_be_a_constraint(zoo, store):
     spec = job(zoo, constraints=["latency_p90_ms <= 1000"], verify=0)
     settings = MeasureSettings(
-        seconds=0.1, max_seconds=5, min_rounds=70, hot_per_round=1, warmup_seconds=0.02
+        seconds=0.1, max_seconds=5, min_rounds=70, hot_per_beside=1, warmup_seconds=0.02
     )
     record = trimtab.plan(spec, store, settings=settings)
     assert record.summary["chosen"] is not None
@@ -233,12 +234,23 @@ def test_what_the_bundle_measured_has_the_last_word(zoo, store):
     spec = trimtab.load_spec(job(zoo, baseline="large"))
     with opened_run(spec, store, settings=QUICK) as run:
         choice = Choice(spec, run.measure(run.members()), run.rows)
+    choice.judge(None)
     chosen, baseline = choice.chosen, choice.baseline_plan
     assert chosen is not None
-    choice.confirm({chosen.key: 1.0, baseline.key: 1.0})
+
+    def verified(slower: float) -> dict[str, dict[str, Pair]]:
+        stages = len(chosen.composed.options)
+        return {
+            chosen.key: {"latency_mean_ms": Pair(stages, 1.0, slower)},
+            baseline.key: {"latency_mean_ms": Pair(1, 1.0, 1.0)},
+        }
+
+    choice.confirm(verified(1.0), set(), last=True)
     assert choice.chosen is chosen
-    choice.confirm({chosen.key: 1e6, baseline.key: 1.0})
+    choice.confirm(verified(1e6), set(), last=True)
     assert choice.chosen is baseline
+    choice.confirm({baseline.key: verified(1.0)[baseline.key]}, {chosen.key}, last=False)
+    assert choice.chosen is not chosen  # it failed
 
 
 def test_a_pytorch_member_is_named_by_its_import_path(zoo, store, tmp_path):

@@ -19,7 +19,7 @@ from sample_tflite import write_tflite
 from profilers import LocalDevice
 from trimtab_runtime.definition import RuntimeOptions, Variant
 from trimtab_runtime.engines import format_engine
-from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, TraceRequest
+from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, StageFile, TraceRequest
 from variants import inspect_model, make_variant
 
 
@@ -76,19 +76,22 @@ def _nan(path: Path) -> Path:
 
 
 SHORT = MeasureSettings(
-    seconds=0.0, max_seconds=20.0, min_rounds=5, max_rounds=9, hot_per_round=3, warmup_seconds=0.0
+    seconds=0.0, max_seconds=20.0, min_rounds=5, max_rounds=9, hot_per_beside=3, warmup_seconds=0.0
 )
 RequestMaker = Callable[..., Any]
 
 
 @pytest.fixture
 def measuring(models: dict[str, tuple[Path, Variant]], photos: Sequence[str]) -> RequestMaker:
-    """measuring(name, settings=, options=): a request to measure a model."""
+    """measuring(*names, settings=, options=): a request to measure models together."""
 
-    def make(name: str, settings: MeasureSettings = SHORT, **options: Any) -> MeasureRequest:
-        path, variant = models[name]
-        chosen = RuntimeOptions(format_engine(variant.format), **options)
-        return MeasureRequest(str(path), variant, chosen, tuple(photos[:4]), settings)
+    def make(*names: str, settings: MeasureSettings = SHORT, **options: Any) -> MeasureRequest:
+        stages = []
+        for name in names:
+            path, variant = models[name]
+            chosen = RuntimeOptions(format_engine(variant.format), **options)
+            stages.append(StageFile(str(path), variant, chosen))
+        return MeasureRequest(tuple(stages), tuple(photos[:4]), settings)
 
     return make
 
@@ -100,6 +103,7 @@ def tracing(models: dict[str, tuple[Path, Variant]], photos: Sequence[str]) -> R
     def make(name: str, images: Sequence[str] = ()) -> TraceRequest:
         path, variant = models[name]
         options = RuntimeOptions(format_engine(variant.format))
-        return TraceRequest(str(path), variant, options, tuple(images or photos), "")
+        stage = StageFile(str(path), variant, options)
+        return TraceRequest(stage, tuple(images or photos), "")
 
     return make

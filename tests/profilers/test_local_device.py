@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,51 +68,79 @@ def test_a_fingerprint_has_one_key_whatever_its_order() -> None:
     assert device_key(one) != device_key({**one, "cores": "4"})
 
 
+PARTS = ("resize_ms", "tensor_ms", "inference_ms")
+
+
 @pytest.mark.parametrize("name", ["small", "bytes"])
 def test_measuring_obeys_its_settings(
     device: LocalDevice, measuring: Any, name: str, scratch: Path
 ) -> None:
     found = device.probe(measuring(name))
-    # No seconds to fill: the fewest rounds, each one reference, one beside and three hot runs.
+    # No seconds to fill: the fewest rounds, each twice beside the reference, then thrice hot.
     counts = {sample: len(values) for sample, values in found.samples.items()}
-    parts = ("resize_ms", "tensor_ms", "inference_ms")
     assert counts == {
         "reference_ms": 5,
-        **{f"beside_{part}": 5 for part in parts},
-        **{f"hot_{part}": 15 for part in parts},
+        **{f"0_beside_{part}": 10 for part in PARTS},
+        **{f"0_hot_{part}": 30 for part in PARTS},
     }
     assert all(value > 0 for values in found.samples.values() for value in values)
     assert found.values["load_ms"] > 0
     assert list(scratch.iterdir()) == []
 
 
+def test_stages_are_measured_beside_each_other(device: LocalDevice, measuring: Any) -> None:
+    found = device.probe(measuring("small", "bytes", "small"))
+    counts = {sample: len(values) for sample, values in found.samples.items()}
+    beside = {f"{stage}_beside_{part}": 10 for part in PARTS for stage in range(3)}
+    hot = {f"0_hot_{part}": 30 for part in PARTS}
+    assert counts == {"reference_ms": 5, **beside, **hot}
+
+
 @LINUX
 def test_measuring_tells_memory(device: LocalDevice, measuring: Any) -> None:
-    values = device.probe(measuring("small")).values
+    alone = device.probe(measuring("small")).values
     names = ("start", "engine", "resident", "load_transient", "run_transient", "peak")
-    assert set(values) == {"load_ms", "unsteadiness", *(f"{name}_mb" for name in names)}
-    assert 5 < values["start_mb"] < 500
-    assert 1 < values["engine_mb"] < 500
-    assert values["load_transient_mb"] >= 0
-    assert values["run_transient_mb"] >= 0
-    assert values["peak_mb"] >= values["start_mb"]
+    assert set(alone) >= {"load_ms", "unsteadiness", *(f"{name}_mb" for name in names)}
+    assert 5 < alone["start_mb"] < 500
+    assert 1 < alone["engine_mb"] < 500
+    assert alone["load_transient_mb"] >= 0
+    assert alone["run_transient_mb"] >= 0
+    assert alone["peak_mb"] >= alone["start_mb"] + alone["engine_mb"]
+    together = device.probe(measuring("small", "bytes")).values
+    assert together["engine_mb"] > alone["engine_mb"], "two engines"
+    assert together["peak_mb"] > alone["peak_mb"]
+
+
+@LINUX
+def test_another_program_is_noticed_and_named(device: LocalDevice, measuring: Any) -> None:
+    settings = MeasureSettings(seconds=1.5, min_rounds=2, max_rounds=9999)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        found = device.probe(measuring("small", settings=settings))
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert found.values["other_cpu"] > 0.5
+    assert any(text.startswith("busy: other programs used") for text in found.warnings)
 
 
 @pytest.mark.parametrize(
     ("settings", "rounds"),
     [
-        (MeasureSettings(60.0, 60.0, 2, 7, 0, 0.0), 7),  # time enough: the most rounds
-        (MeasureSettings(0.0, 0.0, 500, 900, 1, 0.0), 1),  # no time at all: one
+        (MeasureSettings(60.0, 60.0, 2, 7, 1, 0, 0.0), 7),  # time enough: the most rounds
+        (MeasureSettings(0.0, 0.0, 500, 900, 1, 1, 0.0), 1),  # no time at all: one
     ],
     ids=["most", "none"],
 )
 def test_bounds_of_measuring(
     device: LocalDevice, measuring: Any, settings: MeasureSettings, rounds: int
 ) -> None:
-    found = device.probe(measuring("small", settings))
+    found = device.probe(measuring("small", settings=settings))
     assert len(found.samples["reference_ms"]) == rounds
-    assert len(found.samples["beside_inference_ms"]) == rounds
-    assert len(found.samples.get("hot_inference_ms", [])) == rounds * settings.hot_per_round
+    assert len(found.samples["0_beside_inference_ms"]) == rounds
+    hot = len(found.samples.get("0_hot_inference_ms", []))
+    assert hot == rounds * settings.hot_per_beside
 
 
 @pytest.mark.parametrize("name", ["small", "bytes"])
@@ -126,7 +155,7 @@ def test_a_trace_is_what_the_engine_says(
     steps: list[tuple[int, int]] = []
     found = device.probe(tracing(name), progress=lambda done, total: steps.append((done, total)))
     path, variant = models[name]
-    engine = create_engine(str(path), variant, tracing(name).options)
+    engine = create_engine(str(path), variant, tracing(name).stage.options)
     expected = np.stack([engine.run(Preprocessor(p).tensor(variant.input)) for p in photos])
     assert found.arrays["outputs"].dtype == np.float32
     assert np.array_equal(found.arrays["outputs"], expected)

@@ -68,20 +68,22 @@ def test_a_corrupt_model(
     device: LocalDevice, tracing: Any, tmp_path: Path, name: str, damage: str
 ) -> None:
     asked = tracing(name)
-    path = tmp_path / Path(asked.model).name
+    path = tmp_path / Path(asked.stage.model).name
     if damage == "truncated":
-        shutil.copy(asked.model, path)
+        shutil.copy(asked.stage.model, path)
         os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(ModelError, match=rf"{name}: .* cannot load it"):
-        device.probe(dataclasses.replace(asked, model=str(path)))
+        stage = dataclasses.replace(asked.stage, model=str(path))
+        device.probe(dataclasses.replace(asked, stage=stage))
 
 
 def test_a_size_that_the_model_does_not_take(device: LocalDevice, tracing: Any) -> None:
     asked = tracing("small")
-    fmt = dataclasses.replace(asked.variant.input, size=(8, 16))
-    wrong = dataclasses.replace(asked.variant, input=fmt)
+    fmt = dataclasses.replace(asked.stage.variant.input, size=(8, 16))
+    wrong = dataclasses.replace(asked.stage.variant, input=fmt)
+    stage = dataclasses.replace(asked.stage, variant=wrong)
     with pytest.raises(InferenceError, match="small: "):
-        device.probe(dataclasses.replace(asked, variant=wrong))
+        device.probe(dataclasses.replace(asked, stage=stage))
 
 
 def test_a_missing_provider(device: LocalDevice, measuring: Any) -> None:
@@ -123,7 +125,7 @@ def while_running(act: Callable[[psutil.Process], object]) -> Callable[[int, int
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (signal.SIGKILL, r"the probe was killed \(most likely it ran out of memory\)"),
+        (signal.SIGKILL, "the probe was killed, most likely because memory ran out"),
         (signal.SIGSEGV, "the probe died of signal 11"),
     ],
 )
@@ -193,6 +195,6 @@ def test_every_error_keeps_its_class(kind: type[TrimtabError]) -> None:
 def test_other_errors_are_the_devices() -> None:
     out = probe_error("MemoryError", "")
     assert type(out) is DeviceError
-    assert str(out) == "the device ran out of memory"
+    assert "ran out of memory; take a smaller model" in str(out)
     for name in ("ValueError", "annotations", "NoSuchError"):
         assert type(probe_error(name, "why")) is DeviceError

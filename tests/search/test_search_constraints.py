@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -10,9 +11,14 @@ from hypothesis import strategies as st
 
 from search.constraints import Constraint, feasible
 from trimtab_runtime.errors import SpecificationError
-from trimtab_runtime.metrics import METRICS
+from trimtab_runtime.metrics import METRICS, find_metric
 
-BASELINE = {"top1": 0.8, "latency_mean_ms": 20.0}
+BASELINE = {
+    "top1": 0.8,
+    "latency_mean_ms": 20.0,
+    "recall[not so good]": 0.7,
+    "recall[a[0]]": 0.6,
+}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +36,12 @@ BASELINE = {"top1": 0.8, "latency_mean_ms": 20.0}
         ("top1 >= baseline -0.01", "top1", ">=", 0.79),
         ("top1 >= 0.5 * baseline + 0.1", "top1", ">=", 0.5),
         ("latency_mean_ms <= 0.5 * baseline", "latency_mean_ms", "<=", 10.0),
+        ("macro_f1 >= 0.7", "macro_f1", ">=", 0.7),
+        ("recall[defective] >= 0.95", "recall[defective]", ">=", 0.95),
+        (" recall[not so good]>=baseline - 0.01", "recall[not so good]", ">=", 0.69),
+        ("recall[a[0]] >= 0.9 * baseline", "recall[a[0]]", ">=", 0.54),
+        ("recall[x <= 3] >= 0.5", "recall[x <= 3]", ">=", 0.5),
+        ("recall[]] >= 0.5", "recall[]]", ">=", 0.5),
     ],
 )
 def test_forms(text: str, metric: str, sign: str, limit: float) -> None:
@@ -54,6 +66,10 @@ def test_forms(text: str, metric: str, sign: str, limit: float) -> None:
         "top1 >= nan",
         "top1 >= -",
         "top1 >= 1 >= 0",
+        "recall[a] >= recall[b]",
+        "recall[a >= 0.5",
+        "recall[a] b >= 0.5",
+        "recall [a] >= 0.5",
     ],
 )
 def test_what_is_no_constraint(text: str) -> None:
@@ -61,9 +77,22 @@ def test_what_is_no_constraint(text: str) -> None:
         Constraint.parse(text)
 
 
-def test_a_metric_that_does_not_exist() -> None:
-    with pytest.raises(SpecificationError, match="'speed' is no metric: top1, top5"):
-        Constraint.parse("speed <= 3")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("speed <= 3", "'speed' is no metric: top1, top5"),
+        ("top11 >= 3", "'top11' is no metric; did you mean 'top1'?"),
+        ("recall >= 0.9", "'recall' is no metric.* recall[CLASS]"),
+        ("recall[] >= 0.9", "'recall[]' is no metric.* recall[CLASS]"),
+        ("recal[a] >= 0.9", "'recal[a]' is no metric.* recall[CLASS]"),
+        ("top1[a] >= 0.9", "'top1[a]' is no metric; did you mean 'top1'?"),
+    ],
+)
+def test_a_metric_that_does_not_exist(text: str, message: str) -> None:
+    begin, _, end = message.partition(".*")
+    with pytest.raises(SpecificationError, match=re.escape(begin)) as raised:
+        Constraint.parse(text)
+    assert end in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +136,7 @@ def test_shortfalls_are_relative_to_the_limit() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    metric=st.sampled_from(sorted(METRICS)),
+    metric=st.sampled_from([*sorted(METRICS), "recall[a b]", "recall[>= 1 * baseline]"]),
     sign=st.sampled_from(["<=", "<", ">=", ">"]),
     factor=st.floats(0.001, 100),
     offset=st.floats(0, 100),
@@ -128,12 +157,15 @@ def test_no_shortfall_exactly_where_it_is_met(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text("top1 <=>.0e*+-bslinexX9\n", max_size=24))
+@given(
+    st.text("top1 <=>.0e*+-bslinexX9\n", max_size=24)
+    | st.text("recall[]a >=.0b\n", max_size=9).map("recall[{}] >= 0.5".format)
+)
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         found = Constraint.parse(text)
     except SpecificationError:
         return
-    assert found.metric in METRICS
+    assert find_metric(found.metric).name == found.metric
     assert math.isfinite(found.factor)
     assert math.isfinite(found.offset)

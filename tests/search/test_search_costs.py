@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 
-from search.costs import BUNDLE_OVERHEAD_MB, PathCosts, StageCost
+from search.correction import Correction
+from search.costs import BUNDLE_OVERHEAD_MB, PathCosts, StageCost, Visit, pace_ms
 from trimtab_runtime.definition import InputFormat, RuntimeOptions
 
 SMALL = InputFormat((96, 96), mean=(127.0,), std=(128.0,))
@@ -166,12 +166,56 @@ def test_memory_is_absent_where_one_stage_was_not_measured() -> None:
     assert set(PathCosts([stage(1, 9.0), bare]).fixed()) == {"load_ms", "bundle_size_mb"}
 
 
-def test_samples_are_scaled_by_the_reference() -> None:
-    raw: Mapping[str, list[float]] = {
-        "hot_inference_ms": [2.0, 4.0],
-        "reference_ms": [0.5, 1.0, 2.0, 3.0, 90.0],  # extremes do not count
+def visit(reference: float, *inference: float, **values: float) -> Visit:
+    raw = {"0_hot_inference_ms": list(inference), "1_beside_inference_ms": [reference]}
+    return Visit(values, {"reference_ms": [0.1, reference, reference, 90.0], **raw})
+
+
+def test_visits_are_scaled_each_by_its_own_reference_and_joined() -> None:
+    visits = [visit(2.0, 4.0, 6.0, load_ms=7.0, resident_mb=1.0), visit(4.0, 4.0, load_ms=9.0)]
+    found = StageCost.from_visits(SMALL, ONNX, 1.0, visits, reference_ms=1.0)
+    paces = [pace_ms(v.samples["reference_ms"]) for v in visits]
+    expected = [4.0 / paces[0], 6.0 / paces[0], 4.0 / paces[1]]
+    assert found.samples["hot_inference_ms"].tolist() == pytest.approx(expected)
+    assert found.values == {"load_ms": 8.0}  # what all visits know
+    second = StageCost.from_visits(SMALL, ONNX, 1.0, visits, reference_ms=1.0, position=1)
+    assert list(second.samples) == ["beside_inference_ms"]
+
+
+def test_extremes_of_the_reference_do_not_count() -> None:
+    assert pace_ms([0.5, 1.0, 2.0, 3.0, 90.0]) == 2.0
+
+
+def test_what_was_measured_together_replaces_sums() -> None:
+    stages = [stage(0, 5.0), stage(1, 9.0, LARGE)]
+    summed = PathCosts(stages).fixed()
+    found = PathCosts(stages, {"peak_mb": 70.0, "load_ms": 11.0}).fixed()
+    assert (found["peak_memory_mb"], found["load_ms"]) == (70.0, 11.0)
+    assert found["bundle_size_mb"] == summed["bundle_size_mb"]
+
+
+def test_a_correction_moves_time_and_memory_of_plans_with_so_many_stages() -> None:
+    stages, reach = [stage(0, 5.0), stage(1, 9.0, LARGE)], np.array([1.0, 0.5])
+    models = {
+        "latency_mean_ms": {"base": np.log(1.1), "per_further_stage": np.log(1.2)},
+        "peak_memory_mb": {"base": np.log(0.5)},
     }
-    found = StageCost.from_samples(SMALL, ONNX, {"load_ms": 7.0}, raw, 1.0, reference_ms=3.0)
-    assert found.samples["hot_inference_ms"].tolist() == [3.0, 6.0]
-    assert np.median(found.samples["reference_ms"]) == 3.0
-    assert found.values == {"load_ms": 7.0}
+    plain, moved = PathCosts(stages), PathCosts(stages, correction=Correction(models))
+    before, after = plain.known(reach), moved.known(reach)
+    for name, value in before.items():
+        timed = name.startswith("latency_")
+        factor = 1.1 * 1.2 if timed else 0.5 if name == "peak_memory_mb" else 1.0
+        assert after[name] == pytest.approx(value * factor), name
+    assert moved.stage_ms() == pytest.approx([ms * 1.32 for ms in plain.stage_ms()])
+    single = PathCosts(stages[:1], correction=Correction(models)).mean_ms(np.ones((1, 1)))
+    assert single[0] == pytest.approx(1.1 * PathCosts(stages[:1]).mean_ms(np.ones((1, 1)))[0])
+
+
+def test_energy_is_paid_by_the_inputs_that_reach_a_stage() -> None:
+    stages = [stage(0, 5.0, energy_mj=10.0), stage(1, 9.0, LARGE, energy_mj=30.0)]
+    reach = np.array([[1.0, 0.0], [1.0, 0.5]])
+    found = PathCosts(stages).energy_mj(reach)
+    assert found is not None and found.tolist() == [10.0, 25.0]
+    assert PathCosts(stages).known(reach[1])["energy_mean_mj"] == 25.0
+    unknown = PathCosts([stages[0], stage(1, 9.0, LARGE)])
+    assert unknown.energy_mj(reach) is None and "energy_mean_mj" not in unknown.known(reach[1])

@@ -1,4 +1,5 @@
-"""Metrics against scikit-learn, intervals against their formulas."""
+"""Metrics against scikit-learn, intervals against their formulas. Macro F1 and recalls have
+test_search_class_metrics.py."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from sklearn import metrics as sk
 
-from search.quality import Targets, interval
+from search.intervals import interval
+from search.quality import Targets
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -44,16 +46,22 @@ def test_the_metrics_are_scikit_learns(steps: int, drawn: tuple[int, int, int]) 
         "balanced_accuracy": sk.recall_score(
             labels, answers, labels=np.unique(labels), average="macro", zero_division=0
         ),
+        "macro_f1": sk.f1_score(
+            labels, answers, labels=np.unique(labels), average="macro", zero_division=0
+        ),
         # scikit-learn takes the last of equals, a device the first: turn the classes round.
         "top5": sk.top_k_accuracy_score(
             classes - 1 - labels, probabilities[:, ::-1], k=5, labels=np.arange(classes)
         ),
     }
-    assert targets.metrics == ("top1", "top5", "balanced_accuracy")
+    assert targets.metrics == ("top1", "top5", "balanced_accuracy", "macro_f1")
     for metric, value in expected.items():
         per_input = targets.values(metric, probabilities)
         assert per_input.shape == (len(labels),)
         assert per_input.mean(dtype=np.float64) == pytest.approx(value, abs=1e-6)
+        told, low, high = targets.told(metric, probabilities)
+        assert told == pytest.approx(value, abs=1e-6)
+        assert low - 1e-6 <= told <= high + 1e-6
 
 
 def test_the_first_five_are_those_that_the_device_lists() -> None:
@@ -80,7 +88,7 @@ def test_agreement_is_with_the_reference() -> None:
     assert targets.values("agreement", probabilities).tolist() == [1, 0, 1]
     assert targets.expected("agreement", probabilities).tolist() == [1, 0, 1]
     both = Targets(np.array([0, 0, 0]), np.array([0, 2, 2]))
-    assert both.metrics == ("top1", "top5", "balanced_accuracy", "agreement")
+    assert both.metrics == ("top1", "top5", "balanced_accuracy", "macro_f1", "agreement")
 
 
 @settings(max_examples=40, deadline=None)

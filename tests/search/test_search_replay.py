@@ -42,6 +42,7 @@ def targets_of(seed: int, count: int, classes: int = 6) -> Targets:
     return Targets(
         labels=generator.integers(0, classes, count),
         reference=generator.integers(0, classes, count),
+        around=generator.integers(0, classes, count),
     )
 
 
@@ -110,7 +111,8 @@ def test_every_point_of_a_sweep_is_what_its_replay_says(
 ) -> None:
     probabilities = answers_of(seed, count, stages, steps=steps)
     targets = targets_of(seed, count)
-    assert targets.metrics == ("top1", "top5", "balanced_accuracy", "agreement")
+    metrics = ("top1", "top5", "balanced_accuracy", "macro_f1", "agreement")
+    assert targets.metrics == metrics
     found = swept(probabilities, rule, targets, bins)
     points = len(found.thresholds)
     assert found.thresholds.shape == (points, stages - 1)
@@ -118,11 +120,10 @@ def test_every_point_of_a_sweep_is_what_its_replay_says(
     for point in np.random.default_rng(seed).permutation(points)[:25]:
         played = replay(probabilities, rule, found.thresholds[point].tolist())
         assert found.reach[point].tolist() == played.reach(stages).tolist()
-        metrics = played.metrics(targets)
-        for metric, means in zip(targets.metrics, found.means, strict=True):
+        for metric, means in zip(metrics, found.means, strict=True):
             assert means.shape == (points,)
-            exact = float(metrics[metric].mean(dtype=np.float64))
-            assert means[point] == pytest.approx(exact, abs=1e-6)
+            exact = targets.values(metric, played.decided).mean(dtype=np.float64)
+            assert means[point] == pytest.approx(float(exact), abs=1e-5)
 
 
 def test_two_stages_are_swept_at_every_place_where_something_changes() -> None:
@@ -137,7 +138,7 @@ def test_two_stages_are_swept_at_every_place_where_something_changes() -> None:
         played = replay(probabilities, "mean", [threshold])
         share = float(played.reach(2)[1])
         if 0 < share < 1:
-            top1 = float(played.metrics(targets)["top1"].mean(dtype=np.float64))
+            top1 = float(targets.values("top1", played.decided).mean(dtype=np.float64))
             assert (share, round(top1, 9)) in known
 
 

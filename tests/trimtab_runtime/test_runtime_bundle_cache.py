@@ -41,6 +41,18 @@ def test_its_name_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert cache_folder() == tmp_path / "home" / ".cache" / "trimtab"
 
 
+def test_what_a_killed_process_had_begun_to_unpack_goes_after_a_day(
+    cascade: Path, cache: Path
+) -> None:
+    old, new = cache / ".unpack-old", cache / ".unpack-new"
+    for left in (old, new):
+        (left / "models").mkdir(parents=True)
+        (left / "models" / "half.onnx").write_bytes(b"x")
+    os.utime(old, (time.time() - 90000,) * 2)
+    _, folder = open_bundle(str(cascade))
+    assert {path.name for path in cache.iterdir()} == {folder.name, new.name}
+
+
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o722])
 def test_a_folder_that_others_can_write(cascade: Path, mode: int) -> None:
     _, folder = open_bundle(str(cascade))

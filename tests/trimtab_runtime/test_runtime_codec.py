@@ -248,7 +248,7 @@ def test_content_names_never_change() -> None:
         (OperatingPoint, {"metrics": {"top1": "high"}}, "metrics.top1: expected float"),
         (OperatingPoint, {"metrics": [1]}, "metrics: expected an object, got [1]"),
         (OperatingPoint, {"metrics": {"speed": 1.0}}, "OperatingPoint: metrics: 'speed' is no"),
-        (KINDS["measure"], {"model": 3}, "model: expected str, got 3"),
+        (KINDS["measure"], {"stages": [{"model": 3}]}, "stages[0].model: expected str, got 3"),
     ],
 )
 def test_a_wrong_field_is_named(kind: type, data: Any, message: str) -> None:

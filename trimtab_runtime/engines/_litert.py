@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trimtab_runtime.definition import RuntimeOptions, Variant
-from trimtab_runtime.engines.base import Engine, one_input_one_output, real_outputs
+from trimtab_runtime.engines.base import Engine, one_input_one_output, real_outputs, told
 from trimtab_runtime.errors import EngineError, InferenceError, ModelError
 
 _PACKAGES = (
@@ -68,7 +68,7 @@ class LiteRTEngine(Engine):
             self._interpreter.set_tensor(self._input, tensor)
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise InferenceError(f"{self.variant.name}: {error}") from error
+            raise InferenceError(f"{self.variant.name}: {told(error)}") from error
         return real_outputs(self._interpreter.get_tensor(self._output), self.variant.output)
 
 
@@ -85,5 +85,5 @@ def create(path: str, variant: Variant, options: RuntimeOptions) -> LiteRTEngine
             interpreter = module.Interpreter(path, num_threads=options.threads, **extra)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{variant.name}: LiteRT cannot load it ({error})") from error
+        raise ModelError(f"{variant.name}: LiteRT cannot load it ({told(error)})") from error
     return LiteRTEngine(variant, interpreter)

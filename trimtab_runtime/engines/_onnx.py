@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trimtab_runtime.definition import RuntimeOptions, Variant
-from trimtab_runtime.engines.base import Engine, one_input_one_output, real_outputs
+from trimtab_runtime.engines.base import Engine, one_input_one_output, real_outputs, told
 from trimtab_runtime.errors import EngineError, InferenceError, ModelError
 
 
@@ -64,7 +64,7 @@ class OnnxEngine(Engine):
         try:
             (raw,) = self._session.run(None, {self._input: tensor})
         except Exception as error:  # onnxruntime's own errors share no public base class
-            raise InferenceError(f"{self.variant.name}: {error}") from error
+            raise InferenceError(f"{self.variant.name}: {told(error)}") from error
         return real_outputs(raw, self.variant.output)
 
 
@@ -77,5 +77,5 @@ def create(path: str, variant: Variant, options: RuntimeOptions) -> OnnxEngine:
     try:
         session = ort.InferenceSession(path, session_options(options), providers=chosen)
     except Exception as error:  # onnxruntime's own errors share no public base class
-        raise ModelError(f"{variant.name}: onnxruntime cannot load it ({error})") from error
+        raise ModelError(f"{variant.name}: onnxruntime cannot load it ({told(error)})") from error
     return OnnxEngine(variant, session)

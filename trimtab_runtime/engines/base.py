@@ -9,6 +9,8 @@ import numpy as np
 from trimtab_runtime.definition import OutputFormat, Variant
 from trimtab_runtime.errors import InferenceError, ModelError
 
+_OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "allocate memory", "out of memory")
+
 
 class Engine:
     """One loaded model. Not safe for use from several threads at a time."""
@@ -30,6 +32,14 @@ def real_outputs(raw: np.ndarray[Any, Any], fmt: OutputFormat) -> np.ndarray[Any
         zero, scale = np.float32(fmt.quantisation.zero_point), np.float32(fmt.quantisation.scale)
         return (values.astype(np.float32) - zero) * scale
     return values if values.dtype == np.float32 else values.astype(np.float32)
+
+
+def told(error: BaseException) -> str:
+    """What an engine's error says; where memory ran out, that, and what helps."""
+    text = str(error)
+    if isinstance(error, MemoryError) or any(sign in text.lower() for sign in _OUT_OF_MEMORY):
+        return f"too little memory; take a smaller model or input size, or free memory ({text})"
+    return text
 
 
 def one_input_one_output(name: str, inputs: int, outputs: int) -> None:

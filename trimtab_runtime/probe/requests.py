@@ -9,39 +9,49 @@ from trimtab_runtime.definition import RuntimeOptions, Variant
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """How long a latency measurement lasts, and how its samples are interleaved.
+    """How long a latency measurement lasts.
 
-    A round is one reference run, one run of the variant right after it (`beside`: caches hold
-    somebody else's data) and `hot_per_round` more (`hot`). Rounds go on for `seconds`, but at
-    least `min_rounds`, at most `max_rounds` and never longer than `max_seconds`.
+    Rounds (see measure.py) go on for `seconds`, but at least `min_rounds`, at most `max_rounds`
+    and never longer than `max_seconds`. A stage is sampled `beside_per_round` times a round after
+    somebody else, and each time the first stage does, `hot_per_beside` times after itself.
     """
 
-    seconds: float = 2.5
+    seconds: float = 2.0
     max_seconds: float = 30.0
-    min_rounds: int = 34
+    min_rounds: int = 32
     max_rounds: int = 170
-    hot_per_round: int = 4
+    beside_per_round: int = 2
+    hot_per_beside: int = 2
     warmup_seconds: float = 0.4
+    idle_seconds: float = 1.0
+    energy_seconds: float = 2.0
 
 
 @dataclass(frozen=True)
-class MeasureRequest:
-    """Load time, memory and latency of a variant on some images."""
+class StageFile:
+    """A variant's file on the device, and how to run it."""
 
     model: str
     variant: Variant
     options: RuntimeOptions
+
+
+@dataclass(frozen=True)
+class MeasureRequest:
+    """Load time, memory, energy and latency of one stage, or of several that share a process in
+    the order of a cascade. `visit` tells requests apart that ask the same at different times."""
+
+    stages: tuple[StageFile, ...]
     images: tuple[str, ...]
     settings: MeasureSettings = MeasureSettings()
+    visit: int = 0
 
 
 @dataclass(frozen=True)
 class TraceRequest:
     """Outputs of a variant on every image, written to `output` (.npz)."""
 
-    model: str
-    variant: Variant
-    options: RuntimeOptions
+    stage: StageFile
     images: tuple[str, ...]
     output: str
 

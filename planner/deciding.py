@@ -1,0 +1,170 @@
+"""From measured candidates to a verified choice: screen, measure together, choose, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from db import CorrectionRecord, ExposureRecord, MeasurementRecord
+from planner.choosing import Choice
+from planner.judging import Judged
+from planner.measuring import Measured
+from planner.records import decided_metrics, measured_metrics, plan_record, reported_metrics
+from planner.verifying import Verifier
+from profilers.device import device_key
+from search.correction import Correction, Learned
+from search.costs import PathCosts
+from trimtab_runtime.codec import content_key
+from trimtab_runtime.errors import TrimtabError
+
+if TYPE_CHECKING:
+    from planner.run import Run
+
+#: Groups of stages that are measured together, and how often each: the second time in reverse
+#: order, so that a slow change of the machine falls on all alike.
+GROUPS, VISITS = 12, 2
+#: How often the choice may move to a plan that has to be verified first.
+_ROUNDS = 3
+
+
+class Deciding:
+    """The second half of a run: everything after the candidates were measured one by one."""
+
+    def __init__(self, run: Run, measured: Sequence[Measured]) -> None:
+        self._run, self._store, self._journal = run, run.store, run.journal
+        self._variants = {m.built.variant.sha256: m.built.variant for m in measured}
+        self.choice = Choice(run.spec, measured, run.rows, self._earlier_correction())
+
+    def decide(self) -> None:
+        """Leaves a verified choice, and all that is known of the plans, in the store."""
+        choice, run = self.choice, self._run
+        self._journal.step("search", "composing plans", 0, 1)
+        groups = choice.screen(GROUPS)
+        self._journal.step("search", "", 1, 1)
+        choice.judge(self._measure_together(groups))
+        self._store_plans({})
+        self._count_exposure()
+        verifier = Verifier(run.record, run.store, run.device, run.journal, choice, run.items)
+        learned = self._verify(verifier)
+        self._store_plans({key: found.values for key, found in verifier.records.items()})
+        self._put_corrections(learned)
+        self._summarise()
+
+    def _measure_together(
+        self, groups: Sequence[tuple[int, ...]]
+    ) -> dict[tuple[int, ...], PathCosts]:
+        """What stages cost beside those that they will live with. A group that cannot be
+        measured is left out, with a note."""
+        visits: dict[tuple[int, ...], list[MeasurementRecord]] = {group: [] for group in groups}
+        orders = [list(groups), list(reversed(groups))] * (VISITS // 2)
+        for visit, order in enumerate(orders, 1):
+            for number, group in enumerate(order):
+                parts = [self.choice.measured[index] for index in group]
+                label = " + ".join(part.candidate.label for part in parts)
+                done = (visit - 1) * len(groups) + number
+                self._journal.step("together", label, done, VISITS * len(groups))
+                if group in visits:
+                    try:
+                        visits[group].append(self._measured(parts, visit))
+                    except TrimtabError as error:
+                        del visits[group]
+                        self._journal.note("error", label, f"left out: {error}")
+        self._journal.step("together", "", 1, 1)
+        warned = [record.warnings for found in visits.values() for record in found]
+        disturbed = [warnings for warnings in warned if warnings]
+        if disturbed:
+            text = f"{len(disturbed)} of {len(warned)} were disturbed, e.g. {disturbed[0][0]}"
+            self._journal.note("warning", "measurements together", text)
+        return {g: self.choice.costs_together(g, found) for g, found in visits.items()}
+
+    def _measured(self, parts: Sequence[Measured], visit: int) -> MeasurementRecord:
+        return self._run.profiles.measurement(
+            [(part.built, part.candidate.options) for part in parts], visit
+        )
+
+    def _verify(self, verifier: Verifier) -> Mapping[str, Learned]:
+        """Verify, and let what the bundles measured have the last word on what is chosen."""
+        choice, before = self.choice, self.choice.chosen
+        verifier.verify(choice.selection(self._run.spec.verify))
+        for number in range(_ROUNDS):
+            last = number == _ROUNDS - 1
+            learned = choice.confirm(verifier.pairs, verifier.failed, last)
+            if choice.chosen is None or choice.chosen.key in verifier.records:
+                break
+            verifier.verify([choice.chosen])
+        after = choice.chosen
+        if before is not None and after is not before:
+            ratio = before.factor("latency_mean_ms")
+            said = f"measured {ratio:.2f} times the predicted latency"
+            why = "could not be verified" if before.key in verifier.failed else said
+            name = after.label if after else "no plan"
+            self._journal.note(
+                "warning", before.label, f"its bundle {why}, so {name} is chosen instead"
+            )
+        return learned
+
+    def _store_plans(self, measured: Mapping[str, Mapping[str, float]]) -> None:
+        """Replace the job's plans and their figures; `measured` by the keys of plans."""
+        choice, job_id = self.choice, self._run.job_id
+        plans, metrics = [], []
+        for judged in choice.plans:
+            plans.append(plan_record(job_id, judged, choice, self._variants))
+            metrics += decided_metrics(job_id, judged)
+            if self._is_reported(judged) or judged.key in measured:
+                metrics += reported_metrics(job_id, judged, choice, judged.key in measured)
+            metrics += measured_metrics(job_id, judged, measured.get(judged.key, {}))
+        self._store.replace_plans(job_id, plans, metrics)
+
+    def _count_exposure(self) -> None:
+        """Test was looked at; the same look of a job that goes on, or runs again, counts once."""
+        run, plans = self._run, sorted(plan.key for plan in self.choice.plans)
+        reason = f"report {content_key(plans)[:12]}"
+        seen = self._store.list_exposures(run.workload.key)
+        if not any((look.job_id, look.reason) == (run.job_id, reason) for look in seen):
+            self._store.add_exposure(
+                ExposureRecord(run.job_id, run.workload.key, "test", reason, len(plans))
+            )
+
+    @staticmethod
+    def _is_reported(judged: Judged) -> bool:
+        return judged.on_front or judged.is_baseline or judged.is_chosen
+
+    def _earlier_correction(self) -> Correction:
+        """What earlier jobs learned on this device. A job that goes on keeps what it began with,
+        so that it decides as it did."""
+        run = self._run
+        models = run.record.summary.get("correction")
+        if models is None:
+            records = self._store.list_corrections(device_key=device_key(run.fingerprint))
+            earlier = [record for record in records if record.job_id != run.job_id]
+            models = {record.metric: record.model for record in reversed(earlier)}
+            run.remember(correction=models)
+        return Correction(models)
+
+    def _put_corrections(self, learned: Mapping[str, Learned]) -> None:
+        run = self._run
+        self._store.put_corrections(
+            CorrectionRecord(
+                job_id=run.job_id,
+                metric=metric,
+                device_key=device_key(run.fingerprint),
+                model=dict(lesson.model),
+                plans=lesson.plans,
+                error_before=lesson.error_before,
+                error_held_out=lesson.error_held_out,
+            )
+            for metric, lesson in learned.items()
+        )
+
+    def _summarise(self) -> None:
+        choice = self.choice
+        self._run.remember(
+            plans=len(choice.plans),
+            front=sum(judged.on_front for judged in choice.plans),
+            chosen=choice.chosen.key if choice.chosen else None,
+            nearest=choice.nearest.key if choice.nearest else None,
+            baseline=choice.baseline_plan.key,
+            quality=choice.quality,
+            objectives=[objective.metric for objective in choice.objectives],
+            reference_ms=choice.reference_ms,
+        )

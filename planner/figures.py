@@ -1,0 +1,72 @@
+"""What is known of each metric of a plan, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from db import PlanEntry
+from trimtab_runtime.metrics import METRICS, find_metric, recalled_class
+
+
+@dataclass(frozen=True)
+class Figure:
+    """All that is known of one metric of a plan; None is unknown.
+
+    `decided` is what the choice was made on: the guarded estimate on tune of a quality, the
+    prediction of a cost. `test` with its 95 % interval is only reported. `predicted` and
+    `measured` speak of the same inputs, those of test. `optimism` is what the guard left of the
+    luck of choosing: the decided lead over the baseline less the lead on test, with its interval.
+    """
+
+    metric: str
+    decided: float | None
+    replayed: float | None = None
+    test: float | None = None
+    low: float | None = None
+    high: float | None = None
+    predicted: float | None = None
+    measured: float | None = None
+    optimism: float | None = None
+    optimism_low: float | None = None
+    optimism_high: float | None = None
+
+    @property
+    def error(self) -> float | None:
+        """Prediction less measurement, as a fraction of the measurement."""
+        if self.predicted is None or not self.measured:
+            return None
+        return self.predicted / self.measured - 1.0
+
+
+def plan_figures(entry: PlanEntry) -> dict[str, Figure]:
+    """Every metric of which anything is known, in the order of metrics.py."""
+    found = {}
+    recalls = [name for name, _, _ in entry.metrics if recalled_class(name) is not None]
+    for metric in dict.fromkeys([*METRICS, *sorted(recalls)]):
+        if find_metric(metric).kind == "quality":
+            test = entry.metrics.get((metric, "test", "replayed"))
+            luck = entry.metrics.get((metric, "test", "optimism"))
+            figure = Figure(
+                metric,
+                decided=entry.value(metric, "tune", "guarded"),
+                replayed=entry.value(metric, "tune", "replayed"),
+                test=test.value if test else None,
+                low=test.low if test else None,
+                high=test.high if test else None,
+                optimism=luck.value if luck else None,
+                optimism_low=luck.low if luck else None,
+                optimism_high=luck.high if luck else None,
+            )
+        else:
+            decided = entry.value(metric, "tune", "predicted")
+            same_inputs = entry.value(metric, "test", "predicted")
+            figure = Figure(
+                metric,
+                decided=decided,
+                # What does not depend on the inputs (memory, size) is predicted once.
+                predicted=decided if same_inputs is None else same_inputs,
+                measured=entry.value(metric, "test", "measured"),
+            )
+        if figure != Figure(metric, None):
+            found[metric] = figure
+    return found

@@ -1,0 +1,154 @@
+"""Judged plans: which are feasible, which are on the front, and the one to ship."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from search.compose import Composed, Objective
+from search.constraints import Constraint, feasible, shortfall
+from search.fronts import non_dominated, spread
+from trimtab_runtime.definition import PlanDefinition
+from trimtab_runtime.metrics import find_metric
+
+#: Plans of the front that are judged, kept and shown.
+FRONT_SIZE = 100
+
+
+@dataclass
+class Judged:
+    """A plan with what was decided of it. `factors` are what verified bundles taught: measured
+    costs relative to predicted ones, by metric."""
+
+    composed: Composed
+    definition: PlanDefinition
+    label: str
+    feasible: str = "unknown"
+    is_baseline: bool = False
+    on_front: bool = False
+    is_chosen: bool = False
+    reasons: list[str] = field(default_factory=list)
+    factors: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return self.definition.key
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Predicted costs, corrected."""
+        return {name: value * self.factor(name) for name, value in self.composed.costs.items()}
+
+    @property
+    def values(self) -> dict[str, float]:
+        """What decides: guarded quality and predicted costs, corrected."""
+        return {**self.costs, **self.composed.guarded}
+
+    def factor(self, metric: str) -> float:
+        """Latency percentiles take the factor of the mean."""
+        known = "latency_mean_ms" if metric.startswith("latency_") else metric
+        return self.factors.get(known, 1.0)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a specification asks of plans. `quality` is the metric in which a plan must not be
+    worse than the baseline, unless a constraint bounds a quality."""
+
+    objectives: Sequence[Objective]
+    constraints: Sequence[Constraint]
+    quality: str
+
+    def choose(
+        self, plans: Sequence[Judged], baseline: Judged, among: Sequence[Judged]
+    ) -> Judged | None:
+        """Judge every one of `plans`; the cheapest good one `among` them is chosen. Where there
+        is none, returns the one that comes nearest, with its reasons."""
+        eligible, good = {plan.key for plan in among}, self.good(plans, baseline)
+        for plan in good:
+            if plan.key in eligible:
+                plan.is_chosen = True
+                return None
+        if good:
+            good[0].reasons.append(
+                "no plan that may be chosen could be verified; this one is next"
+            )
+            return good[0]
+        meeting = [plan for plan in plans if plan.feasible == "yes"]
+        if meeting:
+            best = max(meeting, key=lambda plan: plan.values[self.quality])
+            best.reasons.append(
+                f"all plans that meet the constraints are worse than the baseline in "
+                f"{self.quality}, this one the least; to allow it, bound {self.quality} by a "
+                "constraint of its own"
+            )
+            return best
+        limits = _limits(baseline)
+        nearest = min(plans, key=lambda p: shortfall(self.constraints, p.values, limits))
+        nearest.reasons.append("no plan meets the constraints; this one comes nearest")
+        return nearest
+
+    def good(self, plans: Sequence[Judged], baseline: Judged) -> list[Judged]:
+        """Judge `plans`; those that may be chosen, the cheapest first."""
+        limits = _limits(baseline)
+        for plan in plans:
+            plan.is_chosen = False
+            plan.feasible = feasible(self.constraints, plan.values, limits)
+            plan.reasons = [
+                c.missed(plan.values, limits)
+                for c in self.constraints
+                if c.check(plan.values, limits) != "yes"
+            ]
+        good = [p for p in plans if p.feasible == "yes" and self._is_good(p, baseline)]
+        return sorted(good, key=lambda plan: plan.values[self.cost])
+
+    @property
+    def cost(self) -> str:
+        """The metric by which the cheapest is told."""
+        names = (o.metric for o in self.objectives)
+        return next((n for n in names if find_metric(n).kind == "cost"), "latency_mean_ms")
+
+    def _is_good(self, plan: Judged, baseline: Judged) -> bool:
+        bounded = any(find_metric(c.metric).kind == "quality" for c in self.constraints)
+        least = baseline.composed.replayed[self.quality]
+        return plan is baseline or bounded or plan.values[self.quality] >= least
+
+    def mark_front(self, plans: Sequence[Judged]) -> None:
+        """The front is that of the feasible plans; of all, where none is feasible."""
+        allowed = [plan for plan in plans if plan.feasible == "yes"] or plans
+        for plan in plans:
+            plan.on_front = False
+        for plan, keep in zip(allowed, non_dominated(self._costs(allowed)), strict=True):
+            plan.on_front = bool(keep)
+
+    def spanning(self, plans: Sequence[Judged], count: int) -> list[Judged]:
+        """At most `count` plans that span a front, the extremes first."""
+        if not plans or not count:
+            return []
+        return [plans[index] for index in spread(self._costs(plans), count)]
+
+    def thinned(self, plans: Sequence[Judged], nearest: Judged | None) -> list[Judged]:
+        """Single stages, the chosen or the nearest plan, and FRONT_SIZE of the front; by
+        latency."""
+        ahead = [plan for plan in plans if plan.on_front]
+        kept = {plan.key for plan in self.spanning(ahead, FRONT_SIZE)}
+        found = [
+            plan
+            for plan in plans
+            if plan.key in kept
+            or plan.is_chosen
+            or plan is nearest
+            or len(plan.composed.options) == 1
+        ]
+        return sorted(found, key=lambda plan: plan.composed.costs["latency_mean_ms"])
+
+    def _costs(self, plans: Sequence[Judged]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        rows = [[o.cost(plan.values[o.metric]) for o in self.objectives] for plan in plans]
+        return np.array(rows, np.float64).reshape(len(plans), len(self.objectives))
+
+
+def _limits(baseline: Judged) -> dict[str, float]:
+    """What constraints compare with: the baseline's costs, and its quality as replayed."""
+    return {**baseline.values, **baseline.composed.replayed}

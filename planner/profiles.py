@@ -1,0 +1,128 @@
+"""Measurements of candidates on the device: alone, and together with those they live beside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from db import MeasurementRecord, Store
+from planner.evidence import Built, io_of
+from planner.journal import Journal
+from profilers import Device, ProbeResult
+from profilers.device import device_key
+from trimtab_runtime.codec import content_key, encode
+from trimtab_runtime.definition import RuntimeOptions
+from trimtab_runtime.errors import TrimtabError
+from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
+from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, StageFile
+from workloads import Item
+
+#: How often an unsteady measurement is tried in all; once only, while none has come out steady
+#: since the last that did not: a device that is always busy shall not take three times as long.
+ATTEMPTS = 3
+
+Part = tuple[Built, RuntimeOptions]
+
+
+def settings_for(metrics: Iterable[str]) -> MeasureSettings:
+    """How long to measure so that the percentiles among `metrics` can be told."""
+    settings = MeasureSettings()
+    needed = [
+        count for p, count in PERCENTILE_MIN_SAMPLES.items() if f"latency_p{p}_ms" in set(metrics)
+    ]
+    rounds = math.ceil(max(needed, default=0) / settings.beside_per_round)
+    if rounds <= settings.min_rounds:
+        return settings
+    longest = settings.max_seconds * rounds / settings.min_rounds
+    most = max(settings.max_rounds, rounds)
+    return replace(settings, min_rounds=rounds, max_rounds=most, max_seconds=longest)
+
+
+class Profiles:
+    """Measures, or finds what was measured before. Raises the TrimtabError of a failure.
+
+    `images` are those that latency is measured on.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        device: Device,
+        fingerprint: Mapping[str, str],
+        images: Sequence[Item],
+        journal: Journal,
+        settings: MeasureSettings,
+    ) -> None:
+        self._store, self._device, self._journal = store, device, journal
+        self._device_key = device_key(fingerprint)
+        self._images, self._settings = images, settings
+        self._attempts = ATTEMPTS
+
+    def measurement(self, parts: Sequence[Part], visit: int = 0) -> MeasurementRecord:
+        """Latency, load time, memory and energy of stages in one process.
+
+        `visit` tells measurements apart that were made at different times on purpose.
+        """
+        settings = {
+            "kind": "measure" if len(parts) == 1 and not visit else "together",
+            "settings": encode(self._settings),
+            "images": content_key([item.sha256 for item in self._images]),
+            "visit": visit,
+            "stages": [
+                {
+                    "sha256": built.variant.sha256,
+                    "io": io_of(built.variant),
+                    "options": encode(options),
+                }
+                for built, options in parts
+            ],
+        }
+        key = content_key({"device": self._device_key, **settings})
+        found = self._store.get_measurement(key)
+        if found is not None and found.state == "ok":
+            return found
+        first, options = parts[0]
+        record = MeasurementRecord(
+            key, self._device_key, first.key, encode(options), settings, values={}, samples={}
+        )
+        try:
+            result = self._steadiest(self._request(parts, visit))
+        except TrimtabError as error:
+            self._store.put_measurement(replace(record, state="failed", reason=str(error)))
+            raise
+        return self._store.put_measurement(
+            replace(
+                record,
+                values=dict(result.values),
+                samples={name: list(values) for name, values in result.samples.items()},
+                warnings=result.warnings,
+                details=dict(result.details),
+            )
+        )
+
+    def _request(self, parts: Sequence[Part], visit: int) -> MeasureRequest:
+        return MeasureRequest(
+            stages=tuple(
+                StageFile(self._device.put(built.path), built.variant, options)
+                for built, options in parts
+            ),
+            images=tuple(self._device.put(item.path) for item in self._images),
+            settings=self._settings,
+            visit=visit,
+        )
+
+    def _steadiest(self, request: MeasureRequest) -> ProbeResult:
+        """Measure; where something disturbed it, again, and keep the steadiest."""
+
+        def progress(done: int, total: int) -> None:
+            self._journal.alive()
+
+        tried: list[ProbeResult] = []
+        for _ in range(self._attempts):
+            tried.append(self._device.probe(request, progress=progress))
+            if not tried[-1].warnings:
+                self._attempts = ATTEMPTS
+                return tried[-1]
+        self._attempts = 1
+        return min(tried, key=lambda result: result.values["unsteadiness"])

@@ -1,0 +1,230 @@
+"""Devices whose answers are recorded in a file, and replayed from it.
+
+    trimtab.plan(spec, store, device=RecordingDevice(LocalDevice(), Path("line.jsonl")))
+
+measures on this machine and keeps every answer; with `device: recorded:line.jsonl` in the
+specification (or `connect("recorded:line.jsonl")`) the same work is answered from the file, in no
+time and without noise, wherever models and images of the same content lie.
+
+A line of the file is one probe, in JSON, arrays as `.npz` in base64. Lines are only ever added,
+each in one write, so that a killed process leaves at most a torn last line, which does not count.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from profilers.device import Device, ProbeResult, Progress, probe_error
+from trimtab_runtime.codec import content_key, encode
+from trimtab_runtime.errors import DeviceError, TrimtabError
+from trimtab_runtime.probe.requests import KINDS
+
+#: What the address of a recorded device begins with; the file follows.
+SCHEME = "recorded:"
+
+
+class RecordingDevice(Device):
+    """Passes everything on to another device, and adds what it answers to a file.
+
+    Errors of the tree are answers too. The same request asked again is recorded again.
+    """
+
+    def __init__(self, device: Device, file: Path) -> None:
+        self.address = device.address
+        self._device, self._file = device, file
+        self._contents = _Contents()
+        _cut_torn_line(file)
+
+    def put(self, path: Path) -> str:
+        placed = self._device.put(path)
+        self._contents.local[placed] = path
+        return placed
+
+    def probe(
+        self,
+        request: Any,
+        *,
+        stall_s: float | None = None,
+        progress: Progress | None = None,
+        bundle: str | None = None,
+    ) -> ProbeResult:
+        key = self._contents.key(request, bundle)  # before files can change
+        steps: list[tuple[int, int]] = []
+
+        def follow(done: int, total: int) -> None:
+            steps.append((done, total))
+            if progress is not None:
+                progress(done, total)
+
+        entry = {"key": key, "kind": _kind(request)}
+        try:
+            result = self._device.probe(request, stall_s=stall_s, progress=follow, bundle=bundle)
+        except TrimtabError as error:
+            failure = {"error": type(error).__name__, "reason": str(error)}
+            self._append({**entry, "progress": steps, **failure})
+            raise
+        self._append({**entry, "progress": steps, "result": _written(result)})
+        return result
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        try:
+            _append_line(self._file, json.dumps(entry))
+        except OSError as error:
+            _cut_torn_line(self._file)
+            raise DeviceError(f"recording {self._file} cannot be written: {error}") from error
+
+
+class RecordedDevice(Device):
+    """Answers what a RecordingDevice recorded.
+
+    The first time a request is asked it gets the first recorded answer, the next time the next
+    one; when there are no more, the last again. `log` names a file that gets a line for every
+    probe: the request's key and kind. Raises DeviceError for a request that was not recorded.
+    """
+
+    def __init__(self, file: Path, log: Path | None = None) -> None:
+        self.address = f"{SCHEME}{file}"
+        self._file, self._log = file, log
+        self._contents = _Contents()
+        self._offsets: dict[str, list[int]] = {}
+        self._asked: dict[str, int] = {}
+        for offset, entry in _entries(file):
+            self._offsets.setdefault(entry["key"], []).append(offset)
+
+    def put(self, path: Path) -> str:
+        return str(path.resolve())
+
+    def probe(
+        self,
+        request: Any,
+        *,
+        stall_s: float | None = None,
+        progress: Progress | None = None,
+        bundle: str | None = None,
+    ) -> ProbeResult:
+        kind, key = _kind(request), self._contents.key(request, bundle)
+        if self._log is not None:
+            _append_line(self._log, f"{key} {kind}")
+        found = self._offsets.get(key)
+        if found is None:
+            raise DeviceError(
+                f"{self._file} holds no answer to this {kind} request (models, images, settings "
+                "and versions must be those of the recording); record it with "
+                "profilers.RecordingDevice"
+            )
+        number = self._asked.get(key, 0)
+        self._asked[key] = number + 1
+        entry = self._entry(found[min(number, len(found) - 1)])
+        if progress is not None:
+            for done, total in entry["progress"]:
+                progress(done, total)
+        if "error" in entry:
+            raise probe_error(entry["error"], entry["reason"])
+        return _read(entry["result"])
+
+    def _entry(self, offset: int) -> dict[str, Any]:
+        with self._file.open("rb") as stream:
+            stream.seek(offset)
+            entry: dict[str, Any] = json.loads(stream.readline())
+            return entry
+
+
+class _Contents:
+    """Keys of requests, made of what their files hold instead of where these lie.
+
+    A text is a file if it was put on the device (`local` says from where), or is the absolute
+    path of one.
+    """
+
+    def __init__(self) -> None:
+        self.local: dict[str, Path] = {}
+        self._hashes: dict[tuple[str, int, int], str] = {}
+
+    def key(self, request: Any, bundle: str | None) -> str:
+        if hasattr(request, "output"):  # where the answer goes: the device chooses
+            request = dataclasses.replace(request, output="")
+        asked = {"kind": _kind(request), "request": encode(request), "bundle": bundle}
+        return content_key(self._replaced(asked))
+
+    def _replaced(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: self._replaced(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self._replaced(item) for item in value]
+        return self._content(value) if isinstance(value, str) else value
+
+    def _content(self, text: str) -> str:
+        path = self.local.get(text, Path(text))
+        if not path.is_absolute() or not path.is_file():
+            return text
+        state = path.stat()
+        known = (str(path), state.st_mtime_ns, state.st_size)
+        if known not in self._hashes:
+            with path.open("rb") as stream:
+                self._hashes[known] = hashlib.file_digest(stream, "sha256").hexdigest()
+        return self._hashes[known]
+
+
+def _kind(request: Any) -> str:
+    return next(name for name, kind in KINDS.items() if type(request) is kind)
+
+
+def _written(result: ProbeResult) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **result.arrays)  # type: ignore[arg-type]  # names are no options
+    arrays = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {**encode(dataclasses.replace(result, arrays={})), "arrays": arrays}
+
+
+def _read(written: dict[str, Any]) -> ProbeResult:
+    content = io.BytesIO(base64.b64decode(written["arrays"]))
+    with np.load(content, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    return ProbeResult(**{**written, "arrays": arrays})
+
+
+def _append_line(file: Path, line: str) -> None:
+    handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        left = memoryview(line.encode() + b"\n")
+        while left:  # once, unless the disk is nearly full
+            left = left[os.write(handle, left) :]
+    finally:
+        os.close(handle)
+
+
+def _cut_torn_line(file: Path) -> None:
+    """Remove what a killed process began to write, or the next line would be lost with it."""
+    if not file.exists():
+        return
+    content = file.read_bytes()
+    os.truncate(file, content.rfind(b"\n") + 1)
+
+
+def _entries(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The whole lines, with their offsets. DeviceError unless each is a probe."""
+    offset = 0
+    try:
+        with file.open("rb") as stream:
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    return
+                entry = json.loads(line)
+                if not isinstance(entry, dict) or not {"key", "kind", "progress"} <= set(entry):
+                    raise ValueError("fields are missing")
+                yield offset, entry
+                offset += len(line)
+    except OSError as error:
+        raise DeviceError(f"recording {file} cannot be read: {error}") from error
+    except ValueError as error:
+        raise DeviceError(f"{file} is no recording of a device ({error})") from error

@@ -1,0 +1,80 @@
+"""What verified plans teach about predictions: a factor on predicted costs.
+
+A bundle on the device differs from the sum of its measured parts in ways that plans of a device
+share: its first call after a decoded image, allocators that stages share. So the logarithm of
+measured / predicted is learned by a small ridge regression on what a plan is, and used only where
+it predicts plans that it has not seen better than no correction does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
+
+#: Metrics that are corrected; percentiles take the factor of the mean.
+CORRECTED = ("latency_mean_ms", "peak_memory_mb")
+_FEATURES = ("base", "per_further_stage")
+_FEWEST = 4  # plans to learn from
+_PENALTY = 1.0
+
+
+@dataclass(frozen=True)
+class Correction:
+    """measured = predicted * exp(base + per_further_stage * (stages - 1)), by metric."""
+
+    models: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def factor(self, metric: str, stages: int) -> float:
+        """What a predicted metric of a plan with so many stages is multiplied by."""
+        known = self.models.get("latency_mean_ms" if metric.startswith("latency_") else metric, {})
+        values = [known.get(name, 0.0) for name in _FEATURES]
+        return float(np.exp(np.dot(values, _row(stages))))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A verified plan: its number of stages, what was predicted, and what its bundle gave."""
+
+    stages: int
+    predicted: float
+    measured: float
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A model with the median of |measured / predicted - 1|: `error_before` without it, and
+    `error_held_out` with it, each plan predicted by a model that did not see it."""
+
+    model: Mapping[str, float]
+    plans: int
+    error_before: float
+    error_held_out: float
+
+
+def learn(pairs: Sequence[Pair], prior: Mapping[str, float]) -> Learned | None:
+    """Learn what is left after a `prior` model, which `predicted` holds already.
+
+    None with fewer than four plans. Where held-out plans are not predicted better, the prior
+    stays as it is.
+    """
+    if len(pairs) < _FEWEST:
+        return None
+    ratios = np.log([pair.measured / pair.predicted for pair in pairs])
+    rows = np.array([_row(pair.stages) for pair in pairs])
+    ridge = Ridge(alpha=_PENALTY, fit_intercept=False)
+    foreseen = cross_val_predict(ridge, rows, ratios, cv=LeaveOneOut())
+    before, held_out = (float(np.median(np.abs(np.expm1(r)))) for r in (ratios, ratios - foreseen))
+    found = ridge.fit(rows, ratios).coef_ if held_out < before else np.zeros(len(_FEATURES))
+    model = {
+        name: prior.get(name, 0.0) + float(value)
+        for name, value in zip(_FEATURES, found, strict=True)
+    }
+    return Learned(model, len(pairs), before, min(held_out, before))
+
+
+def _row(stages: int) -> list[float]:
+    return [1.0, float(stages - 1)]

@@ -1,0 +1,76 @@
+"""Ctrl-C, as a terminal sends it: to the command and to the probe that it waits for."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+import yaml
+from killing import leftovers, small_job
+
+from db import Store
+
+_CALL = [sys.executable, "-c", "import sys; from planner.cli import main; sys.exit(main())"]
+
+
+@pytest.fixture
+def home(tmp_path):
+    spec = small_job(tmp_path) | {"budget": {"measurements": 3}, "verify": 0}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+    for part in ("temp", "cache"):
+        (tmp_path / part).mkdir()
+    return tmp_path
+
+
+def start(home, **options):
+    places = {"TMPDIR": str(home / "temp"), "TRIMTAB_CACHE": str(home / "cache")}
+    command = [*_CALL, "--store", "store/trimtab.db", "plan", "job.yaml"]
+    return subprocess.Popen(
+        command,
+        cwd=home,
+        env={**os.environ, **places},
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("moment", ["measuring", "tracing"])
+def test_it_says_how_to_go_on_and_leaves_nothing(home, moment):
+    with start(home, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        for line in process.stderr:
+            if line.startswith(moment):
+                break
+        while not (probes := psutil.Process(process.pid).children()):
+            pass
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130, rest
+    assert "`trimtab --store store/trimtab.db plan job.yaml` goes on from here" in rest
+    assert "Traceback" not in rest
+    assert not any(probe.is_running() for probe in probes)
+    with Store.open(home / "store" / "trimtab.db") as store:
+        (job,) = store.list_jobs()
+        assert job.state == "interrupted"
+        assert job.message == "stopped by the user; the same command goes on from here"
+    assert [left for left in leftovers(home) if left != "1 trials in hand"] == []
+
+
+def test_the_same_command_goes_on(home):
+    with start(home, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        while not process.stderr.readline().startswith("tracing"):
+            pass
+        os.killpg(process.pid, signal.SIGINT)
+        process.stderr.read()
+    with Store.open(home / "store" / "trimtab.db") as store:
+        kept = [m.created_at for m in store.list_measurements()]
+    with start(home, stdout=subprocess.PIPE) as process:
+        told, problems = process.communicate()
+    assert process.returncode == 0, problems
+    assert "Chosen" in told
+    with Store.open(home / "store" / "trimtab.db") as store:
+        assert [m.created_at for m in store.list_measurements()][: len(kept)] == kept
+        assert [job.state for job in store.list_jobs()] == ["done"]
+    assert leftovers(home) == []

@@ -1,0 +1,204 @@
+"""From candidates to a verified choice: measured together, corrected, and reported truthfully."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sample_models import INPUT, texture_images, write_onnx
+
+import trimtab
+from db import EventRecord
+from planner.job import opened_run
+from planner.profiles import ATTEMPTS, settings_for
+from profilers import Device, LocalDevice, ProbeResult
+from profilers.device import Progress
+from trimtab_runtime.definition import RuntimeOptions
+from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings
+
+QUICK = MeasureSettings(seconds=0.05, max_seconds=5, min_rounds=6, warmup_seconds=0.01)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("zoo")
+    for name, width in (("small", 4), ("middle", 16), ("large", 160)):
+        write_onnx(folder / f"{name}.onnx", width=width)
+    images, labels = texture_images(120, seed=5)
+    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        place = folder / "photos" / f"class{label}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{number:03}.png")
+    return folder
+
+
+def job(zoo: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "deciding",
+        "models": [
+            {"path": str(zoo / f"{name}.onnx"), "input": INPUT}
+            for name in ("small", "middle", "large")
+        ],
+        "workload": {"images": str(zoo / "photos"), "splits": {"fit": 40, "tune": 40, "test": 40}},
+        "objectives": {"top1": "max", "latency_mean_ms": "min"},
+        "techniques": {"quantisation": []},
+        "runtime": {"threads": [1]},
+        "budget": {"measurements": 3},
+        "verify": 5,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def done(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A store with one finished job."""
+    with trimtab.Store.open(tmp_path_factory.mktemp("store") / "trimtab.db") as store:
+        record = trimtab.plan(job(zoo), store, settings=QUICK)
+        yield store, record
+
+
+def test_every_cascade_was_measured_together_twice(done: Any) -> None:
+    store, record = done
+    visits: dict[tuple[str, ...], list[int]] = {}
+    for found in store.list_measurements():
+        if found.settings["kind"] == "together":
+            names = tuple(stage["sha256"] for stage in found.settings["stages"])
+            visits.setdefault(names, []).append(found.settings["visit"])
+            stages = len(names)
+            assert {name for name in found.samples if name.endswith("_beside_inference_ms")} == {
+                f"{stage}_beside_inference_ms" for stage in range(stages)
+            }
+            assert found.values["peak_mb"] > 0
+    assert all(sorted(numbers) == [1, 2] for numbers in visits.values())
+    entries = store.list_plans(record.id)
+    groups = {
+        tuple(stage["variant"]["sha256"] for stage in entry.plan.definition["stages"])
+        for entry in entries
+    }
+    assert {group for group in groups if len(group) > 1} <= visits.keys()
+    assert any(len(group) > 1 for group in visits)
+    baseline = next(e for e in entries if e.plan.key == record.summary["baseline"])
+    assert (baseline.plan.definition["stages"][0]["variant"]["sha256"],) in visits
+
+
+def test_predicted_and_measured_memory_stand_side_by_side(done: Any) -> None:
+    store, record = done
+    verified = {found.plan_key for found in store.list_verifications(record.id)}
+    assert len(verified) >= 4
+    for entry in store.list_plans(record.id):
+        known = entry.value("peak_memory_mb", "test", "measured")
+        assert (known is not None) == (entry.plan.key in verified)
+        if known is not None:
+            predicted = entry.value("peak_memory_mb", "test", "predicted")
+            assert predicted == pytest.approx(known, rel=0.25)
+
+
+def test_what_is_decided_by_bundles_is_timed_on_tune(done: Any) -> None:
+    store, record = done
+    for found in store.list_verifications(record.id):
+        times = found.samples["latency_ms"]
+        assert len(times) == 80, "40 images of tune, then 40 of test"
+        on_tune, on_test = sum(times[:40]) / 40, sum(times[40:]) / 40
+        scale = found.values["latency_mean_ms"] / on_test
+        assert found.values["tune_latency_mean_ms"] == pytest.approx(on_tune * scale)
+        entry = next(e for e in store.list_plans(record.id) if e.plan.key == found.plan_key)
+        corrected = entry.value("latency_mean_ms", "tune", "predicted")
+        # A verified plan's latency is what its bundle took for tune, but for the other images.
+        assert corrected == pytest.approx(found.values["tune_latency_mean_ms"], rel=0.35)
+
+
+def test_optimism_is_the_decided_lead_less_the_lead_on_test(done: Any) -> None:
+    store, record = done
+    entries = store.list_plans(record.id)
+    baseline = next(e for e in entries if e.plan.key == record.summary["baseline"])
+    told = [e for e in entries if ("top1", "test", "optimism") in e.metrics]
+    assert told
+    assert baseline not in told
+    for entry in told:
+        decided = entry.value("top1", "tune", "guarded") - baseline.value(
+            "top1", "tune", "replayed"
+        )
+        lead = entry.value("top1", "test", "replayed") - baseline.value("top1", "test", "replayed")
+        found = entry.metrics["top1", "test", "optimism"]
+        assert found.value == pytest.approx(decided - lead, abs=1e-6)
+        assert found.low <= found.value <= found.high
+
+
+def test_a_later_job_begins_with_what_was_learned_and_keeps_it(done: Any, zoo: Path) -> None:
+    store, record = done
+    learned = {c.metric: c for c in store.list_corrections(job_id=record.id)}
+    assert set(learned) == {"latency_mean_ms", "peak_memory_mb"}
+    assert all(c.plans >= 4 for c in learned.values())
+    assert all(0 <= c.error_held_out <= c.error_before for c in learned.values())
+    assert record.summary["correction"] == {}, "it was the first job"
+    later = trimtab.plan(job(zoo, name="later", verify=0), store, settings=QUICK)
+    assert later.summary["correction"] == {m: c.model for m, c in learned.items()}
+    again = trimtab.plan(job(zoo), store, settings=QUICK)
+    assert (again.id, again.summary["correction"]) == (record.id, {})
+
+
+def test_percentiles_that_are_asked_for_are_sampled_often_enough() -> None:
+    plain = settings_for(["top1", "latency_mean_ms"])
+    assert plain == MeasureSettings()
+    for metric, needed in (("latency_p95_ms", 130), ("latency_p99_ms", 662)):
+        settings = settings_for(["top1", metric])
+        assert settings.min_rounds * settings.beside_per_round >= needed
+        assert settings.max_rounds >= settings.min_rounds
+
+
+class Disturbed(Device):
+    """This machine, where every measurement but each `steady`-th was disturbed."""
+
+    def __init__(self, steady: int) -> None:
+        self._device, self._steady = LocalDevice(), steady
+        self.address, self.measured = "local", 0
+
+    def put(self, path: Path) -> str:
+        return self._device.put(path)
+
+    def probe(
+        self,
+        request: Any,
+        *,
+        stall_s: float | None = None,
+        progress: Progress | None = None,
+        bundle: str | None = None,
+    ) -> ProbeResult:
+        found = self._device.probe(request, stall_s=stall_s, progress=progress, bundle=bundle)
+        if not isinstance(request, MeasureRequest):
+            return found
+        self.measured += 1
+        warnings = [] if self.measured % self._steady == 0 else ["busy: a test says so"]
+        return dataclasses.replace(found, warnings=warnings)
+
+
+@pytest.mark.parametrize(("steady", "expected"), [(2, 2), (10**9, ATTEMPTS)])
+def test_disturbed_measurements_are_repeated_within_a_bound(
+    zoo: Path, tmp_path: Path, steady: int, expected: int
+) -> None:
+    device = Disturbed(steady)
+    spec = trimtab.load_spec(job(zoo))
+    with (
+        trimtab.Store.open(tmp_path / "trimtab.db") as store,
+        opened_run(spec, store, settings=QUICK, device=device) as run,
+    ):
+        first, *others = run.members()
+        options = RuntimeOptions("onnxruntime")
+        found = run.profiles.measurement([(first.built, options)])
+        assert device.measured == expected
+        assert bool(found.warnings) == (steady > 2)
+        # A device that stays disturbed does not take three times as long for all that follows.
+        run.profiles.measurement([(others[0].built, options)])
+        assert device.measured == (expected + 2 if steady == 2 else expected + 1)
+
+
+def test_warnings_of_measurements_are_noted(zoo: Path, tmp_path: Path) -> None:
+    spec = trimtab.load_spec(job(zoo, verify=0))
+    with trimtab.Store.open(tmp_path / "trimtab.db") as store:
+        with opened_run(spec, store, settings=QUICK, device=Disturbed(10**9)) as run:
+            run.execute()
+        notes: list[EventRecord] = store.list_events(run.job_id)
+    assert {n.subject for n in notes if n.text == "busy: a test says so"} >= {"small 1t"}

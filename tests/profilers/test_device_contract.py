@@ -1,0 +1,180 @@
+"""What holds for every device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from planner.export import BundleParts, write_bundle
+from profilers import Device, LocalDevice, ProbeResult, RecordedDevice, RecordingDevice, connect
+from trimtab_runtime import Plan
+from trimtab_runtime.definition import (
+    OperatingPoint,
+    PlanDefinition,
+    RuntimeOptions,
+    Stage,
+    Structure,
+    Variant,
+)
+from trimtab_runtime.engines import create_engine
+from trimtab_runtime.errors import (
+    BundleError,
+    EngineError,
+    InferenceError,
+    ModelError,
+    TrimtabError,
+    WorkloadError,
+)
+from trimtab_runtime.preprocess import Preprocessor
+from trimtab_runtime.probe.requests import VerifyRequest
+
+
+class Replaying(Device):
+    """Has everything recorded, and answers from the recording."""
+
+    def __init__(self, file: Path) -> None:
+        self.address, self.file = f"recorded:{file}", file
+
+    def put(self, path: Path) -> str:
+        return str(path.resolve())
+
+    def probe(self, request: Any, **how: Any) -> ProbeResult:
+        with suppress(TrimtabError):
+            RecordingDevice(LocalDevice(), self.file).probe(request, bundle=how.get("bundle"))
+        return connect(self.address).probe(request, **how)
+
+
+@pytest.fixture(params=["local", "recording", "recorded"])
+def device(request: pytest.FixtureRequest, tmp_path: Path) -> Device:
+    if request.param == "local":
+        return LocalDevice()
+    file = tmp_path / "recording.jsonl"
+    if request.param == "recording":
+        return RecordingDevice(LocalDevice(), file)
+    return Replaying(file)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(scratch: Path) -> Any:
+    yield
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_file_that_was_put_is_found(device: Device, tracing: Any, tmp_path: Path) -> None:
+    """Its place there is the device's own affair."""
+    image = Path(tracing("small").images[0])
+    (tmp_path / "elsewhere").mkdir()
+    copied = tmp_path / "elsewhere" / "x.png"
+    copied.write_bytes(image.read_bytes())
+    place = device.put(tmp_path / "elsewhere" / ".." / "elsewhere" / "x.png")
+    assert isinstance(place, str)
+    assert device.probe(tracing("small", [place])).arrays["outputs"].shape == (1, 4)
+
+
+def test_the_fingerprint_is_the_same_every_time(device: Device) -> None:
+    found = device.fingerprint()
+    assert {"machine", "cores", "python", "numpy", "onnxruntime"} <= set(found)
+    assert all(isinstance(value, str) and value for value in found.values())
+    assert device.fingerprint() == found
+
+
+def test_measuring_brings_values_and_raw_samples(device: Device, measuring: Any) -> None:
+    found = device.probe(measuring("small"))
+    assert found.values["load_ms"] > 0
+    assert len(found.samples["reference_ms"]) == 5
+    assert all(type(x) is float for values in found.samples.values() for x in values)
+    assert found.arrays == {}
+
+
+@pytest.mark.parametrize("name", ["small", "bytes"])
+def test_a_trace_is_what_the_engine_says(
+    device: Device,
+    tracing: Any,
+    models: dict[str, tuple[Path, Variant]],
+    photos: Sequence[str],
+    name: str,
+) -> None:
+    path, variant = models[name]
+    options = RuntimeOptions("onnxruntime" if name == "small" else "litert")
+    engine = create_engine(str(path), variant, options)
+    expected = np.stack([engine.run(Preprocessor(p).tensor(variant.input)) for p in photos])
+    found = device.probe(tracing(name)).arrays["outputs"]
+    assert found.dtype == np.float32
+    assert np.array_equal(found, expected)
+
+
+def test_progress_grows_to_the_end(device: Device, tracing: Any) -> None:
+    steps: list[tuple[int, int]] = []
+    device.probe(tracing("small"), progress=lambda done, total: steps.append((done, total)))
+    assert steps[-1] == (12, 12)
+    assert steps == sorted(set(steps))
+
+
+@pytest.fixture
+def bundle(models: dict[str, tuple[Path, Variant]], photos: Sequence[str], tmp_path: Path) -> Path:
+    path, variant = models["small"]
+    stage = Stage(variant.sha256, RuntimeOptions("onnxruntime"))
+    parts = BundleParts(
+        name="small",
+        definition=PlanDefinition(Structure("single", (stage,)), ()),
+        points=[OperatingPoint(())],
+        variants={variant.sha256: variant},
+        models={variant.sha256: path},
+        labels=["a", "b", "c", "d"],
+        images=[Path(photo) for photo in photos],
+        fingerprint={},
+    )
+    return write_bundle(parts, tmp_path / "plan.pyz")
+
+
+def test_a_bundle_runs_with_its_own_runtime(
+    device: Device, bundle: Path, photos: Sequence[str]
+) -> None:
+    place = device.put(bundle)
+    found = device.probe(VerifyRequest(place, tuple(photos), ""), bundle=place)
+    plan = Plan.load(str(bundle))
+    assert found.arrays["index"].tolist() == [plan.classify(photo).index for photo in photos]
+    assert len(found.arrays["latency_ms"]) == 12
+
+
+@pytest.mark.parametrize("kind", ["measuring", "tracing"])
+def test_nan_is_an_error(device: Device, kind: str, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(InferenceError, match=r"nan .*NaN"):
+        device.probe(request.getfixturevalue(kind)("nan"))
+
+
+def test_errors_are_of_the_tree(
+    device: Device,
+    measuring: Any,
+    tracing: Any,
+    models: dict[str, tuple[Path, Variant]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(EngineError, match="has no TensorrtExecutionProvider here"):
+        device.probe(measuring("small", provider="TensorrtExecutionProvider"))
+    (tmp_path / "note.png").write_text("no image")
+    with pytest.raises(WorkloadError, match=r"note\.png: cannot be read as an image"):
+        device.probe(tracing("small", [str(tmp_path / "note.png")]))
+    with pytest.raises(BundleError, match=r"note\.png: not a sound bundle"):
+        device.probe(VerifyRequest(str(tmp_path / "note.png"), (), ""))
+    monkeypatch.setitem(models, "small", (tmp_path / "absent.onnx", models["small"][1]))
+    with pytest.raises(ModelError, match=r"small: .* cannot load it"):
+        device.probe(tracing("small"))
+
+
+def test_nothing_that_was_put_is_changed(device: Device, tracing: Any, bundle: Path) -> None:
+    before = {path: path.read_bytes() for path in bundle.parent.iterdir() if path.is_file()}
+    device.put(bundle)
+    device.probe(tracing("bytes"))
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_recorded_devices_are_what_the_suite_runs_over(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    assert isinstance(connect(f"recorded:{tmp_path / 'empty.jsonl'}"), RecordedDevice)
