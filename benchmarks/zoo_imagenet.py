@@ -1,20 +1,22 @@
 """How fast is the plan that is not worse than EfficientNet-Lite2 (and 1)?
 
 Every member and its w8a8 variant is measured and traced once on this machine, one thread. For
-each of many random splits, and again with tune and test swapped, the plan is chosen on `tune`
-alone and replayed on `test`; the split of seed 0 is also verified with exported bundles. Prints
-one JSON object as its last line.
+each of many random splits, and again with tune and test swapped, groups of stages are screened and
+the plan is chosen on `tune` alone, among those of its groups that were measured together (the
+`GROUPS` that most splits asked for), and replayed on `test`. The split of seed 0 is a whole job,
+with exported bundles verified. Prints one JSON object as its last line.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import multiprocessing
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,13 +25,22 @@ import typer
 
 import trimtab
 from benchmarks.zoo import DEFAULT_DATA, imagenet_job
-from planner.choosing import Choice, Judged
+from planner.choosing import Choice
+from planner.deciding import GROUPS as PER_JOB
+from planner.deciding import Deciding
 from planner.inputs import Rows
 from planner.job import opened_run
+from planner.judging import Judged
 from planner.measuring import Measured
 from planner.spec import JobSpec
+from search.costs import PathCosts
 
 RIVALS = ("lite2", "lite1")
+#: Groups of stages that are measured together for all splits.
+GROUPS = 30
+
+Case = tuple[str, int, bool]
+Group = tuple[int, ...]
 
 
 class Lines:
@@ -74,9 +85,13 @@ def run(data: Path, home: Path, store: trimtab.Store, splits: int) -> dict[str, 
         figures |= verified(store, trimtab.plan(spec, store, Lines()).id, rival)
     with opened_run(specs["lite2"], store) as job:
         measured = job.measure(job.members())
-        rows = job.rows
+        cases = Cases(specs, measured, job.rows, splits)
+        groups = cases.screened()
+        wanted = Counter(group for screened in groups.values() for group in screened)
+        most = [group for group, _ in wanted.most_common(GROUPS)]
+        together = Deciding(job, measured).measured_together(most)
     for rival in RIVALS:
-        figures |= over_splits(specs[rival], measured, rows, rival, splits)
+        figures |= cases.figures(rival, groups, together)
     return _merged(figures)
 
 
@@ -85,7 +100,7 @@ def verified(store: trimtab.Store, job_id: str, rival: str) -> dict[str, Any]:
     job = store.get_job(job_id)
     assert job is not None
     plans = {entry.plan.key: entry for entry in store.list_plans(job_id)}
-    errors, mismatches, latency = [], [], {}
+    errors, memory_errors, mismatches, latency = [], [], [], {}
     for found in store.list_verifications(job_id):
         entry = plans.get(found.plan_key)
         if entry is None or found.state != "ok":
@@ -95,74 +110,118 @@ def verified(store: trimtab.Store, job_id: str, rival: str) -> dict[str, Any]:
         latency[found.plan_key] = found.values["latency_mean_ms"]
         errors.append(abs(predicted / latency[found.plan_key] - 1))
         mismatches.append(found.values["answer_mismatch"])
+        predicted_mb = entry.value("peak_memory_mb", "test", "predicted")
+        peak_mb = found.values["peak_memory_mb"]
+        assert predicted_mb is not None
+        memory_errors.append(abs(predicted_mb / peak_mb - 1))
         print(
-            f"verified {entry.plan.label}: predicted {predicted:.2f} ms, "
-            f"measured {latency[found.plan_key]:.2f} ms, drift {found.values['drift']:.2f}"
+            f"verified {entry.plan.label}: predicted {predicted:.2f} ms {predicted_mb:.0f} MB, "
+            f"measured {latency[found.plan_key]:.2f} ms {peak_mb:.0f} MB, "
+            f"drift {found.values['drift']:.2f}"
+        )
+    for learned in store.list_corrections(job_id=job_id):
+        print(
+            f"correction of {learned.metric}: {learned.plans} plans, error "
+            f"{learned.error_before:.3f}, held out {learned.error_held_out:.3f}"
         )
     chosen, baseline = job.summary["chosen"], job.summary["baseline"]
     return {
         f"verified_speedup_vs_{rival}": latency[baseline] / latency[chosen],
         f"chosen_vs_{rival}": plans[chosen].plan.label,
         f"latency_errors_{rival}": errors,
+        f"memory_errors_{rival}": memory_errors,
         f"answer_mismatches_{rival}": mismatches,
     }
 
 
-def over_splits(
-    spec: JobSpec, measured: Sequence[Measured], rows: Rows, rival: str, splits: int
-) -> dict[str, Any]:
-    """Speed, difference on test and optimism of what is chosen on tune, over random splits."""
-    cases = list(itertools.product(range(splits), (False, True)))
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(mp_context=spawn) as pool:
-        evaluate = functools.partial(one_split, spec, measured, rows)
+@dataclass(frozen=True)
+class Cases:
+    """Random splits, each also with tune and test swapped, for each rival."""
+
+    specs: Mapping[str, JobSpec]
+    measured: Sequence[Measured]
+    rows: Rows
+    splits: int
+
+    def screened(self) -> dict[Case, list[Group]]:
+        """What each case would measure together."""
+        cases = list(itertools.product(RIVALS, range(self.splits), (False, True)))
+        with _pool() as pool:
+            found = []
+            for case, groups in zip(cases, pool.map(self._screen, cases), strict=True):
+                found.append((case, groups))
+                print(f"screened {case}: {len(groups)} groups", flush=True)
+        return dict(found)
+
+    def figures(
+        self,
+        rival: str,
+        groups: Mapping[Case, Sequence[Group]],
+        together: Mapping[Group, PathCosts],
+    ) -> dict[str, Any]:
+        """Speed, difference on test and optimism of what is chosen on tune."""
+        cases = [case for case in groups if case[0] == rival]
+        known = [{g: together[g] for g in groups[case] if g in together} for case in cases]
         found = []
-        for *figures, label in pool.map(evaluate, *zip(*cases, strict=True)):
-            found.append(figures)
-            print(f"{rival}: {figures[0]:.2f}x, {figures[1]:+.1f} points, {label}", flush=True)
-    speed, difference, optimism_points = np.array(found).T
-    half = 1.96 * difference.std(ddof=1) / np.sqrt(len(found))
-    mean = float(difference.mean())
-    return {
-        f"speedup_vs_{rival}": float(np.median(speed)),
-        f"test_difference_points_vs_{rival}": mean,
-        f"test_difference_points_vs_{rival}_interval": [mean - half, mean + half],
-        f"optimism_points_{rival}": float(optimism_points.mean()),
-        f"evaluations_{rival}": len(found),
-    }
+        with _pool() as pool:
+            for *values, label in pool.map(self._evaluate, cases, known):
+                found.append(values)
+                print(f"{rival}: {values[0]:.2f}x, {values[1]:+.1f} points, {label}", flush=True)
+        speed, difference, optimism_points = np.array(found).T
+        half = 1.96 * difference.std(ddof=1) / np.sqrt(len(found))
+        mean = float(difference.mean())
+        return {
+            f"speedup_vs_{rival}": float(np.median(speed)),
+            f"test_difference_points_vs_{rival}": mean,
+            f"test_difference_points_vs_{rival}_interval": [mean - half, mean + half],
+            f"optimism_points_{rival}": float(optimism_points.mean()),
+            f"evaluations_{rival}": len(found),
+        }
+
+    def _choice(self, case: Case) -> Choice:
+        rival, seed, swapped = case
+        rows = self.rows
+        total = len(rows.fit) + len(rows.tune) + len(rows.test)
+        order = np.random.default_rng(seed).permutation(total)
+        halves = order[300:800], order[800:]
+        part = Rows(order[:300], halves[swapped], halves[not swapped], rows.labels, rows.classes)
+        return Choice(self.specs[rival], self.measured, part)
+
+    def _screen(self, case: Case) -> list[Group]:
+        return self._choice(case).screen(PER_JOB)
+
+    def _evaluate(
+        self, case: Case, together: Mapping[Group, PathCosts]
+    ) -> tuple[float, float, float, str]:
+        """Speedup, difference on test and optimism (points) of the chosen plan, and its label."""
+        choice = self._choice(case)
+        choice.judge(together)
+        plan, baseline = choice.chosen or choice.baseline_plan, choice.baseline_plan
+        labels = self.rows.labels
+        assert labels is not None
+
+        def points(judged: Judged, split: str) -> float:
+            wanted = labels[getattr(choice.rows, split)]
+            return 100 * float((choice.replayed_on(judged, split).answer == wanted).mean())
+
+        def latency(judged: Judged) -> float:
+            return choice.predicted(judged, choice.rows.test)["latency_mean_ms"]
+
+        optimism = (points(plan, "tune") - points(plan, "test")) - (
+            points(baseline, "tune") - points(baseline, "test")
+        )
+        difference = points(plan, "test") - points(baseline, "test")
+        return latency(baseline) / latency(plan), difference, optimism, plan.label
 
 
-def one_split(
-    spec: JobSpec, measured: Sequence[Measured], rows: Rows, seed: int, swapped: bool
-) -> tuple[float, float, float, str]:
-    """Speedup, difference on test and optimism (points) of the chosen plan, and its label."""
-    assert rows.labels is not None
-    total = len(rows.fit) + len(rows.tune) + len(rows.test)
-    order = np.random.default_rng(seed).permutation(total)
-    halves = order[300:800], order[800:]
-    part = Rows(order[:300], halves[swapped], halves[not swapped], rows.labels)
-    choice = Choice(spec, measured, part)
-    plan, baseline = choice.chosen or choice.baseline_plan, choice.baseline_plan
-
-    def points(judged: Judged, split: str) -> float:
-        labels = rows.labels[getattr(part, split)]
-        return 100 * float((choice.replayed_on(judged, split).answer == labels).mean())
-
-    optimism = (points(plan, "tune") - points(plan, "test")) - (
-        points(baseline, "tune") - points(baseline, "test")
-    )
-    difference = points(plan, "test") - points(baseline, "test")
-    speedup = _latency(choice, baseline) / _latency(choice, plan)
-    return speedup, difference, optimism, plan.label
-
-
-def _latency(choice: Choice, plan: Judged) -> float:
-    return choice.predicted(plan, "test")["latency_mean_ms"]
+def _pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))
 
 
 def _merged(figures: dict[str, Any]) -> dict[str, Any]:
     """The keys that speak of all plans together."""
     errors = [error for rival in RIVALS for error in figures.pop(f"latency_errors_{rival}")]
+    memory = [error for rival in RIVALS for error in figures.pop(f"memory_errors_{rival}")]
     mismatches = [m for rival in RIVALS for m in figures.pop(f"answer_mismatches_{rival}")]
     optimism = [figures[f"optimism_points_{rival}"] for rival in RIVALS]
     return {
@@ -170,6 +229,8 @@ def _merged(figures: dict[str, Any]) -> dict[str, Any]:
         "optimism_points": float(np.mean(optimism)),
         "latency_error_median": float(np.median(errors)),
         "latency_error_max": float(np.max(errors)),
+        "memory_error_median": float(np.median(memory)),
+        "memory_error_max": float(np.max(memory)),
         "answer_mismatch": float(np.max(mismatches)),
         "verified_plans": len(errors),
     }

@@ -41,7 +41,7 @@ class Deciding:
         self._journal.step("search", "composing plans", 0, 1)
         groups = choice.screen(GROUPS)
         self._journal.step("search", "", 1, 1)
-        choice.judge(self._measure_together(groups))
+        choice.judge(self.measured_together(groups))
         self._store_plans({})
         self._count_exposure()
         verifier = Verifier(run.record, run.store, run.device, run.journal, choice, run.items)
@@ -50,7 +50,7 @@ class Deciding:
         self._put_corrections(learned)
         self._summarise()
 
-    def _measure_together(
+    def measured_together(
         self, groups: Sequence[tuple[int, ...]]
     ) -> dict[tuple[int, ...], PathCosts]:
         """What stages cost beside those that they will live with. A group that cannot be
@@ -119,7 +119,7 @@ class Deciding:
         """Test was looked at; the same look of a job that goes on, or runs again, counts once."""
         run, plans = self._run, sorted(plan.key for plan in self.choice.plans)
         reason = f"report {content_key(plans)[:12]}"
-        seen = self._store.list_exposures(run.workload.key)
+        seen = self._store.list_exposures(workload_key=run.workload.key)
         if not any((look.job_id, look.reason) == (run.job_id, reason) for look in seen):
             self._store.add_exposure(
                 ExposureRecord(run.job_id, run.workload.key, "test", reason, len(plans))

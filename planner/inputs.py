@@ -91,8 +91,8 @@ def unseen_classes(workload: Workload, splits: Splits) -> str | None:
     counts = ", ".join(f"{len(classes)} in {split}" for split, classes in missing.items())
     few = first_few([workload.classes[index] for index in lacking])
     return (
-        f"of {len(every)} classes have no image: {counts} ({few}); nothing is known of them "
-        "there: add images, or make the splits larger"
+        f"some of the {len(every)} classes have no image: {counts} ({few}); nothing is known of "
+        "them there: add images, or make the splits larger"
     )
 
 

@@ -18,7 +18,7 @@ from trimtab_runtime.definition import OperatingPoint, Stage, Variant
 from trimtab_runtime.engines import Engine, create_engine
 from trimtab_runtime.errors import BundleError, InferenceError
 from trimtab_runtime.manifest import GOLDEN_NAME, MODELS_FOLDER, Manifest
-from trimtab_runtime.preprocess import ImageLike, Preprocessor, as_image
+from trimtab_runtime.preprocess import ImageLike, Preprocessor
 from trimtab_runtime.routing import calibrated, combine, decide
 
 
@@ -27,13 +27,17 @@ class Answer:
     """What a plan says of one image. `stage` (from 0) is where it stopped, `probabilities`
     (classes,) what it decided on."""
 
-    label: str
     index: int
     confidence: float
     stage: int
     latency_ms: float
     probabilities: Any = field(repr=False, compare=False)
     labels: Sequence[str] = field(repr=False, compare=False)
+
+    @property
+    def label(self) -> str:
+        """The name of the class that is answered."""
+        return name_of(self.labels, self.index)
 
     @property
     def top(self) -> tuple[tuple[str, float], ...]:
@@ -134,13 +138,11 @@ class Plan:
 
         `latency_ms` runs from the decoded image to the answer.
         """
-        decoded = image if isinstance(image, Preprocessor) else as_image(image)
+        prepared = image if isinstance(image, Preprocessor) else Preprocessor(image)
         start = time.perf_counter_ns()
-        prepared = decoded if isinstance(decoded, Preprocessor) else Preprocessor(decoded)
         probabilities, index, confidence, stage = self._run(prepared)
         elapsed = (time.perf_counter_ns() - start) / 1e6
-        label = name_of(self.labels, index)
-        return Answer(label, index, confidence, stage, elapsed, probabilities, self.labels)
+        return Answer(index, confidence, stage, elapsed, probabilities, self.labels)
 
     def _run(self, prepared: Preprocessor) -> tuple[Any, int, float, int]:
         rule, total = self.manifest.structure.rule, None

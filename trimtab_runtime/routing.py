@@ -23,11 +23,12 @@ def calibrated(outputs: Array, fmt: OutputFormat, temperature: float) -> Array:
             return outputs
         smallest = fmt.quantisation.scale / 4 if fmt.quantisation else 1e-7
         outputs = np.log(np.maximum(outputs, np.float32(smallest)))
-    shifted = outputs - np.maximum.reduce(outputs, axis=-1, keepdims=True)
+    rows = outputs.ndim > 1
+    shifted = outputs - np.maximum.reduce(outputs, -1, keepdims=rows)
     if temperature != 1.0:
         shifted *= np.float32(1.0 / temperature)
-    np.exp(shifted, out=shifted)
-    shifted /= np.add.reduce(shifted, axis=-1, keepdims=True)
+    np.exp(shifted, shifted)
+    shifted /= np.add.reduce(shifted, -1, keepdims=rows)
     return shifted
 
 
@@ -41,4 +42,7 @@ def combine(total: Optional[Array], probabilities: Array, stage: int, rule: str)
 
 def decide(probabilities: Array) -> tuple[Array, Array]:
     """Index and value of the largest probability, over the last axis; the first of equals."""
-    return probabilities.argmax(axis=-1), np.maximum.reduce(probabilities, axis=-1)
+    index = probabilities.argmax(axis=-1)
+    if probabilities.ndim == 1:  # what a device does after each inference, its caches cold
+        return index, probabilities[index]
+    return index, np.maximum.reduce(probabilities, axis=-1)

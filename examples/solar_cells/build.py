@@ -95,7 +95,8 @@ workload:
 baseline: lite2               # what plans are compared with: the largest member
 objectives: {{top1: max, latency_mean_ms: min, peak_memory_mb: min}}
 techniques: {{cascade: true, quantisation: [w8a8]}}
-budget: {{minutes: 3}}
+budget: {{minutes: 2}}
+verify: 4
 """
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from trimtab_runtime.definition import OutputFormat, Variant
 from trimtab_runtime.errors import InferenceError, ModelError
 
+_FLOAT = np.dtype(np.float32)
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "allocate memory", "out of memory")
 
 
@@ -25,13 +26,15 @@ class Engine:
 
 def real_outputs(raw: np.ndarray[Any, Any], fmt: OutputFormat) -> np.ndarray[Any, Any]:
     """The classes' outputs as float32 (classes,) of a raw output (1, classes + offset)."""
-    values = raw.reshape(-1)[fmt.offset :]
-    if not values.size:
-        raise InferenceError(f"offset {fmt.offset} leaves none of {raw.size} outputs")
+    values = raw.reshape(-1)
+    if fmt.offset:
+        values = values[fmt.offset :]
+        if not values.size:
+            raise InferenceError(f"offset {fmt.offset} leaves none of {raw.size} outputs")
     if fmt.quantisation is not None:
         zero, scale = np.float32(fmt.quantisation.zero_point), np.float32(fmt.quantisation.scale)
         return (values.astype(np.float32) - zero) * scale
-    return values if values.dtype == np.float32 else values.astype(np.float32)
+    return values if values.dtype is _FLOAT else values.astype(np.float32, copy=False)
 
 
 def told(error: BaseException) -> str:

@@ -15,8 +15,9 @@ from typing import Callable, Optional
 #: Cores busy with other programs. The services of a device at rest need some hundredths; a fifth
 #: of a core delays one run in five where it falls on ours.
 OTHER_CPU = 0.2
-#: Share of the machine's time that its host took. Less than a hundredth hides in ordinary spread.
-STEAL = 0.01
+#: Share of the machine's time that its host took. One or two hundredths are usual on shared hosts,
+#: and hide in ordinary spread.
+STEAL = 0.03
 #: A core's lowest frequency relative to its highest. Turbo wanders by some percent by itself; a
 #: tenth is as much as many a difference between two plans.
 STEADY_FREQUENCY = 0.9

@@ -28,7 +28,7 @@ Sample = tuple[float, float, float]
 Progress = Callable[[int, int], None]
 
 #: Interquartile range of the reference work, relative to its median, of a steady device.
-STEADY = 0.15
+STEADY = 0.2
 
 #: Parts of one stage's time, in the order of a sample.
 PARTS = ("resize_ms", "tensor_ms", "inference_ms")
