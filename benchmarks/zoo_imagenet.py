@@ -26,7 +26,6 @@ import typer
 import trimtab
 from benchmarks.zoo import DEFAULT_DATA, imagenet_job
 from planner.choosing import Choice
-from planner.deciding import GROUPS as PER_JOB
 from planner.deciding import Deciding
 from planner.inputs import Rows
 from planner.job import opened_run
@@ -188,7 +187,7 @@ class Cases:
         return Choice(self.specs[rival], self.measured, part)
 
     def _screen(self, case: Case) -> list[Group]:
-        return self._choice(case).screen(PER_JOB)
+        return self._choice(case).screen(self.specs[case[0]].together)
 
     def _evaluate(
         self, case: Case, together: Mapping[Group, PathCosts]

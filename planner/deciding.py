@@ -15,14 +15,14 @@ from profilers.device import device_key
 from search.correction import Correction, Learned
 from search.costs import PathCosts
 from trimtab_runtime.codec import content_key
-from trimtab_runtime.errors import TrimtabError
+from trimtab_runtime.errors import StoreError, TrimtabError
 
 if TYPE_CHECKING:
     from planner.run import Run
 
-#: Groups of stages that are measured together, and how often each: the second time in reverse
-#: order, so that a slow change of the machine falls on all alike.
-GROUPS, VISITS = 12, 2
+#: How often a group of stages is measured together: the second time in reverse order, so that a
+#: slow change of the machine falls on all alike.
+VISITS = 2
 #: How often the choice may move to a plan that has to be verified first.
 _ROUNDS = 3
 
@@ -39,7 +39,7 @@ class Deciding:
         """Leaves a verified choice, and all that is known of the plans, in the store."""
         choice, run = self.choice, self._run
         self._journal.step("search", "composing plans", 0, 1)
-        groups = choice.screen(GROUPS)
+        groups = choice.screen(run.spec.together)
         self._journal.step("search", "", 1, 1)
         choice.judge(self.measured_together(groups))
         self._store_plans({})
@@ -66,6 +66,8 @@ class Deciding:
                 if group in visits:
                     try:
                         visits[group].append(self._measured(parts, visit))
+                    except StoreError:
+                        raise
                     except TrimtabError as error:
                         del visits[group]
                         self._journal.note("error", label, f"left out: {error}")

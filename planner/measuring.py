@@ -16,7 +16,7 @@ from planner.spec import BudgetSpec, JobSpec
 from search.outer import Candidate, OuterStudy, Proposal
 from trimtab_runtime.codec import encode
 from trimtab_runtime.definition import RuntimeOptions
-from trimtab_runtime.errors import TrimtabError
+from trimtab_runtime.errors import StoreError, TrimtabError
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ def measure_candidates(
         try:
             measured = evaluate(proposal.candidate)
             told = values(measured)
+        except StoreError:
+            raise
         except TrimtabError as error:
             record(proposal, None, str(error))
             study.report(proposal, None, str(error))

@@ -185,6 +185,7 @@ class JobSpec(_Part):
     techniques: TechniqueSpec = TechniqueSpec()
     runtime: RuntimeSpec = RuntimeSpec()
     budget: BudgetSpec = BudgetSpec()
+    together: Annotated[int, Field(ge=1, le=100)] = 12
     verify: Annotated[int, Field(ge=0, le=100)] = 6
 
     @field_validator("device")

@@ -17,7 +17,7 @@ from planner.shipping import keep_bundle
 from profilers import Device, ProbeResult
 from search.correction import Pair
 from search.costs import pace_ms
-from trimtab_runtime.errors import TrimtabError
+from trimtab_runtime.errors import StoreError, TrimtabError
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 from trimtab_runtime.probe.requests import VerifyRequest
 from workloads import Item
@@ -62,6 +62,8 @@ class Verifier:
                     done = self._verify_one(plan, bundle)
                 self.records[plan.key] = done
                 self.pairs[plan.key] = self._pairs(plan, done)
+            except StoreError:
+                raise
             except TrimtabError as error:
                 self.failed.add(plan.key)
                 self.journal.note("error", plan.label, f"verification failed: {error}")

@@ -96,6 +96,7 @@ baseline: lite2               # what plans are compared with: the largest member
 objectives: {{top1: max, latency_mean_ms: min, peak_memory_mb: min}}
 techniques: {{cascade: true, quantisation: [w8a8]}}
 budget: {{minutes: 2}}
+together: 8
 verify: 4
 """
 

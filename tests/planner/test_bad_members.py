@@ -63,6 +63,7 @@ def job(zoo, names):
         "runtime": {"threads": [1]},
         "techniques": {"quantisation": []},
         "budget": {"measurements": 4, "stall_seconds": 5},
+        "together": 3,
         "verify": 0,
     }
 

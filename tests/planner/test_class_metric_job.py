@@ -39,6 +39,7 @@ def spec(tmp_path):
         "techniques": {"quantisation": []},
         "runtime": {"threads": [1]},
         "budget": {"measurements": 2},
+        "together": 4,
         "verify": 0,
     }
 

@@ -11,7 +11,8 @@ from db import DeviceRecord, JobRecord, PlanMetricRecord, PlanRecord, Store
 from planner.cli.surroundings import console
 from planner.cli.tables import csv_text, front_table, json_text, quality_table, summary_line
 from planner.explaining import _constraints
-from planner.plots import axis_name, write_plot
+from planner.plots import write_plot
+from planner.plotting import axis_name
 from planner.views import front_view
 
 CLASS = "<b>$\\frac x$ my_class, [red]: \x1b[31m"

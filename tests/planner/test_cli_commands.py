@@ -32,6 +32,7 @@ _SPEC = {
     "constraints": ["peak_memory_mb <= 10000", "top1 >= 0.5 * baseline"],
     "runtime": {"threads": [1]},
     "budget": {"measurements": 3},
+    "together": 3,
     "verify": 1,
 }
 

@@ -12,10 +12,13 @@ from sample_models import INPUT, texture_images, write_onnx
 
 import trimtab
 from db import EventRecord
+from planner.choosing import Choice
 from planner.job import opened_run
 from planner.profiles import ATTEMPTS, settings_for
 from profilers import Device, LocalDevice, ProbeResult
 from profilers.device import Progress
+from search.correction import Pair
+from search.costs import pace_ms
 from trimtab_runtime.definition import RuntimeOptions
 from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings
 
@@ -101,13 +104,16 @@ def test_what_is_decided_by_bundles_is_timed_on_tune(done: Any) -> None:
     for found in store.list_verifications(record.id):
         times = found.samples["latency_ms"]
         assert len(times) == 80, "40 images of tune, then 40 of test"
-        on_tune, on_test = sum(times[:40]) / 40, sum(times[40:]) / 40
-        scale = found.values["latency_mean_ms"] / on_test
-        assert found.values["tune_latency_mean_ms"] == pytest.approx(on_tune * scale)
+        paces, pace = found.samples["reference_ms"], record.summary["reference_ms"]
+        assert len(paces) == 10, "one for each group of eight"
+        on_tune = sum(times[:40]) / 40 * pace / pace_ms(paces[:5])
+        on_test = sum(times[40:]) / 40 * pace / pace_ms(paces[5:])
+        assert found.values["tune_latency_mean_ms"] == pytest.approx(on_tune)
+        assert found.values["latency_mean_ms"] == pytest.approx(on_test)
         entry = next(e for e in store.list_plans(record.id) if e.plan.key == found.plan_key)
         corrected = entry.value("latency_mean_ms", "tune", "predicted")
-        # A verified plan's latency is what its bundle took for tune, but for the other images.
-        assert corrected == pytest.approx(found.values["tune_latency_mean_ms"], rel=0.35)
+        # All of tune was timed: the corrected prediction for it is what the bundle took.
+        assert corrected == pytest.approx(on_tune)
 
 
 def test_optimism_is_the_decided_lead_less_the_lead_on_test(done: Any) -> None:
@@ -138,6 +144,33 @@ def test_a_later_job_begins_with_what_was_learned_and_keeps_it(done: Any, zoo: P
     assert later.summary["correction"] == {m: c.model for m, c in learned.items()}
     again = trimtab.plan(job(zoo), store, settings=QUICK)
     assert (again.id, again.summary["correction"]) == (record.id, {})
+
+
+def test_what_the_bundle_measured_has_the_last_word(zoo: Path, tmp_path: Path) -> None:
+    spec = trimtab.load_spec(job(zoo, baseline="large", constraints=["top1 >= 0"]))
+    with (
+        trimtab.Store.open(tmp_path / "trimtab.db") as store,
+        opened_run(spec, store, settings=QUICK) as run,
+    ):
+        choice = Choice(spec, run.measure(run.members()), run.rows)
+    choice.judge(None)
+    chosen, baseline = choice.chosen, choice.baseline_plan
+    assert chosen is not None
+    assert chosen is not baseline, "the small model is much faster"
+
+    def verified(slower: float) -> dict[str, dict[str, Pair]]:
+        stages = len(chosen.composed.options)
+        return {
+            chosen.key: {"latency_mean_ms": Pair(stages, 1.0, slower)},
+            baseline.key: {"latency_mean_ms": Pair(1, 1.0, 1.0)},
+        }
+
+    choice.confirm(verified(1.0), set(), last=True)
+    assert choice.chosen is chosen
+    choice.confirm(verified(1e6), set(), last=True)
+    assert choice.chosen is baseline
+    choice.confirm({baseline.key: verified(1.0)[baseline.key]}, {chosen.key}, last=False)
+    assert choice.chosen is not chosen  # it failed
 
 
 def test_percentiles_that_are_asked_for_are_sampled_often_enough() -> None:

@@ -72,6 +72,7 @@ def test_a_full_disk_stops_the_job_and_loses_nothing(disk, tmp_path):
         "objectives": {"top1": "max", "latency_mean_ms": "min"},
         "runtime": {"threads": [1]},
         "budget": {"measurements": 2},
+        "together": 2,
         "verify": 0,
     }
     process = multiprocessing.get_context("spawn").Process(target=_fill_up, args=(spec, disk))

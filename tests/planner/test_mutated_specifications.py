@@ -41,6 +41,7 @@ constraints: ["top1 >= 0.99 * baseline", "latency_p95_ms <= 30"]
 techniques: {cascade: true, quantisation: [w8a8]}
 runtime: {threads: [1, 2]}
 budget: {minutes: 20, measurements: 30}
+together: 12
 verify: 6
 """
 WHOLE = yaml.safe_load(TEXT)

@@ -44,6 +44,7 @@ def job(folder, **splits):
         "objectives": {"balanced_accuracy": "max", "latency_mean_ms": "min"},
         "runtime": {"threads": [1]},
         "budget": {"measurements": 2},
+        "together": 2,
         "verify": 0,
     }
 

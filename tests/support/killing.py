@@ -61,6 +61,7 @@ def small_job(folder: Path) -> dict[str, Any]:
         "objectives": {"top1": "max", "latency_mean_ms": "min"},
         "runtime": {"threads": [1]},
         "budget": {"measurements": 4},
+        "together": 3,
         "verify": 2,
     }
 
