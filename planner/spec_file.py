@@ -101,7 +101,8 @@ def _lines(problems: Sequence[ErrorDetails], known: Sequence[str]) -> Iterator[s
             line = f"{path}: unknown field{nearest(str(loc[-1]), known)}"
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            line = f"{path}: {message}" if path else message
+            ours = problem["type"] == "value_error"  # which names the field that it is about
+            line = message if ours and not path else f"{path or 'specification'}: {message}"
         yield line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}..."
 
 

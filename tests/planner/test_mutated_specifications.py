@@ -269,6 +269,7 @@ def test_files_that_hold_no_fields(tmp_path, kind):
         ({"models": []}, "models: "),
         ({"reference": "nobody"}, "reference: 'nobody' is not among lite0, mobile, own"),
         ({"workload": 3}, "workload: "),
+        ({"\ud800": 1}, "specification: "),
         ({"verify": 10**400}, "verify: "),
         ({7: 1}, "[7]: "),
     ],
