@@ -108,8 +108,8 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
     chosen = view.row(view.chosen)
     if chosen is not None and chosen.figure(view.quality).optimism is not None:
         lines.append(
-            f"The chosen plan's guarded lead over the baseline in {printable(view.quality)} was "
-            f"too hopeful by {optimism(chosen.figure(view.quality))}, says test."
+            f"Optimism left in the chosen plan's {printable(view.quality)} (its guarded lead over "
+            f"the baseline less its lead on test): {optimism(chosen.figure(view.quality))}."
         )
     for found in view.corrections:
         lines.append(
