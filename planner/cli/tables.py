@@ -87,9 +87,12 @@ def _front_cells(view: FrontView, row: PlanRow, wide: bool) -> list[list[str]]:
         figure = row.figure(metric)
         if find_metric(metric).kind == "quality":
             test = with_interval(figure, " " if wide else "\n")
+            told = figure.decided
         else:
+            # Of a verified plan, what was predicted before its bundle corrected it.
             test = number(figure.measured)
-        groups.append([number(figure.decided, metric), test])
+            told = figure.decided if figure.measured is None else figure.predicted
+        groups.append([number(told, metric), test])
     speedup = UNKNOWN if row.speedup is None else f"{row.speedup:.2f}x"
     infeasible = {"yes": "", "no": ", breaks a constraint", "unknown": ", feasibility unknown"}
     return [*groups, [speedup, row.status + infeasible[row.feasible]]]
