@@ -20,9 +20,6 @@ from trimtab_runtime.errors import StoreError, TrimtabError
 if TYPE_CHECKING:
     from planner.run import Run
 
-#: How often a group of stages is measured together: the second time in reverse order, so that a
-#: slow change of the machine falls on all alike.
-VISITS = 2
 #: How often the choice may move to a plan that has to be verified first.
 _ROUNDS = 3
 
@@ -54,15 +51,19 @@ class Deciding:
         self, groups: Sequence[tuple[int, ...]]
     ) -> dict[tuple[int, ...], PathCosts]:
         """What stages cost beside those that they will live with. A group that cannot be
-        measured is left out, with a note."""
+        measured is left out, with a note.
+
+        All are measured twice, the second time in reverse order, so that a slow change of the
+        machine falls on all alike.
+        """
         visits: dict[tuple[int, ...], list[MeasurementRecord]] = {group: [] for group in groups}
-        orders = [list(groups), list(reversed(groups))] * (VISITS // 2)
+        orders = (list(groups), list(reversed(groups)))
         for visit, order in enumerate(orders, 1):
             for number, group in enumerate(order):
                 parts = [self.choice.measured[index] for index in group]
                 label = " + ".join(part.candidate.label for part in parts)
                 done = (visit - 1) * len(groups) + number
-                self._journal.step("together", label, done, VISITS * len(groups))
+                self._journal.step("together", label, done, len(orders) * len(groups))
                 if group in visits:
                     try:
                         visits[group].append(self._measured(parts, visit))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from db import MeasurementRecord, Store
 from planner.evidence import Built, io_of
@@ -113,16 +114,23 @@ class Profiles:
         )
 
     def _steadiest(self, request: MeasureRequest) -> ProbeResult:
-        """Measure; where something disturbed it, again, and keep the steadiest."""
+        found = steadiest(self._device, request, self._attempts, self._journal)
+        self._attempts = 1 if found.warnings else ATTEMPTS
+        return found
 
-        def progress(done: int, total: int) -> None:
-            self._journal.alive()
 
-        tried: list[ProbeResult] = []
-        for _ in range(self._attempts):
-            tried.append(self._device.probe(request, progress=progress))
-            if not tried[-1].warnings:
-                self._attempts = ATTEMPTS
-                return tried[-1]
-        self._attempts = 1
-        return min(tried, key=lambda result: result.values["unsteadiness"])
+def steadiest(
+    device: Device, request: Any, attempts: int, journal: Journal, bundle: str | None = None
+) -> ProbeResult:
+    """Ask a device to measure; where something disturbed it, again, so often in all. The steadiest
+    answer."""
+
+    def progress(done: int, total: int) -> None:
+        journal.alive()
+
+    tried: list[ProbeResult] = []
+    for _ in range(attempts):
+        tried.append(device.probe(request, progress=progress, bundle=bundle))
+        if not tried[-1].warnings:
+            return tried[-1]
+    return min(tried, key=lambda result: result.values["unsteadiness"])

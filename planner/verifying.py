@@ -13,8 +13,9 @@ from db import JobRecord, Store, VerificationRecord
 from planner.choosing import Choice
 from planner.journal import Journal
 from planner.judging import Judged
+from planner.profiles import steadiest
 from planner.shipping import keep_bundle
-from profilers import Device, ProbeResult
+from profilers import Device
 from search.correction import Pair
 from search.costs import pace_ms
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -81,7 +82,10 @@ class Verifier:
         rows = np.concatenate([self._timed, self.choice.rows.test])
         images = tuple(self.device.put(self.items[row].path) for row in rows)
         path = self.device.put(bundle)
-        result = self._steadiest(plan, VerifyRequest(path, images, output=""))
+        request = VerifyRequest(path, images, output="", deciding=len(self._timed))
+        result = steadiest(self.device, request, _ATTEMPTS, self.journal, bundle=path)
+        for warning in result.warnings:
+            self.journal.note("warning", plan.label, warning)
         expected = self.choice.replayed(plan, rows)
         same = (result.arrays["index"] == expected.answer) & (
             result.arrays["stage"] == expected.stage
@@ -114,20 +118,6 @@ class Verifier:
         )
         self.store.put_verification(record, replace=True)
         return record
-
-    def _steadiest(self, plan: Judged, request: VerifyRequest) -> ProbeResult:
-        def progress(done: int, total: int) -> None:
-            self.journal.alive()
-
-        tried: list[ProbeResult] = []
-        for _ in range(_ATTEMPTS):
-            tried.append(self.device.probe(request, bundle=request.bundle, progress=progress))
-            if not tried[-1].warnings:
-                return tried[-1]
-        found = min(tried, key=lambda result: result.values["unsteadiness"])
-        for warning in found.warnings:
-            self.journal.note("warning", plan.label, warning)
-        return found
 
     def _pairs(self, plan: Judged, done: VerificationRecord) -> dict[str, Pair]:
         """What was predicted for the timed inputs, and what they took."""

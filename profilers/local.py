@@ -19,7 +19,7 @@ import trimtab_runtime
 from profilers.device import Device, ProbeResult, Progress, probe_error
 from trimtab_runtime.codec import encode
 from trimtab_runtime.errors import DeviceError
-from trimtab_runtime.probe.requests import KINDS
+from trimtab_runtime.probe.requests import kind_of
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -47,8 +47,7 @@ class LocalDevice(Device):
             scratch = Path(folder)
             if hasattr(request, "output"):
                 request = dataclasses.replace(request, output=str(scratch / "arrays.npz"))
-            kind = next(name for name, kinds in KINDS.items() if type(request) is kinds)
-            text = json.dumps({"kind": kind, **encode(request)})
+            text = json.dumps({"kind": kind_of(request), **encode(request)})
             (scratch / "request.json").write_text(text, encoding="utf-8")
             runtime = bundle or str(Path(trimtab_runtime.__file__).parent.parent)
             self._run(scratch, runtime, stall_s or self._stall_s, progress)

@@ -27,7 +27,7 @@ import numpy as np
 from profilers.device import Device, ProbeResult, Progress, probe_error
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
-from trimtab_runtime.probe.requests import KINDS
+from trimtab_runtime.probe.requests import kind_of
 
 #: What the address of a recorded device begins with; the file follows.
 SCHEME = "recorded:"
@@ -66,7 +66,7 @@ class RecordingDevice(Device):
             if progress is not None:
                 progress(done, total)
 
-        entry = {"key": key, "kind": _kind(request)}
+        entry = {"key": key, "kind": kind_of(request)}
         try:
             result = self._device.probe(request, stall_s=stall_s, progress=follow, bundle=bundle)
         except TrimtabError as error:
@@ -112,7 +112,7 @@ class RecordedDevice(Device):
         progress: Progress | None = None,
         bundle: str | None = None,
     ) -> ProbeResult:
-        kind, key = _kind(request), self._contents.key(request, bundle)
+        kind, key = kind_of(request), self._contents.key(request, bundle)
         if self._log is not None:
             _append_line(self._log, f"{key} {kind}")
         found = self._offsets.get(key)
@@ -153,7 +153,7 @@ class _Contents:
     def key(self, request: Any, bundle: str | None) -> str:
         if hasattr(request, "output"):  # where the answer goes: the device chooses
             request = dataclasses.replace(request, output="")
-        asked = {"kind": _kind(request), "request": encode(request), "bundle": bundle}
+        asked = {"kind": kind_of(request), "request": encode(request), "bundle": bundle}
         return content_key(self._replaced(asked))
 
     def _replaced(self, value: Any) -> Any:
@@ -173,10 +173,6 @@ class _Contents:
             with path.open("rb") as stream:
                 self._hashes[known] = hashlib.file_digest(stream, "sha256").hexdigest()
         return self._hashes[known]
-
-
-def _kind(request: Any) -> str:
-    return next(name for name, kind in KINDS.items() if type(request) is kind)
 
 
 def _written(result: ProbeResult) -> dict[str, Any]:

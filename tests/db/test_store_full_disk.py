@@ -34,17 +34,8 @@ def events_until_full(store: Store) -> list[EventRecord]:
     return kept
 
 
-@pytest.fixture
-def on_small_disk(small_disk: Any) -> Iterator[Store]:
-    with Store.open(small_disk.folder / "store.db") as store:
-        store.add_job(JobRecord("j1", "camera", {}, "aa"))
-        yield store
-
-
-def test_sqlite_keeps_every_committed_row_and_goes_on(
-    small_disk: Any, on_small_disk: Store
-) -> None:
-    store = on_small_disk
+def fill_and_go_on(small_disk: Any, store: Store) -> tuple[list[EventRecord], DeviceRecord]:
+    """Write until the disk is full, make room, write again. What must be there at the end."""
     filler = small_disk.fill()
     kept = events_until_full(store)
     with pytest.raises(StoreError, match=FULL):
@@ -56,6 +47,21 @@ def test_sqlite_keeps_every_committed_row_and_goes_on(
     device = big("dev")
     store.put_device(device)
     assert store.list_events("j1") == kept
+    return kept, device
+
+
+@pytest.fixture
+def on_small_disk(small_disk: Any) -> Iterator[Store]:
+    with Store.open(small_disk.folder / "store.db") as store:
+        store.add_job(JobRecord("j1", "camera", {}, "aa"))
+        yield store
+
+
+def test_sqlite_keeps_every_committed_row_and_goes_on(
+    small_disk: Any, on_small_disk: Store
+) -> None:
+    store = on_small_disk
+    kept, device = fill_and_go_on(small_disk, store)
     store.close()
     with Store.open(small_disk.folder / "store.db") as again:
         assert again.list_events("j1") == kept
@@ -157,15 +163,5 @@ def test_postgresql_keeps_every_committed_row_and_goes_on(
     small_disk: Any, on_small_tablespace: Store
 ) -> None:
     store = on_small_tablespace
-    filler = small_disk.fill()
-    kept = events_until_full(store)
-    with pytest.raises(StoreError, match=FULL):
-        store.put_device(big("dev"))
-    assert store.list_events("j1") == kept
-    assert store.list_devices() == []
-
-    filler.unlink()
-    device = big("dev")
-    store.put_device(device)
-    assert store.list_events("j1") == kept
+    _, device = fill_and_go_on(small_disk, store)
     assert store.list_devices() == [device]

@@ -70,7 +70,8 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
     pin(max(stage.options.threads for stage in manifest.structure.stages))
     plan, load_ms = timed_ms(lambda: Plan.load(request.bundle))
     values = {"load_ms": load_ms}
-    peak = _peak_mb(plan, request.images, progress)
+    deciding = request.images[: request.deciding]
+    peak = _peak_mb(plan, deciding, progress)
     if peak is not None:
         values["peak_memory_mb"] = peak
     reference, conditions = Reference(), Conditions()
@@ -99,7 +100,7 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
         confidence=np.array(confidence, np.float32),
         latency_ms=np.array(latency, np.float64),
     )
-    energy, details = _energy(plan, request.images)
+    energy, details = _energy(plan, deciding)
     unsteadiness = spread(times)
     return {
         "values": {"unsteadiness": unsteadiness, **found.values, **values, **energy},
@@ -110,7 +111,8 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
 
 
 def _peak_mb(plan: Plan, images: tuple[str, ...], progress: Progress) -> Optional[float]:
-    """Largest resident size with one decoded image at a time, once every stage has run."""
+    """Largest resident size with one decoded image at a time, once every stage has run
+    that these images reach."""
     deepest, last = 0, len(plan.manifest.structure.stages) - 1
     for number, path in enumerate(images):
         deepest = max(deepest, plan.classify(path).stage)

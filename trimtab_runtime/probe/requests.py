@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Optional
 
 from trimtab_runtime.definition import RuntimeOptions, Variant
 
@@ -58,12 +59,17 @@ class TraceRequest:
 
 @dataclass(frozen=True)
 class VerifyRequest:
-    """Answers and latency of a bundle on every image, written to `output` (.npz)."""
+    """Answers and latency of a bundle on every image, written to `output` (.npz).
+
+    Memory and energy are measured on the first `deciding` images only (None: on any), so that
+    nothing that is decided by them has seen the others.
+    """
 
     bundle: str
     images: tuple[str, ...]
     output: str
     reference_every: int = 8
+    deciding: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -77,3 +83,8 @@ KINDS = {
     "verify": VerifyRequest,
     "fingerprint": FingerprintRequest,
 }
+
+
+def kind_of(request: Any) -> str:
+    """The name of a request's kind."""
+    return next(name for name, kind in KINDS.items() if type(request) is kind)
