@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from db._base import let_go
 from db._collecting import Leftover, Unreferenced
 from db._jobs import JobChanges
 from db._plans import PlanChanges
@@ -71,5 +72,6 @@ __all__ = [
     "VerificationRecord",
     "WorkState",
     "WorkloadRecord",
+    "let_go",
     "utc_now",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, select
@@ -59,6 +60,14 @@ class StoreBase:
                 yield connection
         except SQLAlchemyError as error:
             raise translate(error, self._location) from error
+
+
+def let_go(error: BaseException) -> None:
+    """End the transactions that an interrupt broke off just before they would have ended.
+
+    The traceback of `error` keeps them, and their locks, until nothing refers to it any more.
+    """
+    clear_frames(error.__traceback__)
 
 
 def find(

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from sqlalchemy import Connection, delete, func, select, update
 
-from db._base import StoreBase, find, find_one, put
+from db._base import StoreBase, find, find_one, let_go, put
 from db._codec import encode_changes
 from db.records import LeaseRecord, utc_now
 from db.schema import LeaseRow, UtcDateTime
@@ -66,6 +66,9 @@ class LeaseStore(StoreBase):
         record = self._acquire(device_key, holder, lasts_s)
         try:
             yield Lease(self, record, lasts_s)
+        except KeyboardInterrupt as error:
+            let_go(error)
+            raise
         finally:
             _GIVEN_BACK.add(record.token)
             with self.transaction(write=True) as connection:

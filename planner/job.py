@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from db import DeviceRecord, JobRecord, Store, WorkloadRecord
+from db import DeviceRecord, JobRecord, Store, WorkloadRecord, let_go
 from planner.inputs import read_inputs
 from planner.journal import Journal, Silent, Watcher
 from planner.run import Run
@@ -116,7 +116,8 @@ def _open_job(
 def _closing_job(store: Store, job_id: str) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        let_go(error)
         text = "stopped by the user; the same command goes on from here"
         store.update_job(job_id, state="interrupted", message=text)
         raise

@@ -11,6 +11,8 @@ import yaml
 from killing import leftovers, small_job
 
 from db import Store
+from planner.job import opened_run
+from planner.spec import load_spec
 
 _CALL = [sys.executable, "-c", "import sys; from planner.cli import main; sys.exit(main())"]
 
@@ -74,3 +76,20 @@ def test_the_same_command_goes_on(home):
         assert [m.created_at for m in store.list_measurements()][: len(kept)] == kept
         assert [job.state for job in store.list_jobs()] == ["done"]
     assert leftovers(home) == []
+
+
+def break_off(store):
+    """Ctrl-C at the worst moment: a transaction is written, and not yet ended."""
+    transaction = store.transaction(write=True)
+    transaction.__enter__()
+    raise KeyboardInterrupt
+
+
+def test_a_transaction_that_it_breaks_off_locks_nobody_out(home):
+    spec = load_spec(home / "job.yaml")
+    with Store.open(home / "store" / "trimtab.db", busy_timeout_s=0.5) as store:
+        with pytest.raises(KeyboardInterrupt), opened_run(spec, store):
+            break_off(store)
+        (job,) = store.list_jobs()
+        assert job.state == "interrupted"
+        assert store.lease_holder(job.device_key) is None
