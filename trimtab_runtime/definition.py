@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from trimtab_runtime.codec import content_key
+from trimtab_runtime.exits import NO_MEMORY, NO_THRESHOLDS, Exits, ExitThresholds, Memory, Tap
 from trimtab_runtime.metrics import find_metric
 
 RESIZE_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -136,11 +137,13 @@ class Variant:
 
 @dataclass(frozen=True)
 class Stage:
-    """A variant (by sha256) with its options; `temperature` calibrates its probabilities."""
+    """A variant (by sha256) with its options; `temperature` calibrates its probabilities. With
+    `exits` it runs in segments."""
 
     variant: str
     options: RuntimeOptions
     temperature: float = 1.0
+    exits: Optional[Exits] = None
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
@@ -152,11 +155,13 @@ class OperatingPoint:
     """The numbers that may change without reloading.
 
     Stage i answers when its confidence is at least `thresholds[i]`; the last stage always does.
-    `metrics` holds what was predicted for the point (names of metrics.py).
+    `exits` say when an earlier end answers. `metrics` holds what was predicted for the point
+    (names of metrics.py).
     """
 
     thresholds: tuple[float, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
+    exits: ExitThresholds = NO_THRESHOLDS
 
     def __post_init__(self) -> None:
         for name in self.metrics:
@@ -171,21 +176,38 @@ class Structure:
     """A plan without its operating point: the route, its stages and how answers are combined.
 
     `rule` 'last' decides on the last stage's answer, 'mean' on the mean of the calibrated
-    probabilities of all stages so far.
+    probabilities of all stages so far. `memory` is what lasts from frame to frame.
     """
 
     route: str
     stages: tuple[Stage, ...]
     rule: str = "last"
+    memory: Memory = NO_MEMORY
 
     def __post_init__(self) -> None:
         _one_of("route", self.route, ROUTES)
         _one_of("rule", self.rule, RULES)
         if not self.stages or (self.route == "single") != (len(self.stages) == 1):
             raise ValueError(f"a {self.route} plan cannot have {len(self.stages)} stage(s)")
-        sessions = len(self.stages)
+        sessions = len(self.stages) + len(self.taps)
         if sessions > 1 and any(stage.options.spinning for stage in self.stages):
-            raise ValueError("spinning must be off where several stages share a process")
+            raise ValueError("spinning must be off where several sessions share a process")
+        kinds = {kind for tap in self.taps for kind in tap.kinds}
+        if ("instances" in kinds) != (self.memory.instances > 0):
+            raise ValueError("a tap remembers instances exactly where the memory has room")
+        if ("centres" in kinds) != (self.memory.centres is not None):
+            raise ValueError("a tap has centres exactly where the memory says how they answer")
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """The taps of all stages, in the order in which an input passes them."""
+        return tuple(tap for stage in self.stages if stage.exits for tap in stage.exits.taps)
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether an input may be answered before any network has run to its end, or answers
+        depend on earlier ones."""
+        return bool(self.taps) or self.memory != NO_MEMORY
 
     @property
     def key(self) -> str:
@@ -198,6 +220,7 @@ class PlanDefinition:
 
     structure: Structure
     thresholds: tuple[float, ...] = ()
+    exits: ExitThresholds = NO_THRESHOLDS
 
     def __post_init__(self) -> None:
         needed = len(self.structure.stages) - 1
