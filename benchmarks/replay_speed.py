@@ -5,7 +5,8 @@ three stages, rule, thresholds drawn at random for each structure anew, every co
 a plan) are evaluated through `search.compose.Sweeps.points`, which the search itself calls:
 guarded and replayed top-1, the share of inputs that reaches each stage, mean latency. One core. A
 sample of them is checked against a plain loop over inputs, whose speed is measured in turns with
-it. Prints one JSON object as its last line.
+it. The same for frames of a plan that remembers (stateful_replay.py).
+Prints one JSON object as its last line.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from benchmarks.stateful_replay import stateful_figures
 from search.compose import Objective, Points, Problem, StageOption, Sweeps
 from search.costs import StageCost
 from search.guard import Guard
@@ -70,6 +72,7 @@ def main(
                 "ratio": speed / reference,
                 "plans": total,
                 "checked": turns * _SAMPLE,
+                **stateful_figures(turns),
             }
         )
     )

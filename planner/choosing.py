@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from db import MeasurementRecord
+from planner.certifying import attach_certificates
+from planner.foreseeing import Foresight, steps_of
 from planner.inputs import Rows
 from planner.judging import FRONT_SIZE, Judged, Rules
 from planner.measuring import Measured
@@ -20,18 +21,19 @@ from planner.stages import (
     reference_ms,
     stage_options,
 )
+from search.blocks import design_effect
 from search.compose import Composed, Objective, Problem, compose, front
 from search.constraints import Constraint, feasible, shortfall
 from search.correction import CORRECTED, Correction, Learned, Pair, learn
 from search.costs import PathCosts
 from search.guard import Guard, jury
-from search.quality import Ints, Targets
-from search.replay import Replay, replay
+from search.quality import Targets
+from search.step_costs import Chain
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
 
 
-class Choice:
+class Choice(Foresight):
     """Everything that is decided on `tune`, and the replays that `test` is reported with.
 
     :meth:`judge` makes the `plans`; where none can be chosen, `nearest` is the one to look at.
@@ -45,25 +47,27 @@ class Choice:
         rows: Rows,
         correction: Correction | None = None,
     ) -> None:
-        self.spec, self.rows, self.measured = spec, rows, measured
+        self.spec, self.measured = spec, measured
         self.correction = correction or Correction()
         self.reference_ms = reference_ms(measured)
         reference = reference_answers(measured, spec.reference_name)
         taught_by = rows.labels if rows.labels is not None else reference
         assert taught_by is not None
-        self.options = stage_options(measured, rows.fit, taught_by[rows.fit], self.reference_ms)
-        self._members = self._fastest_as_they_came(measured)
+        options = stage_options(measured, rows.fit, taught_by[rows.fit], self.reference_ms)
         labelled = np.concatenate([rows.fit, rows.tune])
-        opinion = jury(one_per_variant(self.options), labelled, taught_by[labelled])
-        self._targets = {
+        opinion = jury(one_per_variant(options), labelled, taught_by[labelled])
+        targets = {
             split: Targets(
                 None if rows.labels is None else rows.labels[index],
                 None if reference is None else reference[index],
                 opinion[index],
                 rows.classes,
+                blocks=None if rows.blocks is None else rows.blocks[index],
             )
             for split, index in (("tune", rows.tune), ("test", rows.test))
         }
+        super().__init__(rows, options, targets)
+        self._members = self._fastest_as_they_came(measured)
         names = metric_names(spec.objectives, rows.labels is not None)
         self.objectives = [Objective(name) for name in names]
         self.constraints = [Constraint.parse(text) for text in spec.constraints]
@@ -72,6 +76,7 @@ class Choice:
         self.baseline = self._choose_baseline(measured)
         self.plans: list[Judged] = []
         self.nearest: Judged | None = None
+        self.taught_by = taught_by
 
     def _fastest_as_they_came(self, measured: Sequence[Measured]) -> list[int]:
         """One option a member: as it came, with the runtime options that proved fastest."""
@@ -95,7 +100,7 @@ class Choice:
         quality = [name for name in self._named() if find_metric(name).kind == "quality"]
         default = "top1" if self.rows.labels is not None else "agreement"
         found = list(dict.fromkeys(quality)) or [default]
-        unknown = [metric for metric in found if not self._targets["tune"].knows(metric)]
+        unknown = [metric for metric in found if not self.targets["tune"].knows(metric)]
         if unknown:
             raise PlanningError(f"{unknown[0]} cannot be told on tune")
         return found
@@ -107,7 +112,7 @@ class Choice:
         members = [i for i in self._members if named in (None, measured[i].candidate.member)]
         if not members:
             raise PlanningError(f"the baseline {named} could not be measured")
-        metric, targets = self.quality[0], self._targets["tune"]
+        metric, targets = self.quality[0], self.targets["tune"]
 
         def rank(index: int) -> tuple[float, float]:
             found = targets.values(metric, self.options[index].probabilities[self.rows.tune])
@@ -121,6 +126,8 @@ class Choice:
         plans = self._composed(None)
         baseline = self._baseline_of(plans)
         cheapest = self.rules.good(plans, baseline)
+        self._cheapest = [plan.composed for plan in cheapest]
+        self.least = self._least(baseline)
         self.rules.mark_front(plans)
         ahead = self.rules.spanning([plan for plan in plans if plan.on_front], FRONT_SIZE)
         groups = dict.fromkeys(plan.composed.options for plan in cheapest)
@@ -128,16 +135,39 @@ class Choice:
         found |= dict.fromkeys(plan.composed.options for plan in ahead)
         return list(found)[:count]
 
-    def judge(self, together: Mapping[tuple[int, ...], PathCosts] | None) -> None:
-        """Compose, judge and choose. `together` holds what groups of options cost that were
-        measured in one process; plans of other groups are left out."""
-        plans = self._composed(together)
+    def _least(self, baseline: Judged) -> float:
+        """The quality that a plan must keep: what constraints ask of it, else the baseline's."""
+        quality, limits = self.quality[0], baseline.composed.replayed
+        bounds = [
+            limit
+            for rule in self.constraints
+            if rule.metric == quality and (limit := rule.limit(limits)) is not None
+        ]
+        return max(bounds, default=limits[quality])
+
+    def cheapest(self) -> list[Composed]:
+        """The plans that may be chosen, as far as :meth:`screen` could tell; the fastest first."""
+        return self._cheapest
+
+    def whole_chain(self, index: int) -> Chain:
+        """An option that runs whole, as steps are counted."""
+        cost = self.options[index].cost
+        return Chain((cost,), cost.values, cost.size_mb)
+
+    def judge(
+        self,
+        together: Mapping[tuple[int, ...], PathCosts] | None,
+        early: Sequence[Composed] = (),
+    ) -> None:
+        """Compose, judge and choose, among `early` plans too. `together` holds what groups of
+        options cost that were measured in one process; plans of other groups are left out."""
+        plans = self._composed(together, early)
+        attach_certificates(self, plans)
         self.nearest = self.rules.choose(plans, self._baseline_of(plans), plans)
         self.rules.mark_front(plans)
         self.plans = self.rules.thinned(plans, self.nearest)
         for plan in self.plans:
-            reach = np.array(plan.composed.reach)
-            plan.composed.costs.update(self._costs(plan).percentiles(reach))
+            plan.composed.costs.update(self._costs(plan).percentiles(steps_of(plan.composed)))
 
     def costs_together(
         self, options: Sequence[int], visits: Sequence[MeasurementRecord]
@@ -147,14 +177,21 @@ class Choice:
         stages, process = costs_together(parts, visits, self.reference_ms)
         return PathCosts(stages, process, self.correction)
 
-    def _composed(self, together: Mapping[tuple[int, ...], PathCosts] | None) -> list[Judged]:
-        """Single stages, the front, and the front of what meets the constraints."""
+    def _composed(
+        self,
+        together: Mapping[tuple[int, ...], PathCosts] | None,
+        early: Sequence[Composed] = (),
+    ) -> list[Judged]:
+        """Single stages, the front, and the front of what meets the constraints; and the plans
+        that early ones are compared with."""
         baseline = self.options[self.baseline].probabilities[self.rows.tune]
         named = self._named()
-        self._problem = Problem(
+        objects = None if self.rows.objects is None else self.rows.objects[self.rows.tune]
+        repeats = 1.0 if objects is None else design_effect(objects)
+        self.problem = Problem(
             self.options,
             self.rows.tune,
-            Guard(self._targets["tune"], baseline),
+            Guard(self.targets["tune"], baseline, repeats, objects),
             self.quality,
             self.objectives,
             percentiles=any(name.startswith("latency_p") for name in named),
@@ -162,8 +199,10 @@ class Choice:
             together=together,
             correction=self.correction,
         )
-        composed = compose(self._problem)
+        composed = compose(self.problem)
         singles = [plan for plan in composed if len(plan.options) == 1]
+        singles += [plan for plan in early if plan.early and plan.early.design.label]
+        composed += early
         limits = {**singles[self.baseline].costs, **singles[self.baseline].replayed}
         allowed = [p for p in composed if feasible(self.constraints, p.values, limits) == "yes"]
         path = front(composed, self.objectives) + front(allowed, self.objectives)
@@ -176,11 +215,14 @@ class Choice:
 
     def _judged(self, plan: Composed) -> Judged:
         member = len(plan.options) == 1 and plan.options[0] in self._members
+        if plan.early is not None:
+            member = bool(plan.early.design.label)
         definition = plan.definition(self.options)
         return Judged(plan, definition, self.describe(plan), is_baseline=member)
 
     def _baseline_of(self, plans: Sequence[Judged]) -> Judged:
-        return next(p for p in plans if p.composed.options == (self.baseline,))
+        whole = (plan for plan in plans if plan.composed.early is None)
+        return next(plan for plan in whole if plan.composed.options == (self.baseline,))
 
     def describe(self, plan: Composed) -> str:
         """One line: the stages, and the share of inputs that reach each."""
@@ -188,11 +230,14 @@ class Choice:
         parts = [names[0]] + [
             f"{name} ({share:.0%})" for name, share in zip(names[1:], plan.reach[1:], strict=True)
         ]
-        return " → ".join(parts) + (" mean" if plan.rule == "mean" else "")
+        text = " → ".join(parts) + (" mean" if plan.rule == "mean" else "")
+        return text if plan.early is None else f"{text}: {plan.early.design.text}"
 
     def selection(self, count: int) -> list[Judged]:
-        """The chosen plan, the baseline, and `count` more at most that span the front."""
+        """The chosen plan, the baseline, what early plans are compared with, and `count` more at
+        most that span the front."""
         always = [plan for plan in (self.chosen, self.baseline_plan) if plan is not None]
+        always += [p for p in self.plans if p.composed.early and p.composed.early.design.label]
         spanning = self.rules.spanning([plan for plan in self.plans if plan.on_front], count)
         return list({plan.key: plan for plan in [*always, *spanning]}.values())
 
@@ -233,47 +278,3 @@ class Choice:
     @property
     def baseline_plan(self) -> Judged:
         return self._baseline_of(self.plans)
-
-    def replayed(self, plan: Judged, rows: Ints) -> Replay:
-        """What the plan answers on these inputs."""
-        stages = [self.options[i].probabilities[rows] for i in plan.composed.options]
-        return replay(stages, plan.composed.rule, plan.composed.thresholds)
-
-    def replayed_on(self, plan: Judged, split: str) -> Replay:
-        """What the plan answers on a split."""
-        rows: Ints = getattr(self.rows, split)
-        return self.replayed(plan, rows)
-
-    def report(self, plan: Judged, split: str) -> dict[str, tuple[float, float, float]]:
-        """Each quality metric on a split: value and 95 % interval."""
-        targets, decided = self._targets[split], self.replayed_on(plan, split).decided
-        metrics = dict.fromkeys([*targets.metrics, *self.quality])
-        return {m: targets.told(m, decided) for m in metrics if targets.knows(m)}
-
-    def optimism(self, plan: Judged, metric: str) -> tuple[float, float, float] | None:
-        """What the guard left of the luck of choosing: the guarded lead over the baseline on
-        tune, less the lead on test; with the 95 % interval that test allows. None for the
-        baseline itself, and where test cannot tell."""
-        if plan is self.baseline_plan or not self._targets["test"].knows(metric):
-            return None
-        replays = [self.replayed_on(p, "test").decided for p in (plan, self.baseline_plan)]
-        targets = replace(self._targets["test"], around=replays[1].argmax(1))
-        own, base = (targets.values(metric, decided) for decided in replays)
-        lead = targets.told(metric, replays[0])[0] - targets.told(metric, replays[1])[0]
-        half = 1.96 * float((own - base).std()) / np.sqrt(len(own))
-        expected = plan.composed.guarded[metric] - self.baseline_plan.composed.replayed[metric]
-        return expected - lead, expected - lead - half, expected - lead + half
-
-    def predicted_stages(self, plan: Judged) -> list[tuple[float, float]]:
-        """Milliseconds of each stage when it runs, and its share of the plan's mean latency."""
-        means = self._costs(plan).stage_ms()
-        spent = [reach * mean for reach, mean in zip(plan.composed.reach, means, strict=True)]
-        return [(mean, part / sum(spent)) for mean, part in zip(means, spent, strict=True)]
-
-    def predicted(self, plan: Judged, rows: Ints) -> dict[str, float]:
-        """Costs predicted for these very inputs, without what bundles of this job taught."""
-        reach = self.replayed(plan, rows).reach(len(plan.composed.options))
-        return self._costs(plan).known(reach)
-
-    def _costs(self, plan: Judged) -> PathCosts:
-        return self._problem.path_costs(plan.composed.options)

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from db import CorrectionRecord, ExposureRecord, MeasurementRecord
 from planner.choosing import Choice
+from planner.early_plans import BuiltDesign, EarlyPlans
 from planner.judging import Judged
 from planner.measuring import Measured
+from planner.profiles import Part
 from planner.records import decided_metrics, measured_metrics, plan_record, reported_metrics
 from planner.verifying import Verifier
 from profilers.device import device_key
+from search.compose import Composed
 from search.correction import Correction, Learned
 from search.costs import PathCosts
 from trimtab_runtime.codec import content_key
@@ -38,7 +41,8 @@ class Deciding:
         self._journal.step("search", "composing plans", 0, 1)
         groups = choice.screen(run.spec.together)
         self._journal.step("search", "", 1, 1)
-        choice.judge(self.measured_together(groups))
+        costs = self.measured_together(groups)
+        choice.judge(costs, self._early_plans())
         self._store_plans({})
         self._count_exposure()
         verifier = Verifier(run.record, run.store, run.device, run.journal, choice, run.items)
@@ -82,8 +86,41 @@ class Deciding:
 
     def _measured(self, parts: Sequence[Measured], visit: int) -> MeasurementRecord:
         return self._run.profiles.measurement(
-            [(part.built, part.candidate.options) for part in parts], visit
+            [Part(part.built, part.candidate.options) for part in parts], visit
         )
+
+    def _early_plans(self) -> list[Composed]:
+        """Plans that stop early, of designs that were measured as they are."""
+        techniques = self._run.spec.techniques
+        if not (techniques.exits or techniques.memory):
+            return []
+        early = EarlyPlans(self._run, self.choice)
+        designs = early.designs()
+        self._run.remember(early=early.summary())
+        self._measure_early(early, designs)
+        return early.plans(designs)
+
+    def _measure_early(self, early: EarlyPlans, designs: Sequence[BuiltDesign]) -> None:
+        """Designs as they are, twice like groups of stages; one that fails is left out."""
+        visits: dict[int, list[MeasurementRecord]] = {number: [] for number in range(len(designs))}
+        for visit, order in enumerate((list(visits), list(reversed(visits))), 1):
+            for done, number in enumerate(order):
+                design = designs[number]
+                label = design.design.text
+                total = 2 * len(designs)
+                self._journal.step("together", label, (visit - 1) * len(order) + done, total)
+                if number in visits:
+                    try:
+                        memory = design.structure.memory
+                        found = self._run.profiles.measurement(design.parts, visit, memory)
+                        visits[number].append(found)
+                    except StoreError:
+                        raise
+                    except TrimtabError as error:
+                        del visits[number]
+                        self._journal.note("error", label, f"left out: {error}")
+        for number, records in visits.items():
+            designs[number].costs = early.costs(designs[number], records)
 
     def _verify(self, verifier: Verifier) -> Mapping[str, Learned]:
         """Verify, and let what the bundles measured have the last word on what is chosen."""

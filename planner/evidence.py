@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from db import Store, TraceRecord, VariantRecord
+from planner.built import Built, io_of
+from planner.cutting import Cut
 from planner.journal import Journal
 from profilers import Device
 from trimtab_runtime.codec import content_key, encode
@@ -31,17 +34,6 @@ from workloads import Item
 
 _MEASURE_IMAGES = 24
 _TRACED_BY = ("machine", "isa", "numpy", "pillow")
-
-
-@dataclass(frozen=True)
-class Built:
-    """A variant that lies in the store: `key` names its lineage, `path` is its file here."""
-
-    key: str
-    member: str
-    precision: str
-    variant: Variant
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -59,6 +51,11 @@ class Inputs:
     ) -> Inputs:
         """Latency is measured on the first images of `tune`."""
         return cls(workload_key, items, fit, tune[:_MEASURE_IMAGES])
+
+    @cached_property
+    def different(self) -> dict[str, Path]:
+        """The files that must be looked at, by content: a stream may show one image often."""
+        return {item.sha256: item.path for item in self.items}
 
 
 class Evidence:
@@ -167,6 +164,50 @@ class Evidence:
 
     def trace(self, built: Built, options: RuntimeOptions) -> NDArray[np.float32]:
         """Outputs (images, classes) on `Inputs.items`, computed on the device."""
+        file = StageFile(self._device.put(built.path), built.variant, options)
+        different = self._inputs.different
+        found = self._traced(built, file, {"sha256": built.variant.sha256}, different)
+        return self._expanded(found["outputs"], list(different))
+
+    def trace_taps(
+        self, built: Built, options: RuntimeOptions, cut: Cut
+    ) -> dict[str, NDArray[np.float32]]:
+        """As :meth:`trace`, of the variant in segments: also the `thumbnails` (images, size) of
+        the inputs, and `vector_0` (images, channels) ... of every tap."""
+        file = StageFile(
+            "",
+            built.variant,
+            options,
+            exits=cut.exits,
+            segments=tuple(self._device.put(path) for path in cut.segments),
+        )
+        what = {"segments": list(cut.exits.segments)}
+        fit = {item.sha256: item.path for item in self._inputs.fit}
+        rest = {k: path for k, path in self._inputs.different.items() if k not in fit}
+        # Apart: other streams over the same images, and other jobs, share what was fitted on.
+        parts = [self._traced(built, file, what, images) for images in (fit, rest)]
+        return {
+            name: self._expanded(np.concatenate([part[name] for part in parts]), [*fit, *rest])
+            for name in parts[0]
+        }
+
+    def thumbnails(self, built: Built, options: RuntimeOptions) -> NDArray[np.float32]:
+        """Thumbnails (images, size) of the inputs, where nothing is cut."""
+        file = StageFile(self._device.put(built.path), built.variant, options)
+        what = {"sha256": built.variant.sha256, "thumbnails": True}
+        different = self._inputs.different
+        found = self._traced(built, file, what, different)
+        return self._expanded(found["thumbnails"], list(different))
+
+    def _traced(
+        self,
+        built: Built,
+        file: StageFile,
+        what: Mapping[str, Any],
+        images: Mapping[str, Path],
+    ) -> dict[str, NDArray[np.float32]]:
+        """The arrays of a trace, a row for each of the `images`, files by content."""
+        options = file.options
         engine = f"{options.numeric_key}/{self._fingerprint.get(options.engine, '')}"
         computed_by = {name: self._fingerprint.get(name, "") for name in _TRACED_BY}
         key = content_key(
@@ -174,20 +215,21 @@ class Evidence:
                 "kind": "trace",
                 "engine": engine,
                 "by": computed_by,
-                "sha256": built.variant.sha256,
+                **what,
                 "io": io_of(built.variant),
-                "images": [item.sha256 for item in self._inputs.items],
+                "images": list(images),
             }
         )
         found = self._store.get_trace(key)
         kept = found and self._file(found.artefact_sha256, f"trace of {built.variant.name}")
         if kept:
-            return _read_outputs(kept)
+            return _read_arrays(kept)
         record = TraceRecord(key, built.key, self._inputs.workload_key, engine, None)
         request = TraceRequest(
-            StageFile(self._device.put(built.path), built.variant, options),
-            images=tuple(self._device.put(item.path) for item in self._inputs.items),
+            file,
+            images=tuple(self._device.put(path) for path in images.values()),
             output="",
+            thumbnails=file.exits is not None or "thumbnails" in what,
         )
         name = built.variant.name
 
@@ -199,12 +241,18 @@ class Evidence:
         except TrimtabError as error:
             self._store.put_trace(replace(record, state="failed", reason=str(error)))
             raise
-        outputs: NDArray[np.float32] = result.arrays["outputs"].astype(np.float32)
+        arrays = {name: found.astype(np.float32) for name, found in result.arrays.items()}
         buffer = io.BytesIO()
-        np.savez(buffer, outputs=outputs)
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
         artefact = self._store.save_bytes(buffer.getvalue(), kind="trace", name=f"{name}.npz")
         self._store.put_trace(replace(record, artefact_sha256=artefact.sha256))
-        return outputs
+        return arrays
+
+    def _expanded(self, array: NDArray[np.float32], images: list[str]) -> NDArray[np.float32]:
+        """From different images to all inputs."""
+        place = {sha: number for number, sha in enumerate(images)}
+        found: NDArray[np.float32] = array[[place[item.sha256] for item in self._inputs.items]]
+        return found
 
     def _file(self, sha256: str | None, subject: str) -> Path | None:
         """A file of the store; None where there is none, or it was lost and must be made anew."""
@@ -217,12 +265,6 @@ class Evidence:
             return None
 
 
-def io_of(variant: Variant) -> dict[str, Any]:
-    """A variant's formats as they enter the keys of what is known of it."""
-    return {"input": encode(variant.input), "output": encode(variant.output)}
-
-
-def _read_outputs(path: Path) -> NDArray[np.float32]:
+def _read_arrays(path: Path) -> dict[str, NDArray[np.float32]]:
     with np.load(path, allow_pickle=False) as archive:
-        found: NDArray[np.float32] = archive["outputs"]
-        return found
+        return {name: archive[name] for name in archive.files}

@@ -13,6 +13,7 @@ from search.constraints import Constraint
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definition import PlanDefinition, RuntimeOptions
 from trimtab_runtime.errors import StoreError
+from trimtab_runtime.exits import ExitThresholds, Memory
 from trimtab_runtime.metrics import find_metric
 
 
@@ -46,10 +47,24 @@ class ConstraintView:
 
 
 @dataclass(frozen=True)
+class ExitView:
+    """A place where inputs of test stop (exit_table.py): shares of all inputs, and of those that
+    stop there; milliseconds up to there."""
+
+    where: str
+    by: str
+    share: float
+    right: float
+    full_right: float
+    spent_ms: float
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Everything about one plan. `verified` holds what the bundle gave on the device, by name
     (metrics, and `answer_mismatch`: the share of inputs answered otherwise than replayed),
-    `disturbances` what was noticed meanwhile, `energy_methods` how energy was found."""
+    `disturbances` what was noticed meanwhile, `energy_methods` how energy was found; `early` what
+    came of early exits, by variant."""
 
     row: PlanRow
     job_id: str
@@ -65,6 +80,11 @@ class Explanation:
     bundle_sha256: str | None
     disturbances: tuple[str, ...]
     energy_methods: tuple[str, ...]
+    exits: tuple[ExitView, ...]
+    memory: Memory
+    thresholds: ExitThresholds
+    certificate: str
+    early: Mapping[str, str]
 
 
 def explain(store: Store, plan: PlanRecord) -> Explanation:
@@ -94,7 +114,22 @@ def explain(store: Store, plan: PlanRecord) -> Explanation:
         bundle_sha256=record.bundle_sha256 if record else None,
         disturbances=tuple(record.details.get("warnings", ())) if record else (),
         energy_methods=_energy_methods(plan, record),
+        exits=tuple(
+            ExitView(**{**found, "where": printable(found["where"])})
+            for found in plan.definition.get("exits", ())
+        ),
+        memory=definition.structure.memory,
+        thresholds=definition.exits,
+        certificate=plan.definition.get("certificate", ""),
+        early=_early_reasons(job, stages),
     )
+
+
+def _early_reasons(job: JobRecord, stages: tuple[StageView, ...]) -> dict[str, str]:
+    """What came of early exits in the variants of the stages."""
+    known = job.summary.get("early", {}).get("reasons", {})
+    names = {name for stage in stages for name in (stage.name, stage.variant)}
+    return {printable(n): printable(text) for n, text in known.items() if printable(n) in names}
 
 
 def _energy_methods(plan: PlanRecord, record: VerificationRecord | None) -> tuple[str, ...]:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import stat
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 import trimtab_runtime
+from planner.golden import golden_cases
 from trimtab_runtime.codec import canonical
-from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Structure, Variant
-from trimtab_runtime.engines import create_engine
+from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Variant
+from trimtab_runtime.early import make_recall
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.manifest import (
     GOLDEN_NAME,
@@ -26,10 +23,12 @@ from trimtab_runtime.manifest import (
     MODELS_FOLDER,
     PROTOCOL,
     Manifest,
+    arrays_name,
+    segment_name,
 )
-from trimtab_runtime.plan import LoadedStage
-from trimtab_runtime.preprocess import Preprocessor, decode_image
-from trimtab_runtime.routing import combine, decide
+from trimtab_runtime.memory import Recall
+from trimtab_runtime.stage import LoadedStage, load_stage
+from trimtab_runtime.states import TapArrays, check_tap_arrays, read_tap_arrays
 
 _MAIN = """\
 import os
@@ -50,15 +49,14 @@ sys.exit(main(bundle))
 """
 _REQUIRES = {"onnxruntime": "onnxruntime>=1.18", "litert": "ai-edge-litert>=1.0"}
 _INTEGER_OPERATORS = (b"QuantizeLinear", b"QLinearConv", b"ConvInteger", b"MatMulInteger")
-_GOLDEN_CASES = 4
-_GOLDEN_SIDE = 160  # pixels; golden images are shrunk to it
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that equal plans are equal files
 
 
 @dataclass(frozen=True)
 class BundleParts:
-    """All that goes into a bundle. `models` maps a variant's sha256 to its file; `images` are
-    files to choose the golden ones from."""
+    """All that goes into a bundle. `models` maps a variant's sha256 to its file (not needed of a
+    stage with exits), `files` that of a segment or of the arrays of taps; `images` are files to
+    choose the golden ones from, for plans that remember in the order of a stream."""
 
     name: str
     definition: PlanDefinition
@@ -68,55 +66,104 @@ class BundleParts:
     labels: Sequence[str]
     images: Sequence[Path]
     fingerprint: Mapping[str, str]
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 def write_bundle(parts: BundleParts, target: Path) -> Path:
     """Write the bundle and make it executable; an existing file is replaced at once or not at
     all. Equal parts give equal bytes. Raises PlanningError, ModelError, EngineError or OSError."""
-    used = [parts.variants[sha] for sha in _stage_shas(parts.definition.structure)]
     files: dict[str, bytes | Path] = {"__main__.py": _MAIN.encode(), **_runtime_files()}
-    for variant in used:
-        files[f"{MODELS_FOLDER}/{variant.file_name}"] = parts.models[variant.sha256]
-    files[GOLDEN_NAME] = _golden(parts)
-    manifest = _manifest(parts, used, {name: _sha256(data) for name, data in files.items()})
+    files.update(_stage_files(parts))
+    files[GOLDEN_NAME] = golden_cases(
+        parts.definition, load_stages(parts), _recall(parts), parts.images
+    )
+    manifest = _manifest(parts, {name: _sha256(data) for name, data in files.items()})
     files[MANIFEST_NAME] = canonical(manifest).encode()
     _write_zip(files, target)
     return target
 
 
-def _stage_shas(structure: Structure) -> list[str]:
-    return list(dict.fromkeys(stage.variant for stage in structure.stages))
+def _stage_files(parts: BundleParts) -> dict[str, Path]:
+    """Names in the bundle, and the files that belong there."""
+    found: dict[str, Path] = {}
+    for stage in parts.definition.structure.stages:
+        exits = stage.exits
+        if exits is None:
+            name = parts.variants[stage.variant].file_name
+            found[f"{MODELS_FOLDER}/{name}"] = parts.models[stage.variant]
+            continue
+        for sha in exits.segments:
+            found[segment_name(sha)] = _file(parts, sha, "segment")
+        found[arrays_name(exits.arrays)] = _file(parts, exits.arrays, "arrays")
+    return found
 
 
-def _manifest(parts: BundleParts, used: Sequence[Variant], hashes: Mapping[str, str]) -> Manifest:
+def _file(parts: BundleParts, sha: str, what: str) -> Path:
+    if sha not in parts.files:
+        raise PlanningError(f"the plan names {what} {sha[:12]}, and no such file was given")
+    return parts.files[sha]
+
+
+def load_stages(parts: BundleParts) -> list[LoadedStage]:
+    """The stages, loaded from their files. Raises EngineError or ModelError."""
+    found = []
+    for stage in parts.definition.structure.stages:
+        variant, exits = parts.variants[stage.variant], stage.exits
+        if exits is None:
+            found.append(load_stage(stage, variant, str(parts.models[stage.variant])))
+        else:
+            segments = [str(_file(parts, sha, "segment")) for sha in exits.segments]
+            found.append(load_stage(stage, variant, "", segments))
+    return found
+
+
+def _recall(parts: BundleParts) -> Recall | None:
+    """The plan's memory, at its own operating point; None where it needs none."""
     structure = parts.definition.structure
-    thresholds = [point.thresholds for point in parts.points]
-    if parts.definition.thresholds not in thresholds:
+    if not structure.stops_early:
+        return None
+    arrays: list[list[TapArrays]] = []
+    for stage in structure.stages:
+        taps = stage.exits.taps if stage.exits else ()
+        arrays.append([])
+        if stage.exits:
+            path = str(_file(parts, stage.exits.arrays, "arrays"))
+            arrays[-1] = read_tap_arrays(path, len(taps))
+            check_tap_arrays(path, taps, arrays[-1], len(parts.labels))
+    return make_recall(structure, arrays, len(parts.labels))
+
+
+def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
+    definition, structure = parts.definition, parts.definition.structure
+    points = [(point.thresholds, point.exits) for point in parts.points]
+    own = (definition.thresholds, definition.exits)
+    if own not in points:
         raise PlanningError("the plan's own operating point is not among those to be bundled")
     engines = dict.fromkeys(stage.options.engine for stage in structure.stages)
-    quantised = any(_quantised(variant, parts.models[variant.sha256]) for variant in used)
+    used = dict.fromkeys(stage.variant for stage in structure.stages)
+    models = [path for name, path in _stage_files(parts).items() if name.startswith(MODELS_FOLDER)]
+    quantised = any(parts.variants[sha].input.dtype != "float32" for sha in used)
     return Manifest(
         protocol=PROTOCOL,
         name=parts.name,
         trimtab_version=trimtab_runtime.__version__,
         structure=structure,
-        variants=tuple(used),
+        variants=tuple(parts.variants[sha] for sha in used),
         points=tuple(parts.points),
-        point=thresholds.index(parts.definition.thresholds),
+        point=points.index(own),
         labels=tuple(parts.labels),
         requires=("numpy>=1.22", "pillow>=9.1", *(_REQUIRES[engine] for engine in engines)),
         engines={engine: parts.fingerprint.get(engine, "unknown") for engine in engines},
         device=dict(parts.fingerprint),
-        tolerance=0.1 if quantised else 1e-3,
+        tolerance=0.1 if quantised or any(map(_integers, models)) else 1e-3,
         files=dict(hashes),
     )
 
 
-def _quantised(variant: Variant, model: Path) -> bool:
+def _integers(model: Path) -> bool:
     """Whether it computes in integers, which saturate differently on other instruction sets."""
-    return variant.input.dtype != "float32" or any(
-        name in model.read_bytes() for name in _INTEGER_OPERATORS
-    )
+    content = model.read_bytes()
+    return any(name in content for name in _INTEGER_OPERATORS)
 
 
 def _runtime_files() -> dict[str, bytes | Path]:
@@ -148,66 +195,3 @@ def _write_zip(files: Mapping[str, bytes | Path], target: Path) -> None:
         os.replace(partial, target)
     finally:
         Path(partial).unlink(missing_ok=True)
-
-
-def _golden(parts: BundleParts) -> bytes:
-    """Images with the outputs of every stage and the answer, chosen far from every decision."""
-    stages = []
-    for stage in parts.definition.structure.stages:
-        variant = parts.variants[stage.variant]
-        engine = create_engine(str(parts.models[stage.variant]), variant, stage.options)
-        stages.append(LoadedStage(engine, stage))
-    cases = [_case(stages, parts.definition, path) for path in parts.images]
-    if not cases:
-        raise PlanningError("no image to choose golden ones from")
-    arrays = {"cases": np.array(min(_GOLDEN_CASES, len(cases)))}
-    for number, case in enumerate(_safest(cases)):
-        arrays[f"image_{number}"] = case.image
-        arrays[f"answer_{number}"] = np.array([case.index, case.stage])
-        for position, outputs in enumerate(case.outputs):
-            arrays[f"outputs_{number}_{position}"] = outputs
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-@dataclass(frozen=True)
-class _Case:
-    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
-    outputs: list[np.ndarray[tuple[int], np.dtype[np.float32]]]
-    index: int
-    stage: int
-    margin: float
-
-
-def _case(stages: Sequence[LoadedStage], definition: PlanDefinition, path: Path) -> _Case:
-    image = decode_image(str(path)).convert("RGB")
-    image.thumbnail((_GOLDEN_SIDE, _GOLDEN_SIDE), Image.Resampling.BOX)
-    pixels = np.asarray(image)
-    prepared, total = Preprocessor(pixels), None
-    outputs = [stage.outputs(prepared) for stage in stages]
-    index, stop, margin = -1, -1, np.inf
-    for position, stage in enumerate(stages):
-        total = combine(
-            total, stage.probabilities(outputs[position]), position, definition.structure.rule
-        )
-        best, confidence = decide(total)
-        goes_on = False
-        if position < len(definition.thresholds):
-            margin = min(margin, abs(float(confidence) - definition.thresholds[position]))
-            goes_on = float(confidence) < definition.thresholds[position]
-        if not goes_on and stop < 0:
-            index, stop = int(best), position
-            second, first = np.sort(total)[-2:] if len(total) > 1 else (0.0, total[0])
-            margin = min(margin, float(first - second))
-            break
-    return _Case(pixels, outputs, index, stop, float(margin))
-
-
-def _safest(cases: Sequence[_Case]) -> list[_Case]:
-    """The cases with the widest margins, every stage that answers represented."""
-    ordered = sorted(cases, key=lambda case: -case.margin)
-    first = {case.stage: case for case in reversed(ordered)}
-    chosen = list(first.values())[:_GOLDEN_CASES]
-    rest = [case for case in ordered if all(case is not other for other in chosen)]
-    return (chosen + rest)[:_GOLDEN_CASES]

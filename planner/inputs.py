@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -13,24 +14,45 @@ from search.constraints import Constraint
 from search.quality import Ints, needs_labels
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.metrics import recall_of, recalled_class
-from workloads import SPLIT_NAMES, Item, Splits, Workload, read_workload, split_workload
+from workloads import (
+    SPLIT_NAMES,
+    Item,
+    Splits,
+    StreamRecipe,
+    Workload,
+    frame_items,
+    make_stream,
+    read_workload,
+    split_workload,
+    write_frames,
+)
 from workloads.text import first_few
 
 #: Images of `fit` that are traced: calibration needs no more, and a split's prefix is a fair
 #: sample of it.
 TRACED_FIT = 300
+#: As many where heads and centres are fitted on them.
+EQUIPPED_FIT = 8000
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Which inputs belong to which split (rows of the traces), their labels if known, and the
-    names of the classes."""
+    """Which inputs belong to which split (rows of the traces), in the order of their arrival;
+    their labels if known, and the names of the classes.
+
+    `objects` (inputs,) says which inputs show the same one (None: each another), `blocks`
+    (inputs,) which frames depend on each other (None: none do). `certify` are rows of the tune
+    split that nothing is selected on.
+    """
 
     fit: Ints
     tune: Ints
     test: Ints
     labels: Ints | None
     classes: tuple[str, ...] = ()
+    objects: Ints | None = None
+    blocks: Ints | None = None
+    certify: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def read_inputs(spec: JobSpec) -> tuple[Workload, Splits]:
@@ -40,10 +62,10 @@ def read_inputs(spec: JobSpec) -> tuple[Workload, Splits]:
     workload = read_workload(work.images, work.labels, work.classes, work.splits.group)
     sizes = work.splits
     splits = split_workload(workload, sizes.fit, sizes.tune, sizes.test, sizes.seed)
-    for field, metric in named_metrics(spec):
+    for place, metric in named_metrics(spec):
         problem = _untold(metric, spec, workload, splits)
         if problem:
-            raise SpecificationError(f"{field}: {problem}")
+            raise SpecificationError(f"{place}: {problem}")
     return workload, splits
 
 
@@ -96,16 +118,87 @@ def unseen_classes(workload: Workload, splits: Splits) -> str | None:
     )
 
 
-def used_inputs(workload: Workload, splits: Splits) -> tuple[Sequence[Item], Rows]:
-    """The images to be traced, in the workload's order, and which are of which split."""
-    fit = splits.fit[:TRACED_FIT]
+def used_inputs(
+    workload: Workload, splits: Splits, spec: JobSpec, folder: Path
+) -> tuple[Sequence[Item], Rows]:
+    """The inputs to be traced, and which are of which split. Moved frames are written into
+    `folder`. Raises WorkloadError, or SpecificationError where certificates leave nothing."""
+    equips = spec.techniques.exits or spec.techniques.memory
+    fit = splits.fit[: EQUIPPED_FIT if equips else TRACED_FIT]
+    stream = spec.workload.stream
+    if stream.kind == "independent" and stream.frames is None:
+        items, rows = _stills(workload, splits, fit, stream.recipe if equips else None)
+    else:
+        items, rows = _frames(workload, splits, fit, stream.recipe, folder)
+    if spec.certify is not None:
+        rows = _set_aside(rows, spec.certify.share)
+    return items, rows
+
+
+def _stills(
+    workload: Workload, splits: Splits, fit: Ints, recipe: StreamRecipe | None
+) -> tuple[Sequence[Item], Rows]:
+    """Every image once, in the workload's order; those of tune and test arrive as a `recipe`
+    says, else as they were split (which spreads classes too evenly to remember anything)."""
     used = np.sort(np.concatenate([fit, splits.tune, splits.test]))
-    labels = workload.labels
+    labels, tune, test = workload.labels, splits.tune, splits.test
+    if recipe is not None:
+        tune, test = (make_stream(workload, s, recipe, splits.seed).items for s in (tune, test))
     rows = Rows(
         fit=np.searchsorted(used, fit),
-        tune=np.searchsorted(used, splits.tune),
-        test=np.searchsorted(used, splits.test),
+        tune=np.searchsorted(used, tune),
+        test=np.searchsorted(used, test),
         labels=None if labels is None else labels[used],
         classes=workload.classes,
+        objects=_objects([workload.items[index] for index in used]),
     )
     return [workload.items[index] for index in used], rows
+
+
+def _frames(
+    workload: Workload, splits: Splits, fit: Ints, recipe: StreamRecipe, folder: Path
+) -> tuple[Sequence[Item], Rows]:
+    """The images of fit, then the frames of tune and of test."""
+    items = [workload.items[index] for index in fit]
+    shown, blocks, ends = [fit], [np.arange(len(fit))], [len(fit)]
+    for split in (splits.tune, splits.test):
+        stream = make_stream(workload, split, recipe, splits.seed)
+        write_frames(workload, stream, folder)
+        items += frame_items(workload, stream, folder)
+        shown.append(stream.items)
+        blocks.append(stream.blocks + blocks[-1].max() + 1)
+        ends.append(len(items))
+    labels = workload.labels
+    of_fit, of_tune, of_test = np.split(np.arange(len(items)), ends[:-1])
+    rows = Rows(
+        fit=of_fit,
+        tune=of_tune,
+        test=of_test,
+        labels=None if labels is None else labels[np.concatenate(shown)],
+        classes=workload.classes,
+        objects=_objects(items),
+        blocks=np.concatenate(blocks),
+    )
+    return items, rows
+
+
+def _objects(items: Sequence[Item]) -> Ints:
+    """A number for each object: a group or, where nobody said, a file's content."""
+    names = [item.group or item.sha256 for item in items]
+    found: Ints = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return found
+
+
+def _set_aside(rows: Rows, share: float) -> Rows:
+    """Keep the last objects of tune for certificates. Raises SpecificationError."""
+    assert rows.objects is not None
+    shown = rows.objects[rows.tune]
+    objects = list(dict.fromkeys(shown.tolist()))
+    kept = round(len(objects) * (1 - share))
+    if not kept:
+        raise SpecificationError(
+            f"certify.share: {share} of the {len(objects)} object(s) of tune leaves none to "
+            "select on; give a smaller share, or more images in tune"
+        )
+    aside = np.isin(shown, objects[kept:])
+    return replace(rows, tune=rows.tune[~aside], certify=rows.tune[aside])

@@ -20,7 +20,8 @@ FRONT_SIZE = 100
 @dataclass
 class Judged:
     """A plan with what was decided of it. `factors` are what verified bundles taught: measured
-    costs relative to predicted ones, by metric."""
+    costs relative to predicted ones, by metric. `certificate` says how often it may disagree with
+    its full network, where that was asked; it cannot be chosen unless it is `certified`."""
 
     composed: Composed
     definition: PlanDefinition
@@ -31,6 +32,8 @@ class Judged:
     is_chosen: bool = False
     reasons: list[str] = field(default_factory=list)
     factors: dict[str, float] = field(default_factory=dict)
+    certificate: str = ""
+    certified: bool = True
 
     @property
     def key(self) -> str:
@@ -100,8 +103,9 @@ class Rules:
                 c.missed(plan.values, limits)
                 for c in self.constraints
                 if c.check(plan.values, limits) != "yes"
-            ]
-        good = [p for p in plans if p.feasible == "yes" and self._is_good(p, baseline)]
+            ] + [plan.certificate] * (not plan.certified)
+        meeting = [p for p in plans if p.feasible == "yes" and p.certified]
+        good = [plan for plan in meeting if self._is_good(plan, baseline)]
         return sorted(good, key=lambda plan: plan.values[self.cost])
 
     @property

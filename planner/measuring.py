@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import CandidateRecord, MeasurementRecord
-from planner.evidence import Built
+from planner.built import Built
 from planner.members import Member
-from planner.spec import BudgetSpec, JobSpec
+from planner.spec import JobSpec
+from planner.spec_parts import BudgetSpec
 from search.outer import Candidate, OuterStudy, Proposal
 from trimtab_runtime.codec import encode
 from trimtab_runtime.definition import RuntimeOptions

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.evidence import Built, Evidence
+from planner.built import Built
+from planner.evidence import Evidence
 from planner.journal import Journal
-from planner.spec import BudgetSpec, JobSpec, ModelSpec
+from planner.spec import JobSpec
+from planner.spec_parts import BudgetSpec, ModelSpec
 from trimtab_runtime.errors import ModelError, PlanningError, TrimtabError
 from variants import export_module, inspect_apart, make_variant, quantisable
 from workloads import Workload

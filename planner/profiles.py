@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from db import MeasurementRecord, Store
-from planner.evidence import Built, io_of
+from planner.built import Built, io_of
+from planner.cutting import Cut
 from planner.journal import Journal
 from profilers import Device, ProbeResult
 from profilers.device import device_key
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.definition import RuntimeOptions
 from trimtab_runtime.errors import TrimtabError
+from trimtab_runtime.exits import NO_MEMORY, Memory
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, StageFile
 from workloads import Item
@@ -23,7 +25,23 @@ from workloads import Item
 #: since the last that did not: a device that is always busy shall not take three times as long.
 ATTEMPTS = 3
 
-Part = tuple[Built, RuntimeOptions]
+
+@dataclass(frozen=True)
+class Part:
+    """A stage to be measured: a variant with its options, whole or cut."""
+
+    built: Built
+    options: RuntimeOptions
+    cut: Cut | None = None
+
+    def described(self) -> dict[str, Any]:
+        """What decides its figures."""
+        found = {
+            "sha256": self.built.variant.sha256,
+            "io": io_of(self.built.variant),
+            "options": encode(self.options),
+        }
+        return found if self.cut is None else {**found, "exits": encode(self.cut.exits)}
 
 
 def settings_for(metrics: Iterable[str]) -> MeasureSettings:
@@ -60,7 +78,9 @@ class Profiles:
         self._images, self._settings = images, settings
         self._attempts = ATTEMPTS
 
-    def measurement(self, parts: Sequence[Part], visit: int = 0) -> MeasurementRecord:
+    def measurement(
+        self, parts: Sequence[Part], visit: int = 0, memory: Memory = NO_MEMORY
+    ) -> MeasurementRecord:
         """Latency, load time, memory and energy of stages in one process.
 
         `visit` tells measurements apart that were made at different times on purpose.
@@ -70,25 +90,26 @@ class Profiles:
             "settings": encode(self._settings),
             "images": content_key([item.sha256 for item in self._images]),
             "visit": visit,
-            "stages": [
-                {
-                    "sha256": built.variant.sha256,
-                    "io": io_of(built.variant),
-                    "options": encode(options),
-                }
-                for built, options in parts
-            ],
+            "stages": [part.described() for part in parts],
         }
+        if memory != NO_MEMORY:
+            settings["memory"] = encode(memory)
         key = content_key({"device": self._device_key, **settings})
         found = self._store.get_measurement(key)
         if found is not None and found.state == "ok":
             return found
-        first, options = parts[0]
+        first = parts[0]
         record = MeasurementRecord(
-            key, self._device_key, first.key, encode(options), settings, values={}, samples={}
+            key,
+            self._device_key,
+            first.built.key,
+            encode(first.options),
+            settings,
+            values={},
+            samples={},
         )
         try:
-            result = self._steadiest(self._request(parts, visit))
+            result = self._steadiest(self._request(parts, visit, memory))
         except TrimtabError as error:
             self._store.put_measurement(replace(record, state="failed", reason=str(error)))
             raise
@@ -102,15 +123,26 @@ class Profiles:
             )
         )
 
-    def _request(self, parts: Sequence[Part], visit: int) -> MeasureRequest:
+    def _request(self, parts: Sequence[Part], visit: int, memory: Memory) -> MeasureRequest:
         return MeasureRequest(
-            stages=tuple(
-                StageFile(self._device.put(built.path), built.variant, options)
-                for built, options in parts
-            ),
+            stages=tuple(self._file(part) for part in parts),
             images=tuple(self._device.put(item.path) for item in self._images),
             settings=self._settings,
             visit=visit,
+            memory=memory,
+        )
+
+    def _file(self, part: Part) -> StageFile:
+        variant, put = part.built.variant, self._device.put
+        if part.cut is None:
+            return StageFile(put(part.built.path), variant, part.options)
+        return StageFile(
+            "",
+            variant,
+            part.options,
+            exits=part.cut.exits,
+            segments=tuple(put(path) for path in part.cut.segments),
+            arrays=put(part.cut.arrays),
         )
 
     def _steadiest(self, request: MeasureRequest) -> ProbeResult:

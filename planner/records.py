@@ -7,6 +7,7 @@ from typing import cast
 
 from db import Basis, Feasible, PlanMetricRecord, PlanRecord
 from planner.choosing import Choice
+from planner.exit_table import exit_table
 from planner.judging import Judged
 from trimtab_runtime.codec import encode
 from trimtab_runtime.definition import Variant
@@ -40,7 +41,12 @@ def plan_record(
         job_id=job_id,
         key=judged.key,
         label=judged.label,
-        definition={"plan": encode(judged.definition), "stages": stages},
+        definition={
+            "plan": encode(judged.definition),
+            "stages": stages,
+            "exits": exit_table(choice, judged, "test"),
+            "certificate": judged.certificate,
+        },
         is_baseline=judged.is_baseline,
         on_front=judged.on_front,
         is_chosen=judged.is_chosen,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from db import JobRecord, Store
+from planner.built import Built
 from planner.deciding import Deciding
-from planner.evidence import Built, Evidence, Inputs
+from planner.evidence import Evidence, Inputs
 from planner.inputs import named_metrics, unseen_classes, used_inputs
 from planner.journal import Journal
 from planner.measuring import (
@@ -19,7 +22,7 @@ from planner.measuring import (
     measure_candidates,
 )
 from planner.members import Member, load_members
-from planner.profiles import Profiles, settings_for
+from planner.profiles import Part, Profiles, settings_for
 from planner.spec import JobSpec
 from planner.stages import metric_names, reference_answers, single_values
 from profilers import Device
@@ -46,7 +49,8 @@ class Run:
     settings: MeasureSettings | None = None
 
     def __post_init__(self) -> None:
-        self.items, self.rows = used_inputs(self.workload, self.splits)
+        folder = Path(tempfile.mkdtemp(prefix="trimtab-frames-"))  # of the job's scratch folder
+        self.items, self.rows = used_inputs(self.workload, self.splits, self.spec, folder)
         inputs = Inputs.choose(
             self.workload.key,
             self.items,
@@ -143,7 +147,7 @@ class Run:
 
     def _evaluate(self, candidate: Candidate, member: Built) -> Measured:
         built = self.evidence.precision(member, candidate.precision)
-        measurement = self.profiles.measurement([(built, candidate.options)])
+        measurement = self.profiles.measurement([Part(built, candidate.options)])
         for warning in measurement.warnings:
             self.journal.note("warning", candidate.label, warning)
         outputs = self.evidence.trace(built, candidate.options)

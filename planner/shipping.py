@@ -79,6 +79,12 @@ def bundle_parts(
         labels=class_names(known, int(job.summary["classes"])),
         images=list(images)[:_GOLDEN_CANDIDATES],
         fingerprint=device.fingerprint,
+        files={
+            sha: store.artefacts.path(sha)
+            for stage in definition.structure.stages
+            if stage.exits is not None
+            for sha in (*stage.exits.segments, stage.exits.arrays)
+        },
     )
 
 
@@ -93,7 +99,8 @@ def _point(entry: PlanEntry) -> OperatingPoint:
         for (name, split, basis), found in entry.metrics.items()
         if split == "tune" and basis in ("guarded", "predicted")
     }
-    return OperatingPoint(_definition(entry).thresholds, decided)
+    definition = _definition(entry)
+    return OperatingPoint(definition.thresholds, decided, definition.exits)
 
 
 def class_names(known: Sequence[str], classes: int) -> list[str]:

@@ -2,175 +2,34 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    JsonValue,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from planner.spec_file import check_bounded, read_fields, told
+from planner.spec_parts import (
+    BudgetSpec,
+    CertifySpec,
+    ModelSpec,
+    Part,
+    RuntimeSpec,
+    TechniqueSpec,
+    WorkloadSpec,
+)
 from profilers.recorded import SCHEME as RECORDED
 from search.constraints import Constraint
-from trimtab_runtime.definition import COLOURS, DTYPES, LAYOUTS, OUTPUT_KINDS, RESIZE_FILTERS
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.metrics import find_metric
 
-#: Techniques that DESIGN foresees and this version does not have.
-_LATER = ("premodel", "exits", "memory", "slimming")
 
-
-def _usable(path: Path) -> Path:
-    """A path that can be asked for, whether or not something lies there."""
-    try:
-        os.stat(path.expanduser())
-    except (RuntimeError, ValueError) as error:  # ~nobody, a zero byte, half a character
-        raise ValueError(f"no usable path ({error})") from None
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise ValueError("no usable path (too long)") from None
-    return path
-
-
-_Path = Annotated[Path, AfterValidator(_usable)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
-    )
-
-
-class InputSpec(_Part):
-    """What a model file does not tell of its input. `mean` and `std` are in pixels (0..255)."""
-
-    size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
-    resize: Literal[RESIZE_FILTERS] | None = None  # type: ignore[valid-type]
-    mean: float | tuple[float, ...] | None = None
-    std: float | tuple[float, ...] | None = None
-    layout: Literal[LAYOUTS] | None = None  # type: ignore[valid-type]
-    dtype: Literal[DTYPES] | None = None  # type: ignore[valid-type]
-    colour: Literal[COLOURS] | None = None  # type: ignore[valid-type]
-    crop: Annotated[float, Field(gt=0, le=1)] | None = None
-
-
-class OutputSpec(_Part):
-    """What a model file does not tell of its output. `offset`: background classes in front."""
-
-    kind: Literal[OUTPUT_KINDS] | None = None  # type: ignore[valid-type]
-    offset: Annotated[int, Field(ge=0)] = 0
-
-
-class TorchSpec(_Part):
-    """A PyTorch module: `entry` 'package.module:callable' is imported because it is named here,
-    with `folder` (by default that of the specification) on the import path."""
-
-    entry: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
-    arguments: dict[str, JsonValue] = Field(default_factory=dict)
-    state: _Path | None = None
-    folder: _Path | None = None
-
-
-class ModelSpec(_Part):
-    """A member: a model file, or a PyTorch module."""
-
-    path: _Path | None = None
-    torch: TorchSpec | None = None
-    name: str | None = None
-    input: InputSpec = InputSpec()
-    output: OutputSpec = OutputSpec()
-
-    @model_validator(mode="after")
-    def _one_source(self) -> ModelSpec:
-        if (self.path is None) == (self.torch is None):
-            raise ValueError("give either path or torch")
-        if self.torch is not None and self.input.size is None:
-            raise ValueError("a torch module needs input.size")
-        return self
-
-    @property
-    def label(self) -> str:
-        """The member's name."""
-        if self.name:
-            return self.name
-        assert self.path is not None or self.torch is not None
-        return self.path.stem if self.path else self.torch.entry.rpartition(":")[2]  # type: ignore[union-attr]
-
-
-class SplitSpec(_Part):
-    """Sizes of the three splits: all counts, or all shares below 1."""
-
-    fit: float = 0.25
-    tune: float = 0.375
-    test: float = 0.375
-    seed: int = 0
-    group: str | None = None
-
-
-class StreamSpec(_Part):
-    """How inputs arrive. This version knows independent inputs."""
-
-    kind: Literal["independent"] = "independent"
-
-
-class WorkloadSpec(_Part):
-    """Images, labels and what happens with them."""
-
-    images: _Path
-    labels: _Path | None = None
-    classes: _Path | tuple[str, ...] | None = None
-    splits: SplitSpec = SplitSpec()
-    stream: StreamSpec = StreamSpec()
-
-
-class TechniqueSpec(_Part):
-    """What the planner may do."""
-
-    cascade: bool = True
-    quantisation: tuple[Literal["w8a8"], ...] = ("w8a8",)
-    premodel: bool = False
-    exits: bool = False
-    memory: bool = False
-    slimming: bool = False
-
-    @field_validator(*_LATER)
-    @classmethod
-    def _not_yet(cls, value: bool, info: ValidationInfo) -> bool:
-        if value:
-            raise ValueError(f"{info.field_name} is not in this version; leave it out")
-        return value
-
-
-class RuntimeSpec(_Part):
-    """Runtime options to try; `threads` None means 1 and all cores of the device."""
-
-    threads: tuple[PositiveInt, ...] | None = None
-
-
-class BudgetSpec(_Part):
-    """When to stop measuring candidates: minutes, number of candidates, or both. The members as
-    they came are measured in any case. An inference without an answer for `stall_seconds` counts
-    as one that never returns."""
-
-    minutes: PositiveFloat | None = 20.0
-    measurements: PositiveInt | None = None
-    stall_seconds: PositiveFloat = 120.0
-
-
-class JobSpec(_Part):
+class JobSpec(Part):
     """One run of the planner. `reference` names the member whose answers stand in for labels,
     `baseline` the one to compare with (by default the most capable on tune)."""
 
@@ -183,6 +42,7 @@ class JobSpec(_Part):
     objectives: Annotated[dict[str, Literal["max", "min"]], Field(min_length=1)]
     constraints: tuple[str, ...] = ()
     techniques: TechniqueSpec = TechniqueSpec()
+    certify: CertifySpec | None = None
     runtime: RuntimeSpec = RuntimeSpec()
     budget: BudgetSpec = BudgetSpec()
     together: Annotated[int, Field(ge=1, le=100)] = 12
@@ -216,6 +76,17 @@ class JobSpec(_Part):
             except SpecificationError as error:
                 raise ValueError(str(error)) from None
         return value
+
+    @model_validator(mode="after")
+    def _certifiable(self) -> JobSpec:
+        if self.certify is not None and not self.techniques.exits:
+            raise ValueError("certify: there is nothing to certify without techniques.exits")
+        if self.certify is not None and self.workload.stream.kind != "independent":
+            raise ValueError(
+                "certify: frames of a stream depend on each other, which no bound of this kind "
+                "allows; leave it out, or take stream.kind independent"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names(self) -> JobSpec:
@@ -267,7 +138,7 @@ def load_spec(source: str | Path | Mapping[str, Any] | JobSpec) -> JobSpec:
 
 
 def _field_names() -> set[str]:
-    return {name for part in _Part.__subclasses__() for name in part.model_fields}
+    return {name for part in Part.__subclasses__() for name in part.model_fields}
 
 
 def _absolute(spec: JobSpec, folder: Path) -> JobSpec:

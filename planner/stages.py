@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from db import MeasurementRecord
 from planner.inputs import Rows
 from planner.measuring import Measured
+from planner.profiles import Part
 from search.compose import StageOption
 from search.costs import PathCosts, StageCost, Visit, mean_values, pace_ms
 from search.quality import Ints, Targets, needs_labels
+from search.step_costs import Chain, Overheads
 from search.traces import StageTrace
 from trimtab_runtime.definition import Stage
 from trimtab_runtime.errors import PlanningError
@@ -99,6 +101,32 @@ def costs_together(
     records = [visit_of(record) for record in visits]
     stages = [_stage_cost(p, records, scale_ms, number) for number, p in enumerate(parts)]
     return stages, mean_values(records)
+
+
+def chain_of(
+    part: Part, visits: Sequence[MeasurementRecord], scale_ms: float, position: int, count: int
+) -> Chain:
+    """A stage as it was measured in `count` segments, the first of them at a `position`."""
+    variant = part.built.variant
+    records = [visit_of(record) for record in visits]
+    size_mb = part.cut.size_mb if part.cut else variant.size_bytes / 2**20
+    segments = tuple(
+        StageCost.from_visits(
+            variant.input, part.options, size_mb, records, scale_ms, position + number
+        )
+        for number in range(count)
+    )
+    return Chain(segments, mean_values(records), size_mb)
+
+
+def overheads_of(visits: Sequence[MeasurementRecord], scale_ms: float) -> Overheads:
+    """What thumbnails and learning cost a frame, where they were measured."""
+    parts: dict[str, list[NDArray[np.float64]]] = {"thumbnail_ms": [], "learn_ms": []}
+    for record in visits:
+        factor = scale_ms / pace_ms(record.samples["reference_ms"])
+        for name, found in parts.items():
+            found.append(np.asarray(record.samples.get(name, ())) * factor)
+    return Overheads(*(np.concatenate(found) for found in parts.values()))
 
 
 def visit_of(record: MeasurementRecord) -> Visit:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,19 +80,24 @@ class Verifier:
         return self.choice.rows.tune[:TIMED_ON_TUNE]
 
     def _verify_one(self, plan: Judged, bundle: Path) -> VerificationRecord:
-        rows = np.concatenate([self._timed, self.choice.rows.test])
+        parts = (self._timed, self.choice.rows.test)
+        rows = np.concatenate(parts)
         images = tuple(self.device.put(self.items[row].path) for row in rows)
         path = self.device.put(bundle)
-        request = VerifyRequest(path, images, output="", deciding=len(self._timed))
+        edge = len(self._timed)
+        request = VerifyRequest(path, images, output="", deciding=edge, reset_at=(0, edge))
         result = steadiest(self.device, request, _ATTEMPTS, self.journal, bundle=path)
         for warning in result.warnings:
             self.journal.note("warning", plan.label, warning)
-        expected = self.choice.replayed(plan, rows)
-        same = (result.arrays["index"] == expected.answer) & (
-            result.arrays["stage"] == expected.stage
-        )
+        expected = [self.choice.replayed(plan, part) for part in parts]
+        differs = np.concatenate([part.answer for part in expected]) != result.arrays["index"]
+        differs |= np.concatenate([part.stage for part in expected]) != result.arrays["stage"]
+        for name in ("tap", "by"):
+            if hasattr(expected[0], name):
+                told = np.concatenate([getattr(part, name) for part in expected])
+                differs |= told != result.arrays[name]
         # To the clock of the measurements, by the reference; `drift` is what was cancelled.
-        edge, reference = len(self._timed), result.samples["reference_ms"]
+        reference = result.samples["reference_ms"]
         groups = round(len(reference) * edge / len(rows))
         timed, tested = (
             latency * (self.choice.reference_ms / pace_ms(paces))
@@ -106,18 +112,32 @@ class Verifier:
             "tune_latency_mean_ms": float(timed.mean()),
             "drift": pace_ms(reference) / self.choice.reference_ms,
             "bundle_size_mb": bundle.stat().st_size / 2**20,
-            "answer_mismatch": 1.0 - float(same.mean()),
+            "answer_mismatch": float(differs.mean()),
         }
         samples = {
             "latency_ms": result.arrays["latency_ms"].tolist(),
             "reference_ms": list(result.samples["reference_ms"]),
         }
-        details = {**result.details, "warnings": result.warnings}
+        details: dict[str, Any] = {**result.details, "warnings": result.warnings}
+        if plan.composed.early is not None:
+            details["frames"] = self._frames(result.arrays, edge)
         record = VerificationRecord(
             self.job.id, plan.key, bundle.name, values, samples, details=details
         )
         self.store.put_verification(record, replace=True)
         return record
+
+    def _frames(self, arrays: Mapping[str, Any], edge: int) -> dict[str, list[int]]:
+        """Frame by frame of test: who answered at which tap, whether the answer is `right`, and
+        the block of the stream (absent where unknown)."""
+        rows = self.choice.rows
+        found = {name: arrays[name][edge:].tolist() for name in ("by", "tap")}
+        if rows.labels is not None:
+            right = arrays["index"][edge:] == rows.labels[rows.test]
+            found["right"] = right.astype(int).tolist()
+        if rows.blocks is not None:
+            found["block"] = rows.blocks[rows.test].tolist()
+        return found
 
     def _pairs(self, plan: Judged, done: VerificationRecord) -> dict[str, Pair]:
         """What was predicted for the timed inputs, and what they took."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
@@ -24,6 +25,9 @@ from search.sweep import Decision, sweep
 from trimtab_runtime.definition import RULES, PlanDefinition, Stage, Structure
 from trimtab_runtime.metrics import find_metric
 from trimtab_runtime.routing import combine, decide
+
+if TYPE_CHECKING:
+    from search.early import BuiltEarly
 
 #: Structures that are all swept; above, so many are proposed by Optuna.
 AFFORDABLE = 4000
@@ -61,7 +65,8 @@ class Objective:
 @dataclass(frozen=True)
 class Composed:
     """A plan over numbered options, with what is expected of it: quality on tune as `replayed`
-    and `guarded` (see guard.py), and predicted `costs`."""
+    and `guarded` (see guard.py), and predicted `costs`. `early` says how it
+    stops early, where it does; `reach` counts stages all the same."""
 
     options: tuple[int, ...]
     rule: str
@@ -70,9 +75,12 @@ class Composed:
     replayed: dict[str, float]
     guarded: dict[str, float]
     costs: dict[str, float]
+    early: BuiltEarly | None = None
 
     def definition(self, options: Sequence[StageOption]) -> PlanDefinition:
         """The plan itself."""
+        if self.early is not None:
+            return PlanDefinition(self.early.structure, self.thresholds, self.early.exits)
         stages = tuple(options[index].stage for index in self.options)
         route = "single" if len(stages) == 1 else "cascade"
         return PlanDefinition(Structure(route, stages, self.rule), self.thresholds)

@@ -11,8 +11,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from search.blocks import block_f1_interval, block_interval
 from search.f1 import f1_slopes, macro_f1, macro_f1_interval
-from search.intervals import interval
+from search.intervals import interval, is_share
 from trimtab_runtime.metrics import find_metric, recalled_class
 
 Doubles = NDArray[np.float64]
@@ -23,6 +24,9 @@ Ints = NDArray[np.int64]
 LABEL_METRICS = ("top1", "top5", "balanced_accuracy", "macro_f1")
 #: Metrics whose values are a first-order approximation away from the baseline.
 LINEARISED = ("macro_f1",)
+
+#: The interval of a metric of which too few blocks say nothing.
+_ANYTHING = (0.0, 1.0)
 
 
 def needs_labels(metric: str) -> bool:
@@ -35,13 +39,16 @@ class Targets:
     """What answers are compared with, on one split: labels (n,) or None, and what the reference
     member answers (n,) or None. `soft` (n, classes) are class probabilities that may stand in
     for labels; see guard.py. `classes` names the classes, for the recall of one; `around` (n,)
-    are the answers where macro F1 is linearised, by default those that are looked at."""
+    are the answers where macro F1 is linearised, by default those that are looked at. `blocks`
+    (n,) number the blocks of inputs that depend on each other, which intervals resample whole
+    (blocks.py); without them, inputs are independent."""
 
     labels: Ints | None
     reference: Ints | None
     soft: Floats | None = None
     classes: tuple[str, ...] = ()
     around: Ints | None = None
+    blocks: Ints | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -95,17 +102,26 @@ class Targets:
         return self._weighted(metric, probabilities.argmax(1), right, self._soft_share)
 
     def told(self, metric: str, probabilities: Floats) -> tuple[float, float, float]:
-        """The metric itself, exact, with its 95 % interval."""
+        """The metric itself, exact, with its 95 % interval. It is all of 0 to 1 where the inputs
+        (of the class, for a recall) are of fewer than six blocks."""
+        blocks = self.blocks
         if metric == "macro_f1":
             assert self.labels is not None
             answer = probabilities.argmax(1)
             value = float(macro_f1(self.labels, answer[None])[0])
-            return (value, *macro_f1_interval(self.labels, answer))
+            if blocks is None:
+                return (value, *macro_f1_interval(self.labels, answer))
+            return (value, *(block_f1_interval(self.labels, answer, blocks) or _ANYTHING))
         values = self.values(metric, probabilities)
         value = float(values.mean(dtype=np.float64))
         if recalled_class(metric) is not None:
-            values = (values[self.labels == self._recalled(metric)] > 0).astype(np.float32)
-        return (value, *interval(values, metric))
+            own = self.labels == self._recalled(metric)
+            values = (values[own] > 0).astype(np.float32)
+            blocks = None if blocks is None else blocks[own]
+        if blocks is None:
+            return (value, *interval(values, metric))
+        found = block_interval(values, blocks, share=is_share(metric))
+        return (value, *(found or _ANYTHING))
 
     @cached_property
     def _soft_share(self) -> Doubles:

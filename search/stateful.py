@@ -197,7 +197,7 @@ def _frames(
             own = slot if by == THUMBNAILS else NEVER
             kernel.keep_thumbnail(thumbnails[frame], said, plan, own)
         answer = said.argmax()
-        kernel.end_frame(answer, plan, rules)
+        kernel.end_frame(answer, said, plan, rules)
         found[frame, 0] = answer
         found[frame, 1] = stage
         found[frame, 2] = passed - 1 if at_tap else -1

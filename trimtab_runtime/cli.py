@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
+from collections import Counter
 from typing import Any, Optional
 
 import numpy as np
 
 from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
-from trimtab_runtime.plan import Plan
+from trimtab_runtime.plan import Answer, Plan
 from trimtab_runtime.preprocess import decode_image
+
+#: Of a shell whose command was interrupted.
+INTERRUPTED = 130
+
+
+class _WrongUse(Exception):
+    """What was asked makes no sense for this plan."""
 
 
 def main(bundle: str, arguments: Optional[list[str]] = None) -> int:
@@ -20,9 +30,12 @@ def main(bundle: str, arguments: Optional[list[str]] = None) -> int:
     options = _parser(bundle).parse_args(arguments)
     try:
         return int(options.run(Plan.load(bundle), options))
-    except TrimtabError as error:
+    except (TrimtabError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except _WrongUse as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def _parser(bundle: str) -> argparse.ArgumentParser:
@@ -35,15 +48,22 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
         found.add_argument("--latency-ms", type=float, help="operating point for this budget")
         return found
 
-    classify = command("classify", _classify, "say what images show")
+    keeping = "start from the memory in FILE, if it is there, and save it there at the end"
+    classify = command("classify", _classify, "say what images show, each for itself")
     classify.add_argument("images", nargs="+")
     classify.add_argument("--json", action="store_true", help="one JSON object a line")
-    command("stream", _stream, "read image paths from standard input, answer in JSON lines")
+    classify.add_argument("--memory", metavar="FILE", help=f"take them as a stream: {keeping}")
+    stream = command(
+        "stream", _stream, "read image paths from standard input, answer in JSON lines"
+    )
+    stream.add_argument("--memory", metavar="FILE", help=keeping)
     bench = command("bench", _bench, "measure latency on this machine")
     bench.add_argument("images", nargs="*", help="default: the golden images of the bundle")
     bench.add_argument("--repeat", type=_positive, default=10)
     command("selftest", _selftest, "compare with the answers stored at export")
     command("info", _info, "what is inside, as JSON")
+    memory = command("memory", _memory, "what a saved memory holds, as JSON")
+    memory.add_argument("file")
     return parser
 
 
@@ -60,50 +80,120 @@ def _at_point(plan: Plan, options: argparse.Namespace) -> Plan:
 
 def _classify(plan: Plan, options: argparse.Namespace) -> int:
     _at_point(plan, options)
+    _restore(plan, options.memory)
     failed = 0
     for path in options.images:
-        try:
-            answer = plan.classify(path)
-        except TrimtabError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed = 1
-            continue
-        if options.json:
-            print(json.dumps({"image": path, **answer.plain()}))
-        else:
-            print(
-                f"{path}: {answer.label} {answer.confidence:.3f} "
-                f"(stage {answer.stage + 1}, {answer.latency_ms:.1f} ms)"
-            )
+        if plan.memory is not None and options.memory is None:
+            plan.memory.reset()
+        failed |= _answer(plan, path, options.json)
+    _save(plan, options.memory)
     return failed
+
+
+def _answer(plan: Plan, path: str, as_json: bool) -> int:
+    """Print the answer to one image; 1 where there is none."""
+    try:
+        answer = plan.classify(path)
+    except TrimtabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps({"image": path, **answer.plain()}))
+    else:
+        print(
+            f"{path}: {answer.label} {answer.confidence:.3f} "
+            f"({_where(answer)}, {answer.latency_ms:.1f} ms)"
+        )
+    return 0
+
+
+def _where(answer: Answer) -> str:
+    if answer.by == "network":
+        return f"stage {answer.stage + 1}"
+    at = "" if answer.tap is None else f" at tap {answer.tap + 1}"
+    return f"{answer.by}{at}"
+
+
+def _restore(plan: Plan, file: Optional[str]) -> None:
+    if file is None:
+        return
+    if plan.memory is None:
+        raise _WrongUse("--memory: this plan remembers nothing")
+    if os.path.exists(file):
+        plan.memory.restore(file)
+
+
+def _save(plan: Plan, file: Optional[str]) -> None:
+    if file is not None and plan.memory is not None:
+        plan.memory.save(file)
+
+
+class _Interrupt:
+    """Ctrl-C ends the program while it waits, but not in the middle of an image: that would leave
+    the memory half learned."""
+
+    def __init__(self) -> None:
+        self.waiting, self.asked = True, False
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.asked = True
+        if self.waiting:
+            raise KeyboardInterrupt
 
 
 def _stream(plan: Plan, options: argparse.Namespace) -> int:
-    options.json, failed = True, 0
-    for line in sys.stdin:
-        if line.strip():
-            options.images = [line.strip()]
-            failed |= _classify(plan, options)
-            sys.stdout.flush()
-    return failed
+    _at_point(plan, options)
+    _restore(plan, options.memory)
+    failed, interrupt = 0, _Interrupt()
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        for line in sys.stdin:
+            interrupt.waiting = False
+            if line.strip():
+                failed |= _answer(plan, line.strip(), True)
+                sys.stdout.flush()
+            if interrupt.asked:
+                break
+            interrupt.waiting = True
+    except KeyboardInterrupt:
+        pass
+    finally:
+        interrupt.waiting = False
+        _save(plan, options.memory)
+        signal.signal(signal.SIGINT, before)
+    return INTERRUPTED if interrupt.asked else failed
 
 
 def _bench(plan: Plan, options: argparse.Namespace) -> int:
     _at_point(plan, options)
     images = [decode_image(path) for path in options.images] or plan.golden_images()
     for image in images:
-        plan.classify(image)
-    answers = [plan.classify(image) for _ in range(options.repeat) for image in images]
+        plan.rehearse(image)
+    answers: list[Answer] = []
+    for _ in range(options.repeat):
+        if plan.memory is not None:
+            plan.memory.reset()
+        answers += [plan.classify(image) for image in images]
     samples = np.array([answer.latency_ms for answer in answers])
-    found = {"samples": len(samples), "latency_mean_ms": round(float(samples.mean()), 4)}
+    found: dict[str, Any] = {
+        "samples": len(samples),
+        "latency_mean_ms": round(float(samples.mean()), 4),
+    }
     for percentile, needed in PERCENTILE_MIN_SAMPLES.items():
         if len(samples) >= needed:
             value = float(np.percentile(samples, percentile))
             found[f"latency_p{percentile}_ms"] = round(value, 4)
     stages = np.bincount([answer.stage for answer in answers])
-    print(
-        json.dumps({**found, "stage_share": [round(float(s), 4) for s in stages / len(answers)]})
-    )
+    found["stage_share"] = [round(float(s), 4) for s in stages / len(answers)]
+    if plan.memory is not None:
+        by = Counter(answer.by for answer in answers)
+        found["by_share"] = {name: round(count / len(answers), 4) for name, count in by.items()}
+        alone = []
+        for image in images:
+            plan.memory.reset()
+            alone += [plan.rehearse(image).latency_ms for _ in range(options.repeat)]
+        found["without_memory_mean_ms"] = round(float(np.mean(alone)), 4)
+    print(json.dumps(found))
     return 0
 
 
@@ -117,4 +207,12 @@ def _selftest(plan: Plan, options: argparse.Namespace) -> int:
 
 def _info(plan: Plan, options: argparse.Namespace) -> int:
     print(json.dumps(_at_point(plan, options).info(), indent=2))
+    return 0
+
+
+def _memory(plan: Plan, options: argparse.Namespace) -> int:
+    if plan.memory is None:
+        raise _WrongUse("memory: this plan remembers nothing")
+    plan.memory.restore(options.file)
+    print(json.dumps(plan.memory.summary(), indent=2))
     return 0

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from trimtab_runtime.codec import content_key
-from trimtab_runtime.exits import NO_MEMORY, NO_THRESHOLDS, Exits, ExitThresholds, Memory, Tap
+from trimtab_runtime.exits import (
+    EXIT_KINDS,
+    NO_MEMORY,
+    NO_THRESHOLDS,
+    Exits,
+    ExitThresholds,
+    Memory,
+    Tap,
+)
 from trimtab_runtime.metrics import find_metric
 
 RESIZE_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -204,6 +212,29 @@ class Structure:
         return tuple(tap for stage in self.stages if stage.exits for tap in stage.exits.taps)
 
     @property
+    def exit_kinds(self) -> tuple[str, ...]:
+        """What may answer early (of EXIT_KINDS)."""
+        kinds = {kind for tap in self.taps for kind in tap.kinds}
+        if self.memory.thumbnails:
+            kinds.add("thumbnails")
+        return tuple(kind for kind in EXIT_KINDS if kind in kinds)
+
+    def check_thresholds(self, thresholds: tuple[float, ...], exits: ExitThresholds) -> None:
+        """Raises ValueError unless these fit the stages and what may answer early."""
+        if len(thresholds) != len(self.stages) - 1:
+            raise ValueError(
+                f"{len(self.stages) - 1} threshold(s) needed, got {len(thresholds)}: thresholds "
+                f"{thresholds} do not fit the stages"
+            )
+        own = self.exit_kinds
+        for kind in EXIT_KINDS:
+            if getattr(exits, kind) is not None and kind not in own:
+                raise ValueError(
+                    f"exits.{kind} has a threshold, but only {', '.join(own) or 'nothing'} may "
+                    "answer early"
+                )
+
+    @property
     def stops_early(self) -> bool:
         """Whether an input may be answered before any network has run to its end, or answers
         depend on earlier ones."""
@@ -223,9 +254,7 @@ class PlanDefinition:
     exits: ExitThresholds = NO_THRESHOLDS
 
     def __post_init__(self) -> None:
-        needed = len(self.structure.stages) - 1
-        if len(self.thresholds) != needed:
-            raise ValueError(f"{needed} threshold(s) needed, got {len(self.thresholds)}")
+        self.structure.check_thresholds(self.thresholds, self.exits)
 
     @property
     def key(self) -> str:

@@ -61,12 +61,13 @@ class Centres:
 
 @dataclass(frozen=True)
 class Prior:
-    """A running prior over classes: counts of the plan's own answers, times `decay` a frame, plus
-    `smoothing`. Heads and centres weigh their logits by `weight` times its logarithm, final
+    """A running prior over classes: the moving average of the probabilities that the plan itself
+    gave, which keeps `decay` of its past a frame; `smoothing` is shared out over all classes.
+    Heads and centres weigh their logits by `weight` times its logarithm, final
     answers by `final` times."""
 
     decay: float = 0.9
-    smoothing: float = 0.5
+    smoothing: float = 0.15
     weight: float = 1.0
     final: float = 0.0
 

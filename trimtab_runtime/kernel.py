@@ -57,7 +57,7 @@ class TapModel(NamedTuple):
 class PlanState(NamedTuple):
     """What a plan remembers: recent thumbnails; for hot classes how often (classes,) float64 and
     when last (classes,) int64 each was answered, and the `hot` ones (the first `hot_count[0]` of
-    (classes,) int64); decayed `counts` (classes,) float64 and `log_prior` (classes,) float32; the
+    (classes,) int64); decayed `counts` of probabilities (classes,) float64 and `log_prior` (classes,) float32; the
     number of the frame in `clock[0]`."""
 
     thumbnails: Entries
@@ -140,32 +140,35 @@ def look(
     """
     if model.instances:
         slot, cosine = nearest_instance(vector, state.entries)
-        if cosine >= rules.instances:
+        if cosine >= rules.instances and state.entries.used[slot] != NEVER:
             said[:] = state.entries.said[slot]
             return INSTANCES, slot
     if model.centres:
         hot = plan.hot[: plan.hot_count[0]]
-        length = float(np.sqrt(np.dot(vector, vector))) + _TINY
-        if len(hot) == len(plan.hot):
+        all_hot = len(hot) == len(plan.hot)
+        length = np.float32(float(np.sqrt(np.dot(vector, vector))) + _TINY)
+        if all_hot:
             scores *= np.float32(0.5)
-            scores += np.dot(state.centres, vector) / (state.norms * np.float32(length))
+            scores += np.dot(state.centres, vector) / (state.norms * length)
             found = scores
         else:
-            near = np.dot(state.centres[hot], vector) / (state.norms[hot] * np.float32(length))
+            near = np.dot(state.centres[hot], vector) / (state.norms[hot] * length)
             found = scores[hot] * np.float32(0.5) + near
             scores[hot] = found
         if rules.by_probability:
             weighted = found / np.float32(model.centre_temperature)
-            weighted = weighted + np.float32(rules.prior_weight) * plan.log_prior[hot]
+            if rules.prior_weight != 0.0:
+                prior = plan.log_prior if all_hot else plan.log_prior[hot]
+                weighted = weighted + np.float32(rules.prior_weight) * prior
             likely = softmax(weighted)
             measure = float(likely.max())
         else:
             best = int(found.argmax())
-            second = np.float32(-np.inf)
-            for number in range(len(found)):
-                if number != best and found[number] > second:
-                    second = found[number]
-            measure = (float(found[best]) - float(second)) / (abs(float(second)) + _TINY)
+            first = found[best]
+            found[best] = np.float32(-np.inf)
+            second = float(found.max())
+            found[best] = first
+            measure = (float(first) - second) / (abs(second) + _TINY)
         if measure >= rules.centres:
             if not rules.by_probability:
                 likely = softmax(found / np.float32(model.centre_temperature))
@@ -174,7 +177,8 @@ def look(
             return CENTRES, NEVER
     if model.heads:
         weighted = logits / np.float32(model.head_temperature)
-        weighted = weighted + np.float32(rules.prior_weight) * plan.log_prior
+        if rules.prior_weight != 0.0:
+            weighted = weighted + np.float32(rules.prior_weight) * plan.log_prior
         likely = softmax(weighted)
         if float(likely.max()) >= rules.heads:
             said[:] = likely
@@ -220,13 +224,12 @@ def keep_thumbnail(thumbnail: Array, said: Array, plan: PlanState, slot: int) ->
     remember(thumbnail, said, plan.thumbnails, slot, plan.clock[0])
 
 
-def end_frame(answer: int, plan: PlanState, rules: Rules) -> None:
-    """Count an answer. Every `window` frames the hot classes are chosen anew."""
-    plan.counts[:] = plan.counts * rules.decay
-    plan.counts[answer] += 1.0
+def end_frame(answer: int, said: Array, plan: PlanState, rules: Rules) -> None:
+    """Count an answer and its probabilities. Every `window` frames the hot classes are chosen
+    anew."""
+    plan.counts[:] = plan.counts * rules.decay + said * (1.0 - rules.decay)
     if rules.prior_weight > 0.0 or rules.prior_final > 0.0:
-        total = plan.counts.sum() + rules.smoothing * len(plan.counts)
-        plan.log_prior[:] = np.log((plan.counts + rules.smoothing) / total)
+        plan.log_prior[:] = np.log(plan.counts + rules.smoothing / len(plan.counts))
     now = plan.clock[0]
     plan.frequency[answer] += 1.0
     plan.last_seen[answer] = now
@@ -239,11 +242,10 @@ def choose_hot(plan: PlanState, rules: Rules) -> None:
     """The fewest classes, two at least, with `hot_share` of all scores."""
     away = (plan.clock[0] - 1 - plan.last_seen) // rules.window
     score = plan.frequency * 0.25 ** np.minimum(away, 400)
-    order = np.argsort(-score)
-    wanted, total, count = rules.hot_share * score.sum(), 0.0, 0
-    while count < len(order) and (total < wanted or count < 2):
-        total += score[order[count]]
-        count += 1
+    # Stable, and summed one after another: so compiled code rounds and breaks ties alike.
+    order = np.argsort(-score, kind="mergesort")
+    sums = np.cumsum(score[order])
+    count = max(int((sums < rules.hot_share * sums[-1]).sum()) + 1, min(2, len(order)))
     plan.hot[:count] = np.sort(order[:count])
     plan.hot_count[0] = count
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Optional
 
 from trimtab_runtime.codec import DecodeError, decode
 from trimtab_runtime.definition import OperatingPoint, Structure, Variant
 from trimtab_runtime.errors import BundleError
+from trimtab_runtime.exits import Exits
 
-PROTOCOL = 1
+#: 2: plans may stop early and remember, which a reader of 1 would not notice.
+PROTOCOL = 2
+_READ = (1, 2)
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
 MODELS_FOLDER = "models"
+ARRAYS_FOLDER = "arrays"
 
 
 @dataclass(frozen=True)
@@ -43,18 +48,44 @@ class Manifest:
     files: dict[str, str]
 
     def __post_init__(self) -> None:
-        known = {variant.sha256 for variant in self.variants}
+        known = {variant.sha256: variant for variant in self.variants}
         needed = {stage.variant for stage in self.structure.stages}
-        if known != needed:
+        if known.keys() != needed:
             raise ValueError(f"variants {sorted(known)} are not what the stages name")
         if not 0 <= self.point < len(self.points):
             raise ValueError(f"point {self.point} of {len(self.points)}")
         for point in self.points:
-            if len(point.thresholds) != len(self.structure.stages) - 1:
-                raise ValueError(f"thresholds {point.thresholds} do not fit the stages")
-        for variant in self.variants:
+            self.structure.check_thresholds(point.thresholds, point.exits)
+        if self.structure.stops_early:
+            if self.protocol < 2:
+                raise ValueError(f"protocol {self.protocol} knows no plans that stop early")
+            if not self.labels:
+                raise ValueError("a plan that stops early needs labels, one for every class")
+        for stage in self.structure.stages:
+            self._check_files(known[stage.variant], stage.exits)
+
+    def _check_files(self, variant: Variant, exits: Optional[Exits]) -> None:
+        if exits is None:
             if self.files.get(f"{MODELS_FOLDER}/{variant.file_name}") != variant.sha256:
                 raise ValueError(f"no file belongs to variant {variant.name}")
+            return
+        if variant.format != "onnx":
+            raise ValueError(f"a {variant.format} file cannot be cut at taps ({variant.name})")
+        for number, sha in enumerate(exits.segments):
+            if self.files.get(segment_name(sha)) != sha:
+                raise ValueError(f"no file belongs to segment {number} of {variant.name}")
+        if self.files.get(arrays_name(exits.arrays)) != exits.arrays:
+            raise ValueError(f"no file holds the arrays of the taps of {variant.name}")
+
+
+def segment_name(sha256: str) -> str:
+    """Where a segment lies in a bundle."""
+    return f"{MODELS_FOLDER}/{sha256}.onnx"
+
+
+def arrays_name(sha256: str) -> str:
+    """Where the arrays of a stage's taps lie in a bundle."""
+    return f"{ARRAYS_FOLDER}/{sha256}.npz"
 
 
 def read_manifest(text: bytes) -> Manifest:
@@ -64,7 +95,7 @@ def read_manifest(text: bytes) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{MANIFEST_NAME}: not JSON ({error})") from None
     protocol = data.get("protocol") if isinstance(data, dict) else None
-    if protocol != PROTOCOL:
+    if type(protocol) is not int or protocol not in _READ:
         raise BundleError(
             f"{MANIFEST_NAME}: protocol {PROTOCOL} expected, got {protocol!r}; run the bundle "
             "with the trimtab_runtime inside it, or export it again"

@@ -2,122 +2,53 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from pathlib import Path
+from typing import Any, Optional
 
 import numpy as np
 
 from trimtab_runtime import kernel
-from trimtab_runtime.errors import BundleError
+from trimtab_runtime.errors import BundleError, InferenceError
 from trimtab_runtime.exits import ExitThresholds, Memory, Tap
-from trimtab_runtime.kernel import Entries, PlanState, Rules, TapModel, TapState
+from trimtab_runtime.kernel import PlanState, TapState
+from trimtab_runtime.preprocess import THUMBNAIL_SIDE
+from trimtab_runtime.states import (
+    DAMAGED,
+    TapArrays,
+    every_array,
+    fresh_plan_state,
+    fresh_tap_states,
+    read_arrays,
+    read_tap_arrays,
+    rules_of,
+    tap_models,
+    why_unfit,
+)
+
+__all__ = [
+    "THUMBNAIL_SIDE",
+    "Recall",
+    "TapArrays",
+    "fresh_plan_state",
+    "fresh_tap_states",
+    "read_tap_arrays",
+    "rules_of",
+    "tap_models",
+]
 
 Array = Any
-
-#: Pixels a side of the thumbnails that are compared, three colours each.
-THUMBNAIL_SIDE = 8
-_THUMBNAIL_SIZE = 3 * THUMBNAIL_SIDE**2
-
-
-class TapArrays(NamedTuple):
-    """What a tap is equipped with: see :class:`trimtab_runtime.exits.Exits`."""
-
-    mean: Array
-    scale: Array
-    centres: Array
-    temperature: Array
-
-
-def read_tap_arrays(path: str, taps: int) -> list[TapArrays]:
-    """The arrays of a stage's taps. Raises BundleError."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return [
-                TapArrays(*(archive[f"{name}_{tap}"] for name in TapArrays._fields))
-                for tap in range(taps)
-            ]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise BundleError(f"{path}: the arrays of its taps cannot be read ({error})") from None
-
-
-def rules_of(memory: Memory, thresholds: ExitThresholds) -> Rules:
-    """Settings and thresholds as the kernel takes them."""
-    far, centres, prior = float("inf"), memory.centres, memory.prior
-    return Rules(
-        thumbnails=-far if thresholds.thumbnails is None else thresholds.thumbnails,
-        instances=far if thresholds.instances is None else thresholds.instances,
-        centres=far if thresholds.centres is None else thresholds.centres,
-        heads=far if thresholds.heads is None else thresholds.heads,
-        by_probability=centres is not None and centres.measure == "probability",
-        update_at_exits=centres is not None and centres.update == "exits",
-        update_always=centres is not None and centres.update == "all",
-        window=centres.window if centres else 0,
-        hot_share=centres.hot_share if centres else 1.0,
-        decay=prior.decay if prior else 0.0,
-        smoothing=prior.smoothing if prior else 1.0,
-        prior_weight=prior.weight if prior else 0.0,
-        prior_final=prior.final if prior else 0.0,
-    )
-
-
-def tap_models(taps: Sequence[Tap], arrays: Sequence[TapArrays]) -> tuple[TapModel, ...]:
-    """What never changes at each tap."""
-    return tuple(
-        TapModel(
-            np.ascontiguousarray(found.mean, np.float32),
-            np.ascontiguousarray(found.scale, np.float32),
-            float(found.temperature[0]),
-            float(found.temperature[1]),
-            *(kind in tap.kinds for kind in ("instances", "centres", "heads")),
-        )
-        for tap, found in zip(taps, arrays)
-    )
-
-
-def fresh_plan_state(memory: Memory, classes: int) -> PlanState:
-    """Nothing remembered yet: all classes are hot, the prior is flat."""
-    return PlanState(
-        _entries(memory.thumbnails, _THUMBNAIL_SIZE, classes),
-        frequency=np.zeros(classes),
-        last_seen=np.zeros(classes, np.int64),
-        hot=np.arange(classes),
-        hot_count=np.array([classes]),
-        counts=np.zeros(classes),
-        log_prior=np.zeros(classes, np.float32),
-        clock=np.zeros(1, np.int64),
-    )
-
-
-def fresh_tap_states(
-    memory: Memory, models: Sequence[TapModel], arrays: Sequence[TapArrays], classes: int
-) -> tuple[TapState, ...]:
-    """No instances yet, and the centres as they were fitted, each of one member."""
-    states = []
-    for model, found in zip(models, arrays):
-        centres = np.array(found.centres if model.centres else [], np.float32)
-        centres = centres.reshape(classes if model.centres else 0, len(model.mean))
-        norms = np.sqrt((centres**2).sum(axis=1)) + np.float32(1e-12)
-        entries = _entries(memory.instances if model.instances else 0, len(model.mean), classes)
-        states.append(TapState(entries, centres, norms, np.ones(len(centres), np.float32)))
-    return tuple(states)
-
-
-def _entries(count: int, size: int, classes: int) -> Entries:
-    return Entries(
-        np.zeros((count, size), np.float32),
-        np.zeros((count, classes), np.float32),
-        np.full(count, kernel.NEVER, np.int64),
-    )
 
 
 class Recall:
     """The memory of one plan while it runs.
 
-    `begin`, then `at_thumbnail` (where thumbnails are kept), then `at_tap` for every tap in the
-    order in which the frame comes to it, until one answers; or `weighed` on what a network said;
-    then `finish`. No label enters anywhere.
+    Users need :meth:`reset`, :meth:`summary`, :meth:`save` and :meth:`restore`. A plan that runs
+    calls `begin`, then `at_thumbnail` (where thumbnails are kept), then `at_tap` for every tap in
+    the order in which the frame comes to it, until one answers; or `weighed` on what a network
+    said; then `finish`. No label enters anywhere. Not safe for use from several threads at a time.
     """
 
     def __init__(
@@ -136,7 +67,9 @@ class Recall:
         self._scores = np.zeros(classes, np.float32)
         self._no_logits = np.zeros(classes, np.float32)
         self.rules = rules_of(memory, ExitThresholds())
-        self.reset()
+        self._plan, self._taps = self._fresh()
+        self.reset()  # written once, its pages are there before the first frame
+        self.begin()
 
     def use(self, thresholds: ExitThresholds) -> None:
         """Answer from these thresholds on; what is remembered stays."""
@@ -144,17 +77,23 @@ class Recall:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._plan = fresh_plan_state(self.memory, self.classes)
-        self._taps = fresh_tap_states(self.memory, self._models, self._arrays, self.classes)
+        self.put_back(every_array(*self._fresh()))
+
+    def _fresh(self) -> tuple[PlanState, tuple[TapState, ...]]:
+        return (
+            fresh_plan_state(self.memory, self.classes),
+            fresh_tap_states(self.memory, self._models, self._arrays, self.classes),
+        )
 
     def begin(self) -> None:
         """A new frame."""
-        self._passed: list[Array] = []
+        self._passed: list[tuple[int, Array]] = []
         self._thumbnail: Optional[Array] = None
         self._slot, self._by = kernel.NEVER, kernel.NETWORK
 
     def at_thumbnail(self, thumbnail: Array) -> Optional[Array]:
-        """What is answered (classes,) to a frame with this thumbnail (size,); None: nothing."""
+        """What is answered (classes,) to a frame with this thumbnail (size,); None: nothing. The
+        array is the memory's own, until the next frame."""
         self._thumbnail, entries = thumbnail, self._plan.thumbnails
         slot, distance = kernel.nearest_thumbnail(thumbnail, entries)
         if not distance <= self.rules.thumbnails:
@@ -163,18 +102,34 @@ class Recall:
         self._said[:] = entries.said[slot]
         return self._said
 
-    def at_tap(self, vector: Array, logits: Optional[Array]) -> Optional[Array]:
-        """What is answered (classes,) at the next tap, whose pooled vector is (channels,) and
-        whose head says `logits` (classes,); None: nothing."""
-        tap = len(self._passed)
+    def at_tap(
+        self, vector: Array, logits: Optional[Array], tap: Optional[int] = None
+    ) -> Optional[Array]:
+        """What is answered (classes,) at the next tap (or number `tap`), whose pooled vector is
+        (channels,) and whose head says `logits` (classes,); None: nothing. The array is the
+        memory's own, until the next frame. Raises InferenceError where the sizes do not fit."""
+        if tap is None:
+            tap = len(self._passed)
         if tap in self._starts:
             self._scores[:] = 0.0
         model = self._models[tap]
+        if len(vector) != len(model.mean):
+            raise InferenceError(
+                f"tap {self._names[tap]} gave a vector of {len(vector)} channels, its arrays are "
+                f"made for {len(model.mean)}"
+            )
+        if logits is None:
+            logits = self._no_logits
+        elif len(logits) != self.classes:
+            raise InferenceError(
+                f"the head at {self._names[tap]} tells {len(logits)} classes apart, the plan "
+                f"{self.classes}"
+            )
         vector = kernel.standardised(vector, model)
-        self._passed.append(vector)
+        self._passed.append((tap, vector))
         by, slot = kernel.look(
             vector,
-            self._no_logits if logits is None else logits,
+            logits,
             self._taps[tap],
             model,
             self._plan,
@@ -191,12 +146,15 @@ class Recall:
         """A network's probabilities (classes,) with the running prior."""
         return kernel.weighed(probabilities, self._plan, self.rules)
 
+    def answered(self) -> tuple[int, int]:
+        """Who answers this frame (kernel.NETWORK ...), and at which tap (-1: at none)."""
+        return self._by, self._passed[-1][0] if self._by > kernel.THUMBNAILS else -1
+
     def finish(self, said: Array, answer: int) -> tuple[int, int]:
-        """Learn from the frame. Who answered it (kernel.NETWORK ...), and at which tap (-1: at
-        none)."""
-        last, at_tap = len(self._passed) - 1, self._by > kernel.THUMBNAILS
-        for tap, vector in enumerate(self._passed):
-            slot = self._slot if tap == last and self._by == kernel.INSTANCES else kernel.NEVER
+        """Learn from the frame, answered with probabilities `said` (classes,). As `answered`."""
+        by, at = self.answered()
+        for tap, vector in self._passed:
+            slot = self._slot if tap == at and by == kernel.INSTANCES else kernel.NEVER
             kernel.keep(
                 vector,
                 said,
@@ -205,13 +163,13 @@ class Recall:
                 self._plan,
                 self.rules,
                 slot,
-                at_tap,
+                at >= 0,
             )
         if self._thumbnail is not None:
-            slot = self._slot if self._by == kernel.THUMBNAILS else kernel.NEVER
+            slot = self._slot if by == kernel.THUMBNAILS else kernel.NEVER
             kernel.keep_thumbnail(self._thumbnail, said, self._plan, slot)
-        kernel.end_frame(answer, self._plan, self.rules)
-        return self._by, last if at_tap else -1
+        kernel.end_frame(answer, said, self._plan, self.rules)
+        return by, at
 
     def summary(self) -> dict[str, Any]:
         """What is remembered now, as plain data."""
@@ -232,21 +190,27 @@ class Recall:
         }
 
     def save(self, path: str) -> None:
-        """Write what is remembered to an .npz file."""
-        with open(path, "wb") as stream:
-            np.savez(stream, **self._everything())
+        """Write what is remembered to an .npz file, at once or not at all. Raises OSError."""
+        target = Path(path)
+        handle, partial = tempfile.mkstemp(prefix=f".{target.name}-", dir=str(target.parent))
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                np.savez(stream, **self._everything())
+            os.replace(partial, str(target))
+        finally:
+            Path(partial).unlink(missing_ok=True)
 
     def restore(self, path: str) -> None:
         """Remember what :meth:`save` wrote. Raises BundleError when the file is damaged, or of a
         plan with another memory; then nothing is changed."""
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                found = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            found = read_arrays(path)
+        except DAMAGED as error:
             raise BundleError(f"{path}: no saved memory ({error})") from None
-        self._check(path, found)
-        for name, array in self._everything().items():
-            array[...] = found[name]
+        reason = why_unfit(self._everything(), found)
+        if reason is not None:
+            raise BundleError(f"{path}: {reason}")
+        self.put_back(found)
 
     def snapshot(self) -> dict[str, Array]:
         """A copy for :meth:`put_back`."""
@@ -257,43 +221,6 @@ class Recall:
         for name, array in self._everything().items():
             array[...] = snapshot[name]
 
-    def _check(self, path: str, found: Mapping[str, Array]) -> None:
-        own = self._everything()
-        for name in sorted(own.keys() | found.keys()):
-            mine, other = own.get(name), found.get(name)
-            if (
-                mine is None
-                or other is None
-                or (mine.shape, mine.dtype)
-                != (
-                    other.shape,
-                    other.dtype,
-                )
-            ):
-                raise BundleError(f"{path}: the memory of another plan ({name} differs)")
-            if other.dtype.kind == "f" and not np.isfinite(other).all():
-                raise BundleError(f"{path}: {name} holds NaN or infinity")
-        self._check_numbers(path, found)
-
-    def _check_numbers(self, path: str, found: Mapping[str, Array]) -> None:
-        hot, count, clock = found["hot"], int(found["hot_count"][0]), int(found["clock"][0])
-        sound = 1 <= count <= self.classes and ((hot >= 0) & (hot < self.classes)).all()
-        if not sound or clock < 0:
-            raise BundleError(f"{path}: its hot classes or its clock cannot be")
-
     def _everything(self) -> dict[str, Array]:
         """Every array that changes, by name."""
-        found: dict[str, Array] = {}
-        for name, value in self._plan._asdict().items():
-            if isinstance(value, Entries):
-                found.update({f"{name}_{part}": a for part, a in value._asdict().items()})
-            else:
-                found[name] = value
-        for number, tap in enumerate(self._taps):
-            for name, value in tap._asdict().items():
-                if isinstance(value, Entries):
-                    parts = value._asdict().items()
-                    found.update({f"tap_{number}_{part}": array for part, array in parts})
-                else:
-                    found[f"tap_{number}_{name}"] = value
-        return found
+        return every_array(self._plan, self._taps)

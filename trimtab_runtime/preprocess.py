@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from trimtab_runtime.definition import InputFormat
 from trimtab_runtime.errors import WorkloadError
+
+#: Pixels a side of thumbnails, and at most so many a side are looked at to make one.
+THUMBNAIL_SIDE = 8
+_LOOKED_AT = 128
 
 ImageLike = Union[Image.Image, "np.ndarray[Any, Any]", str]
 
@@ -70,6 +74,7 @@ class Preprocessor:
         self._image = as_image(image)
         self._pixels: dict[tuple[Any, ...], np.ndarray] = {}
         self._tensors: list[tuple[InputFormat, np.ndarray[Any, Any]]] = []
+        self._thumbnail: Optional[np.ndarray[Any, Any]] = None
 
     def tensor(self, fmt: InputFormat) -> np.ndarray[Any, Any]:
         """The input tensor, with batch axis: (1, C, H, W) or (1, H, W, C)."""
@@ -80,6 +85,12 @@ class Preprocessor:
         self._tensors.append((fmt, made))
         return made
 
+    def thumbnail(self) -> np.ndarray[Any, Any]:
+        """The image as float32 (3 * THUMBNAIL_SIDE**2,): means of its parts, row by row, RGB."""
+        if self._thumbnail is None:
+            self._thumbnail = _thumbnail(self._image)
+        return self._thumbnail
+
     def pixels(self, fmt: InputFormat) -> np.ndarray[Any, Any]:
         """The resized image as uint8 (H, W, C)."""
         key = resize_key(fmt)
@@ -87,6 +98,17 @@ class Preprocessor:
         if found is None:
             found = self._pixels[key] = _resize(self._image, fmt)
         return found
+
+
+def _thumbnail(image: Image.Image) -> np.ndarray[Any, Any]:
+    """Reading all of a large image would cost more than many a network."""
+    size = min(image.width, _LOOKED_AT), min(image.height, _LOOKED_AT)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.NEAREST)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    small = image.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
+    return np.asarray(small, np.float32).reshape(-1)
 
 
 def resize_key(fmt: InputFormat) -> tuple[Any, ...]:

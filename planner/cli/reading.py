@@ -147,6 +147,7 @@ def _print_explanation(found: Explanation) -> None:
     suffix = "" if len(found.stages) == 1 else f": {rule}, and hands on below its threshold"
     screen.print(tables.heading(f"\nStages ({found.route}{suffix})"))
     screen.print(tables.stage_table(found.stages))
+    _print_exits(found)
     screen.print()
     screen.print(tables.quality_table(row))
     screen.print()
@@ -158,6 +159,17 @@ def _print_explanation(found: Explanation) -> None:
     screen.print(tables.heading("\nLineage"))
     for line in dict.fromkeys(line for stage in found.stages for line in stage.lineage):
         screen.print(f"  {line}", soft_wrap=True)
+
+
+def _print_exits(found: Explanation) -> None:
+    screen = console()
+    if found.exits:
+        screen.print(tables.heading("\nWhere inputs stop (test)"))
+        screen.print(tables.exit_table(found))
+        for line in tables.exit_notes(found):
+            screen.print(line, soft_wrap=True)
+    for name, text in found.early.items():
+        screen.print(f"Early exits of {name}: {text}.", soft_wrap=True)
 
 
 def _print_verification(found: Explanation) -> None:

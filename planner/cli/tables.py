@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -173,6 +174,40 @@ def _options_text(stage: StageView) -> str:
     if options.graph_optimisation != "all":
         words.append(f"graph {options.graph_optimisation}")
     return ", ".join([*words, *(["spinning"] if options.spinning else [])])
+
+
+def exit_table(found: Explanation) -> Table:
+    """A line for each place where inputs stop."""
+    table = plain_table("where", "by")
+    for header in ("share", "right", "full network", "ms until there"):
+        table.add_column(header, justify="right", header_style="bold")
+    for row in found.exits:
+        shares = (f"{share:.1%}" for share in (row.share, row.right, row.full_right))
+        table.add_row(row.where, row.by, *shares, number(row.spent_ms))
+    return table
+
+
+def exit_notes(found: Explanation) -> list[str]:
+    """Thresholds, what is remembered, and what is certified."""
+    thresholds = {k: v for k, v in asdict(found.thresholds).items() if v is not None}
+    told = ", ".join(f"{kind} {value:.4g}" for kind, value in thresholds.items())
+    notes = [f"Thresholds: {told}."] if told else []
+    memory, parts = found.memory, []
+    if memory.thumbnails:
+        parts.append(f"{memory.thumbnails} thumbnails")
+    if memory.instances:
+        parts.append(f"{memory.instances} instances a tap")
+    if memory.centres is not None:
+        parts.append(f"class centres (measure {memory.centres.measure})")
+    if memory.prior is not None:
+        prior = memory.prior
+        parts.append(
+            f"running prior (decay {prior.decay:g}, weight {prior.weight:g}, on final answers "
+            f"{prior.final:g})"
+        )
+    if parts:
+        notes.append(f"Remembers {', '.join(parts)}.")
+    return notes + ([f"Certificate: {found.certificate}."] if found.certificate else [])
 
 
 def quality_table(row: PlanRow) -> Table:

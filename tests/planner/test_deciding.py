@@ -14,7 +14,7 @@ import trimtab
 from db import EventRecord
 from planner.choosing import Choice
 from planner.job import opened_run
-from planner.profiles import ATTEMPTS, settings_for
+from planner.profiles import ATTEMPTS, Part, settings_for
 from profilers import Device, LocalDevice, ProbeResult
 from profilers.device import Progress
 from search.correction import Pair
@@ -222,11 +222,11 @@ def test_disturbed_measurements_are_repeated_within_a_bound(
     ):
         first, *others = run.members()
         options = RuntimeOptions("onnxruntime")
-        found = run.profiles.measurement([(first.built, options)])
+        found = run.profiles.measurement([Part(first.built, options)])
         assert device.measured == expected
         assert bool(found.warnings) == (steady > 2)
         # A device that stays disturbed does not take three times as long for all that follows.
-        run.profiles.measurement([(others[0].built, options)])
+        run.profiles.measurement([Part(others[0].built, options)])
         assert device.measured == (expected + 2 if steady == 2 else expected + 1)
 
 

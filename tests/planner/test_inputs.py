@@ -44,7 +44,7 @@ def test_the_metrics_of_classes_that_exist(photos):
     constraints = ["recall[two words] >= baseline - 0.01", "macro_f1 >= 0.5"]
     spec = spec_of(photos, ["recall[defective]", "recall[good [new]]", "macro_f1"], constraints)
     workload, splits = read_inputs(spec)
-    assert used_inputs(workload, splits)[1].classes == CLASSES
+    assert used_inputs(workload, splits, spec, photos)[1].classes == CLASSES
 
 
 @pytest.mark.parametrize(

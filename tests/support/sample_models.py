@@ -144,3 +144,99 @@ def write_onnx(path: Path, width: int = 8, seed: int = 0, **options: Any) -> Pat
     """Write :func:`onnx_model` (same options) and return the path."""
     path.write_bytes(onnx_model(width, seed, **options).SerializeToString(deterministic=True))
     return path
+
+
+class GraphDrawer:
+    """Draws an ONNX classifier node by node, with random weights; `image` is its input.
+
+    Every method returns the name of the tensor it makes, and `widths` knows its channels.
+    """
+
+    def __init__(self, seed: int = 0, channels: int = 3) -> None:
+        self._rng = np.random.default_rng(seed)
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+        self.widths = {"image": channels}
+
+    def weight(self, *shape: int, scale: float | None = None) -> str:
+        spread = scale or (2 / max(1, np.prod(shape[1:]))) ** 0.5
+        values = self._rng.normal(0, spread, shape).astype(np.float32)
+        self.weights.append(numpy_helper.from_array(values, f"w{len(self.weights)}"))
+        return self.weights[-1].name
+
+    def op(self, kind: str, *inputs: str, width: int | None = None, **attributes: Any) -> str:
+        name = f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=f"n_{name}", **attributes))
+        self.widths[name] = width or self.widths[inputs[0]]
+        return name
+
+    def conv(self, x: str, width: int, size: int = 3, stride: int = 1, groups: int = 1) -> str:
+        kernel = self.weight(width, self.widths[x] // groups, size, size)
+        pads = [size // 2] * 4
+        bias = self.weight(width, scale=0.1)
+        strides = [stride, stride]
+        return self.op(
+            "Conv", x, kernel, bias, width=width, strides=strides, pads=pads, group=groups
+        )
+
+    def batch_norm(self, x: str) -> str:
+        values = [self.weight(self.widths[x], scale=0.3) for _ in range(3)]
+        ones = np.ones(self.widths[x], np.float32)
+        self.weights.append(numpy_helper.from_array(ones, f"w{len(self.weights)}"))
+        return self.op("BatchNormalization", x, *values, self.weights[-1].name)
+
+    def head(self, x: str, classes: int = CLASSES) -> str:
+        flat = self.op("Flatten", self.op("GlobalAveragePool", x))
+        weight, bias = self.weight(classes, self.widths[x]), self.weight(classes, scale=0.1)
+        return self.op("Gemm", flat, weight, bias, width=classes, transB=1)
+
+    def write(self, path: Path, output: str, size: int | str = SIZE, batch: int | str = 1) -> Path:
+        image = [batch, self.widths["image"], size, size]
+        graph = helper.make_graph(
+            self.nodes,
+            "drawn",
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, image)],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+            self.weights,
+        )
+        opset = [helper.make_opsetid("", 17)]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return path
+
+
+def write_residual(
+    path: Path, *, batch_norm: bool = False, width: int = 16, **said: Any
+) -> tuple[Path, list[str]]:
+    """A residual network (stem, five blocks, the third of twice the width and stride 2) and the
+    tensors at its blocks' ends."""
+    draw, ends = GraphDrawer(), []
+
+    def conv(x: str, width: int, stride: int = 1) -> str:
+        made = draw.conv(x, width, stride=stride)
+        return draw.batch_norm(made) if batch_norm else made
+
+    x = draw.op("Relu", conv("image", width))
+    for stride in (1, 1, 2, 1, 1):
+        wide = draw.widths[x] * stride
+        inner = conv(draw.op("Relu", conv(x, wide, stride)), wide)
+        short = x if stride == 1 else draw.conv(x, wide, size=1, stride=stride)
+        x = draw.op("Relu", draw.op("Add", inner, short))
+        ends.append(x)
+    return draw.write(path, draw.head(x), **said), ends
+
+
+def write_inverted(path: Path, width: int = 8) -> tuple[Path, list[str]]:
+    """Inverted residuals (expand, depthwise, project), blocks of stride 2, 1 and 1 without, with
+    and without a shortcut, and the tensors at the blocks' ends."""
+    draw, ends = GraphDrawer(), []
+    x = draw.op("Relu", draw.conv("image", width, stride=2))
+    for stride, wide in ((2, 2 * width), (1, 2 * width), (1, 3 * width)):
+        y, inner = x, 6 * draw.widths[x]
+        for size, groups, step in ((1, 1, 1), (3, inner, stride)):
+            y = draw.op("Relu", draw.conv(y, inner, size, step, groups))
+        y = draw.conv(y, wide, size=1)
+        x = draw.op("Add", y, x) if stride == 1 and wide == draw.widths[x] else y
+        ends.append(x)
+    x = draw.op("Relu", draw.conv(x, 10 * width, size=1))
+    return draw.write(path, draw.head(x)), ends

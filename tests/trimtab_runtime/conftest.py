@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from early_plans import TAP_KINDS, CutModel, cut_model, stream_images
 from PIL import Image
 from sample_models import INPUT, texture_images, write_onnx
 from sample_tflite import write_tflite
@@ -26,6 +27,7 @@ from trimtab_runtime.definition import (
     Variant,
 )
 from trimtab_runtime.engines import format_engine
+from trimtab_runtime.exits import Centres, ExitThresholds, Memory, Prior
 from variants import inspect_model, make_variant
 
 
@@ -111,6 +113,95 @@ def cascade(parts_of: PartsMaker, tmp_path_factory: pytest.TempPathFactory) -> P
     ]
     parts = parts_of(["tiny", "bytes"], [0.6], points=points)
     return write_bundle(parts, tmp_path_factory.mktemp("bundle") / "plan.pyz")
+
+
+@pytest.fixture(scope="session")
+def cuts(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, CutModel]:
+    """`tiny`, with one tap with heads; `small`, with all kinds at two taps; `centred`."""
+    folder = tmp_path_factory.mktemp("cuts")
+    return {
+        "tiny": cut_model(folder, 3, [("heads",)]),
+        "small": cut_model(folder, 8, [TAP_KINDS, TAP_KINDS]),
+        "centred": cut_model(folder, 6, [("centres",), ("centres",)]),
+    }
+
+
+@pytest.fixture(scope="session")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """120 frames of a stream of textures."""
+    folder = tmp_path_factory.mktemp("frames")
+    for number, image in enumerate(stream_images(120, seed=5)):
+        Image.fromarray(image).save(folder / f"{number:03}.png")
+    return sorted(folder.iterdir())
+
+
+#: Remembers in every way there is.
+FULL_MEMORY = Memory(
+    thumbnails=3,
+    instances=6,
+    centres=Centres("probability", window=10, update="all"),
+    prior=Prior(weight=0.5, final=0.2),
+)
+#: Each kind of exit answers some frames of `frames`.
+SOME_OF_EACH = ExitThresholds(thumbnails=2.6, instances=0.9, centres=0.9, heads=0.93)
+
+EarlyMaker = Callable[..., BundleParts]
+
+
+@pytest.fixture(scope="session")
+def early_of(
+    cuts: Mapping[str, CutModel], zoo: Mapping[str, Member], frames: Sequence[Path]
+) -> EarlyMaker:
+    """early_of(names, thresholds, exits, memory, rule, points): a plan over `cuts`, and over
+    members of `zoo` that are named with a `+`."""
+
+    def make(
+        names: Sequence[str] = ("tiny", "small"),
+        thresholds: Sequence[float] = (0.9,),
+        exits: ExitThresholds = SOME_OF_EACH,
+        memory: Memory = FULL_MEMORY,
+        rule: str = "last",
+        points: Sequence[OperatingPoint] | None = None,
+    ) -> BundleParts:
+        stages, variants, models, files = [], {}, {}, {}
+        for name in names:
+            if name.startswith("+"):
+                member = zoo[name[1:]]
+                stages.append(Stage(member.variant.sha256, member.options, 1.25))
+                variants[member.variant.sha256] = member.variant
+                models[member.variant.sha256] = member.path
+            else:
+                stages.append(cuts[name].stage(1.5))
+                variants[cuts[name].variant.sha256] = cuts[name].variant
+                files.update(cuts[name].files)
+        route = "single" if len(names) == 1 else "cascade"
+        structure = Structure(route, tuple(stages), rule, memory)
+        own = OperatingPoint(tuple(thresholds), {"latency_mean_ms": 1.0}, exits)
+        return BundleParts(
+            name="early",
+            definition=PlanDefinition(structure, tuple(thresholds), exits),
+            points=points or [own],
+            variants=variants,
+            models=models,
+            labels=["north", "north-east", "east", "south-east"],
+            images=frames[:24],
+            fingerprint={"machine": "test", "onnxruntime": "1"},
+            files=files,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def early(early_of: EarlyMaker, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of two stages in segments, with every kind of exit, at three operating points."""
+    points = [
+        OperatingPoint((0.9,), {"latency_mean_ms": 1.0}, SOME_OF_EACH),
+        OperatingPoint((0.9,), {"latency_mean_ms": 2.0}, ExitThresholds(heads=0.99)),
+        OperatingPoint((0.9,), {"latency_mean_ms": 3.0}),
+    ]
+    folder = tmp_path_factory.mktemp("early")
+    return write_bundle(early_of(points=points), folder / "early.pyz")
 
 
 @pytest.fixture(autouse=True)

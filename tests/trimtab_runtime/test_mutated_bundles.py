@@ -118,7 +118,8 @@ def exchanged_files(whole: Path, target: Path, data: st.DataObject) -> None:
     """Files in each other's place, cut or empty, under hashes that are right again."""
     content = read_zip(whole)
     manifest = json.loads(content[MANIFEST_NAME])
-    names = sorted(name for name in content if name.startswith("models/") or "golden" in name)
+    own = ("models/", "arrays/")
+    names = sorted(name for name in content if name.startswith(own) or "golden" in name)
     one, other = (data.draw(st.sampled_from(names)) for _ in range(2))
     action = data.draw(st.sampled_from(["exchange", "cut", "empty"]))
     if action == "exchange":
@@ -128,10 +129,10 @@ def exchanged_files(whole: Path, target: Path, data: st.DataObject) -> None:
         content[one] = content[one][:length]
     if data.draw(st.integers(0, 3)):
         text = json.dumps(manifest)
-        for name in names:  # a model is known by its hash everywhere in the manifest
-            if name.startswith("models/"):
+        for name in names:  # a file is known by its hash everywhere in the manifest
+            if name.startswith(own):
                 before, sha256 = Path(name).stem, hashlib.sha256(content[name]).hexdigest()
-                content[f"models/{sha256}{Path(name).suffix}"] = content.pop(name)
+                content[str(Path(name).with_stem(sha256))] = content.pop(name)
                 text = text.replace(before, sha256)
         content = sealed(content, json.loads(text))
     write_zip(content, target)
@@ -172,19 +173,38 @@ DAMAGES: list[Damage] = [
 ]
 
 
-@settings(
-    max_examples=MAX_EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+def examples(count: int) -> Any:
+    return settings(
+        max_examples=count,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+@examples(MAX_EXAMPLES)
 @given(data=st.data())
 def test_any_bundle_is_refused_or_answers(
     cascade: Path, tmp_path: Path, cache: Path, noise: Any, data: st.DataObject
 ) -> None:
+    refused_or_answers(cascade, tmp_path, cache, noise, data)
+
+
+@pytest.mark.timeout(300)
+@examples(MAX_EXAMPLES // 2)
+@given(data=st.data())
+def test_any_bundle_that_stops_early_is_refused_or_answers(
+    early: Path, tmp_path: Path, cache: Path, noise: Any, data: st.DataObject
+) -> None:
+    refused_or_answers(early, tmp_path, cache, noise, data)
+
+
+def refused_or_answers(
+    whole: Path, tmp_path: Path, cache: Path, noise: Any, data: st.DataObject
+) -> None:
     path = tmp_path / "mutated.pyz"
-    data.draw(st.sampled_from(DAMAGES))(cascade, path, data)
+    data.draw(st.sampled_from(DAMAGES))(whole, path, data)
     shutil.rmtree(cache, ignore_errors=True)
     try:
         plan = Plan.load(str(path))
@@ -200,8 +220,10 @@ def test_any_bundle_is_refused_or_answers(
         for use in (
             lambda: json.dumps(plan.info()),
             lambda: plan.classify(noise[0]).label,
+            lambda: plan.classify(noise[0]).label,
             lambda: plan.use(latency_ms=2.0).classify(noise[1]),
             plan.selftest,
+            lambda: json.dumps(plan.memory and plan.memory.summary()),
         ):
             try:
                 use()

@@ -245,15 +245,15 @@ def edited(cascade: Path, target: Path, edit: Edit) -> Path:
     return rezip({**content, MANIFEST_NAME: json.dumps(manifest).encode()}, target)
 
 
-@pytest.mark.parametrize("protocol", [0, 2, -1, "1", None, True, 1.0, [1], 10**30])
+@pytest.mark.parametrize("protocol", [0, 3, -1, "1", None, True, 1.0, [1], 10**30])
 def test_an_unknown_protocol(cascade: Path, tmp_path: Path, cache: Path, protocol: Any) -> None:
     path = edited(cascade, tmp_path / "a.pyz", lambda m: m.update(protocol=protocol))
     assert "protocol" in refused(path, cache)
 
 
 def test_a_later_protocol_says_what_to_do(cascade: Path, tmp_path: Path, cache: Path) -> None:
-    path = edited(cascade, tmp_path / "a.pyz", lambda m: m.update(protocol=2, new_field=1))
-    assert "protocol 1 expected, got 2; run the bundle with the" in refused(path, cache)
+    path = edited(cascade, tmp_path / "a.pyz", lambda m: m.update(protocol=3, new_field=1))
+    assert "protocol 2 expected, got 3; run the bundle with the" in refused(path, cache)
 
 
 @pytest.mark.parametrize(
@@ -360,3 +360,57 @@ def test_a_manifest_edited_by_hand_never_crashes(
         except TrimtabError:
             return
     assert answer.label
+
+
+def _stage(number: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def found(manifest: dict[str, Any]) -> dict[str, Any]:
+        stage: dict[str, Any] = manifest["structure"]["stages"][number]
+        return stage
+
+    return found
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda m: m.update(protocol=1), "protocol 1 knows no plans that stop early"),
+        (lambda m: m.update(labels=[]), "needs labels, one for every class"),
+        (lambda m: _stage(0)(m)["exits"].update(last="0" * 64), "belongs to segment 1 of width 3"),
+        (
+            lambda m: _stage(1)(m)["exits"]["taps"][0].update(segment="0" * 64),
+            "belongs to segment 0 of width 8",
+        ),
+        (
+            lambda m: _stage(1)(m)["exits"].update(arrays="0" * 64),
+            "no file holds the arrays of the taps of width 8",
+        ),
+        (lambda m: _stage(0)(m)["exits"].update(taps=[]), "exits need at least one tap"),
+        (lambda m: _stage(0)(m).pop("exits"), "no file belongs to variant width 3"),
+        (
+            lambda m: m["variants"][0].update(format="tflite"),
+            "a tflite file cannot be cut at taps",
+        ),
+        (
+            lambda m: _stage(1)(m)["exits"]["taps"][0].update(kinds=["heads", "centres"]),
+            "kinds must be of",
+        ),
+        (
+            lambda m: m["structure"]["memory"].pop("centres"),
+            "centres exactly where the memory says how they answer",
+        ),
+        (lambda m: m["structure"]["memory"].update(instances=5000), "instances <= 4096"),
+        (
+            lambda m: m["structure"]["memory"].pop("thumbnails"),
+            "exits.thumbnails has a threshold, but only instances, centres, heads may answer",
+        ),
+        (lambda m: m["points"][0]["exits"].update(heads="high"), "points[0].exits.heads"),
+        (
+            lambda m: _stage(0)(m)["options"].update(spinning=True),
+            "spinning must be off where several sessions share a process",
+        ),
+    ],
+)
+def test_exits_that_contradict_the_rest(
+    early: Path, tmp_path: Path, cache: Path, edit: Edit, message: str
+) -> None:
+    assert message in refused(edited(early, tmp_path / "a.pyz", edit), cache)

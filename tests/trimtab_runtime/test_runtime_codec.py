@@ -7,11 +7,12 @@ import inspect
 import json
 from typing import Any
 
+import early_strategies as early
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimtab_runtime import definition, manifest
+from trimtab_runtime import definition, exits, manifest
 from trimtab_runtime.codec import DecodeError, canonical, content_key, decode, encode
 from trimtab_runtime.definition import (
     InputFormat,
@@ -24,6 +25,7 @@ from trimtab_runtime.definition import (
     Structure,
     Variant,
 )
+from trimtab_runtime.exits import Centres, Exits, ExitThresholds, Memory, Prior, Tap
 from trimtab_runtime.manifest import Manifest
 from trimtab_runtime.metrics import METRICS
 from trimtab_runtime.probe.requests import KINDS
@@ -84,56 +86,73 @@ variants = st.builds(
 
 
 def stages(spinning: st.SearchStrategy[bool]) -> st.SearchStrategy[Stage]:
-    return st.builds(Stage, variant=hexes, options=runtime_options(spinning), temperature=positive)
+    return st.builds(
+        Stage,
+        variant=hexes,
+        options=runtime_options(spinning),
+        temperature=positive,
+        exits=st.none() | early.exit_plans,
+    )
 
 
 @st.composite
 def structures(draw: st.DrawFn) -> Structure:
     count = draw(st.integers(1, 3))
-    allowed = stages(st.booleans() if count == 1 else st.just(False))
+    chosen = draw(st.lists(stages(st.just(False)), min_size=count, max_size=count))
+    taps = [tap for stage in chosen if stage.exits for tap in stage.exits.taps]
+    if count == 1 and not taps:
+        options = dataclasses.replace(chosen[0].options, spinning=draw(st.booleans()))
+        chosen = [dataclasses.replace(chosen[0], options=options)]
     return Structure(
         route="single" if count == 1 else "cascade",
-        stages=tuple(draw(st.lists(allowed, min_size=count, max_size=count))),
+        stages=tuple(chosen),
         rule=draw(st.sampled_from(definition.RULES)),
+        memory=draw(early.memories_for({kind for tap in taps for kind in tap.kinds})),
     )
 
 
-def points(thresholds: int | None = None) -> st.SearchStrategy[OperatingPoint]:
-    most = 3 if thresholds is None else thresholds
-    lists = st.lists(finite, min_size=thresholds or 0, max_size=most)
+def points(structure: Structure | None = None) -> st.SearchStrategy[OperatingPoint]:
+    least, most = (0, 3) if structure is None else (len(structure.stages) - 1,) * 2
+    lists = st.lists(finite, min_size=least, max_size=most)
+    ends = early.thresholds if structure is None else early.thresholds_for(structure.exit_kinds)
     return st.builds(
         OperatingPoint,
         thresholds=lists.map(tuple),
         metrics=st.dictionaries(st.sampled_from(sorted(METRICS)), finite, max_size=4),
+        exits=ends,
     )
 
 
 @st.composite
 def plan_definitions(draw: st.DrawFn) -> PlanDefinition:
     structure = draw(structures())
-    count = len(structure.stages) - 1
-    return PlanDefinition(structure, tuple(draw(st.lists(finite, min_size=count, max_size=count))))
+    point = draw(points(structure))
+    return PlanDefinition(structure, point.thresholds, point.exits)
 
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     structure = draw(structures())
-    used = tuple(
-        dataclasses.replace(draw(variants), sha256=sha)
-        for sha in dict.fromkeys(stage.variant for stage in structure.stages)
-    )
-    bundled = draw(st.lists(points(len(structure.stages) - 1), min_size=1, max_size=3))
+    cut = {stage.variant for stage in structure.stages if stage.exits}
+    used = []
+    for sha in dict.fromkeys(stage.variant for stage in structure.stages):
+        made = dataclasses.replace(draw(variants), sha256=sha)
+        used.append(dataclasses.replace(made, format="onnx") if sha in cut else made)
+    bundled = draw(st.lists(points(structure), min_size=1, max_size=3))
     files = {f"models/{variant.file_name}": variant.sha256 for variant in used}
+    for ends in (stage.exits for stage in structure.stages if stage.exits):
+        files.update({f"models/{sha}.onnx": sha for sha in ends.segments})
+        files[f"arrays/{ends.arrays}.npz"] = ends.arrays
     pairs = st.dictionaries(texts, texts, max_size=3)
     return Manifest(
         protocol=manifest.PROTOCOL,
         name=draw(texts),
         trimtab_version=draw(texts),
         structure=structure,
-        variants=used,
+        variants=tuple(used),
         points=tuple(bundled),
         point=draw(st.integers(0, len(bundled) - 1)),
-        labels=tuple(draw(st.lists(texts, max_size=4))),
+        labels=tuple(draw(st.lists(texts, min_size=1, max_size=4))),
         requires=tuple(draw(st.lists(texts, max_size=2))),
         engines=draw(pairs),
         device=draw(pairs),
@@ -153,13 +172,19 @@ ANY: dict[type, st.SearchStrategy[Any]] = {
     Structure: structures(),
     PlanDefinition: plan_definitions(),
     Manifest: manifests(),
+    Tap: early.taps,
+    Exits: early.exit_plans,
+    ExitThresholds: early.thresholds,
+    Memory: early.memories,
+    Centres: early.centres,
+    Prior: early.priors,
 }
 
 
 def test_every_type_of_a_bundle_is_tried_here() -> None:
     defined = {
         kind
-        for module in (definition, manifest)
+        for module in (definition, manifest, exits)
         for kind in vars(module).values()
         if inspect.isclass(kind) and dataclasses.is_dataclass(kind)
     }

@@ -159,3 +159,28 @@ def test_equal_formats_share_the_tensor_and_leave_the_pixels_alone() -> None:
     assert image.tensor(SAME) is image.tensor(equal)
     assert image.tensor(SAME) is not image.tensor(dataclasses.replace(SAME, mean=(1.0,)))
     assert np.array_equal(image.pixels(SAME), before)
+
+
+def test_a_thumbnail_is_the_mean_of_its_parts() -> None:
+    pixels = picture(3, 64, 32)
+    found = Preprocessor(pixels).thumbnail()
+    expected = pixels.reshape(8, 8, 8, 4, 3).mean(axis=(1, 3))
+    assert (found.shape, found.dtype) == ((192,), np.float32)
+    assert np.abs(found.reshape(8, 8, 3) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (128, 129), (3000, 40)])
+def test_a_thumbnail_of_any_size(size: tuple[int, int]) -> None:
+    pixels = np.full((*size, 3), (10, 20, 30), np.uint8)
+    prepared = Preprocessor(pixels)
+    assert (prepared.thumbnail().reshape(-1, 3) == (10, 20, 30)).all()
+    assert prepared.thumbnail() is prepared.thumbnail()
+    assert (Preprocessor(pixels[:, :, 0]).thumbnail() == 10).all()
+
+
+def test_a_large_image_gives_nearly_the_thumbnail_of_all_its_pixels() -> None:
+    y, x = np.mgrid[:720, :1280]
+    pixels = np.stack([x / 5, y / 3, (x + y) / 8], -1).astype(np.uint8)
+    whole = Image.fromarray(pixels).resize((8, 8), Image.Resampling.BOX)
+    expected = np.asarray(whole, np.float32).reshape(-1)
+    assert np.abs(Preprocessor(pixels).thumbnail() - expected).max() <= 1

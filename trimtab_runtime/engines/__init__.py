@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from trimtab_runtime.definition import RuntimeOptions, Variant
-from trimtab_runtime.engines.base import Engine
+from trimtab_runtime.engines.base import Engine, SegmentedEngine
 from trimtab_runtime.errors import EngineError
+from trimtab_runtime.exits import Exits
 
-__all__ = ["Engine", "create_engine", "engine_module_loaded", "engine_versions", "format_engine"]
+__all__ = [
+    "Engine",
+    "SegmentedEngine",
+    "create_engine",
+    "create_segments",
+    "engine_module_loaded",
+    "engine_versions",
+    "format_engine",
+]
 
 _MODULES = {"onnxruntime": "_onnx", "litert": "_litert"}
 
@@ -32,6 +42,23 @@ def create_engine(path: str, variant: Variant, options: RuntimeOptions) -> Engin
     if options.engine != format_engine(variant.format):
         raise EngineError(f"{options.engine} does not run {variant.format} files ({variant.name})")
     engine: Engine = _module(options.engine).create(path, variant, options)
+    return engine
+
+
+def create_segments(
+    paths: Sequence[str], variant: Variant, exits: Exits, options: RuntimeOptions
+) -> SegmentedEngine:
+    """Load a model that was cut at taps, one file a segment. Only onnxruntime runs segments.
+
+    Raises as :func:`create_engine`.
+    """
+    if (options.engine, variant.format) != ("onnxruntime", "onnx"):
+        raise EngineError(
+            f"only onnxruntime runs segments, of ONNX files; {variant.name} is a {variant.format} "
+            f"file for {options.engine}"
+        )
+    module = importlib.import_module("trimtab_runtime.engines._onnx_segments")
+    engine: SegmentedEngine = module.create(paths, variant, exits, options)
     return engine
 
 

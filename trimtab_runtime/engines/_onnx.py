@@ -68,14 +68,18 @@ class OnnxEngine(Engine):
         return real_outputs(raw, self.variant.output)
 
 
-def create(path: str, variant: Variant, options: RuntimeOptions) -> OnnxEngine:
+def load_session(path: str, name: str, options: RuntimeOptions) -> Any:
+    """An InferenceSession of the file at `path`, which errors call `name`."""
     ort = _onnxruntime()
     wanted = "CPUExecutionProvider" if options.provider == "default" else options.provider
     if wanted not in providers():
         raise EngineError(f"onnxruntime has no {wanted} here, only {', '.join(providers())}")
     chosen = list(dict.fromkeys([wanted, "CPUExecutionProvider"]))
     try:
-        session = ort.InferenceSession(path, session_options(options), providers=chosen)
+        return ort.InferenceSession(path, session_options(options), providers=chosen)
     except Exception as error:  # onnxruntime's own errors share no public base class
-        raise ModelError(f"{variant.name}: onnxruntime cannot load it ({told(error)})") from error
-    return OnnxEngine(variant, session)
+        raise ModelError(f"{name}: onnxruntime cannot load it ({told(error)})") from error
+
+
+def create(path: str, variant: Variant, options: RuntimeOptions) -> OnnxEngine:
+    return OnnxEngine(variant, load_session(path, variant.name, options))

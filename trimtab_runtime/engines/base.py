@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -22,6 +22,29 @@ class Engine:
     def run(self, tensor: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Outputs of one input (1, ...) as float32 (classes,): dequantised, background dropped."""
         raise NotImplementedError
+
+
+class SegmentedEngine(Engine):
+    """A model cut at taps. An image is `start`ed, comes to `tap` after `tap`, and to its end in
+    `finish`, from wherever it is. Arrays from `tap` are valid until the next one is asked there.
+    """
+
+    def start(self, tensor: np.ndarray[Any, Any]) -> None:
+        """A new input (1, ...)."""
+        raise NotImplementedError
+
+    def tap(self) -> tuple[np.ndarray[Any, Any], Optional[np.ndarray[Any, Any]]]:
+        """Run to the next tap: its pooled vector float32 (channels,), and its head's logits
+        (classes,) where one is asked."""
+        raise NotImplementedError
+
+    def finish(self) -> np.ndarray[Any, Any]:
+        """Run all that is left: what `run` gives."""
+        raise NotImplementedError
+
+    def run(self, tensor: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        self.start(tensor)
+        return self.finish()
 
 
 def real_outputs(raw: np.ndarray[Any, Any], fmt: OutputFormat) -> np.ndarray[Any, Any]:

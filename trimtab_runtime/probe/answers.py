@@ -10,23 +10,30 @@ from typing import Any, Callable, Optional
 import numpy as np
 
 from trimtab_runtime.bundle import open_bundle
-from trimtab_runtime.definition import Stage
-from trimtab_runtime.engines import create_engine
+from trimtab_runtime.early import ANSWERED_BY
 from trimtab_runtime.errors import InferenceError
 from trimtab_runtime.fingerprint import core_count
-from trimtab_runtime.plan import LoadedStage, Plan
+from trimtab_runtime.plan import Answer, Plan
 from trimtab_runtime.preprocess import Preprocessor, decode_image
 from trimtab_runtime.probe.clock import Reference, peak_mb, pin, settle, timed_ms
 from trimtab_runtime.probe.conditions import Conditions
 from trimtab_runtime.probe.energy import find_meter, measure_energy
+from trimtab_runtime.probe.footprint import load_file
 from trimtab_runtime.probe.measure import spread, unsteady
 from trimtab_runtime.probe.requests import MeasureSettings, TraceRequest, VerifyRequest
+from trimtab_runtime.stage import LoadedStage, SegmentedStage
 
 Progress = Callable[[int, int], None]
 
+#: Frames of a stream, in their order, that the energy of a plan with a memory is measured on, and
+#: pixels that these may have together beyond the first 24.
+_ENERGY_FRAMES, _ENERGY_PIXELS = 480, 2**25
+
 
 def trace(request: TraceRequest, progress: Progress) -> dict[str, Any]:
-    """Write `outputs` (images, classes) float32 to the request's file.
+    """Write `outputs` (images, classes) float32 to the request's file; of a stage in segments also
+    `vector_0` (images, channels) ... as its taps give them, and `thumbnails` (images, size) where
+    these are asked for.
 
     Cores that one engine leaves idle run engines of their own on other images, which changes no
     bit of an answer. Raises InferenceError on NaN or infinity, naming the image.
@@ -35,36 +42,55 @@ def trace(request: TraceRequest, progress: Progress) -> dict[str, Any]:
     workers = max(1, core_count() // file.options.threads)
     stages: queue.SimpleQueue[LoadedStage] = queue.SimpleQueue()
     for _ in range(workers):
-        engine = create_engine(file.model, file.variant, file.options)
-        stages.put(LoadedStage(engine, Stage(file.variant.sha256, file.options)))
+        stages.put(load_file(file))
 
-    def outputs_of(path: str) -> Any:
-        stage = stages.get()
+    def row_of(path: str) -> dict[str, Any]:
+        image, stage = Preprocessor(decode_image(path)), stages.get()
         try:
-            outputs = stage.outputs(Preprocessor(decode_image(path)))
+            row = _run_through(stage, image)
         finally:
             stages.put(stage)
-        if not np.isfinite(outputs).all():
-            raise InferenceError(f"{file.variant.name} gave NaN or infinity for {path}")
-        return outputs
+        for name, values in row.items():
+            if not np.isfinite(values).all():
+                raise InferenceError(
+                    f"{file.variant.name} gave NaN or infinity for {path} ({name})"
+                )
+        if request.thumbnails:
+            row["thumbnails"] = image.thumbnail()
+        return row
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     with ThreadPoolExecutor(workers) as pool:
-        for outputs in pool.map(outputs_of, request.images):
-            rows.append(outputs)
+        for row in pool.map(row_of, request.images):
+            rows.append(row)
             progress(len(rows), len(request.images))
-    np.savez(request.output, outputs=np.stack(rows))
-    return {"values": {"classes": float(rows[0].shape[0])}, "samples": {}, "warnings": []}
+    arrays: dict[str, Any] = {name: np.stack([r[name] for r in rows]) for name in rows[0]}
+    np.savez(request.output, **arrays)
+    return {
+        "values": {"classes": float(rows[0]["outputs"].shape[0])},
+        "samples": {},
+        "warnings": [],
+    }
+
+
+def _run_through(stage: LoadedStage, image: Preprocessor) -> dict[str, Any]:
+    """Vectors at all taps, and outputs."""
+    if not isinstance(stage, SegmentedStage):
+        return {"outputs": stage.outputs(image)}
+    stage.start(image)
+    row = {f"vector_{tap}": stage.tap()[0].copy() for tap in range(len(stage.taps))}
+    return {**row, "outputs": stage.engine.finish()}
 
 
 def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
-    """Run a bundle over the images and write `index`, `stage`, `confidence` and `latency_ms`
-    (images,) to the request's file.
+    """Run a bundle over the images and write `index`, `stage`, `confidence`, `latency_ms`, `tap`
+    (-1: none) and `by` (who answered, a number of trimtab_runtime.kernel), (images,) each, to the
+    request's file.
 
     Memory first, as long as nothing else is in the process. Then images are decoded in groups of
     `reference_every`. Before a group is timed, an inference, the reference and another inference
     run uncounted: the reference meets the same caches as in a measurement, and neither it nor the
-    decoding cools those of what is timed.
+    decoding cools those of what is timed. Nothing that is uncounted is learned from.
     """
     manifest, _ = open_bundle(request.bundle)
     pin(max(stage.options.threads for stage in manifest.structure.stages))
@@ -76,29 +102,32 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
         values["peak_memory_mb"] = peak
     reference, conditions = Reference(), Conditions()
     times: list[float] = []
-    rows: list[tuple[int, int, float, float]] = []
+    answers: list[Answer] = []
+    resets = frozenset(request.reset_at)
     reference.run_ms()
     conditions.start()
     step = request.reference_every
     for start in range(0, len(request.images), step):
         images = [decode_image(path) for path in request.images[start : start + step]]
-        plan.classify(images[0])
+        plan.rehearse(images[0])
         settle(manifest.structure.stages[0].options)
         conditions.sample()
         times.append(reference.run_ms())
-        plan.classify(images[0])
+        plan.rehearse(images[0])
         for image in images:
-            answer = plan.classify(image)
-            rows.append((answer.index, answer.stage, answer.confidence, answer.latency_ms))
-            progress(len(rows), len(request.images))
+            if plan.memory is not None and len(answers) in resets:
+                plan.memory.reset()
+            answers.append(plan.classify(image))
+            progress(len(answers), len(request.images))
     found = conditions.finish()
-    index, stage, confidence, latency = zip(*rows)
     np.savez(
         request.output,
-        index=np.array(index, np.int64),
-        stage=np.array(stage, np.int64),
-        confidence=np.array(confidence, np.float32),
-        latency_ms=np.array(latency, np.float64),
+        index=np.array([a.index for a in answers], np.int64),
+        stage=np.array([a.stage for a in answers], np.int64),
+        confidence=np.array([a.confidence for a in answers], np.float32),
+        latency_ms=np.array([a.latency_ms for a in answers], np.float64),
+        tap=np.array([-1 if a.tap is None else a.tap for a in answers], np.int64),
+        by=np.array([ANSWERED_BY.index(a.by) for a in answers], np.int64),
     )
     energy, details = _energy(plan, deciding)
     unsteadiness = spread(times)
@@ -111,14 +140,18 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
 
 
 def _peak_mb(plan: Plan, images: tuple[str, ...], progress: Progress) -> Optional[float]:
-    """Largest resident size with one decoded image at a time, once every stage has run
-    that these images reach."""
-    deepest, last = 0, len(plan.manifest.structure.stages) - 1
+    """Largest resident size with one decoded image at a time, once every stage has run to its end
+    that these images reach. Nothing stays learned."""
+    deepest, last = -1, len(plan.manifest.structure.stages) - 1
     for number, path in enumerate(images):
-        deepest = max(deepest, plan.classify(path).stage)
+        answer = plan.classify(path)
+        if answer.by == "network":
+            deepest = max(deepest, answer.stage)
         progress(0, len(images))
         if deepest == last and number >= 7:
             break
+    if plan.memory is not None:
+        plan.memory.reset()
     return peak_mb()
 
 
@@ -127,14 +160,30 @@ def _energy(plan: Plan, images: tuple[str, ...]) -> tuple[dict[str, float], dict
     meter = find_meter()
     if meter is None:
         return {}, {}
-    turns = itertools.cycle([decode_image(path) for path in images[:24]])
+    decoded = _decoded(images, 24 if plan.memory is None else _ENERGY_FRAMES)
+    turns = itertools.cycle(range(len(decoded)))
+
+    def once() -> None:
+        number = next(turns)
+        if number == 0 and plan.memory is not None:
+            plan.memory.reset()
+        plan.classify(decoded[number])
+
     settings = MeasureSettings()
-    found = measure_energy(
-        meter,
-        lambda: plan.classify(next(turns)),
-        settings.idle_seconds,
-        settings.energy_seconds,
-    )
+    found = measure_energy(meter, once, settings.idle_seconds, settings.energy_seconds)
+    if plan.memory is not None:
+        plan.memory.reset()
     if "energy_mj" in found:
         found["energy_mean_mj"] = found.pop("energy_mj")
     return found, {"energy_method": meter.method}
+
+
+def _decoded(images: tuple[str, ...], most: int) -> list[Any]:
+    """The first images, as many as fit into a little memory."""
+    found, pixels = [], 0
+    for path in images[:most]:
+        found.append(decode_image(path))
+        pixels += found[-1].width * found[-1].height
+        if len(found) >= 24 and pixels > _ENERGY_PIXELS:
+            break
+    return found

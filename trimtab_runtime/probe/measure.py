@@ -3,6 +3,9 @@
 A round is the reference work, then the stages as a cascade would run them, each part timed apart:
 the first stage several times in a row (`hot`), then every stage after somebody else has used the
 caches (`beside`): the stage before it or, where there is only one, the reference work.
+
+A stage in segments always runs to its end, each segment timed with the look-up behind it: no
+threshold fires, and the memory is full and learns from every frame.
 """
 
 from __future__ import annotations
@@ -10,21 +13,18 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 
-from trimtab_runtime.errors import InferenceError
-from trimtab_runtime.plan import LoadedStage
 from trimtab_runtime.preprocess import Preprocessor, decode_image
+from trimtab_runtime.probe.chains import Chains, Sample
 from trimtab_runtime.probe.clock import Reference, pin, settle
 from trimtab_runtime.probe.conditions import Conditions
 from trimtab_runtime.probe.energy import find_meter, measure_energy
 from trimtab_runtime.probe.footprint import load_stages
 from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings
-from trimtab_runtime.routing import decide
 
-Sample = tuple[float, float, float]
 Progress = Callable[[int, int], None]
 
 #: Interquartile range of the reference work, relative to its median, of a steady device.
@@ -37,11 +37,14 @@ PARTS = ("resize_ms", "tensor_ms", "inference_ms")
 def measure(request: MeasureRequest, progress: Progress) -> dict[str, Any]:
     """Values (numbers), samples (raw, milliseconds) and warnings of the stages together.
 
-    Samples are named by stage, context and part: `0_hot_inference_ms`.
+    Samples are named by position, context and part: `0_hot_inference_ms`. Positions count stages,
+    of a stage in segments each of these, of which only the first resizes. With a memory, there are
+    also `learn_ms`, of a frame that passed all taps of all stages, and `thumbnail_ms`, of making a
+    thumbnail and looking it up, where they are kept.
     """
     pin(max(file.options.threads for file in request.stages))
-    stages, values = load_stages(request.stages, request.images, progress)
-    rounds = _Rounds(stages, request, progress)
+    stages, recall, values = load_stages(request.stages, request.memory, request.images, progress)
+    rounds = _Rounds(Chains(stages, recall), request, progress)
     rounds.warm_up()
     conditions = Conditions()
     conditions.start()
@@ -64,21 +67,6 @@ def measure(request: MeasureRequest, progress: Progress) -> dict[str, Any]:
     }
 
 
-def run_once(stage: LoadedStage, prepared: Preprocessor) -> Sample:
-    """Milliseconds of resizing, of making the tensor, and of inference with the decision."""
-    clock, fmt = time.perf_counter_ns, stage.variant.input
-    start = clock()
-    prepared.pixels(fmt)
-    resized = clock()
-    prepared.tensor(fmt)
-    ready = clock()
-    _, confidence = decide(stage.probabilities(stage.outputs(prepared)))
-    end = clock()
-    if not np.isfinite(confidence):
-        raise InferenceError(f"{stage.variant.name} answered with NaN or infinity")
-    return (resized - start) / 1e6, (ready - resized) / 1e6, (end - ready) / 1e6
-
-
 def spread(reference: Sequence[float]) -> float:
     """Interquartile range of the reference work's times, relative to their median."""
     low, middle, high = np.percentile(reference, [25, 50, 75])
@@ -98,18 +86,24 @@ def unsteady(unsteadiness: float, causes: Sequence[str]) -> list[str]:
 class _Rounds:
     """Runs stages over and over on the same few images."""
 
-    def __init__(
-        self, stages: Sequence[LoadedStage], request: MeasureRequest, progress: Progress
-    ) -> None:
-        self._stages, self._progress = stages, progress
+    def __init__(self, chains: Chains, request: MeasureRequest, progress: Progress) -> None:
+        self._chains, self._progress = chains, progress
         self._settings: MeasureSettings = request.settings
         self._options = request.stages[0].options
+        self._others = range(1, len(request.stages))
+        # Whether the first stage alone passes all taps there are.
+        self._passes_all = not any(file.exits for file in request.stages[1:])
         self._images: Iterator[Any] = itertools.cycle([decode_image(p) for p in request.images])
         self._samples: dict[tuple[int, str], list[Sample]] = {}
+        self._overheads: dict[str, list[float]] = {}
 
     def once(self) -> None:
         """One inference of the first stage."""
-        run_once(self._stages[0], Preprocessor(next(self._images)))
+        self._chains.begin()
+        image = Preprocessor(next(self._images))
+        self._chains.thumbnail_ms(image)
+        self._chains.run(0, image)
+        self._chains.finish_ms()
         self._progress(0, 1)
 
     def warm_up(self) -> None:
@@ -117,8 +111,13 @@ class _Rounds:
         begin, times, least = time.perf_counter(), [0.0], self._settings.warmup_seconds
         while True:
             start = time.perf_counter()
-            for stage in self._stages:
-                run_once(stage, Preprocessor(next(self._images)))
+            self._chains.begin()
+            for number in (0, *self._others):
+                image = Preprocessor(next(self._images))
+                if number == 0:
+                    self._chains.thumbnail_ms(image)
+                self._chains.run(number, image)
+            self._chains.finish_ms()
             times.append(time.perf_counter() - start)
             self._progress(0, 1)
             elapsed = time.perf_counter() - begin
@@ -142,33 +141,49 @@ class _Rounds:
             conditions.sample()
             times.append(reference.run_ms())
             self._round(reference)
-        return {"reference_ms": times, **self._by_name()}
+        return {"reference_ms": times, **self._by_name(), **self._overheads}
 
     def _round(self, reference: Reference) -> None:
-        settings, alone = self._settings, len(self._stages) == 1
+        settings, alone = self._settings, not self._others
         if not alone:
-            self._first()  # what runs after the reference work is nobody's sample
+            self.once()  # what runs after the reference work is nobody's sample
         for turn in range(settings.beside_per_round):
             image = Preprocessor(next(self._images))
-            for number, stage in enumerate(self._stages[1:], 1):
-                self._keep(number, "beside", run_once(stage, image))
+            self._chains.begin()
+            for number in self._others:
+                self._keep(number, "beside", self._chains.run(number, image))
             if alone and turn:
                 settle(self._options)
                 reference.run_ms()
-            self._keep(0, "beside", self._first())
+            self._first("beside")
+            self._learn(True)
             for _ in range(settings.hot_per_beside):
-                self._keep(0, "hot", self._first())
+                self._chains.begin()
+                self._first("hot")
+                self._learn(self._passes_all)
 
-    def _first(self) -> Sample:
-        return run_once(self._stages[0], Preprocessor(next(self._images)))
+    def _first(self, context: str) -> None:
+        image = Preprocessor(next(self._images))
+        self._keep_overhead("thumbnail_ms", self._chains.thumbnail_ms(image))
+        self._keep(0, context, self._chains.run(0, image))
 
-    def _keep(self, stage: int, context: str, sample: Sample) -> None:
-        self._samples.setdefault((stage, context), []).append(sample)
+    def _learn(self, passed_all: bool) -> None:
+        taken = self._chains.finish_ms()
+        if passed_all:
+            self._keep_overhead("learn_ms", taken)
+
+    def _keep(self, stage: int, context: str, samples: Sequence[Sample]) -> None:
+        for position, sample in enumerate(samples, self._chains.positions[stage]):
+            self._samples.setdefault((position, context), []).append(sample)
         self._progress(0, 1)
+
+    def _keep_overhead(self, name: str, taken: Optional[float]) -> None:
+        if taken is not None:
+            self._overheads.setdefault(name, []).append(taken)
 
     def _by_name(self) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}
-        for (stage, context), rows in self._samples.items():
+        for (position, context), rows in self._samples.items():
             for part, column in zip(PARTS, zip(*rows)):
-                found[f"{stage}_{context}_{part}"] = list(column)
+                found[f"{position}_{context}_{part}"] = list(column)
         return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from trimtab_runtime.definition import RuntimeOptions, Variant
+from trimtab_runtime.exits import NO_MEMORY, Exits, Memory
 
 
 @dataclass(frozen=True)
@@ -30,31 +31,39 @@ class MeasureSettings:
 
 @dataclass(frozen=True)
 class StageFile:
-    """A variant's file on the device, and how to run it."""
+    """A variant's file on the device, and how to run it; with `exits`, the files of its `segments`
+    and of its taps' `arrays` (which only a measurement needs), and `model` is not looked at."""
 
     model: str
     variant: Variant
     options: RuntimeOptions
+    exits: Optional[Exits] = None
+    segments: tuple[str, ...] = ()
+    arrays: Optional[str] = None
 
 
 @dataclass(frozen=True)
 class MeasureRequest:
     """Load time, memory, energy and latency of one stage, or of several that share a process in
-    the order of a cascade. `visit` tells requests apart that ask the same at different times."""
+    the order of a cascade, with what they remember from frame to frame. `visit` tells requests
+    apart that ask the same at different times."""
 
     stages: tuple[StageFile, ...]
     images: tuple[str, ...]
     settings: MeasureSettings = MeasureSettings()
     visit: int = 0
+    memory: Memory = NO_MEMORY
 
 
 @dataclass(frozen=True)
 class TraceRequest:
-    """Outputs of a variant on every image, written to `output` (.npz)."""
+    """Outputs of a variant on every image, written to `output` (.npz); of a stage in segments also
+    the vectors at its taps, and `thumbnails` of the images where they are asked for."""
 
     stage: StageFile
     images: tuple[str, ...]
     output: str
+    thumbnails: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,8 @@ class VerifyRequest:
     """Answers and latency of a bundle on every image, written to `output` (.npz).
 
     Memory and energy are measured on the first `deciding` images only (None: on any), so that
-    nothing that is decided by them has seen the others.
+    nothing that is decided by them has seen the others. What the plan remembers is forgotten
+    before each image whose number is in `reset_at`, where a stream begins.
     """
 
     bundle: str
@@ -70,6 +80,7 @@ class VerifyRequest:
     output: str
     reference_every: int = 8
     deciding: Optional[int] = None
+    reset_at: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)

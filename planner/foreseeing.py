@@ -1,0 +1,126 @@
+"""What plans answer, by replay, and what they cost, by prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from planner.inputs import Rows
+from planner.judging import Judged
+from search.blocks import block_interval
+from search.compose import Composed, Problem, StageOption
+from search.costs import Doubles, PathCosts
+from search.early import Early, Thresholds
+from search.quality import Ints, Targets
+from search.replay import Replay, replay
+from search.stateful import StatefulReplay
+from search.step_costs import StepCosts
+
+
+class Foresight:
+    """Replays and predictions of judged plans over `options`; `targets` by split. `early` holds
+    what plans that stop early are made of, where there are any."""
+
+    problem: Problem
+    early: Early | None = None
+    quality: Sequence[str]
+
+    def __init__(
+        self,
+        rows: Rows,
+        options: Sequence[StageOption],
+        targets: Mapping[str, Targets],
+    ) -> None:
+        self.rows, self.options, self.targets = rows, options, targets
+
+    def replayed(self, plan: Judged, rows: Ints) -> Replay | StatefulReplay:
+        """What the plan answers on these inputs, in this order, from an empty memory."""
+        if plan.composed.early is not None:
+            return self._replayed_early(plan, rows)
+        return self.replayed_whole(plan, rows)
+
+    def replayed_whole(self, plan: Judged, rows: Ints) -> Replay:
+        """What the plan would answer if it never stopped inside a network, nor remembered."""
+        stages = [self.options[i].probabilities[rows] for i in plan.composed.options]
+        return replay(stages, plan.composed.rule, plan.composed.thresholds)
+
+    def _replayed_early(self, plan: Judged, rows: Ints) -> StatefulReplay:
+        early = plan.composed.early
+        assert early is not None
+        assert self.early is not None
+        thresholds = Thresholds(plan.composed.thresholds, early.exits)
+        return self.early.replay(early.design, thresholds, rows)
+
+    def replayed_on(self, plan: Judged, split: str) -> Replay | StatefulReplay:
+        """What the plan answers on a split."""
+        rows: Ints = getattr(self.rows, split)
+        return self.replayed(plan, rows)
+
+    def report(self, plan: Judged, split: str) -> dict[str, tuple[float, float, float]]:
+        """Each quality metric on a split: value and 95 % interval."""
+        targets, decided = self.targets[split], self.replayed_on(plan, split).decided
+        metrics = dict.fromkeys([*targets.metrics, *self.quality])
+        return {m: targets.told(m, decided) for m in metrics if targets.knows(m)}
+
+    @property
+    def baseline_plan(self) -> Judged:
+        """The plan that others are compared with."""
+        raise NotImplementedError
+
+    def optimism(self, plan: Judged, metric: str) -> tuple[float, float, float] | None:
+        """What the guard left of the luck of choosing: the guarded lead over the baseline on
+        tune, less the lead on test; with the 95 % interval that test allows. None for the
+        baseline itself, and where test cannot tell."""
+        if plan is self.baseline_plan or not self.targets["test"].knows(metric):
+            return None
+        replays = [self.replayed_on(p, "test").decided for p in (plan, self.baseline_plan)]
+        targets = replace(self.targets["test"], around=replays[1].argmax(1))
+        own, base = (targets.values(metric, decided) for decided in replays)
+        lead = targets.told(metric, replays[0])[0] - targets.told(metric, replays[1])[0]
+        expected = plan.composed.guarded[metric] - self.baseline_plan.composed.replayed[metric]
+        gain, blocks = own - base, targets.blocks
+        half = 1.96 * float(gain.std()) / np.sqrt(len(gain))
+        low, high = float(gain.mean()) - half, float(gain.mean()) + half
+        if blocks is not None:
+            low, high = block_interval(gain, blocks) or (-1.0, 1.0)
+        middle = float(gain.mean())
+        return expected - lead, expected - lead + middle - high, expected - lead + middle - low
+
+    def predicted_stages(self, plan: Judged) -> list[tuple[float, float]]:
+        """Milliseconds of each stage when it runs, and its share of the plan's mean latency."""
+        costs, reach = self._costs(plan), plan.composed.reach
+        if isinstance(costs, StepCosts):
+            spent = costs.stage_spent_ms(steps_of(plan.composed))
+            means = [part / max(share, 1e-9) for part, share in zip(spent, reach, strict=True)]
+            whole = costs.step_ms()[0] + sum(spent)
+        else:
+            means = costs.stage_ms()
+            spent = [share * mean for share, mean in zip(reach, means, strict=True)]
+            whole = sum(spent)
+        return [(mean, part / whole) for mean, part in zip(means, spent, strict=True)]
+
+    def step_ms(self, plan: Judged) -> list[float]:
+        """Milliseconds of each step of a plan that stops early, when it runs."""
+        costs = self._costs(plan)
+        assert isinstance(costs, StepCosts)
+        return costs.step_ms()
+
+    def predicted(self, plan: Judged, rows: Ints) -> dict[str, float]:
+        """Costs predicted for these very inputs, without what bundles of this job taught."""
+        costs = self._costs(plan)
+        steps = costs.steps if isinstance(costs, StepCosts) else len(plan.composed.options)
+        return costs.known(self.replayed(plan, rows).reach(steps))
+
+    def _costs(self, plan: Judged) -> PathCosts | StepCosts:
+        early = plan.composed.early
+        if early is None:
+            return self.problem.path_costs(plan.composed.options)
+        assert self.early is not None
+        return self.early.costs(early.design)
+
+
+def steps_of(plan: Composed) -> Doubles:
+    """The share of inputs that come to each part of a plan whose costs are told apart."""
+    return np.array(plan.reach if plan.early is None else plan.early.steps)

@@ -1,0 +1,199 @@
+"""Choosing the golden images of a bundle, and what a plan says of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Structure
+from trimtab_runtime.early import run_early
+from trimtab_runtime.errors import PlanningError
+from trimtab_runtime.exits import EXIT_KINDS, ExitThresholds, Tap
+from trimtab_runtime.memory import Recall
+from trimtab_runtime.preprocess import Preprocessor, decode_image
+from trimtab_runtime.routing import combine, decide
+from trimtab_runtime.stage import LoadedStage
+
+_CASES = 4
+_SIDE = 160  # pixels; golden images are shrunk to it
+#: Golden sequences stay the same when thresholds are moved by this factor either way.
+_MOVED = 1.05
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class _Case:
+    """An image, what every stage gives of it, and its answer where nothing answers early."""
+
+    image: Array
+    outputs: list[Array]
+    index: int
+    stage: int
+    margin: float
+
+
+def golden_cases(
+    definition: PlanDefinition,
+    stages: Sequence[LoadedStage],
+    recall: Recall | None,
+    images: Sequence[Path],
+) -> bytes:
+    """`golden.npz` as :func:`trimtab_runtime.golden.read_golden` describes it: images chosen far
+    from every decision, of a plan that remembers (`recall`) an equally safe sequence of them."""
+    cases = [_case(stages, definition, path) for path in images]
+    if not cases:
+        raise PlanningError("no image to choose golden ones from")
+    arrays: dict[str, Array] = {}
+    if recall is None:
+        chosen = _safest(cases)
+        for number, case in enumerate(chosen):
+            arrays[f"answer_{number}"] = np.array([case.index, case.stage])
+    else:
+        chosen, sequence, answers = _safe_sequence(definition, stages, recall, cases)
+        arrays.update(sequence=np.array(sequence), answers=np.array(answers))
+    arrays["cases"] = np.array(len(chosen))
+    for number, case in enumerate(chosen):
+        arrays[f"image_{number}"] = case.image
+        for position, outputs in enumerate(case.outputs):
+            arrays[f"outputs_{number}_{position}"] = outputs
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _case(stages: Sequence[LoadedStage], definition: PlanDefinition, path: Path) -> _Case:
+    image = decode_image(str(path)).convert("RGB")
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
+    pixels = np.asarray(image)
+    prepared, total = Preprocessor(pixels), None
+    outputs = [stage.outputs(prepared) for stage in stages]
+    index, stop, margin = -1, -1, np.inf
+    for position, stage in enumerate(stages):
+        total = combine(
+            total, stage.probabilities(outputs[position]), position, definition.structure.rule
+        )
+        best, confidence = decide(total)
+        goes_on = False
+        if position < len(definition.thresholds):
+            margin = min(margin, abs(float(confidence) - definition.thresholds[position]))
+            goes_on = float(confidence) < definition.thresholds[position]
+        if not goes_on and stop < 0:
+            index, stop = int(best), position
+            second, first = np.sort(total)[-2:] if len(total) > 1 else (0.0, total[0])
+            margin = min(margin, float(first - second))
+            break
+    return _Case(pixels, outputs, index, stop, float(margin))
+
+
+def _safest(cases: Sequence[_Case]) -> list[_Case]:
+    """The cases with the widest margins, every stage that answers represented."""
+    ordered = sorted(cases, key=lambda case: -case.margin)
+    first = {case.stage: case for case in reversed(ordered)}
+    chosen = list(first.values())[:_CASES]
+    rest = [case for case in ordered if all(case is not other for other in chosen)]
+    return (chosen + rest)[:_CASES]
+
+
+class _RecordedStage:
+    """What a stage says, told again without running it."""
+
+    def __init__(self, stage: LoadedStage, number: int) -> None:
+        self.taps: tuple[Tap, ...] = stage.taps
+        self.variant, self._stage, self._number = stage.variant, stage, number
+        self._found: dict[int, list[tuple[Array, Array | None]]] = {}
+
+    def start(self, image: _Frame) -> None:
+        case = image.case
+        if id(case) not in self._found:
+            self._stage.start(Preprocessor(case.image))
+            taps = (self._stage.tap() for _ in self.taps)
+            self._found[id(case)] = [(v.copy(), h if h is None else h.copy()) for v, h in taps]
+        self._left = list(self._found[id(case)])
+        self._outputs = case.outputs[self._number]
+
+    def tap(self) -> tuple[Array, Array | None]:
+        return self._left.pop(0)
+
+    def finish(self) -> Array:
+        return self._stage.probabilities(self._outputs)
+
+
+class _Frame:
+    """A case as a plan that remembers takes it."""
+
+    def __init__(self, case: _Case) -> None:
+        self.case = case
+        self._prepared = Preprocessor(case.image)
+
+    def thumbnail(self) -> Array:
+        return self._prepared.thumbnail()
+
+
+def _safe_sequence(
+    definition: PlanDefinition,
+    stages: Sequence[LoadedStage],
+    recall: Recall,
+    cases: Sequence[_Case],
+) -> tuple[list[_Case], list[int], list[tuple[int, int, int]]]:
+    """Cases, the order in which they come, and (answer, stage, tap) of each frame from an empty
+    memory on. Each image comes twice in a row, and the first again at the end, unless that makes
+    an answer depend on thresholds being what they are to a few per cent."""
+    recorded = [_RecordedStage(stage, number) for number, stage in enumerate(stages)]
+    structure = definition.structure
+
+    def answers(frames: Sequence[_Frame], factor: float) -> list[tuple[int, int, int]]:
+        point = _moved(structure, definition, factor)
+        recall.reset()
+        recall.use(point.exits)
+        ran = (run_early(recorded, structure.rule, point, recall, frame) for frame in frames)
+        return [(found.answer, found.stage, found.tap) for found in ran]
+
+    def safe(frames: Sequence[_Frame]) -> bool:
+        first, *others = (answers(frames, f) for f in (1.0, _MOVED, 1 / _MOVED))
+        return all(other == first for other in others)
+
+    frames: list[_Frame] = []
+    chosen: list[_Case] = []
+    ordered = sorted(cases, key=lambda case: -case.margin)
+    for case in ordered:
+        more = [_Frame(case)] * 2
+        while more and not safe(frames + more):
+            more.pop()
+        if more:
+            frames += more
+            chosen.append(case)
+        if len(chosen) == _CASES:
+            break
+    if not chosen:  # no image is safe: its answer holds on this kind of device at least
+        frames, chosen = [_Frame(ordered[0])], [ordered[0]]
+    elif safe([*frames, frames[0]]):
+        frames.append(frames[0])
+    numbers = {id(case): number for number, case in enumerate(chosen)}
+    return chosen, [numbers[id(frame.case)] for frame in frames], answers(frames, 1.0)
+
+
+def _moved(structure: Structure, definition: PlanDefinition, factor: float) -> OperatingPoint:
+    """The plan's own operating point with every threshold moved. What has its limit at 1 is moved
+    by its distance from there."""
+    unlimited = {"thumbnails"}
+    centres = structure.memory.centres
+    if centres is not None and centres.measure == "ac":
+        unlimited.add("centres")
+
+    def to_one(value: float) -> float:
+        return 1 - (1 - value) / factor
+
+    exits: ExitThresholds = definition.exits
+    for kind in EXIT_KINDS:
+        value = getattr(exits, kind)
+        if value is not None:
+            new = value * factor if kind in unlimited else to_one(value)
+            exits = replace(exits, **{kind: new})
+    return OperatingPoint(tuple(map(to_one, definition.thresholds)), exits=exits)

@@ -1,0 +1,404 @@
+"""The semantic memory: each kind of entry by hand, its bounds, and its file."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trimtab_runtime import kernel, memory
+from trimtab_runtime.errors import BundleError, InferenceError
+from trimtab_runtime.exits import Centres, ExitThresholds, Memory, Prior, Tap
+from trimtab_runtime.kernel import CENTRES, HEADS, INSTANCES, NETWORK, THUMBNAILS
+from trimtab_runtime.memory import Recall
+from trimtab_runtime.states import TapArrays
+
+ALWAYS = ExitThresholds(instances=0.99)
+
+
+def vector(*values: float) -> Any:
+    return np.array(values, np.float32)
+
+
+def arrays(centres: Sequence[Sequence[float]] = (), channels: int = 2) -> TapArrays:
+    return TapArrays(
+        np.zeros(channels, np.float32),
+        np.ones(channels, np.float32),
+        np.array(centres, np.float32).reshape(-1, channels),
+        np.ones(2, np.float32),
+    )
+
+
+def recall_of(
+    kinds: tuple[str, ...],
+    remembered: Memory,
+    thresholds: ExitThresholds,
+    classes: int = 3,
+    taps: int = 1,
+    centres: Sequence[Sequence[float]] = (),
+) -> Recall:
+    named = [Tap(f"tap{number}", "", kinds) for number in range(taps)]
+    found = Recall(remembered, named, [arrays(centres)] * taps, classes)
+    found.use(thresholds)
+    return found
+
+
+def one_hot(index: int, classes: int = 3) -> Any:
+    return np.eye(classes, dtype=np.float32)[index]
+
+
+def learn(recall: Recall, seen: Any, answer: int, logits: Any = None) -> tuple[int, int]:
+    """A frame with one tap; the network answers where the tap does not."""
+    recall.begin()
+    said = recall.at_tap(seen, logits)
+    said = one_hot(answer, recall.classes) if said is None else said.copy()
+    return recall.finish(said, int(said.argmax()))
+
+
+def test_an_instance_answers_what_was_answered() -> None:
+    recall = recall_of(("instances",), Memory(instances=4), ALWAYS)
+    assert learn(recall, vector(1, 0), 2) == (NETWORK, -1)
+    recall.begin()
+    said = recall.at_tap(vector(7, 0.1), None)
+    assert said is not None
+    assert said.tolist() == one_hot(2).tolist()
+    assert recall.finish(said, 2) == (INSTANCES, 0)
+    assert recall.summary()["instances"] == {"tap0": 1}, "a hit renews its entry, and adds none"
+    assert learn(recall, vector(0, 1), 1) == (NETWORK, -1)
+    assert recall.summary()["instances"] == {"tap0": 2}
+
+
+def test_an_empty_entry_answers_nothing() -> None:
+    recall = recall_of(("instances",), Memory(instances=2), ExitThresholds(instances=-1.0))
+    recall.begin()
+    assert recall.at_tap(vector(1, 0), None) is None
+    recall = recall_of(("instances",), Memory(thumbnails=2, instances=2), ExitThresholds(1e9))
+    recall.begin()
+    assert recall.at_thumbnail(np.zeros(192, np.float32)) is None
+
+
+def test_the_least_recently_used_makes_room() -> None:
+    recall = recall_of(("instances",), Memory(instances=2), ALWAYS)
+    first, second, third = vector(1, 0), vector(0, 1), vector(-1, 0)
+    learn(recall, first, 0)
+    learn(recall, second, 1)
+    assert learn(recall, first, 2)[0] == INSTANCES
+    assert learn(recall, third, 2)[0] == NETWORK  # in the place of the second
+    assert recall.summary()["instances"] == {"tap0": 2}
+    assert [learn(recall, v, 0)[0] for v in (first, third)] == [INSTANCES, INSTANCES]
+    recall.begin()
+    assert recall.at_tap(second, None) is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 40), st.integers(0, 1000))
+def test_the_memory_is_bounded(capacity: int, count: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    recall = recall_of(("instances",), Memory(capacity, capacity), ALWAYS)
+    size = recall.summary()["size_mb"]
+    for _ in range(count):
+        recall.begin()
+        recall.at_thumbnail(random.uniform(0, 255, 192).astype(np.float32))
+        recall.at_tap(random.normal(0, 1, 2).astype(np.float32), None)
+        recall.finish(one_hot(1), 1)
+    found = recall.summary()
+    assert found["thumbnails"] == min(capacity, count)
+    assert found["instances"]["tap0"] <= capacity
+    assert found["size_mb"] == size
+
+
+def test_thumbnails_answer_by_their_mean_difference() -> None:
+    recall = recall_of(("heads",), Memory(thumbnails=2), ExitThresholds(thumbnails=2.0))
+    grey = np.full(192, 100, np.float32)
+    recall.begin()
+    assert recall.at_thumbnail(grey) is None
+    assert recall.finish(one_hot(2), 2) == (NETWORK, -1)
+    for difference, answered in [(2.0, True), (-2.0, True), (2.01, False)]:
+        recall.begin()
+        said = recall.at_thumbnail(grey + np.float32(difference))
+        assert (said is not None) is answered
+    recall.begin()
+    said = recall.at_thumbnail(grey + 1)
+    assert said is not None
+    assert recall.finish(said, 2) == (THUMBNAILS, -1)
+    assert recall.summary()["thumbnails"] == 1
+
+
+def test_the_published_measure_by_hand() -> None:
+    """Cosines 0.8, 0.6, 0: (0.8 - 0.6) / 0.6 = 1/3. At the next tap R = R / 2 + cosines."""
+    fitted = [(2, 0), (0, 3), (0, 0)]
+    centred = Memory(centres=Centres(update="none"))
+    at_first = recall_of(("centres",), centred, ExitThresholds(centres=0.33), centres=fitted)
+    at_first.begin()
+    said = at_first.at_tap(vector(8, 6), None)
+    assert said is not None
+    assert at_first.finish(said, 0) == (CENTRES, 0)
+    powers = np.exp([0.8, 0.6, 0.0])
+    np.testing.assert_allclose(said, powers / powers.sum(), rtol=1e-5)
+    # At the second tap: 0.4 + 0.6 = 1.0 and 0.3 + 0.8 = 1.1; (1.1 - 1.0) / 1.0 = 0.1.
+    for level, answers in [(0.0999, True), (0.1001, False)]:
+        both = recall_of(
+            ("centres",), centred, ExitThresholds(centres=1e6), taps=2, centres=fitted
+        )
+        both.begin()
+        assert both.at_tap(vector(8, 6), None) is None
+        both.use(ExitThresholds(centres=level))
+        assert (both.at_tap(vector(3, 4), None) is not None) is answers
+
+
+def test_the_probability_of_centres_takes_the_prior() -> None:
+    remembered = Memory(
+        centres=Centres("probability", update="none"), prior=Prior(0.5, 0.5, weight=2.0)
+    )
+    recall = recall_of(
+        ("centres",), remembered, ExitThresholds(), centres=[(1, 0), (0, 1), (-1, 0)]
+    )
+    learn(recall, vector(1, 0), 1)
+    # Half of one answer, and a share of 0.5 for each class.
+    prior = np.array([0.0, 0.5, 0.0]) + 0.5 / 3
+    powers = np.exp([1.0, 0.0, -1.0]) * prior**2
+    expected = powers / powers.sum()
+    recall.use(ExitThresholds(centres=float(expected.max()) - 1e-4))
+    recall.begin()
+    said = recall.at_tap(vector(1, 0), None)
+    assert said is not None
+    np.testing.assert_allclose(said, expected, rtol=1e-4)
+    recall.use(ExitThresholds(centres=float(expected.max()) + 1e-4))
+    recall.begin()
+    assert recall.at_tap(vector(1, 0), None) is None
+
+
+def test_heads_and_final_answers_take_the_prior() -> None:
+    remembered = Memory(prior=Prior(0.5, 1.0, weight=1.0, final=0.5))
+    recall = recall_of(("heads",), remembered, ExitThresholds(heads=0.0))
+    learn(recall, vector(1, 0), 0, np.zeros(3, np.float32))
+    recall.begin()
+    # The head said class 0 (the first of equals): counts 1, 0, 0, each plus 1, of 4 in all.
+    said = recall.at_tap(vector(1, 0), np.zeros(3, np.float32))
+    assert said is not None
+    np.testing.assert_allclose(said, [0.5, 0.25, 0.25], rtol=1e-5)
+    assert recall.finish(said, 0) == (HEADS, 0)
+    # Now 1.5, 0, 0, each plus 1, of 4.5.
+    flat = np.full(3, 1 / 3, np.float32)
+    root = np.sqrt([2.5, 1, 1])
+    np.testing.assert_allclose(recall.weighed(flat), root / root.sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("update", "by_network", "by_tap"),
+    [("none", 0, 0), ("exits", 0, 1), ("all", 1, 1)],
+)
+def test_running_centres(update: str, by_network: int, by_tap: int) -> None:
+    """The mean of all members, the fitted centre being the first."""
+    remembered = Memory(centres=Centres(update=update))
+    recall = recall_of(
+        ("centres",), remembered, ExitThresholds(), centres=[(4, 0), (0, 1), (-1, 0)]
+    )
+    learn(recall, vector(2, 2), 0)
+    state = recall._taps[0]
+    expected = [3, 1] if by_network else [4, 0]
+    assert state.centres[0].tolist() == expected
+    assert state.members.tolist() == [1 + by_network, 1, 1]
+    np.testing.assert_allclose(state.norms[0], np.hypot(*expected), rtol=1e-6)
+    recall.use(ExitThresholds(centres=0.0))
+    assert learn(recall, vector(9, -3), 1) == (CENTRES, 0)
+    total = np.array([4, 0]) + by_network * np.array([2, 2]) + by_tap * np.array([9, -3])
+    np.testing.assert_allclose(state.centres[0], total / (1 + by_network + by_tap), rtol=1e-6)
+    recall.reset()
+    assert recall._taps[0].centres[0].tolist() == [4, 0]
+    assert recall._taps[0].members.tolist() == [1, 1, 1]
+
+
+def test_hot_classes_by_hand() -> None:
+    """frequency * 0.25^floor(frames since / window), chosen every window frames."""
+    remembered = Memory(centres=Centres(window=4, hot_share=0.8))
+    recall = recall_of(("centres",), remembered, ExitThresholds(), 5, centres=[(1, 0)] * 5)
+    assert recall.summary()["hot_classes"] == [0, 1, 2, 3, 4]
+    for answer in (3, 3, 1):
+        learn(recall, vector(1, 0), answer)
+    assert recall.summary()["hot_classes"] == [0, 1, 2, 3, 4], "not before the window is over"
+    learn(recall, vector(1, 0), 3)
+    # 3 of class 3, 1 of class 1: 3 has 0.75 of the score, which is not 0.8.
+    assert recall.summary()["hot_classes"] == [1, 3]
+    for answer in (2, 2, 2, 2):
+        learn(recall, vector(1, 0), answer)
+    # Class 2 has 4; class 3 was seen 4 frames before the last, so 3 / 4; class 1 5 before: 1 / 4.
+    # 4 of 5 in all is 0.8 of the score, and two classes are kept at least.
+    assert recall.summary()["hot_classes"] == [2, 3]
+    recall.use(ExitThresholds(centres=0.0))
+    recall.begin()
+    said = recall.at_tap(vector(1, 0), None)
+    assert said is not None
+    assert np.flatnonzero(said).tolist() == [2, 3]
+
+
+def test_changing_thresholds_forgets_nothing() -> None:
+    recall = recall_of(("instances",), Memory(instances=4), ExitThresholds())
+    learn(recall, vector(1, 0), 2)
+    before = recall.snapshot()
+    recall.use(ALWAYS)
+    assert all((before[name] == array).all() for name, array in recall.snapshot().items())
+    assert learn(recall, vector(1, 0), 0)[0] == INSTANCES
+
+
+def full(seed: int = 0, capacity: int = 4, frames: int = 40) -> Recall:
+    """A memory of every kind after some frames."""
+    random = np.random.default_rng(seed)
+    remembered = Memory(
+        capacity, capacity, Centres("probability", window=7, update="all"), Prior(final=0.5)
+    )
+    taps = [Tap("a", "", ("instances", "centres", "heads")), Tap("b", "", ("centres",))]
+    found = [arrays(random.normal(0, 1, (3, 2))), arrays(random.normal(0, 1, (3, 5)), 5)]
+    recall = Recall(remembered, taps, found, 3)
+    recall.use(ExitThresholds(20.0, 0.99, 0.7, 0.9))
+    for frame in range(frames):
+        play(recall, random, frame)
+    return recall
+
+
+def play(recall: Recall, random: Any, frame: int) -> tuple[int, int]:
+    recall.begin()
+    said = recall.at_thumbnail(random.uniform(0, 255, 192).astype(np.float32))
+    for channels in (2, 5):
+        if said is None:
+            logits = random.normal(0, 2, 3).astype(np.float32) if channels == 2 else None
+            said = recall.at_tap(random.normal(0, 1, channels).astype(np.float32), logits)
+    said = recall.weighed(one_hot(frame % 3)) if said is None else said.copy()
+    return recall.finish(said, int(said.argmax()))
+
+
+def test_saving_and_restoring(tmp_path: Path) -> None:
+    recall, other = full(), full(frames=3)
+    path = str(tmp_path / "memory.npz")
+    recall.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["memory.npz"]
+    other.restore(path)
+    assert other.summary() == recall.summary()
+    one, two = np.random.default_rng(5), np.random.default_rng(5)
+    for frame in range(60):
+        assert play(recall, one, frame) == play(other, two, frame)
+
+
+def test_saving_replaces_at_once_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "memory.npz"
+    full(frames=5).save(str(path))
+    before = path.read_bytes()
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(memory.np, "savez", broken)
+    with pytest.raises(OSError, match="no space left"):
+        full().save(str(path))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["memory.npz"]
+
+
+def test_what_was_saved_by_another_plan_is_refused(tmp_path: Path) -> None:
+    path = str(tmp_path / "memory.npz")
+    full(capacity=5).save(path)
+    recall = full()
+    before = recall.summary()
+    with pytest.raises(BundleError, match=r"the memory of another plan \(.* differs\)"):
+        recall.restore(path)
+    np.savez(path, other=np.zeros(3))
+    with pytest.raises(BundleError, match="the memory of another plan"):
+        recall.restore(path)
+    assert recall.summary() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no npz", b"PK\x03\x04" + b"\0" * 90])
+def test_what_is_no_saved_memory_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "memory.npz"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="no saved memory"):
+        full().restore(str(path))
+    with pytest.raises(BundleError, match="no saved memory"):
+        full().restore(str(tmp_path / "none.npz"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("log_prior", np.nan, "holds NaN"),
+        ("tap_0_entries_vectors", np.inf, "holds NaN"),
+        ("clock", -1, "its clock cannot be"),
+        ("clock", 0, "its clock cannot be"),
+        ("tap_0_entries_used", 10**12, "its clock cannot be"),
+        ("last_seen", -7, "its clock cannot be"),
+        ("hot_count", 4, "its hot classes cannot be"),
+        ("hot_count", 0, "its hot classes cannot be"),
+        ("hot", 3, "its hot classes cannot be"),
+        ("hot", 1, "its hot classes are not in order"),
+        ("tap_1_members", 0, "tap_1_members >= 1 must hold"),
+        ("counts", -1, "counts >= 0 must hold"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(
+    tmp_path: Path, name: str, value: float, message: str
+) -> None:
+    recall = full()
+    saved = recall.snapshot()
+    saved["hot_count"][:] = 3
+    saved[name][...] = value
+    np.savez(tmp_path / "memory.npz", **saved)
+    before = recall.snapshot()
+    with pytest.raises(BundleError, match=message):
+        recall.restore(str(tmp_path / "memory.npz"))
+    assert all((before[key] == array).all() for key, array in recall.snapshot().items())
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_a_damaged_file_is_refused_or_restored(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.npz"
+    recall = full()
+    recall.save(str(path))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content[: data.draw(st.sampled_from([None, None, len(content) // 2]))])
+    try:
+        recall.restore(str(path))
+    except BundleError as error:
+        assert str(error).startswith(f"{path}: ")
+    play(recall, np.random.default_rng(0), 1)
+    recall.summary()
+
+
+def test_sizes_that_do_not_fit_are_told() -> None:
+    recall = recall_of(("heads",), Memory(), ExitThresholds())
+    recall.begin()
+    with pytest.raises(InferenceError, match="a vector of 3 channels, its arrays are made for 2"):
+        recall.at_tap(vector(1, 2, 3), one_hot(0))
+    with pytest.raises(InferenceError, match="tells 5 classes apart, the plan 3"):
+        recall.at_tap(vector(1, 2), one_hot(0, 5))
+
+
+def test_no_label_enters() -> None:
+    """Whatever a caller can hand over at run time is what the plan itself computed."""
+    methods = ("begin", "at_thumbnail", "at_tap", "weighed", "finish")
+    taken = {name for m in methods for name in inspect.signature(getattr(Recall, m)).parameters}
+    own = {"self", "thumbnail", "vector", "logits", "tap", "probabilities", "said", "answer"}
+    assert taken == own
+    for module in (kernel, memory):
+        assert "truth" not in inspect.getsource(module)
+
+
+def test_prior_and_summary_speak_of_answers() -> None:
+    recall = full()
+    found = recall.summary()
+    assert found["frames"] == 40
+    assert sum(found["prior"].values()) == pytest.approx(1, abs=1e-3)
+    assert found["instances"]["a"] <= 4
+    assert set(found) == {"frames", "thumbnails", "instances", "hot_classes", "prior", "size_mb"}

@@ -1,0 +1,117 @@
+"""Running a plan that may stop early: from the thumbnail through all taps to the answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+from trimtab_runtime.definition import OperatingPoint, Structure
+from trimtab_runtime.errors import InferenceError
+from trimtab_runtime.exits import EXIT_KINDS, Tap
+from trimtab_runtime.manifest import Manifest, arrays_name
+from trimtab_runtime.memory import Recall
+from trimtab_runtime.routing import combine, decide
+from trimtab_runtime.states import TapArrays, check_tap_arrays, read_tap_arrays
+
+Array = Any
+
+#: Names of who answered, by their number in trimtab_runtime.kernel.
+ANSWERED_BY = ("network", *EXIT_KINDS)
+
+
+class Found(NamedTuple):
+    """What a plan says: the `answer` with the `probabilities` (classes,) that it was read from,
+    the `stage` where it stopped, `by` whom (a number of trimtab_runtime.kernel), and at which
+    `tap` (-1: at none)."""
+
+    probabilities: Array
+    answer: int
+    confidence: float
+    stage: int
+    by: int
+    tap: int
+
+
+def make_recall(
+    structure: Structure, arrays: Sequence[Sequence[TapArrays]], classes: int
+) -> Recall:
+    """The memory of a plan; `arrays` has a sequence for every stage, empty without exits."""
+    taps: list[Tap] = []
+    found: list[TapArrays] = []
+    starts = []
+    for stage, equipment in zip(structure.stages, arrays):
+        starts.append(len(taps))
+        taps += stage.exits.taps if stage.exits else ()
+        found += equipment
+    return Recall(structure.memory, taps, found, classes, starts)
+
+
+def load_recall(manifest: Manifest, folder: Path) -> Optional[Recall]:
+    """The memory of a bundled plan; None where it needs none. Raises BundleError."""
+    structure, classes = manifest.structure, len(manifest.labels)
+    if not structure.stops_early:
+        return None
+    arrays: list[list[TapArrays]] = []
+    for stage in structure.stages:
+        if stage.exits is None:
+            arrays.append([])
+            continue
+        taps, path = stage.exits.taps, str(folder / arrays_name(stage.exits.arrays))
+        arrays.append(read_tap_arrays(path, len(taps)))
+        check_tap_arrays(path, taps, arrays[-1], classes)
+    return make_recall(structure, arrays, classes)
+
+
+def run_early(
+    stages: Sequence[Any],
+    rule: str,
+    point: OperatingPoint,
+    recall: Recall,
+    image: Any,
+    learn: bool = True,
+) -> Found:
+    """The answer to one image, which is learned unless told otherwise.
+
+    `stages` are as :class:`trimtab_runtime.stage.LoadedStage`, `image` has a `thumbnail()`.
+    The order of all steps is that of search.stateful. Raises InferenceError; then nothing was
+    learned.
+    """
+    recall.begin()
+    said: Optional[Array] = None
+    total: Optional[Array] = None
+    position, last = 0, len(stages) - 1
+    if recall.memory.thumbnails:
+        said = recall.at_thumbnail(image.thumbnail())
+    while said is None:
+        stage = stages[position]
+        stage.start(image)
+        for _ in stage.taps:
+            said = recall.at_tap(*stage.tap())
+            if said is not None:
+                break
+        else:
+            found = stage.finish()
+            if len(found) != recall.classes:
+                raise InferenceError(
+                    f"{stage.variant.name} tells {len(found)} classes apart, the plan "
+                    f"{recall.classes}"
+                )
+            total = combine(total, found, position, rule)
+            weighed = recall.weighed(total)
+            index, value = decide(weighed)
+            if not math.isfinite(value):
+                raise InferenceError(f"{stage.variant.name} answered with NaN or infinity")
+            if position == last or float(value) >= point.thresholds[position]:
+                break
+            position += 1
+    by, tap = recall.answered()
+    if said is None:
+        said = weighed
+    else:
+        said = said.copy()  # it is the memory's own
+        index, value = decide(said)
+    if learn:
+        recall.finish(said, int(index))
+    return Found(said, int(index), float(value), position, by, tap)
