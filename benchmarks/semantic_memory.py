@@ -35,7 +35,8 @@ from trimtab_runtime.probe.requests import MeasureSettings
 from workloads import Splits
 
 MOTION = {"zipf": 1.0, "shift": 3, "gain": 0.02, "noise": 0.01}
-FRAMES = 1200
+#: Of each split; moved frames show the same few objects, so more of them are needed.
+FRAMES, MOVED = 1500, 3000
 RECIPES: dict[str, dict[str, Any]] = {
     "independent": {"kind": "independent"},
     "longtail": {"kind": "longtail", "zipf": 1.0},
@@ -43,8 +44,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "interleaved": {"kind": "interleaved", "mean_frames": 15, "objects": 4, **MOTION},
     "hot_classes": {"kind": "hot_classes", "stretch": 60, "classes": 3},
 }
-#: Where no top-1 may be lost; elsewhere half a point, for rivals as for ours.
-STRICT = ("hot_classes",)
+#: What is asked of top-1 on tune, against the plain network: half a point may be lost, of ours as
+#: of rivals; where none may be, half a point must be gained, for tune is where it was chosen.
+MARGINS = {"hot_classes": 0.005}
 RIVALS = {
     "hold last": "hold_last",
     "thumbnails only": "thumbnails",
@@ -95,11 +97,13 @@ def _one(
 
 
 def _job(data: Path, home: Path, model: str, stream: str, seed: int) -> dict[str, Any]:
-    recipe = RECIPES[stream] | ({} if stream == "independent" else {"frames": FRAMES})
+    recipe = dict(RECIPES[stream])
+    if stream != "independent":
+        recipe["frames"] = MOVED if "noise" in recipe else FRAMES
     common = {
         "name": f"{model}-{stream}-{seed}",
         "objectives": {"top1": "max", "latency_mean_ms": "min"},
-        "constraints": [] if stream in STRICT else ["top1 >= baseline - 0.005"],
+        "constraints": [f"top1 >= baseline {MARGINS.get(stream, -0.005):+}"],
         "techniques": {"cascade": False, "quantisation": [], "exits": True, "memory": True},
         "runtime": {"threads": [1]},
         "budget": {"minutes": 10, "measurements": 1},

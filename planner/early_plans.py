@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 #: Taps of one variant that are considered, trials of one base, and bases that early ends are
 #: added to.
-TAPS, TRIALS, BASES = 8, 300, 4
+TAPS, TRIALS, BASES = 8, 200, 4
 #: Operating points of one design that are kept.
 POINTS = 12
 #: What a plan remembers while its look-ups are measured for the search.

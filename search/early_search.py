@@ -167,12 +167,13 @@ def _starts(early: Early, base: Base, heads: bool, memory: bool) -> list[dict[st
             for at in (0.8, 0.93):
                 found.append({**chosen, "heads": True, "prior": prior, "heads_nines": _nines(at)})
     for entries in (1, 8, 32) if memory else ():
-        for at in (4.0, 8.0, 16.0):
+        for at in (4.0, 8.0, 14.0, 20.0, 28.0):
             found.append({"thumbnails": entries, "thumbnails_at": at})
     if memory and heads:
         for chosen in _tap_sets(early, base):
-            both = {"thumbnails": 8, "thumbnails_at": 8.0, "heads": True}
-            found.append({**chosen, **both, "heads_nines": _nines(0.9)})
+            for at in (8.0, 20.0):
+                both = {"thumbnails": 8, "thumbnails_at": at, "heads": True}
+                found.append({**chosen, **both, "heads_nines": _nines(0.95)})
     defaults: dict[str, object] = {"heads": False, "prior": "none", "thumbnails": 0}
     defaults |= {"instances": 0, "centres": "none"}
     return [{**defaults, **start} for start in found]
