@@ -10,12 +10,12 @@ import numpy as np
 
 from db import MeasurementRecord
 from planner.choosing import Choice
-from planner.cutting import Place, bare_place, cut_variant
-from planner.equipping import Fitted, equip
+from planner.cutting import Place, cut_variant
 from planner.profiles import Part
 from planner.stages import chain_of, overheads_of
+from planner.tapping import Tapping
 from search.compose import Composed
-from search.early import BuiltEarly, Design, Early, Worth
+from search.early import BuiltEarly, Design, Worth
 from search.early_search import (
     Base,
     baseline_designs,
@@ -25,23 +25,17 @@ from search.early_search import (
     search_base,
     tune_baseline,
 )
-from search.quality import Floats
-from search.step_costs import Chain, Overheads, StepCosts
+from search.step_costs import StepCosts
 from trimtab_runtime.definition import Structure
 from trimtab_runtime.errors import StoreError, TrimtabError
-from trimtab_runtime.exits import NO_MEMORY, Centres, Memory
-from variants import usable_taps
 
 if TYPE_CHECKING:
     from planner.run import Run
 
-#: Taps of one variant that are considered, trials of one base, and bases that early ends are
-#: added to.
-TAPS, TRIALS, BASES = 8, 200, 4
+#: Trials of one base, and bases that early ends are added to.
+TRIALS, BASES = 200, 4
 #: Operating points of one design that are kept.
 POINTS = 12
-#: What a plan remembers while its look-ups are measured for the search.
-_SCREENED = Memory(thumbnails=32)
 
 
 @dataclass
@@ -64,12 +58,12 @@ class EarlyPlans:
     run: Run
     choice: Choice
     reasons: dict[str, str] = field(default_factory=dict)
-    shares: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
 
     def designs(self) -> list[BuiltDesign]:
         """Search, and build the best designs and what they must be compared with."""
         bases = self._bases()
-        self.early = self._early(bases)
+        self.tapping = Tapping(self.run, self.choice, self._say)
+        self.early = self.tapping.early([i for base in bases for i in base.options])
         quality, least = self.choice.quality[0], self.choice.least
         tried: list[Worth] = []
         spec = self.run.spec.techniques
@@ -155,86 +149,6 @@ class EarlyPlans:
         others = (i for i, o in enumerate(options) if o.stage.variant == wanted.variant)
         return next((i for i in others if not options[i].alone), index)
 
-    def _early(self, bases: Sequence[Base]) -> Early:
-        choice = self.choice
-        self.fitted: dict[int, Fitted] = {}
-        chains: dict[int, Chain] = {}
-        self._overheads = self._measured_overheads(bases[0].options[0])
-        self._thumbnails: Floats | None = None
-        for index in dict.fromkeys(i for base in bases for i in base.options):
-            chains[index] = choice.whole_chain(index)
-            name = choice.options[index].name
-            try:
-                self._tap(index, chains)
-            except StoreError:
-                raise
-            except TrimtabError as error:
-                self.fitted.pop(index, None)
-                self._say(name, f"cannot stop early: {error}")
-        if self._thumbnails is None:
-            self._thumbnails = self._traced_thumbnails(bases[0].options[0])
-        return Early(
-            choice.problem,
-            self._thumbnails,
-            {index: fitted.tapped for index, fitted in self.fitted.items()},
-            chains,
-            self._overheads,
-            choice.correction,
-            {},
-        )
-
-    def _tap(self, index: int, chains: dict[int, Chain]) -> None:
-        """Find, trace, equip and measure the taps of one option; note why where there are none."""
-        run, found = self.run, self.choice.measured[index]
-        built, options = found.built, found.candidate.options
-        if built.variant.format != "onnx":
-            self._say(built.variant.name, "offers the input tap only: TFLite files are not cut")
-            return
-        if options.spinning:
-            self._say(built.variant.name, "cannot stop early: its threads spin")
-            return
-        places, reason = usable_taps(built.path, TAPS, built.variant.input.size)
-        if not places:
-            self._say(built.variant.name, f"has no usable tap: {reason}")
-            return
-        bare = cut_variant(run.store, built, [bare_place(place) for place in places])
-        arrays = run.evidence.trace_taps(built, options, bare)
-        self._thumbnails = arrays["thumbnails"]
-        self.fitted[index] = equip(
-            places,
-            [arrays[f"vector_{number}"] for number in range(len(places))],
-            arrays["outputs"].shape[1],
-            self.choice.taught_by,
-            run.rows.fit,
-            run.rows.tune,
-            run.spec.techniques.exits,
-        )
-        kinds = ("heads",) if run.spec.techniques.exits else ("centres",)
-        all_taps = [(number, kinds) for number in range(len(places))]
-        cut = cut_variant(run.store, built, self.fitted[index].places(all_taps, False))
-        part = Part(built, options, cut)
-        memory = NO_MEMORY if "heads" in kinds else Memory(centres=Centres(update="all"))
-        record = run.profiles.measurement([part], memory=memory)
-        chains[index] = chain_of(part, [record], self.choice.reference_ms, 0, len(places) + 1)
-        means = [float(s.total("hot").mean()) for s in chains[index].segments]
-        until = np.cumsum(means) / sum(means)
-        self.shares[built.variant.name] = [
-            (place.name, float(share)) for place, share in zip(places, until, strict=False)
-        ]
-
-    def _measured_overheads(self, index: int) -> Overheads:
-        """What thumbnails cost a frame, beside any network."""
-        run, found = self.run, self.choice.measured[index]
-        if not run.spec.techniques.memory:
-            return Overheads(np.zeros(0), np.zeros(0))
-        part = Part(found.built, found.candidate.options)
-        record = run.profiles.measurement([part], memory=_SCREENED)
-        return overheads_of([record], self.choice.reference_ms)
-
-    def _traced_thumbnails(self, index: int) -> Floats:
-        found = self.choice.measured[index]
-        return self.run.evidence.thumbnails(found.built, found.candidate.options)
-
     def _tuned(self, design: Design) -> list[Worth]:
         """A baseline at the threshold that is fastest without losing quality; where none is,
         with the least loss."""
@@ -252,7 +166,7 @@ class EarlyPlans:
         for index, taps in zip(design.options, design.taps, strict=True):
             found, stage = self.choice.measured[index], self.choice.options[index].stage
             if taps:
-                places: list[Place] = self.fitted[index].places(taps, design.published)
+                places: list[Place] = self.tapping.fitted[index].places(taps, design.published)
                 cut = cut_variant(self.run.store, found.built, places)
                 stage = replace(stage, exits=cut.exits)
                 parts.append(Part(found.built, stage.options, cut))
@@ -294,9 +208,9 @@ class EarlyPlans:
         quality, least = self.choice.quality[0], self.choice.least
         for base in bases:
             option = self.choice.options[base.options[0]]
-            if len(base.options) > 1 or base.options[0] not in self.fitted:
+            if len(base.options) > 1 or base.options[0] not in self.tapping.fitted:
                 continue
-            chain, plain = self.early.chains[base.options[0]], option.cost
+            chain, plain = self.tapping.chains[base.options[0]], option.cost
             whole = float(plain.total("hot").mean())
             cut = sum(float(segment.total("hot").mean()) for segment in chain.segments)
             own = [w for w in tried if w.design.options == base.options]
@@ -316,7 +230,7 @@ class EarlyPlans:
     def summary(self) -> dict[str, Any]:
         """For the job's summary: what came of each variant, and how far (share of the variant's
         measured time) each of its taps lies."""
-        return {"reasons": self.reasons, "taps": self.shares}
+        return {"reasons": self.reasons, "taps": self.tapping.shares}
 
     def _say(self, name: str, text: str) -> None:
         self.reasons[name] = text

@@ -15,6 +15,8 @@ from trimtab_runtime.metrics import find_metric
 
 #: Plans of the front that are judged, kept and shown.
 FRONT_SIZE = 100
+#: What a plan that stops early must cost at most, relative to the baseline, to be chosen.
+WORTHWHILE = 0.97
 
 
 @dataclass
@@ -105,7 +107,7 @@ class Rules:
                 if c.check(plan.values, limits) != "yes"
             ] + [plan.certificate] * (not plan.certified)
         meeting = [p for p in plans if p.feasible == "yes" and p.certified]
-        good = [plan for plan in meeting if self._is_good(plan, baseline)]
+        good = [p for p in meeting if self._is_good(p, baseline) and self._pays(p, baseline)]
         return sorted(good, key=lambda plan: plan.values[self.cost])
 
     @property
@@ -118,6 +120,13 @@ class Rules:
         bounded = any(find_metric(c.metric).kind == "quality" for c in self.constraints)
         least = baseline.composed.replayed[self.quality]
         return plan is baseline or bounded or plan.values[self.quality] >= least
+
+    def _pays(self, plan: Judged, baseline: Judged) -> bool:
+        """Whether a plan that stops early is worth its state: what it saves must be more than
+        measurements err by."""
+        if plan.composed.early is None or find_metric(self.cost).maximise:
+            return True
+        return plan.values[self.cost] <= WORTHWHILE * baseline.values[self.cost]
 
     def mark_front(self, plans: Sequence[Judged]) -> None:
         """The front is that of the feasible plans; of all, where none is feasible."""

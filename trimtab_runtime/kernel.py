@@ -168,7 +168,8 @@ def look(
             found[best] = np.float32(-np.inf)
             second = float(found.max())
             found[best] = first
-            measure = (float(first) - second) / (abs(second) + _TINY)
+            # One class that is alike among none that are says nothing (Li et al. leave it open).
+            measure = (float(first) - second) / second if second > _TINY else -np.inf
         if measure >= rules.centres:
             if not rules.by_probability:
                 likely = softmax(found / np.float32(model.centre_temperature))

@@ -1,0 +1,148 @@
+"""Jobs with early exits and memory, from images to bundles that agree with the replay."""
+
+import pytest
+import yaml
+from killing import SETTINGS
+from PIL import Image
+from sample_models import INPUT, texture_images, write_onnx
+from sample_tflite import write_tflite
+from typer.testing import CliRunner
+
+import trimtab
+from db import Store
+from planner.cli import app
+from planner.explaining import explain
+
+STREAM = {"kind": "dwelling", "mean_frames": 6, "frames": 160, "shift": 1}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("early")
+    write_onnx(folder / "net.onnx", width=192)
+    write_tflite(folder / "lite.tflite", 16, softmax=False)
+    images, labels = texture_images(150, seed=5)
+    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        place = folder / "photos" / f"class{label}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{number:03}.png")
+    return folder
+
+
+def job(home, model, stream, **changes):
+    said = {"path": str(home / model), "input": INPUT}
+    return {
+        "name": "early",
+        "models": [said],
+        "workload": {
+            "images": str(home / "photos"),
+            "splits": {"fit": 50, "tune": 50, "test": 50},
+            "stream": stream,
+        },
+        "objectives": {"top1": "max", "latency_mean_ms": "min"},
+        "constraints": ["top1 >= baseline - 0.05"],
+        "techniques": {"quantisation": [], "exits": True, "memory": True},
+        "runtime": {"threads": [1]},
+        "budget": {"measurements": 1},
+        "together": 4,
+        "verify": 4,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def done(home):
+    """A finished job on a dwelling stream, in a store."""
+    with Store.open(home / "trimtab.db") as store:
+        yield store, trimtab.plan(job(home, "net.onnx", STREAM), store, settings=SETTINGS)
+
+
+def test_bundles_agree_with_the_replay(done):
+    store, record = done
+    found = {v.plan_key: v for v in store.list_verifications(record.id)}
+    plans = {entry.plan.key: entry.plan for entry in store.list_plans(record.id)}
+    early = [key for key in found if plans[key].definition["exits"]]
+    assert len(early) >= 4
+    for key in early:
+        assert found[key].state == "ok", found[key].reason
+        assert found[key].values["answer_mismatch"] == 0
+        frames = found[key].details["frames"]
+        assert {len(frames[name]) for name in ("by", "tap", "right", "block")} == {160}
+    labels = {plans[key].label for key in early}
+    for rival in ("hold last", "thumbnails only", "memory as published"):
+        assert f"net 1t: {rival}" in labels
+    used = {row["by"] for key in early for row in plans[key].definition["exits"]}
+    assert {"network", "thumbnails"} <= used
+
+
+def test_frames_that_look_alike_are_answered_from_memory(done):
+    store, record = done
+    (chosen,) = [e for e in store.list_plans(record.id) if e.plan.is_chosen]
+    rows = chosen.plan.definition["exits"]
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+    assert sum(row["share"] for row in rows if row["by"] != "network") > 0.3
+    base = next(e for e in store.list_plans(record.id) if e.plan.key == record.summary["baseline"])
+    assert chosen.value("latency_mean_ms", "tune", "predicted") < base.value(
+        "latency_mean_ms", "tune", "predicted"
+    )
+
+
+def test_the_same_job_again_measures_nothing(done, home):
+    store, record = done
+    before = [(m.key, m.created_at) for m in store.list_measurements()]
+    plans = [entry.plan.key for entry in store.list_plans(record.id)]
+    again = trimtab.plan(job(home, "net.onnx", STREAM), store, settings=SETTINGS)
+    assert again.id == record.id
+    assert [(m.key, m.created_at) for m in store.list_measurements()] == before
+    assert [entry.plan.key for entry in store.list_plans(record.id)] == plans
+
+
+def test_nothing_of_a_plan_is_a_leftover(done):
+    store, _ = done
+    assert store.unreferenced().leftovers == []
+
+
+def test_show_says_where_inputs_stop(done, home):
+    store, record = done
+    (chosen,) = [e.plan for e in store.list_plans(record.id) if e.plan.is_chosen]
+    told = explain(store, chosen)
+    assert told.exits
+    assert "taps cost" in told.early["net 1t"]
+    (home / "job.yaml").write_text(yaml.safe_dump(job(home, "net.onnx", STREAM)))
+    shown = CliRunner().invoke(
+        app, ["--store", str(home / "trimtab.db"), "show", chosen.key[:12]]
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "Where inputs stop (test)" in shown.output
+    assert "Early exits of net 1t: its 1 taps cost" in shown.output.replace("\n", " ")
+
+
+def test_a_tflite_member_offers_the_input_tap_only(home, tmp_path):
+    with Store.open(tmp_path / "trimtab.db") as store:
+        record = trimtab.plan(job(home, "lite.tflite", STREAM), store, settings=SETTINGS)
+        (reason,) = record.summary["early"]["reasons"].values()
+        assert reason == "offers the input tap only: TFLite files are not cut"
+        kinds = {
+            row["by"]
+            for entry in store.list_plans(record.id)
+            for row in entry.plan.definition["exits"]
+        }
+        assert kinds == {"network", "thumbnails"}
+
+
+def test_static_exits_are_certified_where_that_was_asked(home, tmp_path):
+    asked = {
+        "techniques": {"quantisation": [], "exits": True},
+        "certify": {"loss": 0.02, "confidence": 0.9, "share": 0.4},
+        "workload": {
+            "images": str(home / "photos"),
+            "splits": {"fit": 50, "tune": 50, "test": 50},
+        },
+    }
+    with Store.open(tmp_path / "trimtab.db") as store:
+        record = trimtab.plan(job(home, "net.onnx", {}, **asked), store, settings=SETTINGS)
+        early = [e.plan for e in store.list_plans(record.id) if e.plan.definition["exits"]]
+        assert early
+        for plan in early:
+            assert plan.definition["certificate"].startswith("not certifiable with n = 20")
+            assert not plan.is_chosen
