@@ -124,7 +124,7 @@ class Rules:
     def _pays(self, plan: Judged, baseline: Judged) -> bool:
         """Whether a plan that stops early is worth its state: what it saves must be more than
         measurements err by."""
-        if plan.composed.early is None or find_metric(self.cost).maximise:
+        if plan.composed.early is None:
             return True
         return plan.values[self.cost] <= WORTHWHILE * baseline.values[self.cost]
 

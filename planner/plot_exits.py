@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from PIL import Image
 
 from db import PlanRecord, Store
 from planner.exit_table import BY
-from planner.explaining import Explanation, ExitView, explain
+from planner.explaining import ExitView, Explanation, explain
 from planner.plotting import INK
 from planner.views import LATENCY, printable
 from trimtab_runtime import kernel
@@ -70,8 +69,8 @@ def exit_picture(store: Store, plan: PlanRecord) -> ExitPicture:
     name = f"plan {plan.key[:8]} ({found.row.label})"
     if not found.exits:
         raise PlanningError(
-            f"{name} stops nowhere early, so there is nothing to draw; `trimtab front` lists plans "
-            "that do, where a job's techniques have exits or memory and they pay"
+            f"{name} stops nowhere early, so there is nothing to draw; `trimtab front` lists "
+            "plans that do, where a job's techniques have exits or memory and they pay"
         )
     if found.failure is not None:
         raise PlanningError(f"{name} could not be verified: {found.failure}")
@@ -110,7 +109,7 @@ def exit_picture(store: Store, plan: PlanRecord) -> ExitPicture:
 
 
 def write_exits(picture: ExitPicture, target: Path) -> Path:
-    """Draw into a .png file. Raises PlanningError for any other, and where it cannot be written."""
+    """Draw into a .png file. Raises PlanningError for another, or where it cannot be written."""
     if target.suffix.lower() != ".png":
         raise PlanningError(f"{target}: a plot of a plan ends in .png")
     drawn = io.BytesIO()
@@ -129,7 +128,7 @@ def write_exits(picture: ExitPicture, target: Path) -> Path:
 def _told(found: Explanation) -> str:
     """How fast its bundle was."""
     parts, row = [], found.row
-    measured = row.figure(LATENCY).measured
+    measured = found.verified.get(LATENCY)
     if measured is not None:
         parts.append(f"{measured:.3g} ms a frame (measured)")
     if row.speedup is not None and "baseline" not in row.roles:
@@ -151,7 +150,7 @@ def _figure(picture: ExitPicture) -> Figure:
 
     strips = -(-len(picture.by) // STRIP)
     bars, strip = _ROW * len(picture.rows), max(0.75, _LEVEL * (len(picture.levels) + 1.5))
-    gaps = 1.3, 0.8, 0.42, 0.8  # above the bars, between, between strips, below
+    gaps = 1.15, 0.8, 0.42, 0.8  # above the bars, between, between strips, below
     height = gaps[0] + bars + gaps[1] + strips * strip + (strips - 1) * gaps[2] + gaps[3]
     figure = Figure(figsize=(_WIDTH, height), dpi=110, facecolor="white")
     FigureCanvasAgg(figure)
@@ -160,7 +159,7 @@ def _figure(picture: ExitPicture) -> Figure:
         box = (_LEFT / _WIDTH, (height - top - tall) / height, wide / _WIDTH, tall / height)
         return figure.add_axes(box)
 
-    plain = {"color": INK, "parse_math": False}
+    plain: dict[str, Any] = {"color": INK, "parse_math": False}
     x = 0.15 / _WIDTH
     figure.text(x, 1 - 0.3 / height, _ends(picture.label, 84), fontsize=12, weight="bold", **plain)
     figure.text(x, 1 - 0.54 / height, _ends(picture.told, 110), fontsize=9.5, **plain)
@@ -186,12 +185,15 @@ def _figure(picture: ExitPicture) -> Figure:
 
 def _draw_bars(axes: Axes, picture: ExitPicture) -> None:
     """A bar for each place where inputs stop, and its figures in columns beside."""
+    from matplotlib.ticker import MaxNLocator
+
     rows, places = picture.rows, np.arange(len(picture.rows))
     colours = [_COLOURS[row.by] for row in rows]
     axes.barh(places, [100 * row.share for row in rows], 0.72, color=colours)
     axes.set_yticks(places, [_tail(row.where, 22) for row in rows], fontsize=9, parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 100 * max(row.share for row in rows) * 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter("{x:g} %")
     axes.tick_params(axis="x", labelsize=8.5)
     axes.grid(True, axis="x", color="#e6e8eb", lw=0.8)
@@ -201,13 +203,13 @@ def _draw_bars(axes: Axes, picture: ExitPicture) -> None:
         "share": [f"{row.share:.1%}" for row in rows],
         "right" if labelled else "as full\nnetwork": [f"{row.right:.1%}" for row in rows],
         "right, full\nnetwork": [f"{row.full_right:.1%}" for row in rows] if labelled else [],
-        "ms until\nthere": [f"{row.spent_ms:.3g}" for row in rows],
+        "ms until\nthere": [f"{row.spent_ms:#.3g}" for row in rows],
     }
-    ends = np.array([1.05, 1.75, 2.4, 3.15, 3.8]) / _BARS + 1
+    ends = np.array([1.05, 1.7, 2.3, 3.0, 3.8]) / _BARS + 1
     for (name, cells), x in zip(columns.items(), ends, strict=True):
         if cells:
             for y, cell in zip((-0.75, *places), (name, *cells), strict=True):
-                head = {"weight": "bold", "va": "bottom"} if y < 0 else {"va": "center"}
+                weight, side = ("bold", "bottom") if y < 0 else ("normal", "center")
                 axes.text(
                     x,
                     y,
@@ -215,8 +217,9 @@ def _draw_bars(axes: Axes, picture: ExitPicture) -> None:
                     ha="right",
                     fontsize=9,
                     color=INK,
+                    weight=weight,
+                    va=side,
                     transform=axes.get_yaxis_transform(),
-                    **head,
                 )
     axes.text(
         -_LEFT / _BARS + 0.15 / _BARS,
@@ -271,7 +274,7 @@ def _legend(figure: Figure, picture: ExitPicture) -> None:
         Patch(color=colour, label=name) for name, colour in _COLOURS.items() if name in shown
     ]
     if picture.wrong is not None:
-        mark = {"color": "#b3261e", "marker": "x", "ms": 6, "mew": 1.4, "ls": ""}
+        mark: dict[str, Any] = {"color": "#b3261e", "marker": "x", "ms": 6, "mew": 1.4, "ls": ""}
         handles.append(Line2D([], [], label="wrong answer", **mark))
     if picture.borders is not None:
         handles.append(Line2D([], [], color=INK, lw=0.8, label="a block of the stream begins"))

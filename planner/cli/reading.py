@@ -123,14 +123,31 @@ def show(
     context: typer.Context,
     plan: Annotated[str, typer.Argument(help="The key of a plan, or its beginning.")],
     output: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw where inputs stop, frame by frame, into this .png file instead."),
+    ] = None,
 ) -> None:
     """Say what a plan does, where its time goes, and how it compares with what was measured."""
+    if plot is not None:
+        _plot_exits(context, plan, plot)
+        return
     with surroundings(context).reading() as store:
         found = explain(store, store.find_plan(plan))
     if output is Format.json:
         typer.echo(tables.json_text(asdict(found)))
     else:
         _print_explanation(found)
+
+
+def _plot_exits(context: typer.Context, plan: str, target: Path) -> None:
+    from planner.plot_exits import exit_picture, write_exits
+
+    if target.suffix.lower() != ".png":
+        raise typer.BadParameter(f"a plot of a plan ends in .png, got {target}")
+    with surroundings(context).reading() as store:
+        picture = exit_picture(store, store.find_plan(plan))
+    typer.echo(f"Wrote {write_exits(picture, target)}")
 
 
 def _print_explanation(found: Explanation) -> None:
