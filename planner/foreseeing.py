@@ -34,6 +34,7 @@ class Foresight:
         targets: Mapping[str, Targets],
     ) -> None:
         self.rows, self.options, self.targets = rows, options, targets
+        self._reports: dict[tuple[str, str], dict[str, tuple[float, float, float]]] = {}
 
     def replayed(self, plan: Judged, rows: Ints) -> Replay | StatefulReplay:
         """What the plan answers on these inputs, in this order, from an empty memory."""
@@ -60,9 +61,13 @@ class Foresight:
 
     def report(self, plan: Judged, split: str) -> dict[str, tuple[float, float, float]]:
         """Each quality metric on a split: value and 95 % interval."""
-        targets, decided = self.targets[split], self.replayed_on(plan, split).decided
-        metrics = dict.fromkeys([*targets.metrics, *self.quality])
-        return {m: targets.told(m, decided) for m in metrics if targets.knows(m)}
+        known = self._reports.get((plan.key, split))
+        if known is None:  # resampling blocks takes its time
+            targets, decided = self.targets[split], self.replayed_on(plan, split).decided
+            metrics = dict.fromkeys([*targets.metrics, *self.quality])
+            known = {m: targets.told(m, decided) for m in metrics if targets.knows(m)}
+            self._reports[plan.key, split] = known
+        return known
 
     @property
     def baseline_plan(self) -> Judged:

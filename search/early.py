@@ -14,6 +14,7 @@ import numpy as np
 
 from search.compose import Problem
 from search.correction import Correction
+from search.guard import EARLY_CAUTION, REUSE_CAUTION
 from search.quality import Floats, Ints
 from search.stateful import StatefulReplay, TappedStage, replay_stateful
 from search.step_costs import Chain, Overheads, StepCosts
@@ -81,6 +82,13 @@ class Design:
         if taps:
             found.append(f"{' + '.join(taps[0])} at {len(taps)} tap{'s' * (len(taps) > 1)}")
         return ", ".join(found + ["running prior"] * (self.memory.prior is not None))
+
+    @property
+    def only_reuses(self) -> bool:
+        """Whether every answer is one that a whole network gave, of this or of another frame."""
+        prior = self.memory.prior
+        final = prior is not None and prior.final > 0.0
+        return set(self.kinds) <= {"thumbnails", "instances"} and not final
 
     @property
     def is_static(self) -> bool:
@@ -171,7 +179,8 @@ class Early:
         problem, costs = self.problem, self.costs(design)
         found = self.replay(design, thresholds, problem.tune)
         reach = found.reach(costs.steps)
-        judged = {m: problem.guard.of(m, found.decided) for m in problem.metrics}
+        caution = REUSE_CAUTION if design.only_reuses else EARLY_CAUTION
+        judged = {m: problem.guard.of(m, found.decided, caution) for m in problem.metrics}
         return Worth(
             design,
             thresholds,
