@@ -44,13 +44,20 @@ class Inputs:
     items: Sequence[Item]
     fit: Sequence[Item]
     measured_on: Sequence[Item]
+    shares_fit: bool = False
 
     @classmethod
     def choose(
-        cls, workload_key: str, items: Sequence[Item], fit: Sequence[Item], tune: Sequence[Item]
+        cls,
+        workload_key: str,
+        items: Sequence[Item],
+        fit: Sequence[Item],
+        tune: Sequence[Item],
+        shares_fit: bool,
     ) -> Inputs:
-        """Latency is measured on the first images of `tune`."""
-        return cls(workload_key, items, fit, tune[:_MEASURE_IMAGES])
+        """Latency is measured on the first images of `tune`. `shares_fit`: `fit` is large, and is
+        traced apart from the rest."""
+        return cls(workload_key, items, fit, tune[:_MEASURE_IMAGES], shares_fit)
 
     @cached_property
     def different(self) -> dict[str, Path]:
@@ -165,9 +172,13 @@ class Evidence:
     def trace(self, built: Built, options: RuntimeOptions) -> NDArray[np.float32]:
         """Outputs (images, classes) on `Inputs.items`, computed on the device."""
         file = StageFile(self._device.put(built.path), built.variant, options)
+        what = {"sha256": built.variant.sha256}
+        if self._inputs.shares_fit:
+            return self._in_parts(built, file, what)["outputs"]
         different = self._inputs.different
-        found = self._traced(built, file, {"sha256": built.variant.sha256}, different)
-        return self._expanded(found["outputs"], list(different))
+        return self._expanded(
+            self._traced(built, file, what, different)["outputs"], list(different)
+        )
 
     def trace_taps(
         self, built: Built, options: RuntimeOptions, cut: Cut
@@ -181,10 +192,15 @@ class Evidence:
             exits=cut.exits,
             segments=tuple(self._device.put(path) for path in cut.segments),
         )
-        what = {"segments": list(cut.exits.segments)}
+        return self._in_parts(built, file, {"segments": list(cut.exits.segments)})
+
+    def _in_parts(
+        self, built: Built, file: StageFile, what: Mapping[str, Any]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Traced in two parts: other streams over the same images, and other jobs, share what was
+        fitted on."""
         fit = {item.sha256: item.path for item in self._inputs.fit}
         rest = {k: path for k, path in self._inputs.different.items() if k not in fit}
-        # Apart: other streams over the same images, and other jobs, share what was fitted on.
         parts = [self._traced(built, file, what, images) for images in (fit, rest)]
         return {
             name: self._expanded(np.concatenate([part[name] for part in parts]), [*fit, *rest])

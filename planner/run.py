@@ -56,6 +56,7 @@ class Run:
             self.items,
             [self.items[row] for row in self.rows.fit],
             [self.items[row] for row in self.rows.tune],
+            self.spec.techniques.exits or self.spec.techniques.memory,
         )
         self.evidence = Evidence(self.store, self.device, self.fingerprint, inputs, self.journal)
         self.profiles = Profiles(
