@@ -97,6 +97,10 @@ def explain(store: Store, plan: PlanRecord) -> Explanation:
         raise StoreError(f"plan {plan.key[:8]} has just been replaced; its job runs")
     definition = decode(PlanDefinition, plan.definition["plan"])
     stages = _stages(store, definition, plan.definition["stages"])
+    exits = tuple(
+        ExitView(**{**found, "where": printable(found["where"])})
+        for found in plan.definition.get("exits", ())
+    )
     records = {record.plan_key: record for record in store.list_verifications(job.id)}
     record = records.get(plan.key)
     return Explanation(
@@ -108,16 +112,13 @@ def explain(store: Store, plan: PlanRecord) -> Explanation:
         rule=definition.structure.rule,
         stages=stages,
         constraints=_constraints(job, view, row),
-        why=_why(row, stages, view.row(view.baseline)),
+        why=_why(row, stages, exits, view.row(view.baseline)),
         verified=record.values if record else {},
         failure=printable(record.reason) if record and record.reason else None,
         bundle_sha256=record.bundle_sha256 if record else None,
         disturbances=tuple(record.details.get("warnings", ())) if record else (),
         energy_methods=_energy_methods(plan, record),
-        exits=tuple(
-            ExitView(**{**found, "where": printable(found["where"])})
-            for found in plan.definition.get("exits", ())
-        ),
+        exits=exits,
         memory=definition.structure.memory,
         thresholds=definition.exits,
         certificate=plan.definition.get("certificate", ""),
@@ -213,7 +214,12 @@ def _constraints(job: JobRecord, view: FrontView, row: PlanRow) -> tuple[Constra
     return tuple(found)
 
 
-def _why(row: PlanRow, stages: tuple[StageView, ...], baseline: PlanRow | None) -> str:
+def _why(
+    row: PlanRow,
+    stages: tuple[StageView, ...],
+    exits: tuple[ExitView, ...],
+    baseline: PlanRow | None,
+) -> str:
     """Where the time goes that the baseline spends: as predicted, and as measured if it was."""
     if baseline is None:
         return "There is no baseline to compare with."
@@ -223,7 +229,13 @@ def _why(row: PlanRow, stages: tuple[StageView, ...], baseline: PlanRow | None) 
     if not own.decided or not base.decided:
         return "Its latency is not known."
     first, last = stages[0], stages[-1]
-    if len(stages) == 1:
+    early = sum(found.share for found in exits if found.by != "network")
+    if early:
+        reason = (
+            f"{early:.0%} of the inputs of test stop before the end of a network; "
+            f"{own.decided:.1f} ms on average"
+        )
+    elif len(stages) == 1:
         reason = f"{first.name} answers every input in {own.decided:.1f} ms"
     else:
         reason = (

@@ -106,6 +106,11 @@ class Rules:
                 for c in self.constraints
                 if c.check(plan.values, limits) != "yes"
             ] + [plan.certificate] * (not plan.certified)
+            if not self._pays(plan, baseline):
+                plan.reasons.append(
+                    f"it saves less than {1 - WORTHWHILE:.0%} of the baseline's {self.cost}, no "
+                    "more than measurements err by"
+                )
         meeting = [p for p in plans if p.feasible == "yes" and p.certified]
         good = [p for p in meeting if self._is_good(p, baseline) and self._pays(p, baseline)]
         return sorted(good, key=lambda plan: plan.values[self.cost])

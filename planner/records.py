@@ -46,6 +46,7 @@ def plan_record(
             "stages": stages,
             "exits": exit_table(choice, judged, "test"),
             "certificate": judged.certificate,
+            "rival": judged.composed.early.design.label if judged.composed.early else "",
         },
         is_baseline=judged.is_baseline,
         on_front=judged.on_front,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from db import CorrectionRecord, JobRecord, PlanEntry, Store, VerificationRecord
+from db import CorrectionRecord, JobRecord, PlanEntry, PlanRecord, Store, VerificationRecord
 from planner.figures import Figure, plan_figures
 from search.fronts import spread
 from trimtab_runtime.errors import PlanningError, StoreError
@@ -21,7 +21,8 @@ LATENCY = "latency_mean_ms"
 class PlanRow:
     """A plan on a front.
 
-    `roles`: 'chosen', 'baseline' (what `speedup` compares with), 'member' (any model of the zoo
+    `roles`: 'chosen', 'baseline' (what `speedup` compares with), 'rival' (what plans that remember
+    must be compared with, such as 'hold last'), 'member' (any model of the zoo
     as it came), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
     went wrong, 'predicted' when nobody tried. `speedup_basis` says whether both latencies are
     'measured' or 'predicted'.
@@ -193,11 +194,15 @@ def _quality(job: JobRecord, objectives: Sequence[str]) -> str:
 
 def _baseline(job: JobRecord, entries: Sequence[PlanEntry], quality: str) -> PlanEntry | None:
     """The job's baseline; until it has said which, the most capable member."""
-    members = [entry for entry in entries if entry.plan.is_baseline]
+    members = [e for e in entries if e.plan.is_baseline and not _is_rival(e.plan)]
     for entry in members:
         if entry.plan.key == job.summary.get("baseline"):
             return entry
     return max(members, key=lambda e: e.value(quality, "tune", "replayed") or 0.0, default=None)
+
+
+def _is_rival(plan: PlanRecord) -> bool:
+    return bool(plan.definition.get("rival"))
 
 
 def _row(
@@ -212,7 +217,8 @@ def _row(
     marks = {
         "chosen": plan.is_chosen,
         "baseline": is_baseline,
-        "member": plan.is_baseline and not is_baseline,
+        "rival": _is_rival(plan),
+        "member": plan.is_baseline and not is_baseline and not _is_rival(plan),
         "front": plan.on_front,
     }
     status = "predicted" if record is None else "verified" if record.state == "ok" else "failed"

@@ -120,8 +120,8 @@ class Targets:
             blocks = None if blocks is None else blocks[own]
         if blocks is None:
             return (value, *interval(values, metric))
-        found = block_interval(values, blocks, share=is_share(metric))
-        return (value, *(found or _ANYTHING))
+        found = block_interval(values, blocks, share=is_share(metric)) or _ANYTHING
+        return value, max(0.0, found[0]), min(1.0, found[1])
 
     @cached_property
     def _soft_share(self) -> Doubles:

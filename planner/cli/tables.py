@@ -19,7 +19,7 @@ from trimtab_runtime.metrics import METRICS, find_metric, recalled_class
 
 UNKNOWN = "\N{EN DASH}"  # what nobody measured is neither zero nor nothing
 _WIDE = 130  # columns of a screen
-_ROLE_STYLES = {"chosen": "bold green", "baseline": "bold", "member": "", "front": ""}
+_ROLE_STYLES = {"chosen": "bold green", "baseline": "bold", "rival": "", "member": "", "front": ""}
 
 
 def plain_table(*headers: str, title: str | None = None) -> Table:
