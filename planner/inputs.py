@@ -32,7 +32,7 @@ from workloads.text import first_few
 #: sample of it.
 TRACED_FIT = 300
 #: As many where heads and centres are fitted on them.
-EQUIPPED_FIT = 8000
+EQUIPPED_FIT = 16_000
 
 
 @dataclass(frozen=True)
