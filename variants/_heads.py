@@ -80,7 +80,7 @@ def fit_heads(vectors: NDArray[np.float32], targets: Ints, classes: int, seed: i
     return _folded(weight, bias, mean, scale, present, classes, found)
 
 
-_PENALTIES = (3e-2, 1e-2, 1e-3, 1e-4)  # of half the squared weights, per example; strong ones first
+_PENALTIES = (3e-2, 1e-2, 1e-3, 1e-4)  # of half the squared weights an example, strong first
 _CHEAP = 10_000_000  # examples x channels x classes up to which several penalties are tried
 _FOLDS = 3
 _ITERATIONS = 50
