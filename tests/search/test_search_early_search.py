@@ -33,7 +33,7 @@ BASE = Base((0,))
 
 
 def searched(early: Early, heads: bool = True, memory: bool = True, seed: int = 0) -> list[Worth]:
-    return search_base(early, BASE, heads, memory, TRIALS, seed)
+    return search_base(early, BASE, heads, memory, plain_quality(early), TRIALS, seed)
 
 
 def fastest(early: Early, tried: list[Worth]) -> Worth:
@@ -148,7 +148,8 @@ def test_the_thresholds_of_a_cascade_are_kept() -> None:
         tapped={1: early.tapped[0]},
         chains={0: early.chains[0].merged([]), 1: early.chains[0]},
     )
-    tried = search_base(twice, Base((0, 1), "mean", (0.8,)), True, True, 40, 0)
+    base = Base((0, 1), "mean", (0.8,))
+    tried = search_base(twice, base, True, True, plain_quality(early), 60, 0)
     assert tried
     for worth in tried:
         assert worth.thresholds.stages == (0.8,)
