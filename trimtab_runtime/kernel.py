@@ -57,8 +57,8 @@ class TapModel(NamedTuple):
 class PlanState(NamedTuple):
     """What a plan remembers: recent thumbnails; for hot classes how often (classes,) float64 and
     when last (classes,) int64 each was answered, and the `hot` ones (the first `hot_count[0]` of
-    (classes,) int64); decayed `counts` of probabilities (classes,) float64 and `log_prior` (classes,) float32; the
-    number of the frame in `clock[0]`."""
+    (classes,) int64); decayed `counts` of probabilities (classes,) float64 and `log_prior`
+    (classes,) float32; the number of the frame in `clock[0]`."""
 
     thumbnails: Entries
     frequency: Array
