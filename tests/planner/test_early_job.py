@@ -109,9 +109,7 @@ def test_show_says_where_inputs_stop(done, home):
     assert told.exits
     assert "taps cost" in told.early["net 1t"]
     (home / "job.yaml").write_text(yaml.safe_dump(job(home, "net.onnx", STREAM)))
-    shown = CliRunner().invoke(
-        app, ["--store", str(home / "trimtab.db"), "show", chosen.key[:12]]
-    )
+    shown = CliRunner().invoke(app, ["--store", str(home / "trimtab.db"), "show", chosen.key[:12]])
     assert shown.exit_code == 0, shown.output
     assert "Where inputs stop (test)" in shown.output
     assert "Early exits of net 1t: its 1 taps cost" in shown.output.replace("\n", " ")
