@@ -35,8 +35,14 @@ def start(home, **options):
         env={**os.environ, **places},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_ctrl_c,
         **options,
     )
+
+
+def heed_ctrl_c():
+    """As in a terminal: what a shell runs in the background inherits that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("moment", ["measuring", "tracing"])
