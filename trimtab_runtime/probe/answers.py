@@ -52,9 +52,8 @@ def trace(request: TraceRequest, progress: Progress) -> dict[str, Any]:
             stages.put(stage)
         for name, values in row.items():
             if not np.isfinite(values).all():
-                raise InferenceError(
-                    f"{file.variant.name} gave NaN or infinity for {path} ({name})"
-                )
+                what = "" if name == "outputs" else f" ({name})"
+                raise InferenceError(f"{file.variant.name} gave NaN or infinity{what} for {path}")
         if request.thumbnails:
             row["thumbnails"] = image.thumbnail()
         return row
