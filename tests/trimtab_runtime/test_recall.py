@@ -177,17 +177,32 @@ def test_the_probability_of_centres_takes_the_prior() -> None:
 def test_heads_and_final_answers_take_the_prior() -> None:
     remembered = Memory(prior=Prior(0.5, 1.0, weight=1.0, final=0.5))
     recall = recall_of(("heads",), remembered, ExitThresholds(heads=0.0))
-    learn(recall, vector(1, 0), 0, np.zeros(3, np.float32))
+    # The head says 0.5, 0.25, 0.25, of which the prior takes half; a third for each class beside.
+    learn(recall, vector(1, 0), 0, np.log(np.array([2, 1, 1], np.float32)))
+    prior = np.array([0.25, 0.125, 0.125]) + 1 / 3
     recall.begin()
-    # The head said class 0 (the first of equals): counts 1, 0, 0, each plus 1, of 4 in all.
     said = recall.at_tap(vector(1, 0), np.zeros(3, np.float32))
     assert said is not None
-    np.testing.assert_allclose(said, [0.5, 0.25, 0.25], rtol=1e-5)
-    assert recall.finish(said, 0) == (HEADS, 0)
-    # Now 1.5, 0, 0, each plus 1, of 4.5.
+    np.testing.assert_allclose(said, prior / prior.sum(), rtol=1e-5)
+    assert recall.finish(said.copy(), 0) == (HEADS, 0)
+    prior = (np.array([0.25, 0.125, 0.125]) + prior / prior.sum()) / 2 + 1 / 3
     flat = np.full(3, 1 / 3, np.float32)
-    root = np.sqrt([2.5, 1, 1])
+    root = np.sqrt(prior)
     np.testing.assert_allclose(recall.weighed(flat), root / root.sum(), rtol=1e-5)
+
+
+def test_one_class_alike_among_none_says_nothing() -> None:
+    """AC divides by the second best score, which must be one."""
+    recall = recall_of(
+        ("centres",),
+        Memory(centres=Centres()),
+        ExitThresholds(centres=0.0),
+        centres=[(1, 0), (-1, 0), (0, -1)],
+    )
+    recall.begin()
+    assert recall.at_tap(vector(3, 1), None) is None
+    recall.begin()
+    assert recall.at_tap(vector(3, -1), None) is not None
 
 
 @pytest.mark.parametrize(
@@ -198,7 +213,7 @@ def test_running_centres(update: str, by_network: int, by_tap: int) -> None:
     """The mean of all members, the fitted centre being the first."""
     remembered = Memory(centres=Centres(update=update))
     recall = recall_of(
-        ("centres",), remembered, ExitThresholds(), centres=[(4, 0), (0, 1), (-1, 0)]
+        ("centres",), remembered, ExitThresholds(), centres=[(4, 0), (1, 1), (-1, 0)]
     )
     learn(recall, vector(2, 2), 0)
     state = recall._taps[0]
