@@ -36,7 +36,7 @@ from workloads import Splits
 
 MOTION = {"zipf": 1.0, "shift": 3, "gain": 0.02, "noise": 0.01}
 #: Of each split; moved frames show the same few objects, so more of them are needed.
-FRAMES, MOVED = 1000, 1500
+FRAMES, MOVED = 1000, 4000
 RECIPES: dict[str, dict[str, Any]] = {
     "independent": {"kind": "independent"},
     "longtail": {"kind": "longtail", "zipf": 1.0},

@@ -2,10 +2,10 @@
 
 EfficientNet-Lite0 (ImageNet weights, from the `demo` extra), one thread, fp32 and w8a8: the whole
 network, in turns with the same network cut at five taps, whose pooled vectors are looked up among
-100 class centres each and never answer. `overhead` is the median of the paired differences, as a
-fraction of the median whole run, with its 95 % bootstrap interval; `segments` the part of it
-without the look-ups; `lookup_us` one look-up. Answers are checked to be equal in every bit. Prints
-one JSON object as its last line.
+100 class centres each, as published, and never answer. `overhead` is the median of the paired
+differences, as a fraction of the median whole run, with its 95 % bootstrap interval; `segments`
+the part of it without the look-ups; `lookup_us` one look-up. Answers are checked to be equal in
+every bit. Prints one JSON object as its last line.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _recall(taps: tuple[Tap, ...], channels: list[int]) -> Recall:
         flat, ones = np.zeros(width, np.float32), np.ones(width, np.float32)
         centres = generator.normal(size=(CLASSES, width)).astype(np.float32)
         arrays.append(TapArrays(flat, ones, centres, np.ones(2, np.float32)))
-    recall = Recall(Memory(centres=Centres(update="all")), taps, arrays, CLASSES)
+    recall = Recall(Memory(centres=Centres()), taps, arrays, CLASSES)
     recall.use(ExitThresholds(centres=1e12))
     return recall
 
