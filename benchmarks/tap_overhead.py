@@ -132,7 +132,8 @@ def _recall(taps: tuple[Tap, ...], channels: list[int]) -> Recall:
     for width in channels:
         flat, ones = np.zeros(width, np.float32), np.ones(width, np.float32)
         centres = generator.normal(size=(CLASSES, width)).astype(np.float32)
-        arrays.append(TapArrays(flat, ones, centres, np.ones(2, np.float32)))
+        members = np.ones(CLASSES, np.float32)
+        arrays.append(TapArrays(flat, ones, centres, members, np.ones(2, np.float32)))
     recall = Recall(Memory(centres=Centres()), taps, arrays, CLASSES)
     recall.use(ExitThresholds(centres=1e12))
     return recall

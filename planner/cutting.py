@@ -50,7 +50,7 @@ def bare_place(tap: TapPlace) -> Place:
     """A tap where a vector is read, as fine as heads need it, and nothing else."""
     width = tap.channels * tap.grid * tap.grid
     nothing, flat = np.zeros((0, width), np.float32), np.zeros(width, np.float32)
-    arrays = TapArrays(flat, flat + 1, nothing, np.ones(2, np.float32))
+    arrays = TapArrays(flat, flat + 1, nothing, flat[:0], np.ones(2, np.float32))
     return Place(tap.name, ("centres",), arrays, grid=tap.grid)
 
 

@@ -27,10 +27,12 @@ _OF_HEADS, _OF_CENTRES = (-3.0, 3.0), (-7.0, 3.0)
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is known of an option's taps for the search, and the heads to build."""
+    """What is known of an option's taps for the search, and the heads to build, on `grids` as
+    TapPlace has them."""
 
     tapped: Tapped
     heads: tuple[Head | None, ...]
+    grids: tuple[int, ...]
 
     def places(self, taps: Sequence[TapChoice], published: bool) -> list[Place]:
         """Where to cut, with everything that a plan needs there."""
@@ -41,68 +43,94 @@ class Fitted:
                 kinds,
                 used.arrays[tap],
                 self.heads[tap] if "heads" in kinds else None,
+                # A head alone reads the grid; nobody reads the mean of all of it.
+                self.grids[tap] if kinds == ("heads",) else 1,
             )
             for tap, kinds in taps
         ]
 
 
+@dataclass(frozen=True)
+class Taught:
+    """What taps are fitted on: raw vectors (images, channels * grid * grid) at each, and the
+    classes (images,) that teach."""
+
+    features: Sequence[Floats]
+    classes: Ints
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What they are calibrated on: `rows` of the workload's inputs, and the classes (rows,)."""
+
+    rows: Ints
+    classes: Ints
+
+
 def equip(
     taps: Sequence[TapPlace],
     features: Sequence[Floats],
+    fit: Taught,
+    tune: Calibration,
     classes: int,
-    taught: Ints,
-    fit: Ints,
-    tune: Ints,
     with_heads: bool,
 ) -> Fitted:
-    """Heads, centres and scales of taps, fitted on the rows `fit` and calibrated on the rows
-    `tune` (the network may know its training images too well).
-
-    `features` are raw (inputs, channels * grid * grid) over the whole workload, `taught` (inputs,)
-    the classes that teach.
-    """
-    fitted, published = _Side(classes, taught, fit, tune), _Side(classes, taught, fit, tune)
+    """Heads, centres and scales of taps, fitted on `fit` and calibrated on `tune` (the network
+    may know its training images too well); and what they make of the raw `features` (inputs,
+    channels * grid * grid) of the whole workload."""
+    fitted, published = (_Side(fit.classes, tune, classes) for _ in range(2))
     heads: list[Head | None] = []
     logits: list[Floats] = []
-    for tap, feature in zip(taps, features, strict=True):
+    for tap, feature, to_fit in zip(taps, features, fit.features, strict=True):
         head, temperature = None, 1.0
         told = np.zeros((len(feature), 0), np.float32)
         if with_heads:
-            head = fit_heads(feature[fit], taught[fit], classes)
+            head = fit_heads(to_fit, fit.classes, classes)
             told = head.logits(feature)
-            temperature = _temperature(told[tune], taught[tune], _OF_HEADS)
+            temperature = _temperature(told[tune.rows], tune.classes, _OF_HEADS)
         heads.append(head)
         logits.append(told)
-        vector = feature.reshape(len(feature), tap.channels, -1).mean(2, dtype=np.float32)
-        exact = vector[fit].astype(np.float64)  # else a constant channel seems to vary
-        mean = exact.mean(0).astype(np.float32)
-        spread = exact.std(0).astype(np.float32)
-        says = spread > _LEAST_SPREAD * spread.max()
-        scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=says)
-        fitted.add(vector, mean, scale, temperature)
-        published.add(vector, np.zeros_like(mean), np.ones_like(mean), temperature)
+        vectors, own = (
+            part.reshape(len(part), tap.channels, -1).mean(2, dtype=np.float32)
+            for part in (feature, to_fit)
+        )
+        mean, scale = _standards(own)
+        fitted.add(vectors, own, mean, scale, temperature)
+        published.add(vectors, own, np.zeros_like(mean), np.ones_like(mean), temperature)
     names = tuple(tap.name for tap in taps)
     tapped = Tapped(names, fitted.equipment, published.equipment, tuple(logits))
-    return Fitted(tapped, tuple(heads))
+    return Fitted(tapped, tuple(heads), tuple(tap.grid for tap in taps))
+
+
+def _standards(vectors: Floats) -> tuple[Floats, Floats]:
+    """Mean, and what makes the spread 1 (0 where a channel says nothing), (channels,) each."""
+    exact = vectors.astype(np.float64)  # else a constant channel seems to vary
+    spread = exact.std(0).astype(np.float32)
+    says = spread > _LEAST_SPREAD * spread.max()
+    scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=says)
+    return exact.mean(0).astype(np.float32), scale
 
 
 class _Side:
     """Equipment of one kind, tap by tap: scores of centres add up over taps."""
 
-    def __init__(self, classes: int, taught: Ints, fit: Ints, tune: Ints) -> None:
-        self._classes, self._taught, self._fit, self._tune = classes, taught, fit, tune
-        self._scores = np.zeros((len(tune), classes))
+    def __init__(self, taught: Ints, tune: Calibration, classes: int) -> None:
+        self._taught, self._tune = taught, tune
+        self._members = np.bincount(taught, minlength=classes).astype(np.float32)
+        self._scores = np.zeros((len(tune.rows), classes))
         self._arrays: list[TapArrays] = []
         self._vectors: list[Floats] = []
 
-    def add(self, vector: Floats, mean: Floats, scale: Floats, temperature: float) -> None:
-        """A further tap, whose raw vectors are (inputs, channels)."""
-        fit, tune, taught = self._fit, self._tune, self._taught
-        standard = ((vector - mean) * scale).astype(np.float32)
-        centres = _centres(standard[fit], taught[fit], self._classes)
-        self._scores = self._scores / 2 + _cosines(standard[tune], centres)
-        temperatures = [temperature, _temperature(self._scores, taught[tune], _OF_CENTRES)]
-        self._arrays.append(TapArrays(mean, scale, centres, np.array(temperatures, np.float32)))
+    def add(
+        self, vector: Floats, to_fit: Floats, mean: Floats, scale: Floats, temperature: float
+    ) -> None:
+        """A further tap, with raw vectors (inputs, channels) and those to fit on."""
+        standard, own = (((part - mean) * scale).astype(np.float32) for part in (vector, to_fit))
+        centres = _centres(own, self._taught, self._members)
+        self._scores = self._scores / 2 + _cosines(standard[self._tune.rows], centres)
+        of_centres = _temperature(self._scores, self._tune.classes, _OF_CENTRES)
+        temperatures = np.array([temperature, of_centres], np.float32)
+        self._arrays.append(TapArrays(mean, scale, centres, self._members, temperatures))
         self._vectors.append(standard)
 
     @property
@@ -110,12 +138,11 @@ class _Side:
         return Equipment(tuple(self._arrays), tuple(self._vectors))
 
 
-def _centres(vectors: Floats, targets: Ints, classes: int) -> Floats:
+def _centres(vectors: Floats, targets: Ints, members: Floats) -> Floats:
     """Mean vector of each class (classes, channels); zero where a class has no input."""
-    sums = np.zeros((classes, vectors.shape[1]))
+    sums = np.zeros((len(members), vectors.shape[1]))
     np.add.at(sums, targets, vectors)
-    count = np.bincount(targets, minlength=classes)[:, None]
-    centres: Floats = (sums / np.maximum(count, 1)).astype(np.float32)
+    centres: Floats = (sums / np.maximum(members, 1)[:, None]).astype(np.float32)
     return centres
 
 

@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ class Inputs:
     items: Sequence[Item]
     fit: Sequence[Item]
     measured_on: Sequence[Item]
-    shares_fit: bool = False
+    equip: Sequence[Item] = ()
 
     @classmethod
     def choose(
@@ -53,16 +52,11 @@ class Inputs:
         items: Sequence[Item],
         fit: Sequence[Item],
         tune: Sequence[Item],
-        shares_fit: bool,
+        equip: Sequence[Item],
     ) -> Inputs:
-        """Latency is measured on the first images of `tune`. `shares_fit`: `fit` is large, and is
-        traced apart from the rest."""
-        return cls(workload_key, items, fit, tune[:_MEASURE_IMAGES], shares_fit)
-
-    @cached_property
-    def different(self) -> dict[str, Path]:
-        """The files that must be looked at, by content: a stream may show one image often."""
-        return {item.sha256: item.path for item in self.items}
+        """Latency is measured on the first images of `tune`. `equip` are those of `fit` that taps
+        are equipped from, more than whole variants are traced on."""
+        return cls(workload_key, items, fit, tune[:_MEASURE_IMAGES], equip)
 
 
 class Evidence:
@@ -173,18 +167,14 @@ class Evidence:
         """Outputs (images, classes) on `Inputs.items`, computed on the device."""
         file = StageFile(self._device.put(built.path), built.variant, options)
         what = {"sha256": built.variant.sha256}
-        if self._inputs.shares_fit:
-            return self._in_parts(built, file, what)["outputs"]
-        different = self._inputs.different
-        return self._expanded(
-            self._traced(built, file, what, different)["outputs"], list(different)
-        )
+        return self._traced(built, file, what, self._inputs.items)["outputs"]
 
     def trace_taps(
-        self, built: Built, options: RuntimeOptions, cut: Cut
-    ) -> dict[str, NDArray[np.float32]]:
-        """As :meth:`trace`, of the variant in segments: also the `thumbnails` (images, size) of
-        the inputs, and `vector_0` (images, channels) ... of every tap."""
+        self, built: Built, options: RuntimeOptions, cut: Cut, most: int
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+        """As :meth:`trace`, of the variant in segments: `outputs`, the `thumbnails` (images, size)
+        of the inputs, and `vector_0` (images, channels) ... of every tap; on `Inputs.items`, and
+        on `Inputs.equip` (the first `most` of them)."""
         file = StageFile(
             "",
             built.variant,
@@ -192,37 +182,38 @@ class Evidence:
             exits=cut.exits,
             segments=tuple(self._device.put(path) for path in cut.segments),
         )
-        return self._in_parts(built, file, {"segments": list(cut.exits.segments)})
-
-    def _in_parts(
-        self, built: Built, file: StageFile, what: Mapping[str, Any]
-    ) -> dict[str, NDArray[np.float32]]:
-        """Traced in two parts: other streams over the same images, and other jobs, share what was
-        fitted on."""
-        fit = {item.sha256: item.path for item in self._inputs.fit}
-        rest = {k: path for k, path in self._inputs.different.items() if k not in fit}
-        parts = [self._traced(built, file, what, images) for images in (fit, rest)]
-        return {
-            name: self._expanded(np.concatenate([part[name] for part in parts]), [*fit, *rest])
-            for name in parts[0]
-        }
+        what = {"segments": list(cut.exits.segments)}
+        inputs = self._inputs
+        on_items, on_equip = (
+            self._traced(built, file, what, items) for items in (inputs.items, inputs.equip[:most])
+        )
+        return on_items, on_equip
 
     def thumbnails(self, built: Built, options: RuntimeOptions) -> NDArray[np.float32]:
         """Thumbnails (images, size) of the inputs, where nothing is cut."""
         file = StageFile(self._device.put(built.path), built.variant, options)
         what = {"sha256": built.variant.sha256, "thumbnails": True}
-        different = self._inputs.different
-        found = self._traced(built, file, what, different)
-        return self._expanded(found["thumbnails"], list(different))
+        return self._traced(built, file, what, self._inputs.items)["thumbnails"]
 
     def _traced(
         self,
         built: Built,
         file: StageFile,
         what: Mapping[str, Any],
-        images: Mapping[str, Path],
+        items: Sequence[Item],
     ) -> dict[str, NDArray[np.float32]]:
-        """The arrays of a trace, a row for each of the `images`, files by content."""
+        """The arrays of a trace, a row for each of the `items`. A stream may show an image often:
+        it is looked at once."""
+        images = {item.sha256: item.path for item in items}
+        found = self._traced_once(built, file, what, images)
+        place = {sha: number for number, sha in enumerate(images)}
+        rows = [place[item.sha256] for item in items]
+        return {name: array[rows] for name, array in found.items()}
+
+    def _traced_once(
+        self, built: Built, file: StageFile, what: Mapping[str, Any], images: Mapping[str, Path]
+    ) -> dict[str, NDArray[np.float32]]:
+        """A row for each of the `images`, files by content: read from the store, or computed."""
         options = file.options
         engine = f"{options.numeric_key}/{self._fingerprint.get(options.engine, '')}"
         computed_by = {name: self._fingerprint.get(name, "") for name in _TRACED_BY}
@@ -263,12 +254,6 @@ class Evidence:
         artefact = self._store.save_bytes(buffer.getvalue(), kind="trace", name=f"{name}.npz")
         self._store.put_trace(replace(record, artefact_sha256=artefact.sha256))
         return arrays
-
-    def _expanded(self, array: NDArray[np.float32], images: list[str]) -> NDArray[np.float32]:
-        """From different images to all inputs."""
-        place = {sha: number for number, sha in enumerate(images)}
-        found: NDArray[np.float32] = array[[place[item.sha256] for item in self._inputs.items]]
-        return found
 
     def _file(self, sha256: str | None, subject: str) -> Path | None:
         """A file of the store; None where there is none, or it was lost and must be made anew."""

@@ -31,7 +31,7 @@ from workloads.text import first_few
 #: Images of `fit` that are traced: calibration needs no more, and a split's prefix is a fair
 #: sample of it.
 TRACED_FIT = 300
-#: As many where heads and centres are fitted on them.
+#: Images of `fit` that heads and centres are fitted on, where a job has any.
 EQUIPPED_FIT = 16_000
 
 
@@ -118,16 +118,28 @@ def unseen_classes(workload: Workload, splits: Splits) -> str | None:
     )
 
 
+def stops_early(spec: JobSpec) -> bool:
+    """Whether plans may answer before a network's end."""
+    return spec.techniques.exits or spec.techniques.memory
+
+
+def equipping_inputs(
+    workload: Workload, splits: Splits, spec: JobSpec
+) -> tuple[Sequence[Item], Ints | None]:
+    """The images that heads and centres are fitted on, with their labels if known."""
+    used = splits.fit[: EQUIPPED_FIT if stops_early(spec) else 0]
+    labels = None if workload.labels is None else workload.labels[used]
+    return [workload.items[index] for index in used], labels
+
+
 def used_inputs(
     workload: Workload, splits: Splits, spec: JobSpec, folder: Path
 ) -> tuple[Sequence[Item], Rows]:
     """The inputs to be traced, and which are of which split. Moved frames are written into
     `folder`. Raises WorkloadError, or SpecificationError where certificates leave nothing."""
-    equips = spec.techniques.exits or spec.techniques.memory
-    fit = splits.fit[: EQUIPPED_FIT if equips else TRACED_FIT]
-    stream = spec.workload.stream
+    fit, stream = splits.fit[:TRACED_FIT], spec.workload.stream
     if stream.kind == "independent" and stream.frames is None:
-        items, rows = _stills(workload, splits, fit, stream.recipe if equips else None)
+        items, rows = _stills(workload, splits, fit, stream.recipe if stops_early(spec) else None)
     else:
         items, rows = _frames(workload, splits, fit, stream.recipe, folder)
     if spec.certify is not None:

@@ -12,7 +12,7 @@ from db import JobRecord, Store
 from planner.built import Built
 from planner.deciding import Deciding
 from planner.evidence import Evidence, Inputs
-from planner.inputs import named_metrics, unseen_classes, used_inputs
+from planner.inputs import equipping_inputs, named_metrics, unseen_classes, used_inputs
 from planner.journal import Journal
 from planner.measuring import (
     Budget,
@@ -51,12 +51,13 @@ class Run:
     def __post_init__(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix="trimtab-frames-"))  # of the job's scratch folder
         self.items, self.rows = used_inputs(self.workload, self.splits, self.spec, folder)
+        equip, self.equip_labels = equipping_inputs(self.workload, self.splits, self.spec)
         inputs = Inputs.choose(
             self.workload.key,
             self.items,
             [self.items[row] for row in self.rows.fit],
             [self.items[row] for row in self.rows.tune],
-            self.spec.techniques.exits or self.spec.techniques.memory,
+            equip,
         )
         self.evidence = Evidence(self.store, self.device, self.fingerprint, inputs, self.journal)
         self.profiles = Profiles(

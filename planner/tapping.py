@@ -10,11 +10,11 @@ import numpy as np
 
 from planner.choosing import Choice
 from planner.cutting import bare_place, cut_variant
-from planner.equipping import Fitted, equip
+from planner.equipping import Calibration, Fitted, Taught, equip
 from planner.profiles import Part
 from planner.stages import chain_of, overheads_of
 from search.early import Early
-from search.quality import Floats
+from search.quality import Floats, Ints
 from search.step_costs import Chain, Overheads
 from trimtab_runtime.errors import StoreError, TrimtabError
 from trimtab_runtime.exits import NO_MEMORY, Centres, Memory
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Taps of one variant that are considered.
 TAPS = 8
+#: Values that the vectors of all taps may have together while they are fitted on (512 MB).
+_FEATURES = 2**27
 #: What a plan remembers while its look-ups are measured for the search.
 _SCREENED = Memory(thumbnails=32)
 
@@ -87,15 +89,19 @@ class Tapping:
             self.say(built.variant.name, f"has no usable tap: {reason}")
             return
         bare = cut_variant(run.store, built, [bare_place(place) for place in places])
-        arrays = run.evidence.trace_taps(built, options, bare)
+        most = _FEATURES // sum(place.channels * place.grid**2 for place in places)
+        arrays, fit = run.evidence.trace_taps(built, options, bare, most)
+        labels = run.equip_labels  # without them the full network teaches
         self._thumbnails = arrays["thumbnails"]
+        names = [f"vector_{number}" for number in range(len(places))]
+        own: Ints = fit["outputs"].argmax(1).astype(np.int64)
+        tune = run.rows.tune
         self.fitted[index] = equip(
             places,
-            [arrays[f"vector_{number}"] for number in range(len(places))],
+            [arrays[name] for name in names],
+            Taught([fit[name] for name in names], own if labels is None else labels[: len(own)]),
+            Calibration(tune, self.choice.taught_by[tune]),
             arrays["outputs"].shape[1],
-            self.choice.taught_by,
-            run.rows.fit,
-            run.rows.tune,
             run.spec.techniques.exits,
         )
         kinds = ("heads",) if run.spec.techniques.exits else ("centres",)

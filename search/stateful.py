@@ -86,14 +86,16 @@ def replay_stateful(
     states = fresh_tap_states(memory, models, arrays, classes)
     # Padded with zeros to one width, which changes no cosine: so all plans are of one type, and
     # are compiled once.
-    width = max((len(model.mean) for model in models), default=1)
+    widths = [len(model.mean) for model in models]
+    width = max(widths, default=1)
+    vectors = [vector for stage in stages for vector in stage.vectors]
     plan = fresh_plan_state(memory, classes)
     found = _compiled()(
         np.stack([stage.probabilities for stage in stages]),
         np.cumsum([0, *(len(stage.taps) for stage in stages)]),
         thumbnails,
         memory.thumbnails > 0,
-        _padded([vector for stage in stages for vector in stage.vectors], (frames, width)),
+        _padded([v[:, :w] for v, w in zip(vectors, widths, strict=True)], (frames, width)),
         _padded([found for stage in stages for found in stage.logits], (frames, classes)),
         np.array([[m.head_temperature, m.centre_temperature] for m in models]).reshape(-1, 2),
         np.array([[m.instances, m.centres, m.heads] for m in models], np.bool_).reshape(-1, 3),

@@ -100,7 +100,8 @@ class Exits:
 
     `last` is the sha256 of the segment behind the last tap, `arrays` of an .npz with, for tap
     number t: `mean_t` and `scale_t` (channels,), which standardise its vector; `centres_t`
-    (classes, channels), of standardised vectors; `temperature_t` (2,), of heads and centres.
+    (classes, channels), of standardised vectors, and how many of them made each, `members_t`
+    (classes,); `temperature_t` (2,), of heads and centres.
     """
 
     taps: tuple[Tap, ...]

@@ -106,14 +106,16 @@ class Recall:
         self, vector: Array, logits: Optional[Array], tap: Optional[int] = None
     ) -> Optional[Array]:
         """What is answered (classes,) at the next tap (or number `tap`), whose pooled vector is
-        (channels,) and whose head says `logits` (classes,); None: nothing. The array is the
-        memory's own, until the next frame. Raises InferenceError where the sizes do not fit."""
+        (channels,), unread where a head alone is asked, and whose head says `logits` (classes,);
+        None: nothing. The array is the memory's own, until the next frame. Raises InferenceError
+        where the sizes do not fit."""
         if tap is None:
             tap = len(self._passed)
         if tap in self._starts:
             self._scores[:] = 0.0
         model = self._models[tap]
-        if len(vector) != len(model.mean):
+        reads = model.instances or model.centres
+        if reads and len(vector) != len(model.mean):
             raise InferenceError(
                 f"tap {self._names[tap]} gave a vector of {len(vector)} channels, its arrays are "
                 f"made for {len(model.mean)}"
@@ -125,7 +127,7 @@ class Recall:
                 f"the head at {self._names[tap]} tells {len(logits)} classes apart, the plan "
                 f"{self.classes}"
             )
-        vector = kernel.standardised(vector, model)
+        vector = kernel.standardised(vector, model) if reads else model.mean
         self._passed.append((tap, vector))
         by, slot = kernel.look(
             vector,

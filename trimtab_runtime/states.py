@@ -41,6 +41,7 @@ class TapArrays(NamedTuple):
     mean: Array
     scale: Array
     centres: Array
+    members: Array
     temperature: Array
 
 
@@ -82,7 +83,7 @@ def check_tap_arrays(
             "temperature": (2,),
         }
         if "centres" in tap.kinds:
-            wanted["centres"] = (classes, channels)
+            wanted.update(centres=(classes, channels), members=(classes,))
         for name, shape in wanted.items():
             array = getattr(found, name)
             if array.shape != shape or array.dtype.kind not in "fiu":
@@ -94,6 +95,8 @@ def check_tap_arrays(
                 raise BundleError(f"{path}: {name}_{number} holds NaN or infinity")
         if not (found.temperature > 0).all():
             raise BundleError(f"{path}: temperature_{number} > 0 must hold")
+        if "centres" in tap.kinds and (found.members < 0).any():
+            raise BundleError(f"{path}: members_{number} >= 0 must hold")
 
 
 def rules_of(memory: Memory, thresholds: ExitThresholds) -> Rules:
@@ -117,17 +120,23 @@ def rules_of(memory: Memory, thresholds: ExitThresholds) -> Rules:
 
 
 def tap_models(taps: Sequence[Tap], arrays: Sequence[TapArrays]) -> tuple[TapModel, ...]:
-    """What never changes at each tap."""
-    return tuple(
-        TapModel(
-            np.ascontiguousarray(found.mean, np.float32),
-            np.ascontiguousarray(found.scale, np.float32),
-            float(found.temperature[0]),
-            float(found.temperature[1]),
-            *(kind in tap.kinds for kind in ("instances", "centres", "heads")),
+    """What never changes at each tap; a tap with a head alone reads no vector, of 0 channels."""
+    models = []
+    for tap, found in zip(taps, arrays):
+        instances, centres, heads = (k in tap.kinds for k in ("instances", "centres", "heads"))
+        read = len(found.mean) if instances or centres else 0
+        models.append(
+            TapModel(
+                np.ascontiguousarray(found.mean[:read], np.float32),
+                np.ascontiguousarray(found.scale[:read], np.float32),
+                float(found.temperature[0]),
+                float(found.temperature[1]),
+                instances,
+                centres,
+                heads,
+            )
         )
-        for tap, found in zip(taps, arrays)
-    )
+    return tuple(models)
 
 
 def fresh_plan_state(memory: Memory, classes: int) -> PlanState:
@@ -147,14 +156,15 @@ def fresh_plan_state(memory: Memory, classes: int) -> PlanState:
 def fresh_tap_states(
     memory: Memory, models: Sequence[TapModel], arrays: Sequence[TapArrays], classes: int
 ) -> tuple[TapState, ...]:
-    """No instances yet, and the centres as they were fitted, each of one member."""
+    """No instances yet, and the centres as they were fitted."""
     states = []
     for model, found in zip(models, arrays):
         centres = np.array(found.centres if model.centres else [], np.float32)
         centres = centres.reshape(classes if model.centres else 0, len(model.mean))
         norms = np.sqrt((centres**2).sum(axis=1)) + np.float32(1e-12)
         entries = _entries(memory.instances if model.instances else 0, len(model.mean), classes)
-        states.append(TapState(entries, centres, norms, np.ones(len(centres), np.float32)))
+        members = np.array(found.members if model.centres else [], np.float32)
+        states.append(TapState(entries, centres, norms, members))
     return tuple(states)
 
 
@@ -181,9 +191,8 @@ def why_unfit(own: Mapping[str, Array], found: Mapping[str, Array]) -> Optional[
             return f"the memory of another plan ({name} differs)"
         if other.dtype.kind == "f" and not np.isfinite(other).all():
             return f"{name} holds NaN or infinity"
-        least = 1 if name.endswith("_members") else 0
-        if name.endswith(("_members", "counts", "frequency")) and (other < least).any():
-            return f"{name} >= {least} must hold"
+        if name.endswith(("_members", "counts", "frequency")) and (other < 0).any():
+            return f"{name} >= 0 must hold"
     classes, clock = len(found["hot"]), int(found["clock"][0])
     count = int(found["hot_count"][0])
     hot = found["hot"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.equipping import Fitted, equip
+from planner.equipping import Calibration, Fitted, Taught, equip
 from trimtab_runtime.errors import ModelError
 from trimtab_runtime.exits import Memory, Tap
 from trimtab_runtime.memory import fresh_tap_states, tap_models
@@ -57,7 +57,9 @@ def equipped(
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return equip(taps, features, classes, taught, FIT, TUNE, with_heads)
+        fit = Taught([found[FIT] for found in features], taught[FIT])
+        tune = Calibration(TUNE, taught[TUNE])
+        return equip(taps, features, fit, tune, classes, with_heads)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_shapes(found: Fitted) -> None:
         ):
             assert vectors.shape == (INPUTS, width)
             shapes = [array.shape for array in arrays]
-            assert shapes == [(width,), (width,), (CLASSES, width), (2,)]
+            assert shapes == [(width,), (width,), (CLASSES, width), (CLASSES,), (2,)]
             for array in (*arrays, vectors):
                 assert array.dtype == np.float32 and np.isfinite(array).all()
             assert (arrays.temperature > 0).all()
@@ -94,6 +96,7 @@ def test_vectors_are_standardised_on_fit(found: Fitted) -> None:
         np.testing.assert_allclose(vectors[FIT].mean(0), 0, atol=1e-4)
         np.testing.assert_allclose(vectors[FIT].std(0), 1, rtol=1e-4)
         np.testing.assert_allclose(vectors, (own - arrays.mean) * arrays.scale, atol=1e-3)
+        assert arrays.members.tolist() == np.bincount(LABELS[FIT]).tolist()
         for index in range(CLASSES):
             of_class = vectors[FIT][LABELS[FIT] == index]
             np.testing.assert_allclose(arrays.centres[index], of_class.mean(0), atol=1e-5)
@@ -187,6 +190,7 @@ def test_places_hold_what_a_plan_needs_there(found: Fitted) -> None:
     assert own.arrays is found.tapped.fitted.arrays[1]
     (published,) = found.places([(2, ("centres",))], True)
     assert published.arrays is found.tapped.published.arrays[2]
+    assert (own.grid, other.grid) == (GRIDS[1], 1), "a head alone reads the grid"
 
 
 # ---- images that lack something ----------------------------------------------------------------
@@ -231,7 +235,9 @@ def test_a_sum_over_thousands_of_inputs_does_not_make_a_constant_vary(value: flo
     features = np.stack([generator.normal(labels, 1), np.full(6000, value)], axis=1)
     taps = [TapPlace("a", 2, 0.5)]
     fit, tune = rows[:5000], rows[5000:]
-    found = equip(taps, [features.astype(np.float32)], 2, labels, fit, tune, False)
+    raw = features.astype(np.float32)
+    taught, calibration = Taught([raw[fit]], labels[fit]), Calibration(tune, labels[tune])
+    found = equip(taps, [raw], taught, calibration, 2, False)
     (vectors,) = found.tapped.fitted.vectors
     assert (vectors[:, 1] == 0).all()
     np.testing.assert_allclose(vectors[fit, 0].std(), 1, rtol=1e-3)

@@ -11,7 +11,14 @@ import pytest
 from PIL import Image
 from sample_models import texture_images
 
-from planner.inputs import EQUIPPED_FIT, TRACED_FIT, Rows, read_inputs, used_inputs
+from planner.inputs import (
+    EQUIPPED_FIT,
+    TRACED_FIT,
+    Rows,
+    equipping_inputs,
+    read_inputs,
+    used_inputs,
+)
 from planner.spec import JobSpec, load_spec
 from trimtab_runtime.errors import SpecificationError
 from workloads import Item, Splits, Workload, make_stream
@@ -187,18 +194,24 @@ def test_with_exits_independent_inputs_arrive_in_a_random_order(
     assert rows.blocks is None
 
 
-@pytest.mark.parametrize(("equips", "traced"), [(False, TRACED_FIT), (True, EQUIPPED_FIT)])
-def test_more_of_fit_is_traced_where_something_is_fitted_on_it(
-    photos: Path, tmp_path: Path, equips: bool, traced: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("equips", [False, True])
+def test_more_of_fit_is_for_taps_than_is_traced(
+    photos: Path, tmp_path: Path, equips: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("planner.inputs.TRACED_FIT", 5)
     monkeypatch.setattr("planner.inputs.EQUIPPED_FIT", 11)
     assert TRACED_FIT < EQUIPPED_FIT
     for stream in (None, {"kind": "longtail", "frames": 9}):
         spec = spec_of(photos, stream, {"exits": equips})
-        _, _, items, rows = used(spec, tmp_path)
-        assert len(rows.fit) == (11 if equips else 5)
+        workload, splits, items, rows = used(spec, tmp_path)
+        assert len(rows.fit) == 5
         assert {*rows.fit.tolist()} <= {*range(len(items))}
+        equip, labels = equipping_inputs(workload, splits, spec)
+        assert [item.path for item in equip] == [
+            workload.items[index].path for index in splits.fit[: 11 if equips else 0]
+        ]
+        assert labels is not None and workload.labels is not None
+        assert labels.tolist() == workload.labels[splits.fit[: len(equip)]].tolist()
 
 
 # ---- certificates ------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ TAP_KINDS = ("instances", "centres", "heads")
 def standardised(vectors: Array, tap: Tap, arrays: TapArrays) -> Array:
     """What a replay takes, of raw vectors (n, channels)."""
     (model,) = tap_models([tap], [arrays])
-    return np.stack([kernel.standardised(vector, model) for vector in vectors])
+    read = vectors[:, : len(model.mean)]  # none where a head alone is asked
+    return np.stack([kernel.standardised(vector, model) for vector in read])
 
 
 # ---- invented traces ---------------------------------------------------------------------------
@@ -98,6 +99,7 @@ class InventedStream:
             mean.astype(np.float32),
             scale.astype(np.float32),
             centres.astype(np.float32),
+            random.integers(0, 40, self.classes).astype(np.float32),
             random.uniform(0.1, 1.5, 2).astype(np.float32),
         )
         logits = (clean @ centres.T / 2).astype(np.float32)
@@ -154,6 +156,7 @@ def cut_model(
         arrays.append(
             TapArrays(
                 *(a.astype(np.float32) for a in (mean, scale, centres)),
+                np.bincount(labels, minlength=CLASSES).astype(np.float32),
                 np.array([1.0, 0.3], np.float32),
             )
         )

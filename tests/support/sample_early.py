@@ -103,7 +103,9 @@ def make_early(
         for found, m, s in ((fitted, mean, scale), (published, 0 * mean, 0 * scale + 1)):
             vectors = (raw - m) * s
             centres = np.stack([vectors[:FIT][labels[:FIT] == c].mean(0) for c in range(CLASSES)])
-            found.append((TapArrays(m, s, centres, np.array([1.0, 0.2], np.float32)), vectors))
+            members = np.bincount(labels[:FIT], minlength=CLASSES).astype(np.float32)
+            temperatures = np.array([1.0, 0.2], np.float32)
+            found.append((TapArrays(m, s, centres, members, temperatures), vectors))
     network = np.exp(said_of(labels, shown, skills[2], generator))
     option = StageOption("net", Stage("net" * 8, _OPTIONS), stage_cost(WHOLE_MS), network)
     problem = Problem(

@@ -31,6 +31,7 @@ def arrays(centres: Sequence[Sequence[float]] = (), channels: int = 2) -> TapArr
         np.zeros(channels, np.float32),
         np.ones(channels, np.float32),
         np.array(centres, np.float32).reshape(-1, channels),
+        np.ones(len(centres), np.float32),
         np.ones(2, np.float32),
     )
 
@@ -230,6 +231,19 @@ def test_running_centres(update: str, by_network: int, by_tap: int) -> None:
     assert recall._taps[0].members.tolist() == [1, 1, 1]
 
 
+def test_centres_of_many_members_move_little() -> None:
+    remembered = Memory(centres=Centres(update="all"))
+    made = arrays([(4, 0), (1, 1), (-1, 0)])._replace(members=vector(3, 0, 1))
+    recall = Recall(remembered, [Tap("a", "", ("centres",))], [made], 3)
+    recall.use(ExitThresholds())
+    learn(recall, vector(8, 4), 0)
+    learn(recall, vector(7, 7), 1)
+    state = recall._taps[0]
+    assert state.centres[0].tolist() == [5, 1]
+    assert state.centres[1].tolist() == [7, 7], "a class without any takes the first one"
+    assert state.members.tolist() == [4, 1, 1]
+
+
 def test_hot_classes_by_hand() -> None:
     """frequency * 0.25^floor(frames since / window), chosen every window frames."""
     remembered = Memory(centres=Centres(window=4, hot_share=0.8))
@@ -353,7 +367,7 @@ def test_what_is_no_saved_memory_is_refused(tmp_path: Path, content: bytes) -> N
         ("hot_count", 0, "its hot classes cannot be"),
         ("hot", 3, "its hot classes cannot be"),
         ("hot", 1, "its hot classes are not in order"),
-        ("tap_1_members", 0, "tap_1_members >= 1 must hold"),
+        ("tap_1_members", -1, "tap_1_members >= 0 must hold"),
         ("counts", -1, "counts >= 0 must hold"),
     ],
 )
@@ -391,8 +405,18 @@ def test_a_damaged_file_is_refused_or_restored(
     recall.summary()
 
 
+def test_a_head_alone_reads_no_vector() -> None:
+    """Its segment may give a finer one, that its graph has read already."""
+    recall = recall_of(("heads",), Memory(), ExitThresholds(heads=0.9))
+    for unread in (vector(1, 2), vector(*range(8)), vector(np.nan)):
+        recall.begin()
+        said = recall.at_tap(unread, 9 * one_hot(1))
+        assert said is not None and said.argmax() == 1
+        assert recall.finish(said, 1) == (HEADS, 0)
+
+
 def test_sizes_that_do_not_fit_are_told() -> None:
-    recall = recall_of(("heads",), Memory(), ExitThresholds())
+    recall = recall_of(("centres", "heads"), Memory(), ExitThresholds(), centres=[(1, 0)] * 3)
     recall.begin()
     with pytest.raises(InferenceError, match="a vector of 3 channels, its arrays are made for 2"):
         recall.at_tap(vector(1, 2, 3), one_hot(0))
