@@ -277,4 +277,5 @@ class Choice(Foresight):
 
     @property
     def baseline_plan(self) -> Judged:
+        """The plan that others are compared with."""
         return self._baseline_of(self.plans)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from db import CorrectionRecord, ExposureRecord, MeasurementRecord
@@ -54,40 +54,47 @@ class Deciding:
     def measured_together(
         self, groups: Sequence[tuple[int, ...]]
     ) -> dict[tuple[int, ...], PathCosts]:
-        """What stages cost beside those that they will live with. A group that cannot be
-        measured is left out, with a note.
+        """What stages cost beside those that they will live with."""
+        parts = [[self.choice.measured[index] for index in group] for group in groups]
+        labels = [" + ".join(part.candidate.label for part in group) for group in parts]
 
-        All are measured twice, the second time in reverse order, so that a slow change of the
-        machine falls on all alike.
-        """
-        visits: dict[tuple[int, ...], list[MeasurementRecord]] = {group: [] for group in groups}
-        orders = (list(groups), list(reversed(groups)))
-        for visit, order in enumerate(orders, 1):
-            for number, group in enumerate(order):
-                parts = [self.choice.measured[index] for index in group]
-                label = " + ".join(part.candidate.label for part in parts)
-                done = (visit - 1) * len(groups) + number
-                self._journal.step("together", label, done, len(orders) * len(groups))
-                if group in visits:
-                    try:
-                        visits[group].append(self._measured(parts, visit))
-                    except StoreError:
-                        raise
-                    except TrimtabError as error:
-                        del visits[group]
-                        self._journal.note("error", label, f"left out: {error}")
+        def measure(number: int, visit: int) -> MeasurementRecord:
+            return self._run.profiles.measurement(
+                [Part(part.built, part.candidate.options) for part in parts[number]], visit
+            )
+
+        visits = self._twice(labels, measure)
         self._journal.step("together", "", 1, 1)
         warned = [record.warnings for found in visits.values() for record in found]
         disturbed = [warnings for warnings in warned if warnings]
         if disturbed:
             text = f"{len(disturbed)} of {len(warned)} were disturbed, e.g. {disturbed[0][0]}"
             self._journal.note("warning", "measurements together", text)
-        return {g: self.choice.costs_together(g, found) for g, found in visits.items()}
+        measured = ((groups[number], found) for number, found in visits.items())
+        return {group: self.choice.costs_together(group, found) for group, found in measured}
 
-    def _measured(self, parts: Sequence[Measured], visit: int) -> MeasurementRecord:
-        return self._run.profiles.measurement(
-            [Part(part.built, part.candidate.options) for part in parts], visit
-        )
+    def _twice(
+        self, labels: Sequence[str], measure: Callable[[int, int], MeasurementRecord]
+    ) -> dict[int, list[MeasurementRecord]]:
+        """Both visits of what `measure(number, visit)` measures, by the numbers of its `labels`.
+        What cannot be measured is left out, with a note.
+
+        The second time is in reverse order, so that a slow change of the machine falls on all
+        alike.
+        """
+        visits: dict[int, list[MeasurementRecord]] = {n: [] for n in range(len(labels))}
+        order = [*visits, *reversed(visits)]
+        for done, number in enumerate(order):
+            self._journal.step("together", labels[number], done, len(order))
+            if number in visits:
+                try:
+                    visits[number].append(measure(number, 1 + done // len(labels)))
+                except StoreError:
+                    raise
+                except TrimtabError as error:
+                    del visits[number]
+                    self._journal.note("error", labels[number], f"left out: {error}")
+        return visits
 
     def _early_plans(self) -> list[Composed]:
         """Plans that stop early, of designs that were measured as they are."""
@@ -101,25 +108,13 @@ class Deciding:
         return early.plans(designs)
 
     def _measure_early(self, early: EarlyPlans, designs: Sequence[BuiltDesign]) -> None:
-        """Designs as they are, twice like groups of stages; one that fails is left out."""
-        visits: dict[int, list[MeasurementRecord]] = {number: [] for number in range(len(designs))}
-        for visit, order in enumerate((list(visits), list(reversed(visits))), 1):
-            for done, number in enumerate(order):
-                design = designs[number]
-                label = design.design.text
-                total = 2 * len(designs)
-                self._journal.step("together", label, (visit - 1) * len(order) + done, total)
-                if number in visits:
-                    try:
-                        memory = design.structure.memory
-                        found = self._run.profiles.measurement(design.parts, visit, memory)
-                        visits[number].append(found)
-                    except StoreError:
-                        raise
-                    except TrimtabError as error:
-                        del visits[number]
-                        self._journal.note("error", label, f"left out: {error}")
-        for number, records in visits.items():
+        """What designs cost, measured as they are."""
+
+        def measure(number: int, visit: int) -> MeasurementRecord:
+            design = designs[number]
+            return self._run.profiles.measurement(design.parts, visit, design.structure.memory)
+
+        for number, records in self._twice([d.design.text for d in designs], measure).items():
             designs[number].costs = early.costs(designs[number], records)
 
     def _verify(self, verifier: Verifier) -> Mapping[str, Learned]:

@@ -15,7 +15,7 @@ import trimtab_runtime
 from planner.golden import golden_cases
 from trimtab_runtime.codec import canonical
 from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Variant
-from trimtab_runtime.early import make_recall
+from trimtab_runtime.early import load_recall
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.manifest import (
     GOLDEN_NAME,
@@ -26,9 +26,7 @@ from trimtab_runtime.manifest import (
     arrays_name,
     segment_name,
 )
-from trimtab_runtime.memory import Recall
 from trimtab_runtime.stage import LoadedStage, load_stage
-from trimtab_runtime.states import TapArrays, check_tap_arrays, read_tap_arrays
 
 _MAIN = """\
 import os
@@ -74,9 +72,12 @@ def write_bundle(parts: BundleParts, target: Path) -> Path:
     all. Equal parts give equal bytes. Raises PlanningError, ModelError, EngineError or OSError."""
     files: dict[str, bytes | Path] = {"__main__.py": _MAIN.encode(), **_runtime_files()}
     files.update(_stage_files(parts))
-    files[GOLDEN_NAME] = golden_cases(
-        parts.definition, load_stages(parts), _recall(parts), parts.images
+    recall = load_recall(
+        parts.definition.structure,
+        len(parts.labels),
+        lambda sha: _file(parts, sha, "arrays"),
     )
+    files[GOLDEN_NAME] = golden_cases(parts.definition, load_stages(parts), recall, parts.images)
     manifest = _manifest(parts, {name: _sha256(data) for name, data in files.items()})
     files[MANIFEST_NAME] = canonical(manifest).encode()
     _write_zip(files, target)
@@ -115,22 +116,6 @@ def load_stages(parts: BundleParts) -> list[LoadedStage]:
             segments = [str(_file(parts, sha, "segment")) for sha in exits.segments]
             found.append(load_stage(stage, variant, "", segments))
     return found
-
-
-def _recall(parts: BundleParts) -> Recall | None:
-    """The plan's memory, at its own operating point; None where it needs none."""
-    structure = parts.definition.structure
-    if not structure.stops_early:
-        return None
-    arrays: list[list[TapArrays]] = []
-    for stage in structure.stages:
-        taps = stage.exits.taps if stage.exits else ()
-        arrays.append([])
-        if stage.exits:
-            path = str(_file(parts, stage.exits.arrays, "arrays"))
-            arrays[-1] = read_tap_arrays(path, len(taps))
-            check_tap_arrays(path, taps, arrays[-1], len(parts.labels))
-    return make_recall(structure, arrays, len(parts.labels))
 
 
 def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:

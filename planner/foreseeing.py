@@ -20,12 +20,14 @@ from search.step_costs import StepCosts
 
 
 class Foresight:
-    """Replays and predictions of judged plans over `options`; `targets` by split. `early` holds
-    what plans that stop early are made of, where there are any."""
+    """Replays and predictions of judged plans over `options`; `targets` by split. `problem` is
+    what plans were composed of, and tells their costs; `early` holds what plans that stop early
+    are made of, where there are any. `quality` names metrics to report
+    beside those that all targets give."""
 
     problem: Problem
     early: Early | None = None
-    quality: Sequence[str]
+    quality: Sequence[str] = ()
 
     def __init__(
         self,
@@ -69,22 +71,19 @@ class Foresight:
             self._reports[plan.key, split] = known
         return known
 
-    @property
-    def baseline_plan(self) -> Judged:
-        """The plan that others are compared with."""
-        raise NotImplementedError
-
-    def optimism(self, plan: Judged, metric: str) -> tuple[float, float, float] | None:
+    def optimism(
+        self, plan: Judged, baseline: Judged, metric: str
+    ) -> tuple[float, float, float] | None:
         """What the guard left of the luck of choosing: the guarded lead over the baseline on
         tune, less the lead on test; with the 95 % interval that test allows. None for the
         baseline itself, and where test cannot tell."""
-        if plan is self.baseline_plan or not self.targets["test"].knows(metric):
+        if plan is baseline or not self.targets["test"].knows(metric):
             return None
-        replays = [self.replayed_on(p, "test").decided for p in (plan, self.baseline_plan)]
+        replays = [self.replayed_on(p, "test").decided for p in (plan, baseline)]
         targets = replace(self.targets["test"], around=replays[1].argmax(1))
         own, base = (targets.values(metric, decided) for decided in replays)
         lead = targets.told(metric, replays[0])[0] - targets.told(metric, replays[1])[0]
-        expected = plan.composed.guarded[metric] - self.baseline_plan.composed.replayed[metric]
+        expected = plan.composed.guarded[metric] - baseline.composed.replayed[metric]
         gain, blocks = own - base, targets.blocks
         half = 1.96 * float(gain.std()) / np.sqrt(len(gain))
         low, high = float(gain.mean()) - half, float(gain.mean()) + half

@@ -84,7 +84,7 @@ def reported_metrics(
     optimism = [
         PlanMetricRecord(job_id, judged.key, name, "test", "optimism", *told)
         for name in choice.quality
-        if (told := choice.optimism(judged, name)) is not None
+        if (told := choice.optimism(judged, choice.baseline_plan, name)) is not None
     ]
     predicted = [
         PlanMetricRecord(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from planner.spec_parts import (
     ModelSpec,
     Part,
     RuntimeSpec,
+    StreamSpec,
     TechniqueSpec,
     WorkloadSpec,
 )
@@ -138,7 +140,8 @@ def load_spec(source: str | Path | Mapping[str, Any] | JobSpec) -> JobSpec:
 
 
 def _field_names() -> set[str]:
-    return {name for part in Part.__subclasses__() for name in part.model_fields}
+    known = {name for part in Part.__subclasses__() for name in part.model_fields}
+    return known | {field.name for field in fields(StreamSpec)}
 
 
 def _absolute(spec: JobSpec, folder: Path) -> JobSpec:

@@ -97,7 +97,7 @@ def _lines(problems: Sequence[ErrorDetails], known: Sequence[str]) -> Iterator[s
         for part in loc:
             step = _step(part)
             path += step if not path or step.startswith("[") else f".{step}"
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             line = f"{path}: unknown field{nearest(str(loc[-1]), known)}"
         else:
             message = problem["msg"].removeprefix("Value error, ")

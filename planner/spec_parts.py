@@ -19,6 +19,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.dataclasses import dataclass
 
 from trimtab_runtime.definition import COLOURS, DTYPES, LAYOUTS, OUTPUT_KINDS, RESIZE_FILTERS
 from workloads import STREAM_KINDS, StreamRecipe
@@ -42,10 +43,11 @@ def _usable(path: Path) -> Path:
 _Path = Annotated[Path, AfterValidator(_usable)]
 
 
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
 class Part(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
-    )
+    model_config = ConfigDict(**_STRICT, frozen=True)
 
 
 class InputSpec(Part):
@@ -114,29 +116,17 @@ class SplitSpec(Part):
     group: str | None = None
 
 
-class StreamSpec(Part):
-    """How inputs arrive: workloads.StreamRecipe explains every field."""
+@dataclass(config=_STRICT, frozen=True)
+class StreamSpec(StreamRecipe):
+    """How inputs arrive: StreamRecipe has the fields and their rules, and explains them."""
 
     kind: Literal[STREAM_KINDS] = "independent"  # type: ignore[valid-type]
     frames: PositiveInt | None = None
-    zipf: float = 1.0
-    mean_frames: float = 15.0
-    objects: int = 4
-    stretch: int = 60
-    classes: int = 3
-    shift: int = 3
-    gain: float = 0.02
-    noise: float = 0.01
-
-    @model_validator(mode="after")
-    def _sound(self) -> StreamSpec:
-        StreamRecipe(**self.model_dump())
-        return self
 
     @property
     def recipe(self) -> StreamRecipe:
         """The stream as the workload makes it."""
-        return StreamRecipe(**self.model_dump())
+        return StreamRecipe(**vars(self))
 
 
 class CertifySpec(Part):

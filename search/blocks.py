@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import sparse, stats
 
-from search.f1 import macro_f1
+from search.f1 import f1_of_counts, macro_f1
 from search.intervals import central, wilson
 
 Bools = NDArray[np.bool_]
@@ -93,29 +93,41 @@ def block_f1_interval(
 ) -> tuple[float, float] | None:
     """Two-sided interval of macro F1 by resampling blocks (n,), of the exact figure: the
     percentiles' spread is put around it, as in f1.py. None as in :func:`block_interval`."""
-    names, sizes = np.unique(blocks, return_counts=True)
+    names, own = np.unique(blocks, return_inverse=True)
     if not enough(len(names), confidence):
         return None
-    ordered, starts = np.argsort(blocks, kind="stable"), np.cumsum(sizes) - sizes
+    known, found = np.unique(np.stack([labels, answers]), return_inverse=True)
+    label, answer = found.reshape(2, -1)
+    shape, right = (len(names), len(known)), label == answer
+    by_block = [
+        _counted(own, label, shape),
+        _counted(own, answer, shape),
+        _counted(own[right], label[right], shape),
+    ]
 
-    def f1(drawn: Ints) -> float:
-        taken = sizes[drawn]
-        ends = np.cumsum(taken)
-        rows = ordered[np.arange(ends[-1]) + np.repeat(starts[drawn] + taken - ends, taken)]
-        return float(macro_f1(labels[rows], answers[rows][None])[0])
+    def f1(drawn: Ints, axis: int = -1) -> Doubles:  # of the blocks of each resample (rows, n)
+        first = len(names) * np.arange(len(drawn))[:, None]
+        times = np.bincount((first + drawn).ravel(), minlength=drawn.size)
+        weights = times.reshape(drawn.shape).astype(np.float64)
+        return f1_of_counts(*(weights @ counts for counts in by_block))
 
     resampled = stats.bootstrap(
         (np.arange(len(names)),),
         f1,
-        vectorized=False,
+        vectorized=True,
         n_resamples=_RESAMPLES,
-        batch=max(1, _AT_ONCE // len(names)),
+        batch=max(1, _AT_ONCE // max(len(names), len(known))),
         method="percentile",
         rng=np.random.default_rng(0),
     ).bootstrap_distribution
     shift = float(macro_f1(labels, answers[None])[0] - resampled.mean())
     low, high = central(resampled, _raised(confidence, len(names)))
     return max(low + shift, 0.0), min(high + shift, 1.0)
+
+
+def _counted(rows: Ints, columns: Ints, shape: tuple[int, int]) -> sparse.csr_array:
+    """How often each cell occurs."""
+    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape)
 
 
 def _raised(confidence: float, blocks: int) -> float:

@@ -10,6 +10,7 @@ that were measured together in one process bring the peak that was measured ther
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -93,7 +94,82 @@ def mean_values(visits: Sequence[Visit]) -> dict[str, float]:
     return {name: float(np.mean([visit.values[name] for visit in visits])) for name in names}
 
 
-class PathCosts:
+class PlanCosts(ABC):
+    """What a plan costs by the share of inputs that reach each of its parts.
+
+    `values` and `sizes_mb` are of its stages; `together` holds the values of a process in which
+    this very plan was measured.
+    """
+
+    def __init__(
+        self,
+        values: Sequence[Mapping[str, float]],
+        sizes_mb: Sequence[float],
+        together: Mapping[str, float] | None,
+        correction: Correction | None,
+    ) -> None:
+        self._values, self._size_mb = list(values), sum(sizes_mb)
+        self._together = together or {}
+        known = correction or Correction()
+        self._slower, self._larger = (
+            known.factor(metric, len(values)) for metric in ("latency_mean_ms", "peak_memory_mb")
+        )
+
+    @abstractmethod
+    def mean_ms(self, reach: Doubles) -> Doubles:
+        """Mean latency (plans,) where `reach` (plans, parts) is the share of inputs that reach
+        each part."""
+
+    @abstractmethod
+    def draws(self, reach: Doubles) -> Doubles:
+        """Latency samples of one plan: `reach` (parts,). Raw samples of the parts of a path are
+        added at random (seeded) and paths are weighted by their share."""
+
+    @abstractmethod
+    def _used(self) -> Sequence[Doubles]:
+        """The samples that :meth:`draws` draws from."""
+
+    @abstractmethod
+    def _unmeasured_peak_mb(self) -> float | None:
+        """The peak of a plan that was not measured as it is; None where it cannot be told."""
+
+    def energy_mj(self, reach: Doubles) -> Doubles | None:
+        """Mean energy of an answer (plans,), like :meth:`mean_ms`; None where unknown."""
+        return None
+
+    def percentiles(self, reach: Doubles) -> dict[str, float]:
+        """Percentile metrics of one plan, each only where every part has samples enough."""
+        fewest = min(len(samples) for samples in self._used())
+        draws = self.draws(reach)
+        return {
+            f"latency_p{percentile}_ms": float(np.percentile(draws, percentile))
+            for percentile, needed in PERCENTILE_MIN_SAMPLES.items()
+            if fewest >= needed
+        }
+
+    def known(self, reach: Doubles) -> dict[str, float]:
+        """All that is known of one plan's costs, by metric: `reach` (parts,)."""
+        energy = self.energy_mj(reach[None])
+        return {
+            "latency_mean_ms": float(self.mean_ms(reach[None])[0]),
+            **self.percentiles(reach),
+            **({} if energy is None else {"energy_mean_mj": float(energy[0])}),
+            **self.fixed(),
+        }
+
+    def fixed(self) -> dict[str, float]:
+        """Costs that no threshold changes: load time, memory and size. Absent where unmeasured."""
+        found = {
+            "load_ms": self._together.get("load_ms", sum(v["load_ms"] for v in self._values)),
+            "bundle_size_mb": self._size_mb + BUNDLE_OVERHEAD_MB,
+        }
+        peak = self._together.get("peak_mb", self._unmeasured_peak_mb())
+        if peak is not None:
+            found["peak_memory_mb"] = peak * self._larger
+        return found
+
+
+class PathCosts(PlanCosts):
     """Costs of every path through an ordered list of stages (stage 0, stages 0 and 1, ...).
 
     `together` holds the values of a process in which these very stages were measured together.
@@ -105,12 +181,9 @@ class PathCosts:
         together: Mapping[str, float] | None = None,
         correction: Correction | None = None,
     ) -> None:
+        values, sizes = [stage.values for stage in stages], [stage.size_mb for stage in stages]
+        super().__init__(values, sizes, together, correction)
         self.stages = list(stages)
-        self._together = together or {}
-        known = correction or Correction()
-        self._slower, self._larger = (
-            known.factor(metric, len(stages)) for metric in ("latency_mean_ms", "peak_memory_mb")
-        )
         self._first = (stages[0].total("hot"), stages[0].total("beside"))
         self._later = [
             stage.total(
@@ -125,8 +198,8 @@ class PathCosts:
         ]
 
     def mean_ms(self, reach: Doubles) -> Doubles:
-        """Mean latency (plans,) where `reach` (plans, stages) is the share of inputs that reach
-        each stage. The input before stopped at stage 0 with probability 1 - reach[:, 1]."""
+        """Mean latency (plans,). The input before stopped at stage 0 with probability
+        1 - reach[:, 1]."""
         hot, beside = (float(samples.mean()) for samples in self._first)
         cooled = reach[:, 1] if reach.shape[1] > 1 else np.zeros(len(reach))
         total = hot + (beside - hot) * cooled
@@ -136,7 +209,7 @@ class PathCosts:
 
     def energy_mj(self, reach: Doubles) -> Doubles | None:
         """Mean energy of an answer (plans,), like :meth:`mean_ms`; None without a sensor."""
-        known = [stage.values.get("energy_mj") for stage in self.stages]
+        known = [values.get("energy_mj") for values in self._values]
         if any(value is None for value in known):
             return None
         return reach @ np.array(known, np.float64)
@@ -147,8 +220,6 @@ class PathCosts:
         return [mean * self._slower for mean in means]
 
     def draws(self, reach: Doubles) -> Doubles:
-        """Latency samples of one plan: `reach` (stages,). Raw samples of the stages of a path are
-        added at random (seeded) and paths are weighted by their share."""
         generator = np.random.default_rng(0)
         depth = np.diff(np.append(reach, 0.0)) * -1.0
         paths: list[Doubles] = []
@@ -166,42 +237,12 @@ class PathCosts:
             paths.append(path)
         return np.concatenate(paths) * self._slower
 
-    def percentiles(self, reach: Doubles) -> dict[str, float]:
-        """Percentile metrics of one plan, each only where every stage has samples enough."""
-        used = [*(self._first if self._later else self._first[:1]), *self._later]
-        fewest = min(len(samples) for samples in used)
-        draws = self.draws(reach)
-        return {
-            f"latency_p{percentile}_ms": float(np.percentile(draws, percentile))
-            for percentile, needed in PERCENTILE_MIN_SAMPLES.items()
-            if fewest >= needed
-        }
+    def _used(self) -> Sequence[Doubles]:
+        return [*(self._first if self._later else self._first[:1]), *self._later]
 
-    def known(self, reach: Doubles) -> dict[str, float]:
-        """All that is known of one plan's costs, by metric: `reach` (stages,)."""
-        energy = self.energy_mj(reach[None])
-        return {
-            "latency_mean_ms": float(self.mean_ms(reach[None])[0]),
-            **self.percentiles(reach),
-            **({} if energy is None else {"energy_mean_mj": float(energy[0])}),
-            **self.fixed(),
-        }
-
-    def fixed(self) -> dict[str, float]:
-        """Costs that no threshold changes: load time, memory and size. Absent where unmeasured."""
-        values = [stage.values for stage in self.stages]
-        found = {
-            "load_ms": self._together.get("load_ms", sum(v["load_ms"] for v in values)),
-            "bundle_size_mb": sum(s.size_mb for s in self.stages) + BUNDLE_OVERHEAD_MB,
-        }
-        peak = self._together.get("peak_mb", self._summed_peak_mb())
-        if peak is not None:
-            found["peak_memory_mb"] = peak * self._larger
-        return found
-
-    def _summed_peak_mb(self) -> float | None:
+    def _unmeasured_peak_mb(self) -> float | None:
         """Base process, what stays resident, and the largest transient."""
-        values = [stage.values for stage in self.stages]
+        values = self._values
         if not all("resident_mb" in v for v in values):
             return None
         engines = {s.options.engine: s.values["engine_mb"] for s in self.stages}

@@ -23,9 +23,14 @@ def macro_f1(labels: Ints, answers: Ints) -> Doubles:
         size = len(answers) * classes
         return np.bincount(cells.ravel(), minlength=size).reshape(-1, classes).astype(np.float64)
 
-    of_class = count(first + labels)
     right = count((first + answers)[answers == labels])
-    f1 = 2.0 * right / np.maximum(of_class + count(first + answers), 1.0)
+    return f1_of_counts(count(first + labels), count(first + answers), right)
+
+
+def f1_of_counts(of_class: Doubles, answered: Doubles, right: Doubles) -> Doubles:
+    """(rows,) macro F1 from numbers of inputs (rows, classes): `of_class`, `answered` so, and
+    both (`right`)."""
+    f1 = 2.0 * right / np.maximum(of_class + answered, 1.0)
     seen = of_class > 0
     found: Doubles = np.where(seen, f1, 0.0).sum(1) / seen.sum(1)
     return found

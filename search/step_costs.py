@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from search.correction import Correction
-from search.costs import BUNDLE_OVERHEAD_MB, Doubles, StageCost
-from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
+from search.costs import Doubles, PlanCosts, StageCost
 from trimtab_runtime.preprocess import resize_key
 
 _DRAWS = 2000
@@ -51,15 +50,17 @@ class Overheads:
     thumbnails: Doubles
     learning: Doubles
 
+    def used(self) -> list[Doubles]:
+        """The samples of what the plan does."""
+        return [part for part in (self.thumbnails, self.learning) if len(part)]
+
     def mean_ms(self) -> float:
-        parts = (self.thumbnails, self.learning)
-        return sum((float(part.mean()) for part in parts if len(part)), start=0.0)
+        return sum((float(part.mean()) for part in self.used()), start=0.0)
 
 
-class StepCosts:
-    """Costs of a plan by the share of frames that come to each step, (plans, 1 + segments).
-
-    `together` holds the values of a process in which this very plan was measured.
+class StepCosts(PlanCosts):
+    """Costs of a plan by the share of frames that come to each step, (plans, 1 + segments). (A
+    sensor's energy is not measured by segment, so energy is known of verified bundles only.)
     """
 
     def __init__(
@@ -69,12 +70,9 @@ class StepCosts:
         together: Mapping[str, float] | None = None,
         correction: Correction | None = None,
     ) -> None:
+        values, sizes = [chain.values for chain in chains], [chain.size_mb for chain in chains]
+        super().__init__(values, sizes, together, correction)
         self._chains, self._overheads = list(chains), overheads
-        self._together = together or {}
-        known = correction or Correction()
-        self._slower, self._larger = (
-            known.factor(metric, len(chains)) for metric in ("latency_mean_ms", "peak_memory_mb")
-        )
         self._hot: list[Doubles] = []
         self._beside: list[Doubles] = []
         for number, chain in enumerate(chains):
@@ -96,7 +94,6 @@ class StepCosts:
         return 1 + len(self._hot)
 
     def mean_ms(self, reach: Doubles) -> Doubles:
-        """Mean latency (plans,)."""
         total = np.full(len(reach), self._overheads.mean_ms())
         for step, (hot, beside) in enumerate(zip(self._hot, self._beside, strict=True), 1):
             warm = self._warm(reach, step)
@@ -124,16 +121,14 @@ class StepCosts:
         return [float(part.sum()) for part in np.split(spent, ends[:-1])[1:]]
 
     def draws(self, reach: Doubles) -> Doubles:
-        """Latency samples of one plan (see PathCosts.draws): `reach` (1 + segments,)."""
         generator = np.random.default_rng(0)
         depth = -np.diff(np.append(reach, 0.0))
         paths: list[Doubles] = []
         for last, share in enumerate(depth):
             count = round(float(share) * _DRAWS)
             path = np.zeros(count)
-            for part in (self._overheads.thumbnails, self._overheads.learning):
-                if len(part):
-                    path += generator.choice(part, count)
+            for part in self._overheads.used():
+                path += generator.choice(part, count)
             for step in range(1, last + 1):
                 warm = round(count * float(self._warm(reach[None], step)[0]))
                 path += np.concatenate(
@@ -145,37 +140,9 @@ class StepCosts:
             paths.append(path)
         return np.concatenate(paths) * self._slower
 
-    def percentiles(self, reach: Doubles) -> dict[str, float]:
-        """Percentile metrics of one plan, each only where every step has samples enough."""
-        parts = (self._overheads.thumbnails, self._overheads.learning)
-        used = [*self._hot, *self._beside, *(part for part in parts if len(part))]
-        fewest = min(len(samples) for samples in used)
-        draws = self.draws(reach)
-        return {
-            f"latency_p{percentile}_ms": float(np.percentile(draws, percentile))
-            for percentile, needed in PERCENTILE_MIN_SAMPLES.items()
-            if fewest >= needed
-        }
+    def _used(self) -> Sequence[Doubles]:
+        return [*self._hot, *self._beside, *self._overheads.used()]
 
-    def known(self, reach: Doubles) -> dict[str, float]:
-        """All that is known of one plan's costs, by metric. (A sensor's energy is not measured
-        by segment, so energy is known of verified bundles only.)"""
-        return {
-            "latency_mean_ms": float(self.mean_ms(reach[None])[0]),
-            **self.percentiles(reach),
-            **self.fixed(),
-        }
-
-    def fixed(self) -> dict[str, float]:
-        """Costs that no threshold changes: load time, memory and size. Absent where unmeasured."""
-        values = [chain.values for chain in self._chains]
-        found = {
-            "load_ms": self._together.get("load_ms", sum(v["load_ms"] for v in values)),
-            "bundle_size_mb": sum(c.size_mb for c in self._chains) + BUNDLE_OVERHEAD_MB,
-        }
-        peak = self._together.get("peak_mb")
-        if peak is None and len(values) == 1:
-            peak = values[0].get("peak_mb")
-        if peak is not None:
-            found["peak_memory_mb"] = peak * self._larger
-        return found
+    def _unmeasured_peak_mb(self) -> float | None:
+        """Of one chain, that of the process it was measured in."""
+        return self._values[0].get("peak_mb") if len(self._values) == 1 else None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from trimtab_runtime.definition import OperatingPoint, Structure
 from trimtab_runtime.errors import InferenceError
 from trimtab_runtime.exits import EXIT_KINDS, Tap
-from trimtab_runtime.manifest import Manifest, arrays_name
 from trimtab_runtime.memory import Recall
 from trimtab_runtime.routing import combine, decide
 from trimtab_runtime.states import TapArrays, check_tap_arrays, read_tap_arrays
@@ -48,9 +47,11 @@ def make_recall(
     return Recall(structure.memory, taps, found, classes, starts)
 
 
-def load_recall(manifest: Manifest, folder: Path) -> Optional[Recall]:
-    """The memory of a bundled plan; None where it needs none. Raises BundleError."""
-    structure, classes = manifest.structure, len(manifest.labels)
+def load_recall(
+    structure: Structure, classes: int, place: Callable[[str], Path]
+) -> Optional[Recall]:
+    """The memory of a plan; None where it needs none. `place` tells where a file of arrays lies,
+    by its sha256. Raises BundleError."""
     if not structure.stops_early:
         return None
     arrays: list[list[TapArrays]] = []
@@ -58,7 +59,7 @@ def load_recall(manifest: Manifest, folder: Path) -> Optional[Recall]:
         if stage.exits is None:
             arrays.append([])
             continue
-        taps, path = stage.exits.taps, str(folder / arrays_name(stage.exits.arrays))
+        taps, path = stage.exits.taps, str(place(stage.exits.arrays))
         arrays.append(read_tap_arrays(path, len(taps)))
         check_tap_arrays(path, taps, arrays[-1], classes)
     return make_recall(structure, arrays, classes)

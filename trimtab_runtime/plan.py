@@ -24,7 +24,7 @@ from trimtab_runtime.golden import (
     unlike,
 )
 from trimtab_runtime.kernel import NEVER
-from trimtab_runtime.manifest import MODELS_FOLDER, Manifest, segment_name
+from trimtab_runtime.manifest import MODELS_FOLDER, Manifest, arrays_name, segment_name
 from trimtab_runtime.memory import Recall
 from trimtab_runtime.preprocess import ImageLike, Preprocessor
 from trimtab_runtime.routing import combine, decide
@@ -106,7 +106,9 @@ class Plan:
         """
         manifest, folder = open_bundle(str(path))
         try:
-            memory = load_recall(manifest, folder)
+            memory = load_recall(
+                manifest.structure, len(manifest.labels), lambda sha: folder / arrays_name(sha)
+            )
         except BundleError as error:
             raise BundleError(f"{path}: {error}") from None
         variants = {variant.sha256: variant for variant in manifest.variants}

@@ -83,7 +83,7 @@ def load_onnx(path: Path) -> LoadedModel:
     has not exactly one input and one output tensor.
     """
     model = read_graph(path)
-    session = _session(path)
+    session = load_session(path, optimised=False)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if (len(inputs), len(outputs)) != (1, 1):
         raise ModelError(
@@ -99,17 +99,20 @@ def load_onnx(path: Path) -> LoadedModel:
         output=_tensor(path, outputs[0], _output_quantisation(graph, outputs[0].name)),
         operators=tuple(sorted(counts.items())),
         kind=_kind(graph, outputs[0].name),
-        run=lambda tensor: _run(path, session, inputs[0].name, tensor),
+        run=lambda tensor: run_session(path, session, inputs[0].name, tensor),
     )
 
 
-def _session(path: Path) -> Any:
+def load_session(path: Path, optimised: bool) -> Any:
+    """An onnxruntime session of one thread, with the graph as it stands or `optimised`. Raises
+    ModelError."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
@@ -121,9 +124,10 @@ def _session(path: Path) -> Any:
         ) from error
 
 
-def _run(path: Path, session: Any, name: str, tensor: Array) -> Array:
+def run_session(path: Path, session: Any, name: str, tensor: Array) -> Array:
+    """The first output for its one input, `name`. Raises ModelError."""
     try:
-        (raw,) = session.run(None, {name: tensor})
+        raw = session.run(None, {name: tensor})[0]
     except Exception as error:  # as above
         raise ModelError(
             f"{path.name}: onnxruntime cannot run it on an input {tensor.shape} "

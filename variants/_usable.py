@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from trimtab_runtime.errors import ModelError
-from variants._file import Array, first_line
+from variants._file import Array
+from variants._onnx_file import load_session, run_session
 from variants._segments import cut_segments
 from variants._taps import TapPlace, find_taps, thin
 
@@ -96,40 +97,14 @@ def _difference(
 
 def _runner(path: Path) -> Callable[[Array], Array]:
     """The first output of a model with one input."""
-    session = _session(path)
+    session = load_session(path, optimised=True)
     name = session.get_inputs()[0].name
-
-    def run(tensor: Array) -> Array:
-        try:
-            return np.asarray(session.run(None, {name: tensor})[0])
-        except Exception as error:  # onnxruntime's own errors share no public base class
-            raise ModelError(
-                f"{path.name}: onnxruntime cannot run it on an input {tensor.shape} "
-                f"({first_line(error)})"
-            ) from error
-
-    return run
-
-
-def _session(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    try:
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
-    except Exception as error:  # as above
-        raise ModelError(
-            f"{Path(path).name}: onnxruntime cannot load it ({first_line(error)})"
-        ) from error
+    return lambda tensor: run_session(path, session, name, tensor)
 
 
 def _random_images(path: Path, count: int, seed: int, size: tuple[int, int] | None) -> list[Array]:
     """Input tensors (1, ...) of noise; float ones lie in -1 to 1."""
-    value = _session(path).get_inputs()[0]
+    value = load_session(path, optimised=True).get_inputs()[0]
     if value.type not in _DTYPES or len(value.shape or ()) != 4:
         raise ModelError(
             f"{Path(path).name}: takes {value.type} {value.shape}; an image is float32, uint8 or "

@@ -81,12 +81,7 @@ class LineWatcher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def step(self, name: str, detail: str, done: float, total: float) -> None:
         pace = self._paces.setdefault(name, Pace(done))

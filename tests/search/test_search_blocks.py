@@ -157,6 +157,22 @@ def test_macro_f1_of_dependent_frames_has_a_wider_interval() -> None:
     assert own[0] < usual[0] < value < usual[1] < own[1]
 
 
+def test_macro_f1_of_blocks_of_any_size_is_that_of_the_rows_drawn() -> None:
+    generator = np.random.default_rng(13)
+    blocks = np.repeat(generator.permutation(300), generator.geometric(1 / 4, 300))
+    labels = 7 * generator.integers(0, 5, 300)[blocks]
+    answers = np.where(generator.random(len(blocks)) < 0.7, labels, 7)
+    rows = [np.flatnonzero(blocks == block) for block in range(300)]
+    resampled = []
+    for _ in range(1000):
+        drawn = np.concatenate([rows[block] for block in generator.integers(0, 300, 300)])
+        resampled.append(macro_f1(labels[drawn], answers[drawn][None])[0])
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    shift = macro_f1(labels, answers[None])[0] - np.mean(resampled)
+    own = block_f1_interval(labels, answers, blocks)
+    assert own == pytest.approx((low + shift, high + shift), abs=0.1 * (high - low))
+
+
 # ---- targets -----------------------------------------------------------------------------------
 
 METRICS = ("top1", "balanced_accuracy", "macro_f1", "agreement", "recall[c]")
