@@ -8,6 +8,7 @@ output. Whatever cannot be made or read raises :class:`trimtab_runtime.errors.Mo
 from variants._apart import inspect_apart
 from variants._facts import ModelFacts, inspect_model
 from variants._heads import Head, fit_heads
+from variants._origins import Executed, Origin, find_origins, holds_weights
 from variants._quantise import QuantisationRecipe, quantise_w8a8
 from variants._segments import cut_segments
 from variants._specification import derive_variant, make_variant
@@ -17,8 +18,10 @@ from variants._torch_export import export_module
 from variants._usable import assert_same_answers, usable_taps
 
 __all__ = [
+    "Executed",
     "Head",
     "ModelFacts",
+    "Origin",
     "QuantisationRecipe",
     "Suitability",
     "TapPlace",
@@ -26,8 +29,10 @@ __all__ = [
     "cut_segments",
     "derive_variant",
     "export_module",
+    "find_origins",
     "find_taps",
     "fit_heads",
+    "holds_weights",
     "inspect_apart",
     "inspect_model",
     "make_variant",

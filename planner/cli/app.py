@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli import collecting, planning, reading, shipping
+from planner.cli import collecting, planning, profiling, reading, shipping
 from planner.cli.surroundings import DEFAULT_STORE, Surroundings
 from planner.views import printable
 from trimtab_runtime import __version__
@@ -29,6 +29,7 @@ app = typer.Typer(
 for command in (
     planning.init,
     planning.plan,
+    profiling.layers,
     reading.jobs,
     reading.front,
     reading.show,

@@ -31,7 +31,7 @@ from trimtab_runtime.errors import (
     WorkloadError,
 )
 from trimtab_runtime.preprocess import Preprocessor
-from trimtab_runtime.probe.requests import VerifyRequest
+from trimtab_runtime.probe.requests import LayersRequest, RaceRequest, VerifyRequest
 
 
 class Replaying(Device):
@@ -140,6 +140,47 @@ def test_a_bundle_runs_with_its_own_runtime(
     plan = Plan.load(str(bundle))
     assert found.arrays["index"].tolist() == [plan.classify(photo).index for photo in photos]
     assert len(found.arrays["latency_ms"]) == 12
+
+
+def test_layers_have_a_time_for_every_node_and_run(
+    device: Device, models: dict[str, tuple[Path, Variant]]
+) -> None:
+    place = device.put(models["small"][0])
+    found = device.probe(LayersRequest(place, RuntimeOptions("onnxruntime"), "", runs=3))
+    kinds = found.arrays["operator"].tolist()
+    assert [kind for kind in kinds if kind in ("Conv", "Gemm")] == ["Conv", "Conv", "Gemm"]
+    assert len(found.arrays["name"]) == len(found.arrays["shape"]) == len(kinds)
+    assert found.arrays["ms"].shape == (3, len(kinds))
+    assert [len(found.samples[f"{kind}_ms"]) for kind in ("plain", "profiled")] == [3, 3]
+
+
+def test_a_race_brings_raw_samples_of_every_file(
+    device: Device, models: dict[str, tuple[Path, Variant]]
+) -> None:
+    """In the order of the request; NaN is nobody's concern."""
+    places = tuple(device.put(models[name][0]) for name in ("small", "nan", "small"))
+    request = RaceRequest(places, RuntimeOptions("onnxruntime"), rounds=4, warmup_seconds=0.0)
+    found = device.probe(request)
+    assert {name: len(values) for name, values in found.samples.items()} == dict.fromkeys(
+        ["reference_ms", "0_ms", "1_ms", "2_ms"], 4
+    )
+    assert all(type(x) is float for values in found.samples.values() for x in values)
+    assert found.values["unsteadiness"] >= 0
+    assert found.arrays == {}
+
+
+def test_layers_and_races_name_the_file_that_they_cannot_run(
+    device: Device, models: dict[str, tuple[Path, Variant]], tmp_path: Path
+) -> None:
+    (tmp_path / "torn.onnx").write_bytes(models["small"][0].read_bytes()[:100])
+    place, options = device.put(tmp_path / "torn.onnx"), RuntimeOptions("onnxruntime")
+    with pytest.raises(ModelError, match=r"torn\.onnx: onnxruntime cannot load it"):
+        device.probe(LayersRequest(place, options, ""))
+    with pytest.raises(ModelError, match=r"torn\.onnx: onnxruntime cannot load it"):
+        device.probe(RaceRequest((place,), options))
+    litert = device.put(models["bytes"][0])
+    with pytest.raises(EngineError, match="are told by onnxruntime alone"):
+        device.probe(LayersRequest(litert, RuntimeOptions("litert"), ""))
 
 
 @pytest.mark.parametrize("kind", ["measuring", "tracing"])

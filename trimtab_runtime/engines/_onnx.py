@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -68,15 +68,21 @@ class OnnxEngine(Engine):
         return real_outputs(raw, self.variant.output)
 
 
-def load_session(path: str, name: str, options: RuntimeOptions) -> Any:
-    """An InferenceSession of the file at `path`, which errors call `name`."""
+def load_session(
+    path: str, name: str, options: RuntimeOptions, profile: Optional[str] = None
+) -> Any:
+    """An InferenceSession of the file at `path`, which errors call `name`. `profile` is what the
+    name of a file begins with that gets the times of its nodes."""
     ort = _onnxruntime()
     wanted = "CPUExecutionProvider" if options.provider == "default" else options.provider
     if wanted not in providers():
         raise EngineError(f"onnxruntime has no {wanted} here, only {', '.join(providers())}")
     chosen = list(dict.fromkeys([wanted, "CPUExecutionProvider"]))
+    settings = session_options(options)
+    if profile is not None:
+        settings.enable_profiling, settings.profile_file_prefix = True, profile
     try:
-        return ort.InferenceSession(path, session_options(options), providers=chosen)
+        return ort.InferenceSession(path, settings, providers=chosen)
     except Exception as error:  # onnxruntime's own errors share no public base class
         raise ModelError(f"{name}: onnxruntime cannot load it ({told(error)})") from error
 

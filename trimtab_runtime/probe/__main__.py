@@ -16,7 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # NumPy's own threads would disturb what is measured
@@ -49,19 +49,39 @@ class _Report:
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     from trimtab_runtime.codec import decode
-    from trimtab_runtime.fingerprint import fingerprint
     from trimtab_runtime.probe.answers import trace, verify
     from trimtab_runtime.probe.measure import measure
     from trimtab_runtime.probe.requests import KINDS
 
+    # What a bundle's process has not, no measurement of memory shall have: imported when asked.
+    answers: dict[str, Callable[[Any, _Report], dict[str, Any]]] = {
+        "measure": measure,
+        "trace": trace,
+        "verify": verify,
+        "layers": _layers,
+        "race": _race,
+        "fingerprint": _fingerprint,
+    }
     kind = request.pop("kind")
     decoded: Any = decode(KINDS[kind], request)
-    if kind == "measure":
-        return measure(decoded, _Report())
-    if kind == "trace":
-        return trace(decoded, _Report())
-    if kind == "verify":
-        return verify(decoded, _Report())
+    return answers[kind](decoded, _Report())
+
+
+def _layers(request: Any, progress: _Report) -> dict[str, Any]:
+    from trimtab_runtime.probe.layers import layers
+
+    return layers(request, progress)
+
+
+def _race(request: Any, progress: _Report) -> dict[str, Any]:
+    from trimtab_runtime.probe.race import race
+
+    return race(request, progress)
+
+
+def _fingerprint(request: Any, progress: _Report) -> dict[str, Any]:
+    from trimtab_runtime.fingerprint import fingerprint
+
     return {"values": {}, "samples": {}, "warnings": [], "fingerprint": fingerprint()}
 
 

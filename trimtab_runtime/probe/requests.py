@@ -84,6 +84,49 @@ class VerifyRequest:
 
 
 @dataclass(frozen=True)
+class LayersRequest:
+    """Times of the nodes of an ONNX file as onnxruntime runs them, written to `output` (.npz; see
+    layers.py), beside those of the whole without its profiler. Inputs are noise of `seed`; `size`
+    (height, width) is for a file that leaves it open."""
+
+    model: str
+    options: RuntimeOptions
+    output: str
+    runs: int = 50
+    size: Optional[tuple[int, int]] = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.runs <= 1000:
+            raise ValueError(f"1 <= runs <= 1000 must hold, got {self.runs}")
+        _no_spinning(self.options)
+
+
+@dataclass(frozen=True)
+class RaceRequest:
+    """Times of small ONNX files, each of fixed input shapes, that take turns in one process: in
+    every round each once, in an order drawn from `seed`, as are their inputs."""
+
+    files: tuple[str, ...]
+    options: RuntimeOptions
+    rounds: int = 64
+    seed: int = 0
+    warmup_seconds: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise ValueError("a race needs at least one file")
+        if self.rounds < 1:
+            raise ValueError(f"rounds >= 1 must hold, got {self.rounds}")
+        _no_spinning(self.options)
+
+
+def _no_spinning(options: RuntimeOptions) -> None:
+    if options.spinning:
+        raise ValueError("spinning must be off where several sessions share a process")
+
+
+@dataclass(frozen=True)
 class FingerprintRequest:
     """What the device is."""
 
@@ -92,6 +135,8 @@ KINDS = {
     "measure": MeasureRequest,
     "trace": TraceRequest,
     "verify": VerifyRequest,
+    "layers": LayersRequest,
+    "race": RaceRequest,
     "fingerprint": FingerprintRequest,
 }
 
