@@ -1,4 +1,4 @@
-"""What is known of candidates: built, measured and traced once, then read from the store.
+"""What variants say on the inputs: traced once, then read from the store.
 
 Everything is named by the content it depends on, so a second job, or the same one after it was
 killed, finds it. A failure is evidence too: it is stored with its reason, and tried again only
@@ -8,27 +8,23 @@ by a later job.
 from __future__ import annotations
 
 import io
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from db import Store, TraceRecord, VariantRecord
+from db import Store, TraceRecord
 from planner.built import Built, io_of
 from planner.cutting import Cut
 from planner.journal import Journal
 from profilers import Device
-from trimtab_runtime.codec import content_key, encode
-from trimtab_runtime.definition import RuntimeOptions, Variant
+from trimtab_runtime.codec import content_key
+from trimtab_runtime.definition import RuntimeOptions
 from trimtab_runtime.errors import StoreError, TrimtabError
 from trimtab_runtime.probe.requests import StageFile, TraceRequest
-from variants import QuantisationRecipe, derive_variant, quantise_w8a8
 from workloads import Item
 
 _MEASURE_IMAGES = 24
@@ -37,11 +33,12 @@ _TRACED_BY = ("machine", "isa", "numpy", "pillow")
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images that evidence is made from: all of the three splits, in a fixed order."""
+    """The images that evidence is made from: all of the three splits, in a fixed order; and those
+    that latency is measured on. `equip` are those of `fit` that taps are equipped from, more than
+    whole variants are traced on."""
 
     workload_key: str
     items: Sequence[Item]
-    fit: Sequence[Item]
     measured_on: Sequence[Item]
     equip: Sequence[Item] = ()
 
@@ -50,17 +47,15 @@ class Inputs:
         cls,
         workload_key: str,
         items: Sequence[Item],
-        fit: Sequence[Item],
         tune: Sequence[Item],
         equip: Sequence[Item],
     ) -> Inputs:
-        """Latency is measured on the first images of `tune`. `equip` are those of `fit` that taps
-        are equipped from, more than whole variants are traced on."""
-        return cls(workload_key, items, fit, tune[:_MEASURE_IMAGES], equip)
+        """Latency is measured on the first images of `tune`."""
+        return cls(workload_key, items, tune[:_MEASURE_IMAGES], equip)
 
 
 class Evidence:
-    """Makes or finds what the search needs to know. Raises the TrimtabError of a failure."""
+    """Traces variants or finds their traces. Raises the TrimtabError of a failure."""
 
     def __init__(
         self,
@@ -72,96 +67,6 @@ class Evidence:
     ) -> None:
         self._store, self._device, self._journal = store, device, journal
         self._fingerprint, self._inputs = fingerprint, inputs
-
-    def member(self, name: str, variant: Variant, path: Path, recipe: Mapping[str, Any]) -> Built:
-        """Keep a member as it came."""
-        artefact = self._store.save_file(path, kind="model", name=path.name)
-        lineage = {**recipe, "sha256": artefact.sha256, "io": io_of(variant)}
-        return self._keep(name, "as_is", variant, lineage)
-
-    def precision(self, member: Built, precision: str) -> Built:
-        """The member itself, or made from it: 'w8a8'."""
-        if precision == "as_is":
-            return member
-        recipe = QuantisationRecipe()
-        lineage = {
-            "step": precision,
-            "parent": member.key,
-            "recipe": encode(recipe),
-            "images": content_key([item.sha256 for item in self._inputs.fit]),
-            "onnxruntime": onnxruntime.__version__,
-        }
-        found = self._store.get_variant(content_key(lineage))
-        if found is not None and self._file(found.artefact_sha256, found.name) is not None:
-            return self._load(found, member.variant)
-        self._journal.note("info", member.member, f"building {precision}")
-        try:
-            return self._quantise(member, precision, lineage, recipe)
-        except TrimtabError as error:
-            self._store.put_variant(
-                VariantRecord(
-                    key=content_key(lineage),
-                    member=member.member,
-                    name=f"{member.member} {precision}",
-                    format=member.variant.format,
-                    artefact_sha256=None,
-                    size_bytes=None,
-                    recipe=lineage,
-                    io=io_of(member.variant),
-                    state="failed",
-                    reason=str(error),
-                )
-            )
-            raise
-
-    def _quantise(
-        self,
-        member: Built,
-        precision: str,
-        lineage: Mapping[str, Any],
-        recipe: QuantisationRecipe,
-    ) -> Built:
-        name = f"{member.member} {precision}"
-        with tempfile.TemporaryDirectory(prefix="trimtab-build-") as folder:
-            source, made = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
-            shutil.copyfile(member.path, source)  # artefacts have no suffix
-            images = [item.path for item in self._inputs.fit]
-            quantise_w8a8(source, member.variant, images, made, recipe)
-            variant = derive_variant(made, member.variant, name)
-            self._store.save_file(made, kind="model", name=f"{name}.onnx")
-        return self._keep(member.member, precision, variant, lineage)
-
-    def _keep(
-        self, member: str, precision: str, variant: Variant, lineage: Mapping[str, Any]
-    ) -> Built:
-        record = self._store.put_variant(
-            VariantRecord(
-                key=content_key(lineage),
-                member=member,
-                name=variant.name,
-                format=variant.format,
-                artefact_sha256=variant.sha256,
-                size_bytes=variant.size_bytes,
-                recipe=dict(lineage),
-                io=io_of(variant),
-            )
-        )
-        path = self._store.artefacts.path(variant.sha256)
-        return Built(record.key, member, precision, variant, path)
-
-    def _load(self, record: VariantRecord, parent: Variant) -> Built:
-        assert record.artefact_sha256 is not None
-        assert record.size_bytes is not None
-        variant = Variant(
-            record.name,
-            record.artefact_sha256,
-            record.format,
-            record.size_bytes,
-            parent.input,
-            parent.output,
-        )
-        path = self._store.artefacts.path(record.artefact_sha256)
-        return Built(record.key, record.member, str(record.recipe["step"]), variant, path)
 
     def trace(self, built: Built, options: RuntimeOptions) -> NDArray[np.float32]:
         """Outputs (images, classes) on `Inputs.items`, computed on the device."""

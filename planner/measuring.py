@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from db import CandidateRecord, MeasurementRecord
 from planner.built import Built
 from planner.members import Member
+from planner.slimming import VARIANTS, NothingToSlim
 from planner.spec import JobSpec
 from planner.spec_parts import BudgetSpec
 from search.outer import Candidate, OuterStudy, Proposal
@@ -44,10 +45,15 @@ class Space:
 def candidate_space(spec: JobSpec, members: Sequence[Member], cores: int) -> Space:
     """The candidates that a specification allows on a device with `cores`."""
     counts = spec.runtime.threads or tuple(sorted({1, cores}))
-    precisions = ("as_is", *spec.techniques.quantisation)
+    slim = [f"slim{n + 1}" for n in range(VARIANTS if spec.techniques.slimming else 0)]
     found = []
     for member in members:
-        for precision in precisions if member.quantisable else ("as_is",):
+        quantised = spec.techniques.quantisation if member.quantisable else ()
+        forms = slim if member.built.variant.format == "onnx" else []
+        precisions = ["as_is", *quantised]
+        for form in forms:
+            precisions += [form, *(f"{form} {precision}" for precision in quantised)]
+        for precision in precisions:
             found += [
                 Candidate(member.name, precision, options)
                 for options in _options(member.built.variant.format, counts)
@@ -130,6 +136,9 @@ def measure_candidates(
             told = values(measured)
         except StoreError:
             raise
+        except NothingToSlim as reason:  # no failure: there is no such candidate
+            study.report(proposal, None, str(reason))
+            continue
         except TrimtabError as error:
             record(proposal, None, str(error))
             study.report(proposal, None, str(error))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from planner.building import Builder
 from planner.built import Built
-from planner.evidence import Evidence
 from planner.journal import Journal
 from planner.spec import JobSpec
 from planner.spec_parts import BudgetSpec, ModelSpec
@@ -31,7 +31,7 @@ class Member:
 
 
 def load_members(
-    spec: JobSpec, evidence: Evidence, workload: Workload, journal: Journal
+    spec: JobSpec, builder: Builder, workload: Workload, journal: Journal
 ) -> list[Member]:
     """Every member that can be used; one that cannot is noted, with its reason.
 
@@ -41,7 +41,7 @@ def load_members(
     for position, model in enumerate(spec.models):
         journal.step("members", model.label, position, len(spec.models))
         try:
-            members.append(_load(model, spec.budget, evidence, workload, journal))
+            members.append(_load(model, spec.budget, builder, workload, journal))
         except TrimtabError as error:
             journal.note("error", model.label, f"models[{position}]: {error}")
     if not members:
@@ -57,11 +57,11 @@ def load_members(
 
 
 def _load(
-    model: ModelSpec, budget: BudgetSpec, evidence: Evidence, workload: Workload, journal: Journal
+    model: ModelSpec, budget: BudgetSpec, builder: Builder, workload: Workload, journal: Journal
 ) -> Member:
     if model.torch is None:
         assert model.path is not None
-        return _from_file(model, model.path, budget, evidence, workload, journal)
+        return _from_file(model, model.path, budget, builder, workload, journal)
     assert model.input.size is not None
     with tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder:
         path = export_module(
@@ -73,14 +73,14 @@ def _load(
             channels=1 if model.input.colour == "gray" else 3,
             folder=model.torch.folder,
         )
-        return _from_file(model, path, budget, evidence, workload, journal)
+        return _from_file(model, path, budget, builder, workload, journal)
 
 
 def _from_file(
     model: ModelSpec,
     path: Path,
     budget: BudgetSpec,
-    evidence: Evidence,
+    builder: Builder,
     workload: Workload,
     journal: Journal,
 ) -> Member:
@@ -98,7 +98,7 @@ def _from_file(
     if not suitable:
         journal.note("info", model.label, f"w8a8 does not apply: {suitable.reason}")
     source = {"step": "member", "torch": model.torch.entry} if model.torch else {"step": "member"}
-    return Member(evidence.member(model.label, variant, path, source), classes, bool(suitable))
+    return Member(builder.member(model.label, variant, path, source), classes, bool(suitable))
 
 
 def _check_width(classes: int, width: int, names: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from db import JobRecord, Store
+from planner.building import Builder
 from planner.built import Built
 from planner.deciding import Deciding
 from planner.evidence import Evidence, Inputs
@@ -23,6 +24,7 @@ from planner.measuring import (
 )
 from planner.members import Member, load_members
 from planner.profiles import Part, Profiles, settings_for
+from planner.slimming import Slimming
 from planner.spec import JobSpec
 from planner.stages import metric_names, reference_answers, single_values
 from profilers import Device
@@ -55,10 +57,12 @@ class Run:
         inputs = Inputs.choose(
             self.workload.key,
             self.items,
-            [self.items[row] for row in self.rows.fit],
             [self.items[row] for row in self.rows.tune],
             equip,
         )
+        fit = [self.items[row] for row in self.rows.fit]
+        self.builder = Builder(self.store, self.journal, fit)
+        self.slimming = Slimming(self)
         self.evidence = Evidence(self.store, self.device, self.fingerprint, inputs, self.journal)
         self.profiles = Profiles(
             self.store,
@@ -92,7 +96,7 @@ class Run:
         unseen = unseen_classes(self.workload, self.splits)
         if unseen:
             self.journal.note("warning", "workload", unseen)
-        return load_members(self.spec, self.evidence, self.workload, self.journal)
+        return load_members(self.spec, self.builder, self.workload, self.journal)
 
     def measure(self, members: Sequence[Member]) -> list[Measured]:
         """Everything measured within the budget, in this run or before."""
@@ -148,12 +152,20 @@ class Run:
         return measured
 
     def _evaluate(self, candidate: Candidate, member: Built) -> Measured:
-        built = self.evidence.precision(member, candidate.precision)
+        built = self._built(member, candidate.precision)
         measurement = self.profiles.measurement([Part(built, candidate.options)])
         for warning in measurement.warnings:
             self.journal.note("warning", candidate.label, warning)
         outputs = self.evidence.trace(built, candidate.options)
         return Measured(candidate, built, measurement, outputs)
+
+    def _built(self, member: Built, form: str) -> Built:
+        """A member as it came ('as_is'), or made from it: 'w8a8', 'slim1', 'slim1 w8a8'."""
+        slim, _, rest = form.partition(" ")
+        if not slim.startswith("slim"):
+            return self.builder.precision(member, form)
+        slimmed = self.slimming.variant(member, int(slim.removeprefix("slim")))
+        return self.builder.precision(slimmed, rest or "as_is")
 
     def remember(self, **summary: Any) -> None:
         """Add to the job's summary in the store."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -22,10 +22,14 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from trimtab_runtime.definition import COLOURS, DTYPES, LAYOUTS, OUTPUT_KINDS, RESIZE_FILTERS
+from variants.slimming import RULES
 from workloads import STREAM_KINDS, StreamRecipe
 
+#: Rules by which regions of a network may be replaced.
+SLIMMING_RULES = tuple(RULES)
+
 #: Techniques that DESIGN foresees and this version does not have.
-_LATER = ("premodel", "slimming")
+_LATER = ("premodel",)
 
 
 def _usable(path: Path) -> Path:
@@ -157,7 +161,13 @@ class TechniqueSpec(Part):
     premodel: bool = False
     exits: bool = False
     memory: bool = False
-    slimming: bool = False
+    slimming: tuple[Literal[SLIMMING_RULES], ...] = ()  # type: ignore[valid-type]
+
+    @field_validator("slimming", mode="before")
+    @classmethod
+    def _all_rules(cls, value: Any) -> Any:
+        """True stands for every rule."""
+        return (SLIMMING_RULES if value else ()) if isinstance(value, bool) else value
 
     @field_validator(*_LATER)
     @classmethod

@@ -19,6 +19,7 @@ from trimtab_runtime.preprocess import Preprocessor
 from variants._clean import strip_notes, write_model
 from variants._file import Array, first_line
 from variants._onnx_file import KEEPS_VALUES, producers, read_graph
+from variants._plain import write_plain
 from variants._suitability import QUANTISED_LAYERS, quantisable
 
 if TYPE_CHECKING:
@@ -138,38 +139,16 @@ def _quiet() -> Iterator[None]:
 
 
 def _prepare(source: Path, variant: Variant, folder: Path) -> Path:
-    """Fix the input's shape, fold and fuse what onnxruntime's basic pass can, infer all shapes."""
-    import onnxruntime
-    from onnx import checker, save, shape_inference, version_converter
-
-    model = read_graph(source)
-    fixed, basic, ready = (folder / f"{name}.onnx" for name in ("fixed", "basic", "ready"))
-    _fix_input(model, variant.input)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.optimized_model_filepath = str(basic)
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    try:
-        # Per-channel (De)QuantizeLinear begins with opset 13.
-        if next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 13) < 13:
-            model = version_converter.convert_version(model, 13)
-        save(model, str(fixed))
-        onnxruntime.InferenceSession(str(fixed), options, providers=["CPUExecutionProvider"])
-        shape_inference.infer_shapes_path(str(basic), str(ready))
-        checker.check_model(str(ready))
-    except Exception as error:  # onnx and onnxruntime errors share no public base class
-        raise ModelError(
-            f"{variant.name}: cannot be prepared for quantisation ({first_line(error)})"
-        ) from error
-    return ready
-
-
-def _fix_input(model: onnx.ModelProto, fmt: InputFormat) -> None:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    (value,) = (v for v in model.graph.input if v.name not in constants)
+    """A plain copy of the graph in `folder`, its input of the variant's shape."""
+    fmt = variant.input
     image = (fmt.channels, *fmt.size) if fmt.layout == "nchw" else (*fmt.size, fmt.channels)
-    for dimension, size in zip(value.type.tensor_type.shape.dim, (1, *image), strict=True):
-        dimension.dim_value = size
+    model = read_graph(source)
+    try:
+        return write_plain(model, (1, *image), folder)
+    except ModelError as error:
+        raise ModelError(
+            f"{variant.name}: cannot be prepared for quantisation ({error})"
+        ) from error
 
 
 def _quantised(

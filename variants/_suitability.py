@@ -10,7 +10,7 @@ from variants._facts import ModelFacts, inspect_model
 QUANTISED_LAYERS = ("Conv", "Gemm", "MatMul")
 """Operators whose weights and activations are worth quantising."""
 
-_INTEGER_OPERATORS = (
+INTEGER_OPERATORS = (
     "ConvInteger",
     "DequantizeLinear",
     "DynamicQuantizeLinear",
@@ -21,6 +21,7 @@ _INTEGER_OPERATORS = (
     "QLinearMatMul",
     "QuantizeLinear",
 )
+"""Operators that only quantised graphs have."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def quantisable(model: ModelFacts | Path | str) -> Suitability:
     operators = dict(facts.operators)
     if facts.format != "onnx":
         return Suitability(False, f"{facts.format} files cannot be quantised here, only ONNX")
-    integer = [name for name in _INTEGER_OPERATORS if name in operators]
+    integer = [name for name in INTEGER_OPERATORS if name in operators]
     if integer:
         return Suitability(False, f"it is quantised already (it has {', '.join(integer)})")
     if facts.dtype != "float32":

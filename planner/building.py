@@ -1,0 +1,145 @@
+"""Variants of members: built once, then found in the store by their lineage.
+
+A failure is kept too, with its reason, and tried again only by a later job.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from db import Store, VariantRecord
+from planner.built import Built, io_of
+from planner.journal import Journal
+from trimtab_runtime.codec import content_key, encode
+from trimtab_runtime.definition import Variant
+from trimtab_runtime.errors import StoreError, TrimtabError
+from variants import QuantisationRecipe, derive_variant, quantise_w8a8
+from workloads import Item
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Builds variants or finds them; `fit` are the images that quantisation is calibrated on.
+    Raises the TrimtabError of a failure."""
+
+    store: Store
+    journal: Journal
+    fit: Sequence[Item]
+
+    def member(self, name: str, variant: Variant, path: Path, recipe: Mapping[str, Any]) -> Built:
+        """Keep a member as it came."""
+        artefact = self.store.save_file(path, kind="model", name=path.name)
+        lineage = {**recipe, "sha256": artefact.sha256, "io": io_of(variant)}
+        return self.keep(name, "as_is", variant, lineage)
+
+    def precision(self, parent: Built, precision: str) -> Built:
+        """A variant itself ('as_is'), or made from it: 'w8a8'."""
+        if precision == "as_is":
+            return parent
+        recipe = QuantisationRecipe()
+        lineage = {
+            "step": precision,
+            "parent": parent.key,
+            "recipe": encode(recipe),
+            "images": content_key([item.sha256 for item in self.fit]),
+            "onnxruntime": onnxruntime.__version__,
+        }
+        found = self.found(lineage, parent, precision)
+        if found is not None:
+            return found
+        self.journal.note("info", parent.variant.name, f"building {precision}")
+        try:
+            return self._quantise(parent, precision, lineage, recipe)
+        except TrimtabError as error:
+            self.store.put_variant(
+                VariantRecord(
+                    key=content_key(lineage),
+                    member=parent.member,
+                    name=f"{parent.variant.name} {precision}",
+                    format=parent.variant.format,
+                    artefact_sha256=None,
+                    size_bytes=None,
+                    recipe=lineage,
+                    io=io_of(parent.variant),
+                    state="failed",
+                    reason=str(error),
+                )
+            )
+            raise
+
+    def _quantise(
+        self,
+        parent: Built,
+        precision: str,
+        lineage: Mapping[str, Any],
+        recipe: QuantisationRecipe,
+    ) -> Built:
+        with tempfile.TemporaryDirectory(prefix="trimtab-build-") as folder:
+            source, made = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
+            shutil.copyfile(parent.path, source)  # artefacts have no suffix
+            quantise_w8a8(source, parent.variant, [i.path for i in self.fit], made, recipe)
+            return self.keep_file(made, parent, precision, lineage)
+
+    def keep_file(
+        self,
+        path: Path,
+        parent: Built,
+        precision: str,
+        lineage: Mapping[str, Any],
+        **details: Any,
+    ) -> Built:
+        """Keep a file made of `parent`, with `details` of how that went."""
+        variant = derive_variant(path, parent.variant, f"{parent.variant.name} {precision}")
+        self.store.save_file(path, kind="model", name=f"{variant.name}.onnx")
+        return self.keep(parent.member, precision, variant, lineage, **details)
+
+    def keep(
+        self,
+        member: str,
+        precision: str,
+        variant: Variant,
+        lineage: Mapping[str, Any],
+        **details: Any,
+    ) -> Built:
+        """Record a variant whose file the store has."""
+        record = self.store.put_variant(
+            VariantRecord(
+                key=content_key(lineage),
+                member=member,
+                name=variant.name,
+                format=variant.format,
+                artefact_sha256=variant.sha256,
+                size_bytes=variant.size_bytes,
+                recipe={**lineage, **details},
+                io=io_of(variant),
+            )
+        )
+        path = self.store.artefacts.path(variant.sha256)
+        return Built(record.key, member, precision, variant, path)
+
+    def found(self, lineage: Mapping[str, Any], parent: Built, precision: str) -> Built | None:
+        """What was kept under a lineage; None where nothing was, or its file was lost."""
+        record = self.store.get_variant(content_key(lineage))
+        if record is None or record.artefact_sha256 is None or record.size_bytes is None:
+            return None
+        try:
+            path = self.store.artefacts.path(record.artefact_sha256)
+        except StoreError as error:
+            self.journal.note("warning", record.name, f"made anew: {error}")
+            return None
+        variant = Variant(
+            record.name,
+            record.artefact_sha256,
+            record.format,
+            record.size_bytes,
+            parent.variant.input,
+            parent.variant.output,
+        )
+        return Built(record.key, record.member, precision, variant, path)

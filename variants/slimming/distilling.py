@@ -1,0 +1,264 @@
+"""The whole slimmed network taught by the original, end to end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab_runtime.errors import ModelError
+from variants.slimming.activations import Map, chosen, count_inputs, open_session, run_all, some
+from variants.slimming.keeping import Cache, Inputs, key_of, model_key
+from variants.slimming.learning import batch_of, held_out, parts_of
+from variants.slimming.network import Network, Region, between, plain_network
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+    from variants.slimming._training import Progress, State
+    from variants.slimming.module import OnnxModule
+
+_LOSSES = ("mse", "kl")
+
+
+@dataclass(frozen=True)
+class DistillRecipe:
+    """How a slimmed network is taught; part of a variant's lineage.
+
+    `loss` is the mean squared error of the logits ('mse'), or the Kullback-Leibler divergence of
+    probabilities softened by `temperature` ('kl', Hinton et al. 2015). Replaced regions learn
+    `new_factor` times as fast as the rest (DeepRebirth: 10). With `flip` and `shift` (pixels)
+    images are mirrored and moved at random, and the original is asked anew each time. The rest is
+    as in :class:`LearnRecipe`; `max_bytes` is of images.
+    """
+
+    epochs: int = 10
+    batch: int = 64
+    learning_rate: float = 3e-5
+    patience: int = 3
+    held_out: float = 0.1
+    loss: str = "mse"
+    temperature: float = 4.0
+    new_factor: float = 1.0
+    flip: bool = False
+    shift: int = 0
+    max_bytes: int = 1_000_000_000
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch, self.patience, self.max_bytes) < 1 or self.shift < 0:
+            raise ValueError("epochs, batch, patience, max_bytes >= 1, shift >= 0 must hold")
+        if not 0 < self.learning_rate < 1 or self.new_factor <= 0 or self.temperature <= 0:
+            raise ValueError("0 < learning_rate < 1, new_factor > 0, temperature > 0 must hold")
+        if not 0 < self.held_out <= 0.5:
+            raise ValueError(f"0 < held_out <= 0.5 must hold, got {self.held_out}")
+        if self.loss not in _LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(_LOSSES)}, got {self.loss!r}")
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A taught network. Errors are of the logits on held-out inputs: squared error by the
+    original's variance around each class's mean (1 - R2), whatever the loss; `agreement` (0..1)
+    is how often the two name the same class there."""
+
+    model: onnx.ModelProto
+    error_before: float
+    error: float
+    agreement_before: float
+    agreement: float
+    epochs: int
+
+
+def distill(
+    network: Network,
+    model: onnx.ModelProto,
+    inputs: Inputs,
+    recipe: DistillRecipe | None = None,
+    seed: int = 0,
+    cache: Cache | None = None,
+    new: Sequence[Region] = (),
+    progress: Progress | None = None,
+) -> Distilled:
+    """Teach all weights of the slimmed `model` to give the original network's logits.
+
+    Of a network that ends in a Softmax the scores before it are matched. `new` are the regions
+    that were replaced. After every epoch everything is kept in `cache`, so that a kill loses one
+    epoch. The same arguments give the same bytes on the same machine with as many threads; the
+    best weights seen are kept, those that it came with included.
+
+    Raises ModelError when there are fewer than 8 inputs, torch cannot run one of the networks,
+    memory runs out, or learning gives NaN or diverges.
+    """
+    from variants.slimming._training import memory_said
+    from variants.slimming.module import OnnxModule
+
+    recipe = recipe or DistillRecipe()
+    student = plain_network(model)
+    module = OnnxModule(trunk(student))
+    teacher = OnnxModule(trunk(network)) if recipe.flip or recipe.shift else None
+    said = {"inputs": inputs.key, "recipe": asdict(recipe), "seed": seed}
+    said |= {"new": [[r.start, r.end] for r in new]}
+    key = key_of(
+        kind="distill", teacher=model_key(network.model), student=model_key(model), **said
+    )
+    with memory_said("lower max_bytes or batch"):
+        images, logits = _teach(network, inputs, recipe, seed)
+        lesson = _Lesson(module, teacher, images, logits, recipe, seed)
+        error_before, agreement_before = lesson.measure()
+        state = _train(lesson, new, recipe, cache, key, progress)
+        error, agreement = lesson.measure()
+    learned = _with_end(student, module.to_onnx())
+    return Distilled(learned, error_before, error, agreement_before, agreement, state.epoch)
+
+
+def scores(network: Network) -> str:
+    """The tensor of the logits: the output, or what a Softmax makes it of."""
+    maker = network.makers[network.output]
+    softmax = maker.op_type in ("Softmax", "LogSoftmax")
+    return str(maker.input[0]) if softmax else network.output
+
+
+def trunk(network: Network) -> onnx.ModelProto:
+    """The network from the image to the logits; names stay."""
+    end = scores(network)
+    return between(network, network.image, end, (network.image, end))
+
+
+def _with_end(network: Network, learned: onnx.ModelProto) -> onnx.ModelProto:
+    """The learned trunk, with the Softmax that the network ends in."""
+    end = scores(network)
+    if end != network.output:
+        learned.graph.node.append(network.makers[network.output])
+        del learned.graph.output[:]
+        learned.graph.output.extend(network.model.graph.output)
+    return plain_network(learned).model
+
+
+def _teach(
+    network: Network, inputs: Inputs, recipe: DistillRecipe, seed: int
+) -> tuple[list[Map], Map]:
+    """A sample of the images that fits, and the original's logits (n, classes) of them."""
+    each = 4 * math.prod(network.shapes[network.image])
+    wanted = set(chosen(count_inputs(inputs), each, recipe.max_bytes, seed))
+    images = [image for _, image in some(inputs, wanted, network)]
+    session = open_session(between(network, network.image, scores(network)))
+    logits = run_all(session, images)
+    if not np.isfinite(logits).all():
+        raise ModelError("the original gives NaN or infinity; there is nothing to learn from it")
+    return images, logits.reshape(len(images), -1)
+
+
+class _Lesson:
+    """Losses to learn from, and errors on what is held out."""
+
+    def __init__(
+        self,
+        module: OnnxModule,
+        teacher: OnnxModule | None,
+        images: list[Map],
+        logits: Map,
+        recipe: DistillRecipe,
+        seed: int,
+    ) -> None:
+        self.module, self._teacher = module, teacher
+        self._images, self._logits, self._recipe, self._seed = images, logits, recipe, seed
+        self.used, self._held = held_out(len(images), recipe.held_out, seed)
+        self._scale = max(float(logits[self._held].var(axis=0).mean()), 1e-12)
+
+    def losses(self, epoch: int) -> Iterator[torch.Tensor]:
+        """The loss of each batch of an epoch."""
+        rng = np.random.default_rng([self._seed, epoch])
+        for part in parts_of(rng.permutation(self.used), self._recipe.batch):
+            x, wanted = self._batch(part, rng)
+            yield self._loss(self.module(x).flatten(1), wanted)
+
+    def evaluate(self) -> float:
+        """The loss on what is held out."""
+        import torch
+
+        made = torch.from_numpy(self._answers())
+        return float(self._loss(made, torch.from_numpy(self._logits[self._held])))
+
+    def measure(self) -> tuple[float, float]:
+        """Squared error by variance, and agreement, on what is held out."""
+        made, wanted = self._answers(), self._logits[self._held]
+        error = float(np.square(made - wanted, dtype=np.float64).mean()) / self._scale
+        return error, float((made.argmax(1) == wanted.argmax(1)).mean())
+
+    def _answers(self) -> Map:
+        import torch
+
+        self.module.eval()
+        with torch.no_grad():
+            made = [
+                self.module(batch_of(self._images, part)).flatten(1).numpy()
+                for part in parts_of(self._held, self._recipe.batch)
+            ]
+        return np.concatenate(made)
+
+    def _batch(
+        self, part: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        if self._teacher is None:
+            return batch_of(self._images, part), torch.from_numpy(self._logits[part])
+        moved = [_moved(self._images[i], self._recipe, rng) for i in part]
+        x = batch_of(moved, range(len(moved)))
+        with torch.no_grad():
+            return x, self._teacher(x).flatten(1)
+
+    def _loss(self, made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        from torch.nn import functional
+
+        if self._recipe.loss == "mse":
+            return functional.mse_loss(made, wanted) / self._scale
+        heat = self._recipe.temperature
+        ours, theirs = (functional.log_softmax(x / heat, 1) for x in (made, wanted))
+        return heat**2 * functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+
+
+def _moved(image: Map, recipe: DistillRecipe, rng: np.random.Generator) -> Map:
+    """The image, mirrored and shifted at random; edges are repeated."""
+    if recipe.flip and rng.random() < 0.5:
+        image = image[:, :, ::-1]
+    if recipe.shift:
+        height, width = image.shape[1:]
+        wide = np.pad(image, ((0, 0), *[(recipe.shift, recipe.shift)] * 2), mode="edge")
+        top, left = rng.integers(0, 2 * recipe.shift + 1, 2)
+        image = wide[:, top : top + height, left : left + width]
+    return image
+
+
+def _train(
+    lesson: _Lesson,
+    new: Sequence[Region],
+    recipe: DistillRecipe,
+    cache: Cache | None,
+    key: str,
+    progress: Progress | None,
+) -> State:
+    from variants.slimming._checkpoint import pack_state, unpack_state
+    from variants.slimming._training import Schedule, Task, train
+
+    module = lesson.module
+    fresh = tuple(f"{region.end}/" for region in new)
+    named = module.learned_names()
+    ids = {id(p) for name, p in named.items() if name.startswith(fresh)}
+    apart: list[list[Any]] = [[], []]
+    for parameter in module.parameters():
+        apart[id(parameter) in ids].append(parameter)
+    factors = (1.0, recipe.new_factor)
+    groups = [(params, f) for params, f in zip(apart, factors, strict=True) if params]
+    steps = -(-len(lesson.used) // recipe.batch)
+    task = Task(module, groups, steps, lesson.losses, lesson.evaluate)
+    schedule = Schedule(recipe.epochs, recipe.learning_rate, recipe.patience)
+    if cache is None:
+        return train(task, schedule, progress)
+    known = unpack_state(cache.get(key), module)
+    return train(task, schedule, progress, known, lambda s: cache.put(key, pack_state(s)))
