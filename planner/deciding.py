@@ -193,6 +193,7 @@ class Deciding:
 
     def _summarise(self) -> None:
         choice = self.choice
+        self._run.slimming.report(choice)
         self._run.remember(
             plans=len(choice.plans),
             front=sum(judged.on_front for judged in choice.plans),

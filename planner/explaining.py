@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from db import JobRecord, PlanRecord, Store, VariantRecord, VerificationRecord
+from planner.slim_text import slim_steps, slimming_told
 from planner.views import LATENCY, FrontView, PlanRow, front_view, printable
 from search.constraints import Constraint
 from trimtab_runtime.codec import decode
@@ -64,7 +65,7 @@ class Explanation:
     """Everything about one plan. `verified` holds what the bundle gave on the device, by name
     (metrics, and `answer_mismatch`: the share of inputs answered otherwise than replayed),
     `disturbances` what was noticed meanwhile, `energy_methods` how energy was found; `early` what
-    came of early exits, by variant."""
+    came of early exits, by variant, and `slimming` what came of that, by member."""
 
     row: PlanRow
     job_id: str
@@ -85,6 +86,7 @@ class Explanation:
     thresholds: ExitThresholds
     certificate: str
     early: Mapping[str, str]
+    slimming: Mapping[str, str]
 
 
 def explain(store: Store, plan: PlanRecord) -> Explanation:
@@ -123,7 +125,18 @@ def explain(store: Store, plan: PlanRecord) -> Explanation:
         thresholds=definition.exits,
         certificate=plan.definition.get("certificate", ""),
         early=_early_reasons(job, stages),
+        slimming=slimming_told(job, _on_front(store, job)),
     )
+
+
+def _on_front(store: Store, job: JobRecord) -> set[str]:
+    """Names of the variants that plans on the front are made of."""
+    return {
+        stage["variant"]["name"]
+        for entry in store.list_plans(job.id)
+        if entry.plan.on_front
+        for stage in entry.plan.definition["stages"]
+    }
 
 
 def _early_reasons(job: JobRecord, stages: tuple[StageView, ...]) -> dict[str, str]:
@@ -185,8 +198,15 @@ def _lineage(record: VariantRecord | None, by_key: Mapping[str, VariantRecord]) 
             made = f"exported from {source}" if source else "as it came"
         else:
             made = f"{step} of {parent.name if parent else 'an unknown variant'}"
-        settings = ", ".join(f"{name} {_short(value)}" for name, value in recipe.items() if value)
+        steps = slim_steps(record)
+        hidden = ("parts", "taught", "blocks", "learn", "distill") if steps else ()
+        settings = ", ".join(
+            f"{name} {_short(value)}"
+            for name, value in recipe.items()
+            if value and name not in hidden
+        )
         lines.append(printable(f"{record.name}: {made}" + (f" ({settings})" if settings else "")))
+        lines += [f"  {step}" for step in steps]
         record = parent
     return lines
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from db import CandidateRecord, MeasurementRecord
 from planner.built import Built
 from planner.members import Member
-from planner.slimming import VARIANTS, NothingToSlim
+from planner.slim_blocks import NothingToSlim
+from planner.slimming import VARIANTS
 from planner.spec import JobSpec
 from planner.spec_parts import BudgetSpec
 from search.outer import Candidate, OuterStudy, Proposal

@@ -171,6 +171,8 @@ def _print_explanation(found: Explanation) -> None:
     screen.print(tables.cost_table(found))
     for method in found.energy_methods:
         screen.print(f"Energy: {printable(method)}; idle power subtracted.", soft_wrap=True)
+    for name, text in found.slimming.items():
+        screen.print(f"Slimming of {name}: {text}.", soft_wrap=True)
     _print_verification(found)
     _print_constraints(found)
     screen.print(tables.heading("\nLineage"))

@@ -1,0 +1,173 @@
+"""The blocks that could replace regions of a member: timed on the device, learned one by one."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.built import Built
+from planner.slim_cache import StoreCache
+from planner.slim_timing import measured_savings
+from search.slimming import Replacement
+from trimtab_runtime.codec import content_key
+from trimtab_runtime.errors import ModelError, PlanningError
+from trimtab_runtime.preprocess import Preprocessor, decode_image
+from variants.slimming import (
+    Inputs,
+    Learned,
+    LearnRecipe,
+    Network,
+    Proposal,
+    Step,
+    learn_alone,
+    overlaps,
+    propose,
+    read_network,
+)
+
+if TYPE_CHECKING:
+    from planner.run import Run
+
+#: Blocks of one member that are learned, those that save most; so many at a time, most first.
+_LEARNED, _AT_ONCE = 24, 6
+#: Share of a job's minutes after which no further block of a member is learned.
+_BUDGET = 0.3
+#: Share of the network's time that a block must save to be looked at.
+_LEAST = 0.005
+#: Images of `fit` that blocks are learned from.
+_IMAGES = 4000
+
+
+class NothingToSlim(PlanningError):
+    """A member has no (further) slimmed variant; the message says why."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What could be replaced in a network: `proposals` with what each saves and loses
+    (`replacements`, in the same order), pairs of them that overlap, what was `learned` of each by
+    its key, and the `inputs` that it was learned from."""
+
+    network: Network
+    inputs: Inputs
+    proposals: list[Proposal]
+    replacements: list[Replacement]
+    conflicts: set[tuple[int, int]]
+    learned: dict[str, Learned]
+
+
+def find_blocks(
+    run: Run, member: Built, threads: int, seed: int, say: Callable[..., None]
+) -> Blocks:
+    """Time what the rules propose for a member on the device, and learn what saves time.
+
+    `say` takes what the job's summary shall tell of it. Raises NothingToSlim, or ModelError where
+    the network cannot be slimmed.
+    """
+    if member.variant.format != "onnx":
+        raise NothingToSlim("only ONNX networks are slimmed, not TFLite files")
+    network = _network(member)
+    run.journal.step("slim", f"{member.member}: timing regions", 0, 1)
+    proposals = propose(network, run.spec.techniques.slimming)
+    if not proposals:
+        raise NothingToSlim("none of its regions is one that a slimming rule replaces")
+    whole, savings = measured_savings(run, member, network, proposals, threads)
+    saved = dict(zip((p.key for p in proposals), savings, strict=True))
+    worth = [p for p in proposals if saved[p.key] >= _LEAST * whole]
+    say(whole_ms=whole, proposals=len(proposals), saving=len(worth))
+    if not worth:
+        raise NothingToSlim(
+            f"of {len(proposals)} blocks that its regions could be replaced by, none is faster on "
+            f"this device by {_LEAST:.1%} of the network"
+        )
+    worth = sorted(worth, key=lambda p: -saved[p.key])[:_LEARNED]
+    inputs = _inputs(run, member)
+    learned = _learn(run, member, network, worth, inputs, seed)
+    kept = [proposal for proposal in worth if proposal.key in learned]
+    if not kept:
+        raise NothingToSlim("no block that saves time could be learned; see the notes")
+    regions = list(dict.fromkeys(proposal.region for proposal in kept))
+    found = [
+        Replacement(regions.index(p.region), saved[p.key], max(learned[p.key].error, 0.0))
+        for p in kept
+    ]
+    said = [
+        {"rule": p.rule, "note": p.note, "saved_ms": r.saved_ms, "error": r.error}
+        for p, r in zip(kept, found, strict=True)
+    ]
+    say(blocks=said)
+    conflicts = {
+        (a, b)
+        for a, b in combinations(range(len(kept)), 2)
+        if overlaps(network, kept[a].region, kept[b].region)
+    }
+    return Blocks(network, inputs, kept, found, conflicts, learned)
+
+
+def progress_of(run: Run, label: str) -> Callable[[Step], None]:
+    """Passes the progress of learning to the job's journal."""
+
+    def told(step: Step) -> None:
+        done = step.number - 1 + step.epoch / max(step.epochs, 1)
+        run.journal.step("slim", f"{label}: {step.note}", done, step.blocks)
+
+    return told
+
+
+def _network(member: Built) -> Network:
+    with tempfile.TemporaryDirectory(prefix="trimtab-slim-") as folder:
+        source = Path(folder) / f"{Path(member.variant.name).name}.onnx"
+        shutil.copyfile(member.path, source)  # artefacts have no suffix
+        return read_network(source, member.variant.input.size)
+
+
+def _inputs(run: Run, member: Built) -> Inputs:
+    """Images of `fit`, preprocessed as the member takes them."""
+    items = [run.workload.items[index] for index in run.splits.fit[:_IMAGES]]
+
+    def feeds() -> Iterator[NDArray[np.float32]]:
+        for item in items:
+            image = Preprocessor(decode_image(str(item.path)))
+            yield np.asarray(image.tensor(member.variant.input), np.float32)
+
+    return Inputs(feeds, content_key([item.sha256 for item in items]))
+
+
+def _learn(
+    run: Run,
+    member: Built,
+    network: Network,
+    worth: list[Proposal],
+    inputs: Inputs,
+    seed: int,
+) -> dict[str, Learned]:
+    """Blocks learned on the original's feature maps, the most worthwhile first; one that cannot
+    be is noted. Nothing more is begun when the time is over."""
+    began, minutes = time.monotonic(), run.spec.budget.minutes
+    cache, journal = StoreCache(run.store, member), run.journal
+    told: Any = progress_of(run, f"{member.member} learning")
+    learned: dict[str, Learned] = {}
+    for start in range(0, len(worth), _AT_ONCE):
+        if minutes is not None and time.monotonic() - began > 60 * minutes * _BUDGET:
+            text = (
+                f"{start} of {len(worth)} blocks were learned within {_BUDGET:.0%} of the budget"
+            )
+            journal.note("info", member.member, text)
+            break
+        some = worth[start : start + _AT_ONCE]
+        found = learn_alone(network, some, inputs, LearnRecipe(), seed, cache, told)
+        for proposal, result in found:
+            if isinstance(result, ModelError):
+                journal.note("warning", member.member, f"left out: {result}")
+            else:
+                learned[proposal.key] = result
+    return learned
