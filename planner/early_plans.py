@@ -200,6 +200,7 @@ class EarlyPlans:
                 one.structure,
                 worth.thresholds.exits,
                 worth.reach,
+                worth.latency_error_ms,
             ),
         )
 

@@ -109,7 +109,7 @@ class Rules:
             if not self._pays(plan, baseline):
                 plan.reasons.append(
                     f"it saves less than {1 - WORTHWHILE:.0%} of the baseline's {self.cost}, no "
-                    "more than measurements err by"
+                    "more than measurements and the luck of these frames err by"
                 )
         meeting = [p for p in plans if p.feasible == "yes" and p.certified]
         good = [p for p in meeting if self._is_good(p, baseline) and self._pays(p, baseline)]
@@ -128,10 +128,12 @@ class Rules:
 
     def _pays(self, plan: Judged, baseline: Judged) -> bool:
         """Whether a plan that stops early is worth its state: what it saves must be more than
-        measurements err by."""
-        if plan.composed.early is None:
+        measurements err by, and more than the luck of these frames, a standard error of it."""
+        early = plan.composed.early
+        if early is None:
             return True
-        return plan.values[self.cost] <= WORTHWHILE * baseline.values[self.cost]
+        lucky = 1.0 + early.latency_error_ms / plan.composed.costs["latency_mean_ms"]
+        return plan.values[self.cost] * lucky <= WORTHWHILE * baseline.values[self.cost]
 
     def mark_front(self, plans: Sequence[Judged]) -> None:
         """The front is that of the feasible plans; of all, where none is feasible."""

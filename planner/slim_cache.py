@@ -1,4 +1,4 @@
-"""What slimming has learned, kept in the store: blocks, and networks half taught."""
+"""Blocks that slimming has learned, kept in the store."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@ another, each built and compared with the member before the next is chosen."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,11 +24,13 @@ from search.slimming import (
     best_combinations,
     next_combination,
 )
+from trimtab_runtime.codec import content_key
 from trimtab_runtime.definition import RuntimeOptions
 from trimtab_runtime.errors import ModelError
 from variants.slimming import (
     Distilled,
     DistillRecipe,
+    FolderCache,
     LearnRecipe,
     Proposal,
     Slimmed,
@@ -154,11 +157,15 @@ class Slimming:
             blocks.learned,
             progress_of(self._run, f"{member.member} {name}"),
         )
-        taught = self._taught(member, blocks, slimmed, recipe, name)
+        # Where teaching has come to, epoch by epoch: of use until the variant is there.
+        lesson = self._run.store.artefacts.folder / ".learning" / content_key(lineage)
+        taught = self._taught(member, blocks, slimmed, recipe, name, lesson)
         with tempfile.TemporaryDirectory(prefix="trimtab-slim-") as folder:
             made = Path(folder) / "model.onnx"
             write_network(taught.model if taught else slimmed.model, made)
-            return builder.keep_file(made, member, name, lineage, **_said(slimmed, taught))
+            built = builder.keep_file(made, member, name, lineage, **_said(slimmed, taught))
+        shutil.rmtree(lesson, ignore_errors=True)
+        return built
 
     def _taught(
         self,
@@ -167,6 +174,7 @@ class Slimming:
         slimmed: Slimmed,
         recipe: DistillRecipe,
         name: str,
+        lesson: Path,
     ) -> Distilled | None:
         """The slimmed network taught end to end; None, with a note, where that cannot be."""
 
@@ -175,7 +183,6 @@ class Slimming:
             self._run.journal.step("slim", label, epoch, epochs)
 
         new = [part.region for part in slimmed.parts]
-        cache = StoreCache(self._run.store, member)
         try:
             return distill(
                 blocks.network,
@@ -183,7 +190,7 @@ class Slimming:
                 blocks.inputs,
                 recipe,
                 self._seed,
-                cache,
+                FolderCache(lesson),
                 new,
                 progress,
             )

@@ -107,7 +107,8 @@ class Thresholds:
 @dataclass(frozen=True)
 class Worth:
     """What a design at one operating point is worth on tune: share of frames that come to each
-    step, quality as replayed and guarded, and the mean latency."""
+    step, quality as replayed and guarded, and the mean latency with the standard error that the
+    choice of frames gives it."""
 
     design: Design
     thresholds: Thresholds
@@ -115,17 +116,20 @@ class Worth:
     replayed: dict[str, float]
     guarded: dict[str, float]
     latency_mean_ms: float
+    latency_error_ms: float
 
 
 @dataclass(frozen=True)
 class BuiltEarly:
     """What makes a plan stop early: its design, and the `structure` with the files that it was
-    built of; its thresholds, and the share of frames that come to each step."""
+    built of; its thresholds, the share of frames that come to each step, and the standard error
+    of its mean latency that the choice of frames gives it."""
 
     design: Design
     structure: Structure
     exits: ExitThresholds
     steps: tuple[float, ...]
+    latency_error_ms: float
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,7 @@ class Early:
         found = self.replay(design, thresholds, problem.tune)
         reach = found.reach(costs.steps)
         caution = REUSE_CAUTION if design.only_reuses else EARLY_CAUTION
+        spent = np.cumsum(costs.step_ms())[found.step]
         judged = {m: problem.guard.of(m, found.decided, caution) for m in problem.metrics}
         return Worth(
             design,
@@ -188,6 +193,7 @@ class Early:
             {metric: replayed for metric, (replayed, _) in judged.items()},
             {metric: guarded for metric, (_, guarded) in judged.items()},
             float(costs.mean_ms(reach[None])[0]),
+            problem.guard.error(spent),
         )
 
     def _whole(self, option: int) -> Chain:

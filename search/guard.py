@@ -117,13 +117,17 @@ class Guard:
         labelled, _ = self._of_baseline(metric)
         gain = self._targets.values(metric, decided) - labelled
         mean, base = (float(v.mean(dtype=np.float64)) for v in (gain, labelled))
-        every = np.arange(len(gain))
-        kinds = [k for k in (self._targets.blocks, self._objects) if k is not None]
-        error = max(block_error(gain, kind) for kind in kinds or [every])
-        found = Estimates(np.array([base + mean]), np.array([base + mean - caution * error]))
+        cautious = base + mean - caution * self.error(gain)
+        found = Estimates(np.array([base + mean]), np.array([cautious]))
         if metric in LINEARISED:
             found = self.settled(metric, found, np.array([0]), decided.argmax(1)[None])
         return float(found.replayed[0]), float(found.guarded[0])
+
+    def error(self, values: Doubles | Floats) -> float:
+        """Standard error of the mean of values (n,) of tune: that of independent blocks or of
+        objects, whichever is larger."""
+        kinds = [k for k in (self._targets.blocks, self._objects) if k is not None]
+        return max(block_error(values, kind) for kind in kinds or [np.arange(len(values))])
 
     def settled(
         self, metric: str, found: Estimates, points: NDArray[np.intp], answers: Ints

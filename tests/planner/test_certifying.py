@@ -67,7 +67,7 @@ def plan(latency: float, taps: tuple[int, ...] = (), memory: Memory = NO_MEMORY)
         thumbnails=2.0 if memory.thumbnails else None, heads=0.9 if taps else None
     )
     structure = Structure("single", (stage,), "last", memory)
-    built = BuiltEarly(used, structure, exits, (1.0,) * (2 + len(taps)))
+    built = BuiltEarly(used, structure, exits, (1.0,) * (2 + len(taps)), 0.0)
     composed = Composed(
         (0,),
         "last",

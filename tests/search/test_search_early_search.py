@@ -268,7 +268,7 @@ def test_refining_moves_one_threshold_at_a_time() -> None:
 def made(name: str, latency: float, quality: float) -> Worth:
     used = Design((0,), "last", ((),), Memory(thumbnails=1), label=name)
     at = Thresholds(exits=ExitThresholds(thumbnails=latency))
-    return Worth(used, at, (1.0, 1.0), {"top1": quality}, {"top1": quality}, latency)
+    return Worth(used, at, (1.0, 1.0), {"top1": quality}, {"top1": quality}, latency, 0.0)
 
 
 def figures(worths: list[Worth]) -> list[tuple[float, float]]:
