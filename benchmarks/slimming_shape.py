@@ -132,10 +132,10 @@ def session_of(path: Path, optimised: Path | None = None) -> onnxruntime.Inferen
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def times_in_turns(paths: Mapping[str, Path], rounds: int) -> dict[str, Array]:
+def times_in_turns(paths: Mapping[str, Path], rounds: int, side: int = SIDE) -> dict[str, Array]:
     """Milliseconds (rounds,) of every network, run one after another in changing order."""
     sessions = {name: session_of(path) for name, path in paths.items()}
-    image = np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE)).astype(np.float32)
+    image = np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)
     times: dict[str, list[float]] = {name: [] for name in sessions}
     for number in range(rounds + _WARM):
         order = list(sessions) if number % 2 else list(reversed(sessions))

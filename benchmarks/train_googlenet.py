@@ -10,16 +10,16 @@ weights; the state is kept after every epoch, and a killed run goes on from ther
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
+import typer
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
@@ -31,6 +31,7 @@ from benchmarks.googlenet import GoogLeNet
 from benchmarks.zoo import DEFAULT_DATA
 
 WEIGHTS = Path(__file__).parent / "weights" / "googlenet_cifar10.npz"
+STATE = WEIGHTS.with_name("googlenet_cifar10.state.pt")
 CLASSES, WIDTH, SIZE = 10, 0.5, 64
 IMAGES = 1000  # of a batch
 FIT, TUNE, TEST = range(40), range(40, 45), range(45, 50)
@@ -240,25 +241,25 @@ def train(data: Path, kept: Path, recipe: Recipe) -> GoogLeNet:
     return network
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument("--kept", type=Path, default=Path("/tmp/googlenet/state.pt"))
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--small-epochs", type=int, default=SMALL_EPOCHS, help="at 48x48")
-    parser.add_argument("--limit", type=int, help="images of each split, to try the script out")
-    given = parser.parse_args()
+def main(
+    data: Annotated[Path, typer.Option(envvar="TRIMTAB_DATA")] = DEFAULT_DATA,
+    out: Path = WEIGHTS,
+    kept: Annotated[Path, typer.Option(help="the state after every epoch")] = STATE,
+    epochs: int = EPOCHS,
+    small_epochs: Annotated[int, typer.Option(help="at 48x48")] = SMALL_EPOCHS,
+    limit: Annotated[int | None, typer.Option(help="images of each split, to try it out")] = None,
+) -> None:
+    """Train, fold, write, report."""
     torch.set_num_threads(1)
-    recipe = Recipe(given.epochs, given.small_epochs, given.limit)
-    network = train(given.data, given.kept, recipe)
-    write_weights(fold(network), given.out)
-    written = trained_googlenet(given.out)
+    recipe = Recipe(epochs, small_epochs, limit)
+    network = train(data, kept, recipe)
+    write_weights(fold(network), out)
+    written = trained_googlenet(out)
     for name, batches in (("tune", TUNE), ("test", TEST)):
-        images = read_images(given.data, batches, recipe.limit)
+        images = read_images(data, batches, recipe.limit)
         before, after = accuracy(network, *images), accuracy(written, *images)
         print(f"{name}: top-1 {before:.2f} % trained, {after:.2f} % folded, in float16")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -9,7 +9,7 @@ import planner.spec
 from planner.cli.app import app
 from trimtab_runtime.metrics import METRICS
 
-NOT_YET = {"premodel", "slimming"}
+NOT_YET = {"premodel"}
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SPECIFICATION = (ROOT / "docs" / "specification.md").read_text(encoding="utf-8")
