@@ -46,11 +46,10 @@ class Space:
 def candidate_space(spec: JobSpec, members: Sequence[Member], cores: int) -> Space:
     """The candidates that a specification allows on a device with `cores`."""
     counts = spec.runtime.threads or tuple(sorted({1, cores}))
-    slim = [f"slim{n + 1}" for n in range(VARIANTS if spec.techniques.slimming else 0)]
+    forms = [f"slim{n + 1}" for n in range(VARIANTS if spec.techniques.slimming else 0)]
     found = []
     for member in members:
         quantised = spec.techniques.quantisation if member.quantisable else ()
-        forms = slim if member.built.variant.format == "onnx" else []
         precisions = ["as_is", *quantised]
         for form in forms:
             precisions += [form, *(f"{form} {precision}" for precision in quantised)]

@@ -137,7 +137,7 @@ def test_why_nothing_is_slimmed_is_said_and_the_job_goes_on(
 ):
     with Store.open(tmp_path / "trimtab.db") as store:
         record = trimtab.plan(
-            job(home, models, fit, rules, verify=0, budget={"measurements": 2}),
+            job(home, models, fit, rules, verify=0, budget={"measurements": 3}),
             store,
             settings=SETTINGS,
         )
