@@ -10,6 +10,7 @@ import numpy as np
 from search.compose import Composed, Objective
 from search.constraints import Constraint, feasible, shortfall
 from search.fronts import non_dominated, spread
+from search.guard import EARLY_CAUTION
 from trimtab_runtime.definition import PlanDefinition
 from trimtab_runtime.metrics import find_metric
 
@@ -128,11 +129,12 @@ class Rules:
 
     def _pays(self, plan: Judged, baseline: Judged) -> bool:
         """Whether a plan that stops early is worth its state: what it saves must be more than
-        measurements err by, and more than the luck of these frames, a standard error of it."""
+        measurements err by, and more than the luck of these frames, judged as quality is."""
         early = plan.composed.early
         if early is None:
             return True
-        lucky = 1.0 + early.latency_error_ms / plan.composed.costs["latency_mean_ms"]
+        error = early.latency_error_ms / plan.composed.costs["latency_mean_ms"]
+        lucky = 1.0 + EARLY_CAUTION * error
         return plan.values[self.cost] * lucky <= WORTHWHILE * baseline.values[self.cost]
 
     def mark_front(self, plans: Sequence[Judged]) -> None:
