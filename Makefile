@@ -33,7 +33,7 @@ demo: $(DEMO)  ## plan, verify and export for solar cell photographs, on this ma
 	$(BIN)/python examples/solar_cells/demo.py
 
 test: $(DEV)  ## run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: lint types floors  ## lint, types and floors
 
