@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from db import PlanRecord, Store
 from planner.exit_table import BY
 from planner.explaining import ExitView, Explanation, explain
-from planner.plotting import INK
+from planner.plotting import INK, save_png
 from planner.views import LATENCY, printable
 from trimtab_runtime import kernel
 from trimtab_runtime.codec import decode
@@ -41,7 +38,6 @@ _COLOURS = {
 _WIDTH, _LEFT, _RIGHT = 9.0, 1.8, 0.2  # inches
 _BARS = 3.3  # width of the bars
 _ROW, _LEVEL = 0.26, 0.135  # height of a bar's row, and of a place in the time line
-_PALETTE = 128  # colours of the file
 _NAMED = 12  # places of a time line that are all named
 
 
@@ -110,19 +106,7 @@ def exit_picture(store: Store, plan: PlanRecord) -> ExitPicture:
 
 def write_exits(picture: ExitPicture, target: Path) -> Path:
     """Draw into a .png file. Raises PlanningError for another, or where it cannot be written."""
-    if target.suffix.lower() != ".png":
-        raise PlanningError(f"{target}: a plot of a plan ends in .png")
-    drawn = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        _figure(picture).savefig(drawn, format="png")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with Image.open(drawn) as image:  # a few colours: a third of the size
-            image.convert("RGB").quantize(_PALETTE).save(target, "PNG", optimize=True)
-    except OSError as error:
-        raise PlanningError(f"{target}: cannot be written ({error.strerror})") from error
-    return target
+    return save_png(lambda: _figure(picture), target, "a plan")
 
 
 def _told(found: Explanation) -> str:

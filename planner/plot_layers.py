@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from planner.layers import LayerProfile
-from planner.plotting import INK
+from planner.plotting import INK, save_png
 from planner.views import printable
-from trimtab_runtime.errors import PlanningError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,24 +23,11 @@ _WIDTH, _LEFT, _RIGHT = 9.0, 1.7, 0.2  # inches
 _ROW = 0.27
 _SHOWN = 14  # operators with a bar of their own
 _NAMED = 0.028  # share from which a node in the strip is named
-_PALETTE = 128
 
 
 def write_layers(found: LayerProfile, target: Path) -> Path:
     """Draw into a .png file. Raises PlanningError for another, or where it cannot be written."""
-    if target.suffix.lower() != ".png":
-        raise PlanningError(f"{target}: a plot of layers ends in .png")
-    drawn = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        _figure(found).savefig(drawn, format="png")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with Image.open(drawn) as image:  # a few colours: a third of the size
-            image.convert("RGB").quantize(_PALETTE).save(target, "PNG", optimize=True)
-    except OSError as error:
-        raise PlanningError(f"{target}: cannot be written ({error.strerror})") from error
-    return target
+    return save_png(lambda: _figure(found), target, "layers")
 
 
 def _colours(found: LayerProfile) -> dict[str, str]:

@@ -1,11 +1,21 @@
-"""What pictures of a front have in common: colours, names, and where a plan stands."""
+"""What pictures have in common: colours, names, files; and where a plan stands on a front."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from planner.views import FrontView, PlanRow, printable
+from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import recalled_class
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BLUE, RED, INK, GREY = "#2f6fb0", "#c8372d", "#20242a", "#b9bec6"
 _NAMES = {
@@ -18,6 +28,26 @@ _NAMES = {
     "bundle_size_mb": "size, MB",
     "energy_mean_mj": "energy, mJ",
 }
+_PALETTE = 128  # colours of a file: a third of the size
+
+
+def save_png(draw: Callable[[], Figure], target: Path, what: str) -> Path:
+    """Draw `what` into a .png file. Raises PlanningError for another, or where it cannot be
+    written."""
+    if target.suffix.lower() != ".png":
+        raise PlanningError(f"{target}: a plot of {what} ends in .png")
+    drawn = io.BytesIO()
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; the picture is still right.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        draw().savefig(drawn, format="png")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(drawn) as image:
+            image.convert("RGB").quantize(_PALETTE).save(target, "PNG", optimize=True)
+    except OSError as error:
+        raise PlanningError(f"{target}: cannot be written ({error.strerror})") from error
+    return target
 
 
 def axis_name(metric: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Callable, Optional
 
 import numpy as np
 
 from trimtab_runtime.definition import Stage, Structure
-from trimtab_runtime.early import make_recall
+from trimtab_runtime.early import load_recall
 from trimtab_runtime.engines import engine_module_loaded
 from trimtab_runtime.errors import ModelError
 from trimtab_runtime.exits import NO_MEMORY, Memory
@@ -17,7 +18,6 @@ from trimtab_runtime.preprocess import Preprocessor, decode_image
 from trimtab_runtime.probe.clock import peak_mb, resident_mb, timed_ms
 from trimtab_runtime.probe.requests import StageFile
 from trimtab_runtime.stage import LoadedStage, load_stage
-from trimtab_runtime.states import TapArrays, check_tap_arrays, read_tap_arrays
 
 #: Images that each stage runs on before its memory counts as settled.
 _IMAGES = 8
@@ -65,15 +65,14 @@ def full_recall(files: Sequence[StageFile], memory: Memory, classes: int) -> Rec
         structure = Structure(route, tuple(map(_stage, files)), memory=memory)
     except ValueError as error:
         raise ModelError(f"these stages are no plan ({error})") from None
-    arrays: list[list[TapArrays]] = []
+    places: dict[str, str] = {}
     for file in files:
-        arrays.append([])
         if file.exits is not None:
             if file.arrays is None:
                 raise ModelError(f"{file.variant.name}: its taps need their arrays to be measured")
-            arrays[-1] = read_tap_arrays(file.arrays, len(file.exits.taps))
-            check_tap_arrays(file.arrays, file.exits.taps, arrays[-1], classes)
-    recall = make_recall(structure, arrays, classes)
+            places[file.exits.arrays] = file.arrays
+    recall = load_recall(structure, classes, lambda sha: Path(places[sha]))
+    assert recall is not None  # whoever asks has exits or a memory
     generator, full = np.random.default_rng(0), recall.snapshot()
     for name, array in full.items():
         if name.endswith("_vectors"):
