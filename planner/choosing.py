@@ -12,6 +12,7 @@ from planner.foreseeing import Foresight, steps_of
 from planner.inputs import Rows
 from planner.judging import FRONT_SIZE, Judged, Rules
 from planner.measuring import Measured
+from planner.route_text import best_routed, describe_routed
 from planner.spec import JobSpec
 from planner.stages import (
     costs_together,
@@ -67,7 +68,7 @@ class Choice(Foresight):
             for split, index in (("tune", rows.tune), ("test", rows.test))
         }
         super().__init__(rows, options, targets)
-        self._members = self._fastest_as_they_came(measured)
+        self.members = self._fastest_as_they_came(measured)
         names = metric_names(spec.objectives, rows.labels is not None)
         self.objectives = [Objective(name) for name in names]
         self.constraints = [Constraint.parse(text) for text in spec.constraints]
@@ -109,7 +110,7 @@ class Choice(Foresight):
         """The member to compare with, as it came, with its fastest options: the named one, else
         the most capable on tune."""
         named = self.spec.baseline_name
-        members = [i for i in self._members if named in (None, measured[i].candidate.member)]
+        members = [i for i in self.members if named in (None, measured[i].candidate.member)]
         if not members:
             raise PlanningError(f"the baseline {named} could not be measured")
         metric, targets = self.quality[0], self.targets["tune"]
@@ -157,15 +158,20 @@ class Choice(Foresight):
     def judge(
         self,
         together: Mapping[tuple[int, ...], PathCosts] | None,
-        early: Sequence[Composed] = (),
+        built: Sequence[Composed] = (),
     ) -> None:
-        """Compose, judge and choose, among `early` plans too. `together` holds what groups of
-        options cost that were measured in one process; plans of other groups are left out."""
-        plans = self._composed(together, early)
+        """Compose, judge and choose, among `built` plans too: those that stop early, or are
+        routed. `together` holds what groups of options cost that were measured in one process;
+        plans of other groups are left out."""
+        plans = self._composed(together, built)
         attach_certificates(self, plans)
         self.nearest = self.rules.choose(plans, self._baseline_of(plans), plans)
         self.rules.mark_front(plans)
-        self.plans = self.rules.thinned(plans, self.nearest)
+        kept = self.rules.thinned(plans, self.nearest)
+        shown = self._shown(built)
+        kept += [p for p in plans if any(p.composed is s for s in shown)]
+        unique = {plan.key: plan for plan in kept}.values()
+        self.plans = sorted(unique, key=lambda plan: plan.composed.costs["latency_mean_ms"])
         for plan in self.plans:
             plan.composed.costs.update(self._costs(plan).percentiles(steps_of(plan.composed)))
 
@@ -180,7 +186,7 @@ class Choice(Foresight):
     def _composed(
         self,
         together: Mapping[tuple[int, ...], PathCosts] | None,
-        early: Sequence[Composed] = (),
+        built: Sequence[Composed] = (),
     ) -> list[Judged]:
         """Single stages, the front, and the front of what meets the constraints; and the plans
         that early ones are compared with."""
@@ -201,8 +207,7 @@ class Choice(Foresight):
         )
         composed = compose(self.problem)
         singles = [plan for plan in composed if len(plan.options) == 1]
-        singles += [plan for plan in early if plan.early and plan.early.design.label]
-        composed += early
+        composed += built
         limits = {**singles[self.baseline].costs, **singles[self.baseline].replayed}
         allowed = [p for p in composed if feasible(self.constraints, p.values, limits) == "yes"]
         path = front(composed, self.objectives) + front(allowed, self.objectives)
@@ -211,12 +216,18 @@ class Choice(Foresight):
         if not path:
             unknown = [o.metric for o in self.objectives if o.metric not in composed[0].values]
             raise PlanningError(f"{', '.join(unknown)} could not be measured on this device")
-        return list({plan.key: plan for plan in map(self._judged, [*singles, *path])}.values())
+        every = map(self._judged, [*singles, *path, *self._shown(built)])
+        return list({plan.key: plan for plan in every}.values())
+
+    def _shown(self, built: Sequence[Composed]) -> list[Composed]:
+        """Those of the `built` plans that are listed though others may beat them."""
+        rivals = [plan for plan in built if plan.rival]
+        return rivals + (best_routed(built, self.quality[0], self.least) if built else [])
 
     def _judged(self, plan: Composed) -> Judged:
-        member = len(plan.options) == 1 and plan.options[0] in self._members
-        if plan.early is not None:
-            member = bool(plan.early.design.label)
+        member = len(plan.options) == 1 and plan.options[0] in self.members
+        if plan.early is not None or plan.routed is not None:
+            member = bool(plan.rival)
         definition = plan.definition(self.options)
         return Judged(plan, definition, self.describe(plan), is_baseline=member)
 
@@ -227,6 +238,8 @@ class Choice(Foresight):
     def describe(self, plan: Composed) -> str:
         """One line: the stages, and the share of inputs that reach each."""
         names = [self.options[i].name for i in plan.options]
+        if plan.routed is not None:
+            return describe_routed(names, plan)
         parts = [names[0]] + [
             f"{name} ({share:.0%})" for name, share in zip(names[1:], plan.reach[1:], strict=True)
         ]
@@ -237,7 +250,7 @@ class Choice(Foresight):
         """The chosen plan, the baseline, what early plans are compared with, and `count` more at
         most that span the front."""
         always = [plan for plan in (self.chosen, self.baseline_plan) if plan is not None]
-        always += [p for p in self.plans if p.composed.early and p.composed.early.design.label]
+        always += [plan for plan in self.plans if plan.composed.rival]
         spanning = self.rules.spanning([plan for plan in self.plans if plan.on_front], count)
         return list({plan.key: plan for plan in [*always, *spanning]}.values())
 

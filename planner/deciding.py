@@ -12,6 +12,7 @@ from planner.judging import Judged
 from planner.measuring import Measured
 from planner.profiles import Part
 from planner.records import decided_metrics, measured_metrics, plan_record, reported_metrics
+from planner.routing import RoutedPlans
 from planner.verifying import Verifier
 from profilers.device import device_key
 from search.compose import Composed
@@ -42,7 +43,7 @@ class Deciding:
         groups = choice.screen(run.spec.together)
         self._journal.step("search", "", 1, 1)
         costs = self.measured_together(groups)
-        choice.judge(costs, self._early_plans())
+        choice.judge(costs, [*self._early_plans(), *self._routed_plans()])
         self._store_plans({})
         self._count_exposure()
         verifier = Verifier(run.record, run.store, run.device, run.journal, choice, run.items)
@@ -117,6 +118,24 @@ class Deciding:
         for number, records in self._twice([d.design.text for d in designs], measure).items():
             designs[number].costs = early.costs(designs[number], records)
 
+    def _routed_plans(self) -> list[Composed]:
+        """Plans with a premodel or with learned deferral, measured as they are."""
+        if not self._run.spec.techniques.premodel:
+            return []
+        routed = RoutedPlans(self._run, self.choice)
+        designs = routed.designs()
+        self._run.remember(routed=routed.looking.reasons)
+
+        def measure(number: int, visit: int) -> MeasurementRecord:
+            design = designs[number]
+            return self._run.profiles.measurement(
+                design.parts, visit, router=design.structure.router
+            )
+
+        for number, records in self._twice([d.text for d in designs], measure).items():
+            designs[number].costs = routed.costs(designs[number], records)
+        return routed.plans(designs)
+
     def _verify(self, verifier: Verifier) -> Mapping[str, Learned]:
         """Verify, and let what the bundles measured have the last word on what is chosen."""
         choice, before = self.choice, self.choice.chosen
@@ -143,7 +162,7 @@ class Deciding:
         choice, job_id = self.choice, self._run.job_id
         plans, metrics = [], []
         for judged in choice.plans:
-            plans.append(plan_record(job_id, judged, choice, self._variants))
+            plans.append(plan_record(job_id, judged, choice, self._variants, self._run.items))
             metrics += decided_metrics(job_id, judged)
             if self._is_reported(judged) or judged.key in measured:
                 metrics += reported_metrics(job_id, judged, choice, judged.key in measured)

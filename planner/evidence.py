@@ -24,7 +24,7 @@ from profilers import Device
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.definition import RuntimeOptions
 from trimtab_runtime.errors import StoreError, TrimtabError
-from trimtab_runtime.probe.requests import StageFile, TraceRequest
+from trimtab_runtime.probe.requests import FeaturesRequest, StageFile, TraceRequest
 from workloads import Item
 
 _MEASURE_IMAGES = 24
@@ -80,6 +80,18 @@ class Evidence:
         """As :meth:`trace`, of the variant in segments: `outputs`, the `thumbnails` (images, size)
         of the inputs, and `vector_0` (images, channels) ... of every tap; on `Inputs.items`, and
         on `Inputs.equip` (the first `most` of them)."""
+        on_equip = self._trace_cut(built, options, cut, self._inputs.equip[:most])
+        return self.trace_vectors(built, options, cut), on_equip
+
+    def trace_vectors(
+        self, built: Built, options: RuntimeOptions, cut: Cut
+    ) -> dict[str, NDArray[np.float32]]:
+        """The first of what :meth:`trace_taps` gives."""
+        return self._trace_cut(built, options, cut, self._inputs.items)
+
+    def _trace_cut(
+        self, built: Built, options: RuntimeOptions, cut: Cut, items: Sequence[Item]
+    ) -> dict[str, NDArray[np.float32]]:
         file = StageFile(
             "",
             built.variant,
@@ -87,12 +99,21 @@ class Evidence:
             exits=cut.exits,
             segments=tuple(self._device.put(path) for path in cut.segments),
         )
-        what = {"segments": list(cut.exits.segments)}
-        inputs = self._inputs
-        on_items, on_equip = (
-            self._traced(built, file, what, items) for items in (inputs.items, inputs.equip[:most])
+        return self._traced(built, file, {"segments": list(cut.exits.segments)}, items)
+
+    def features(self, built: Built, names: Sequence[str]) -> NDArray[np.float32]:
+        """Features (images, names) of `Inputs.items` as the device computes them. They are kept
+        beside the traces of `built`, though they do not depend on it."""
+        items = self._inputs.items
+        images = {item.sha256: item.path for item in items}
+        request = FeaturesRequest(
+            tuple(self._device.put(path) for path in images.values()), tuple(names), ""
         )
-        return on_items, on_equip
+        what = {"kind": "features", "names": list(names)}
+        found = self._kept(built, "image features", what, images, request)["features"]
+        place = {sha: number for number, sha in enumerate(images)}
+        rows: NDArray[np.float32] = found[[place[item.sha256] for item in items]]
+        return rows
 
     def thumbnails(self, built: Built, options: RuntimeOptions) -> NDArray[np.float32]:
         """Thumbnails (images, size) of the inputs, where nothing is cut."""
@@ -121,29 +142,32 @@ class Evidence:
         """A row for each of the `images`, files by content: read from the store, or computed."""
         options = file.options
         engine = f"{options.numeric_key}/{self._fingerprint.get(options.engine, '')}"
-        computed_by = {name: self._fingerprint.get(name, "") for name in _TRACED_BY}
-        key = content_key(
-            {
-                "kind": "trace",
-                "engine": engine,
-                "by": computed_by,
-                **what,
-                "io": io_of(built.variant),
-                "images": list(images),
-            }
-        )
-        found = self._store.get_trace(key)
-        kept = found and self._file(found.artefact_sha256, f"trace of {built.variant.name}")
-        if kept:
-            return _read_arrays(kept)
-        record = TraceRecord(key, built.key, self._inputs.workload_key, engine, None)
+        told = {"kind": "trace", "engine": engine, **what, "io": io_of(built.variant)}
         request = TraceRequest(
             file,
             images=tuple(self._device.put(path) for path in images.values()),
             output="",
             thumbnails=file.exits is not None or "thumbnails" in what,
         )
-        name = built.variant.name
+        return self._kept(built, built.variant.name, told, images, request)
+
+    def _kept(
+        self,
+        built: Built,
+        name: str,
+        what: Mapping[str, Any],
+        images: Mapping[str, Path],
+        request: TraceRequest | FeaturesRequest,
+    ) -> dict[str, NDArray[np.float32]]:
+        """The arrays that answer a request, from the store or asked for. `what` they depend on."""
+        computed_by = {part: self._fingerprint.get(part, "") for part in _TRACED_BY}
+        key = content_key({**what, "by": computed_by, "images": list(images)})
+        found = self._store.get_trace(key)
+        kept = found and self._file(found.artefact_sha256, f"trace of {name}")
+        if kept:
+            return _read_arrays(kept)
+        engine = str(what.get("engine", ""))
+        record = TraceRecord(key, built.key, self._inputs.workload_key, engine, None)
 
         def progress(done: int, total: int) -> None:
             self._journal.step("trace", name, done, total)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from db import JobRecord, PlanRecord, Store, VariantRecord, VerificationRecord
+from planner.route_views import RouterView, RouteView, router_of, routes_of
 from planner.slim_text import slim_steps, slimming_told
 from planner.views import LATENCY, FrontView, PlanRow, front_view, printable
 from search.constraints import Constraint
@@ -87,6 +88,8 @@ class Explanation:
     certificate: str
     early: Mapping[str, str]
     slimming: Mapping[str, str]
+    routes: tuple[RouteView, ...] = ()
+    router: RouterView | None = None
 
 
 def explain(store: Store, plan: PlanRecord) -> Explanation:
@@ -114,7 +117,7 @@ def explain(store: Store, plan: PlanRecord) -> Explanation:
         rule=definition.structure.rule,
         stages=stages,
         constraints=_constraints(job, view, row),
-        why=_why(row, stages, exits, view.row(view.baseline)),
+        why=_why(row, definition.structure.route, stages, exits, view.row(view.baseline)),
         verified=record.values if record else {},
         failure=printable(record.reason) if record and record.reason else None,
         bundle_sha256=record.bundle_sha256 if record else None,
@@ -126,6 +129,8 @@ def explain(store: Store, plan: PlanRecord) -> Explanation:
         certificate=plan.definition.get("certificate", ""),
         early=_early_reasons(job, stages),
         slimming=slimming_told(job, _on_front(store, job)),
+        routes=routes_of(plan),
+        router=router_of(plan, definition, row),
     )
 
 
@@ -236,6 +241,7 @@ def _constraints(job: JobRecord, view: FrontView, row: PlanRow) -> tuple[Constra
 
 def _why(
     row: PlanRow,
+    route: str,
     stages: tuple[StageView, ...],
     exits: tuple[ExitView, ...],
     baseline: PlanRow | None,
@@ -257,6 +263,9 @@ def _why(
         )
     elif len(stages) == 1:
         reason = f"{first.name} answers every input in {own.decided:.1f} ms"
+    elif route == "premodel":
+        ran = ", ".join(f"{stage.name} runs for {stage.reach:.0%}" for stage in stages)
+        reason = f"of the inputs behind its router {ran}; {own.decided:.1f} ms on average"
     else:
         reason = (
             f"{first.name} answers {1 - stages[1].reach:.0%} of the inputs in "

@@ -14,6 +14,7 @@ from pathlib import Path
 import trimtab_runtime
 from planner.golden import golden_cases
 from trimtab_runtime.codec import canonical
+from trimtab_runtime.deciders import load_router
 from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Variant
 from trimtab_runtime.early import load_recall
 from trimtab_runtime.errors import PlanningError
@@ -24,7 +25,7 @@ from trimtab_runtime.manifest import (
     PROTOCOL,
     Manifest,
     arrays_name,
-    segment_name,
+    onnx_name,
 )
 from trimtab_runtime.stage import LoadedStage, load_stage
 
@@ -45,7 +46,13 @@ except Exception as error:
     sys.exit("error: " + bundle + ": damaged, or lacks what it requires (" + reason + ")")
 sys.exit(main(bundle))
 """
-_REQUIRES = {"onnxruntime": "onnxruntime>=1.18", "litert": "ai-edge-litert>=1.0"}
+_REQUIRES = {
+    "numpy": "numpy>=1.22",
+    "pillow": "pillow>=9.1",
+    "onnxruntime": "onnxruntime>=1.18",
+    "litert": "ai-edge-litert>=1.0",
+    "opencv": "opencv-python-headless>=5.0",
+}
 _INTEGER_OPERATORS = (b"QuantizeLinear", b"QLinearConv", b"ConvInteger", b"MatMulInteger")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that equal plans are equal files
 
@@ -53,8 +60,9 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that equal plans are equal files
 @dataclass(frozen=True)
 class BundleParts:
     """All that goes into a bundle. `models` maps a variant's sha256 to its file (not needed of a
-    stage with exits), `files` that of a segment or of the arrays of taps; `images` are files to
-    choose the golden ones from, for plans that remember in the order of a stream."""
+    stage with exits), `files` that of a segment, of the arrays of taps, of a router or a scorer;
+    `images` are files to choose the golden ones from, for plans that remember in the order of a
+    stream."""
 
     name: str
     definition: PlanDefinition
@@ -77,7 +85,11 @@ def write_bundle(parts: BundleParts, target: Path) -> Path:
         len(parts.labels),
         lambda sha: _file(parts, sha, "arrays"),
     )
-    files[GOLDEN_NAME] = golden_cases(parts.definition, load_stages(parts), recall, parts.images)
+    router = load_router(
+        parts.definition.structure, lambda sha: _file(parts, sha, "router or scorer")
+    )
+    stages = load_stages(parts)
+    files[GOLDEN_NAME] = golden_cases(parts.definition, stages, recall, parts.images, router)
     manifest = _manifest(parts, {name: _sha256(data) for name, data in files.items()})
     files[MANIFEST_NAME] = canonical(manifest).encode()
     _write_zip(files, target)
@@ -86,7 +98,10 @@ def write_bundle(parts: BundleParts, target: Path) -> Path:
 
 def _stage_files(parts: BundleParts) -> dict[str, Path]:
     """Names in the bundle, and the files that belong there."""
-    found: dict[str, Path] = {}
+    found = {
+        onnx_name(sha): _file(parts, sha, "router or scorer")
+        for sha in parts.definition.structure.deciders
+    }
     for stage in parts.definition.structure.stages:
         exits = stage.exits
         if exits is None:
@@ -94,8 +109,9 @@ def _stage_files(parts: BundleParts) -> dict[str, Path]:
             found[f"{MODELS_FOLDER}/{name}"] = parts.models[stage.variant]
             continue
         for sha in exits.segments:
-            found[segment_name(sha)] = _file(parts, sha, "segment")
-        found[arrays_name(exits.arrays)] = _file(parts, exits.arrays, "arrays")
+            found[onnx_name(sha)] = _file(parts, sha, "segment")
+        if exits.arrays:
+            found[arrays_name(exits.arrays)] = _file(parts, exits.arrays, "arrays")
     return found
 
 
@@ -110,23 +126,26 @@ def load_stages(parts: BundleParts) -> list[LoadedStage]:
     found = []
     for stage in parts.definition.structure.stages:
         variant, exits = parts.variants[stage.variant], stage.exits
-        if exits is None:
-            found.append(load_stage(stage, variant, str(parts.models[stage.variant])))
-        else:
-            segments = [str(_file(parts, sha, "segment")) for sha in exits.segments]
-            found.append(load_stage(stage, variant, "", segments))
+        model = "" if exits else str(parts.models[stage.variant])
+        shas = exits.segments if exits else ()
+        segments = [str(_file(parts, sha, "segment")) for sha in shas]
+        scorer = str(_file(parts, stage.scorer.model, "scorer")) if stage.scorer else None
+        found.append(load_stage(stage, variant, model, segments, scorer))
     return found
 
 
 def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
     definition, structure = parts.definition, parts.definition.structure
-    points = [(point.thresholds, point.exits) for point in parts.points]
-    own = (definition.thresholds, definition.exits)
+    points = [(point.thresholds, point.exits, point.price) for point in parts.points]
+    own = (definition.thresholds, definition.exits, definition.price)
     if own not in points:
         raise PlanningError("the plan's own operating point is not among those to be bundled")
     engines = dict.fromkeys(stage.options.engine for stage in structure.stages)
+    if structure.deciders:
+        engines["onnxruntime"] = None
     used = dict.fromkeys(stage.variant for stage in structure.stages)
     models = [path for name, path in _stage_files(parts).items() if name.startswith(MODELS_FOLDER)]
+    opencv = ("opencv",) if structure.router and structure.router.kind == "image" else ()
     quantised = any(parts.variants[sha].input.dtype != "float32" for sha in used)
     return Manifest(
         protocol=PROTOCOL,
@@ -137,7 +156,7 @@ def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
         points=tuple(parts.points),
         point=points.index(own),
         labels=tuple(parts.labels),
-        requires=("numpy>=1.22", "pillow>=9.1", *(_REQUIRES[engine] for engine in engines)),
+        requires=tuple(_REQUIRES[name] for name in ("numpy", "pillow", *engines, *opencv)),
         engines={engine: parts.fingerprint.get(engine, "unknown") for engine in engines},
         device=dict(parts.fingerprint),
         tolerance=0.1 if quantised or any(map(_integers, models)) else 1e-3,

@@ -15,6 +15,7 @@ from search.costs import Doubles, PathCosts
 from search.early import Early, Thresholds
 from search.quality import Ints, Targets
 from search.replay import Replay, replay
+from search.routed_costs import RoutedCosts
 from search.stateful import StatefulReplay
 from search.step_costs import StepCosts
 
@@ -42,7 +43,11 @@ class Foresight:
         """What the plan answers on these inputs, in this order, from an empty memory."""
         if plan.composed.early is not None:
             return self._replayed_early(plan, rows)
-        return self.replayed_whole(plan, rows)
+        routed = plan.composed.routed
+        if routed is None:
+            return self.replayed_whole(plan, rows)
+        every = [option.probabilities for option in self.options]
+        return routed.design.replay(every, plan.composed.thresholds, routed.price, rows)
 
     def replayed_whole(self, plan: Judged, rows: Ints) -> Replay:
         """What the plan would answer if it never stopped inside a network, nor remembered."""
@@ -103,6 +108,8 @@ class Foresight:
             means = costs.stage_ms()
             spent = [share * mean for share, mean in zip(reach, means, strict=True)]
             whole = sum(spent)
+            if isinstance(costs, RoutedCosts):
+                whole = plan.composed.costs["latency_mean_ms"]
         return [(mean, part / whole) for mean, part in zip(means, spent, strict=True)]
 
     def step_ms(self, plan: Judged) -> list[float]:
@@ -113,12 +120,17 @@ class Foresight:
 
     def predicted(self, plan: Judged, rows: Ints) -> dict[str, float]:
         """Costs predicted for these very inputs, without what bundles of this job taught."""
-        costs = self._costs(plan)
+        costs, found, routed = self._costs(plan), self.replayed(plan, rows), plan.composed.routed
+        if routed is not None:
+            assert isinstance(found, Replay)
+            return costs.known(routed.design.path_shares(found))
         steps = costs.steps if isinstance(costs, StepCosts) else len(plan.composed.options)
-        return costs.known(self.replayed(plan, rows).reach(steps))
+        return costs.known(found.reach(steps))
 
-    def _costs(self, plan: Judged) -> PathCosts | StepCosts:
-        early = plan.composed.early
+    def _costs(self, plan: Judged) -> PathCosts | StepCosts | RoutedCosts:
+        early, routed = plan.composed.early, plan.composed.routed
+        if routed is not None:
+            return routed.costs
         if early is None:
             return self.problem.path_costs(plan.composed.options)
         assert self.early is not None
@@ -127,4 +139,6 @@ class Foresight:
 
 def steps_of(plan: Composed) -> Doubles:
     """The share of inputs that come to each part of a plan whose costs are told apart."""
+    if plan.routed is not None:
+        return np.array(plan.routed.paths)
     return np.array(plan.reach if plan.early is None else plan.early.steps)

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from trimtab_runtime.deciders import LoadedRouter
 from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Structure
 from trimtab_runtime.early import run_early
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.exits import EXIT_KINDS, ExitThresholds, Tap
 from trimtab_runtime.memory import Recall
 from trimtab_runtime.preprocess import Preprocessor, decode_image
-from trimtab_runtime.routing import combine, decide
+from trimtab_runtime.routing import combine, decide, entries, worths
 from trimtab_runtime.stage import LoadedStage
 
 _CASES = 4
@@ -30,12 +31,14 @@ Array = Any
 
 @dataclass(frozen=True)
 class _Case:
-    """An image, what every stage gives of it, and its answer where nothing answers early."""
+    """An image, what every stage gives of it, and its answer where nothing answers early.
+    `margin` is how far the closest of all decisions was from another outcome."""
 
     image: Array
     outputs: list[Array]
     index: int
     stage: int
+    entry: int
     margin: float
 
 
@@ -44,19 +47,20 @@ def golden_cases(
     stages: Sequence[LoadedStage],
     recall: Recall | None,
     images: Sequence[Path],
+    router: LoadedRouter | None = None,
 ) -> bytes:
     """`golden.npz` as :func:`trimtab_runtime.golden.read_golden` describes it: images chosen far
-    from every decision, of a plan that remembers (`recall`) an equally safe sequence of them."""
-    cases = [_case(stages, definition, path) for path in images]
+    from every decision, of a plan that stops early (`recall`) an equally safe sequence of them."""
+    cases = [_case(stages, definition, path, router) for path in images]
     if not cases:
         raise PlanningError("no image to choose golden ones from")
     arrays: dict[str, Array] = {}
     if recall is None:
         chosen = _safest(cases)
         for number, case in enumerate(chosen):
-            arrays[f"answer_{number}"] = np.array([case.index, case.stage])
+            arrays[f"answer_{number}"] = np.array([case.index, case.stage, case.entry])
     else:
-        chosen, sequence, answers = _safe_sequence(definition, stages, recall, cases)
+        chosen, sequence, answers = _safe_sequence(definition, stages, recall, cases, router)
         arrays.update(sequence=np.array(sequence), answers=np.array(answers))
     arrays["cases"] = np.array(len(chosen))
     for number, case in enumerate(chosen):
@@ -68,34 +72,46 @@ def golden_cases(
     return buffer.getvalue()
 
 
-def _case(stages: Sequence[LoadedStage], definition: PlanDefinition, path: Path) -> _Case:
+def _case(
+    stages: Sequence[LoadedStage],
+    definition: PlanDefinition,
+    path: Path,
+    router: LoadedRouter | None,
+) -> _Case:
     image = decode_image(str(path)).convert("RGB")
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
     pixels = np.asarray(image)
-    prepared, total = Preprocessor(pixels), None
+    prepared, rule, total = Preprocessor(pixels), definition.structure.rule, None
     outputs = [stage.outputs(prepared) for stage in stages]
-    index, stop, margin = -1, -1, np.inf
-    for position, stage in enumerate(stages):
-        total = combine(
-            total, stage.probabilities(outputs[position]), position, definition.structure.rule
-        )
-        best, confidence = decide(total)
-        goes_on = False
-        if position < len(definition.thresholds):
-            margin = min(margin, abs(float(confidence) - definition.thresholds[position]))
-            goes_on = float(confidence) < definition.thresholds[position]
-        if not goes_on and stop < 0:
-            index, stop = int(best), position
-            second, first = np.sort(total)[-2:] if len(total) > 1 else (0.0, total[0])
-            margin = min(margin, float(first - second))
+    entry, margin = 0, np.inf
+    if router is not None:
+        features, _ = router.look(prepared, stages[0])
+        scores, costs_ms = router.scores(features), router.router.costs_ms
+        entry = int(entries(scores, costs_ms, definition.price))
+        margin = _lead(worths(scores, costs_ms, definition.price))
+    for position in range(entry, len(stages)):
+        stage = stages[position]
+        total = combine(total, stage.probabilities(outputs[position]), position - entry, rule)
+        best, largest = decide(total)
+        if position == len(stages) - 1:
             break
-    return _Case(pixels, outputs, index, stop, float(margin))
+        confidence = stage.confidence(total, float(largest))
+        margin = min(margin, abs(confidence - definition.thresholds[position]))
+        if confidence >= definition.thresholds[position]:
+            break
+    return _Case(pixels, outputs, int(best), position, entry, min(margin, _lead(total)))
+
+
+def _lead(values: Array) -> float:
+    """By how much the largest value leads the second."""
+    second, first = np.sort(values)[-2:] if len(values) > 1 else (0.0, values[0])
+    return float(first - second)
 
 
 def _safest(cases: Sequence[_Case]) -> list[_Case]:
-    """The cases with the widest margins, every stage that answers represented."""
+    """The cases with the widest margins, every way through the plan represented."""
     ordered = sorted(cases, key=lambda case: -case.margin)
-    first = {case.stage: case for case in reversed(ordered)}
+    first = {(case.entry, case.stage): case for case in reversed(ordered)}
     chosen = list(first.values())[:_CASES]
     rest = [case for case in ordered if all(case is not other for other in chosen)]
     return (chosen + rest)[:_CASES]
@@ -124,16 +140,16 @@ class _RecordedStage:
     def finish(self) -> Array:
         return self._stage.probabilities(self._outputs)
 
+    def confidence(self, probabilities: Array, largest: float) -> float:
+        return self._stage.confidence(probabilities, largest)
 
-class _Frame:
-    """A case as a plan that remembers takes it."""
+
+class _Frame(Preprocessor):
+    """A case as a plan that stops early takes it."""
 
     def __init__(self, case: _Case) -> None:
+        super().__init__(case.image)
         self.case = case
-        self._prepared = Preprocessor(case.image)
-
-    def thumbnail(self) -> Array:
-        return self._prepared.thumbnail()
 
 
 def _safe_sequence(
@@ -141,19 +157,23 @@ def _safe_sequence(
     stages: Sequence[LoadedStage],
     recall: Recall,
     cases: Sequence[_Case],
-) -> tuple[list[_Case], list[int], list[tuple[int, int, int]]]:
-    """Cases, the order in which they come, and (answer, stage, tap) of each frame from an empty
-    memory on. Each image comes twice in a row, and the first again at the end, unless that makes
-    an answer depend on thresholds being what they are to a few per cent."""
+    router: LoadedRouter | None,
+) -> tuple[list[_Case], list[int], list[tuple[int, ...]]]:
+    """Cases, the order in which they come, and (answer, stage, tap, entry) of each frame from an
+    empty memory on. Each image comes twice in a row, and the first again at the end, unless that
+    makes an answer depend on thresholds being what they are to a few per cent."""
     recorded = [_RecordedStage(stage, number) for number, stage in enumerate(stages)]
     structure = definition.structure
 
-    def answers(frames: Sequence[_Frame], factor: float) -> list[tuple[int, int, int]]:
+    def answers(frames: Sequence[_Frame], factor: float) -> list[tuple[int, ...]]:
         point = _moved(structure, definition, factor)
         recall.reset()
         recall.use(point.exits)
-        ran = (run_early(recorded, structure.rule, point, recall, frame) for frame in frames)
-        return [(found.answer, found.stage, found.tap) for found in ran]
+        ran = (
+            run_early(recorded, structure.rule, point, recall, frame, router=router)
+            for frame in frames
+        )
+        return [(found.answer, found.stage, found.tap, found.entry) for found in ran]
 
     def safe(frames: Sequence[_Frame]) -> bool:
         first, *others = (answers(frames, f) for f in (1.0, _MOVED, 1 / _MOVED))
@@ -196,4 +216,5 @@ def _moved(structure: Structure, definition: PlanDefinition, factor: float) -> O
         if value is not None:
             new = value * factor if kind in unlimited else to_one(value)
             exits = replace(exits, **{kind: new})
-    return OperatingPoint(tuple(map(to_one, definition.thresholds)), exits=exits)
+    thresholds = tuple(map(to_one, definition.thresholds))
+    return OperatingPoint(thresholds, exits=exits, price=definition.price * factor)

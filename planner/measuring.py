@@ -36,7 +36,8 @@ class Measured:
 class Space:
     """Every candidate: first the `baselines` (members as they came, on each number of threads,
     with and without spinning; the reference member first), up to `enqueued` those that are most
-    often worth a try (other precisions, in the same ways), then all the rest."""
+    often worth a try (each member's other precisions, on the fewest threads), then all the rest,
+    which is the search's to choose from."""
 
     candidates: list[Candidate]
     baselines: int
@@ -63,7 +64,10 @@ def candidate_space(spec: JobSpec, members: Sequence[Member], cores: int) -> Spa
         options = candidate.options
         if (options.provider, options.graph_optimisation) != ("default", "all"):
             return 2
-        return 0 if candidate.precision == "as_is" else 1
+        if candidate.precision == "as_is":
+            return 0
+        whole = candidate.precision in spec.techniques.quantisation
+        return 1 if whole and options.threads == min(counts) and not options.spinning else 2
 
     found.sort(key=lambda c: (wave(c), c.member != spec.reference_name))
     waves = [wave(candidate) for candidate in found]

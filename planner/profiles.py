@@ -18,7 +18,13 @@ from trimtab_runtime.definition import RuntimeOptions
 from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.exits import NO_MEMORY, Memory
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
-from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, StageFile
+from trimtab_runtime.probe.requests import (
+    MeasureRequest,
+    MeasureSettings,
+    RouterFile,
+    StageFile,
+)
+from trimtab_runtime.routers import Router
 from workloads import Item
 
 #: How often an unsteady measurement is tried in all; once only, while none has come out steady
@@ -28,11 +34,13 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Part:
-    """A stage to be measured: a variant with its options, whole or cut."""
+    """A stage to be measured: a variant with its options, whole or cut, and the sha256 of its
+    scorer's file in the store."""
 
     built: Built
     options: RuntimeOptions
     cut: Cut | None = None
+    scorer: str | None = None
 
     def described(self) -> dict[str, Any]:
         """What decides its figures."""
@@ -41,7 +49,11 @@ class Part:
             "io": io_of(self.built.variant),
             "options": encode(self.options),
         }
-        return found if self.cut is None else {**found, "exits": encode(self.cut.exits)}
+        if self.cut is not None:
+            found["exits"] = encode(self.cut.exits)
+        if self.scorer is not None:
+            found["scorer"] = self.scorer
+        return found
 
 
 def settings_for(metrics: Iterable[str]) -> MeasureSettings:
@@ -79,9 +91,14 @@ class Profiles:
         self._attempts = ATTEMPTS
 
     def measurement(
-        self, parts: Sequence[Part], visit: int = 0, memory: Memory = NO_MEMORY
+        self,
+        parts: Sequence[Part],
+        visit: int = 0,
+        memory: Memory = NO_MEMORY,
+        router: Router | None = None,
     ) -> MeasurementRecord:
-        """Latency, load time, memory and energy of stages in one process.
+        """Latency, load time, memory and energy of stages in one process, and of the `router` in
+        front of them.
 
         `visit` tells measurements apart that were made at different times on purpose.
         """
@@ -94,6 +111,8 @@ class Profiles:
         }
         if memory != NO_MEMORY:
             settings["memory"] = encode(memory)
+        if router is not None:
+            settings["router"] = encode(router)
         key = content_key({"device": self._device_key, **settings})
         found = self._store.get_measurement(key)
         if found is not None and found.state == "ok":
@@ -109,7 +128,7 @@ class Profiles:
             samples={},
         )
         try:
-            result = self._steadiest(self._request(parts, visit, memory))
+            result = self._steadiest(self._request(parts, visit, memory, router))
         except TrimtabError as error:
             self._store.put_measurement(replace(record, state="failed", reason=str(error)))
             raise
@@ -123,19 +142,26 @@ class Profiles:
             )
         )
 
-    def _request(self, parts: Sequence[Part], visit: int, memory: Memory) -> MeasureRequest:
+    def _request(
+        self, parts: Sequence[Part], visit: int, memory: Memory, router: Router | None
+    ) -> MeasureRequest:
         return MeasureRequest(
             stages=tuple(self._file(part) for part in parts),
             images=tuple(self._device.put(item.path) for item in self._images),
             settings=self._settings,
             visit=visit,
             memory=memory,
+            router=None if router is None else RouterFile(self._put(router.model), router),
         )
+
+    def _put(self, sha256: str) -> str:
+        return self._device.put(self._store.artefacts.path(sha256))
 
     def _file(self, part: Part) -> StageFile:
         variant, put = part.built.variant, self._device.put
+        scorer = None if part.scorer is None else self._put(part.scorer)
         if part.cut is None:
-            return StageFile(put(part.built.path), variant, part.options)
+            return StageFile(put(part.built.path), variant, part.options, scorer=scorer)
         return StageFile(
             "",
             variant,
@@ -143,6 +169,7 @@ class Profiles:
             exits=part.cut.exits,
             segments=tuple(put(path) for path in part.cut.segments),
             arrays=put(part.cut.arrays),
+            scorer=scorer,
         )
 
     def _steadiest(self, request: MeasureRequest) -> ProbeResult:

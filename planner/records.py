@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from db import Basis, Feasible, PlanMetricRecord, PlanRecord
 from planner.choosing import Choice
 from planner.exit_table import exit_table
 from planner.judging import Judged
+from planner.route_table import route_rivals, route_table
 from trimtab_runtime.codec import encode
 from trimtab_runtime.definition import Variant
 from trimtab_runtime.metrics import METRICS
+from workloads import Item
 
 
 def plan_record(
-    job_id: str, judged: Judged, choice: Choice, variants: Mapping[str, Variant]
+    job_id: str,
+    judged: Judged,
+    choice: Choice,
+    variants: Mapping[str, Variant],
+    items: Sequence[Item],
 ) -> PlanRecord:
-    """The plan with all that `show` needs: stages with their share of inputs and of time."""
+    """The plan with all that `show` needs: stages with their share of inputs and of time; the
+    routes that inputs take, with some of the `items` as examples."""
     composed = judged.composed
+    routed = composed.routed
     shares = choice.predicted_stages(judged)
     stages = [
         {
@@ -46,7 +54,10 @@ def plan_record(
             "stages": stages,
             "exits": exit_table(choice, judged, "test"),
             "certificate": judged.certificate,
-            "rival": judged.composed.early.design.label if judged.composed.early else "",
+            "rival": composed.rival,
+            "routes": route_table(choice, judged, "test", items),
+            "beside": route_rivals(choice, judged, "test"),
+            "router_ms": routed.costs.router_ms() if routed else 0.0,
         },
         is_baseline=judged.is_baseline,
         on_front=judged.on_front,

@@ -23,11 +23,13 @@ from planner.measuring import (
     measure_candidates,
 )
 from planner.members import Member, load_members
+from planner.predicting import Describing, told_errors
 from planner.profiles import Part, Profiles, settings_for
 from planner.slimming import Slimming
 from planner.spec import JobSpec
 from planner.stages import metric_names, reference_answers, single_values
 from profilers import Device
+from search.acquisition import Advisor
 from search.outer import Candidate, OuterStudy, Proposal
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError
@@ -103,6 +105,7 @@ class Run:
         cores = int(self.fingerprint.get("cores", "1"))
         space = candidate_space(self.spec, members, cores)
         metrics = metric_names(self.spec.objectives, self.rows.labels is not None)
+        describing = Describing(self, members, space.candidates)
         study = OuterStudy(
             f"trimtab/{self.job_id}/{content_key([c.key for c in space.candidates])[:8]}",
             space.candidates,
@@ -111,6 +114,7 @@ class Run:
             [_direction(name) for name in metrics],
             storage=self.store.url,
             seed=self.spec.workload.splits.seed,
+            advisor=Advisor(metrics, describing.of, describing.earlier(metrics)),
         )
         spent = float(self.record.summary.get("measuring_s", 0.0))
         budget = Budget(self.spec.budget, spent, len(study.measured))
@@ -126,6 +130,7 @@ class Run:
                 # To build from a member is to run it here, where nothing would end a hang.
                 raise PlanningError(f"not tried: {candidate.member} itself cannot be measured")
             seen.append(self._evaluate(candidate, by_name[candidate.member]))
+            describing.learn(seen[-1])
             return seen[-1]
 
         def values(found: Measured) -> list[float]:
@@ -149,6 +154,7 @@ class Run:
         measured = measure_candidates(study, budget, evaluate, values, record)
         if not any(found.candidate.precision == "as_is" for found in measured):
             raise PlanningError("no member could be measured; the reasons are noted above")
+        self.remember(predictors=told_errors(study, describing, metrics))
         return measured
 
     def _evaluate(self, candidate: Candidate, member: Built) -> Measured:

@@ -12,7 +12,7 @@ from planner.export import BundleParts, write_bundle
 from planner.inputs import read_inputs
 from planner.spec import JobSpec
 from trimtab_runtime.codec import decode
-from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Variant
+from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Structure, Variant
 from trimtab_runtime.errors import PlanningError
 
 #: Operating points that one bundle carries at most.
@@ -79,13 +79,19 @@ def bundle_parts(
         labels=class_names(known, int(job.summary["classes"])),
         images=list(images)[:_GOLDEN_CANDIDATES],
         fingerprint=device.fingerprint,
-        files={
-            sha: store.artefacts.path(sha)
-            for stage in definition.structure.stages
-            if stage.exits is not None
-            for sha in (*stage.exits.segments, stage.exits.arrays)
-        },
+        files={sha: store.artefacts.path(sha) for sha in _files(definition.structure)},
     )
+
+
+def _files(structure: Structure) -> list[str]:
+    """sha256 of what a bundle holds besides whole models: segments, arrays of taps, routers and
+    scorers."""
+    found = list(structure.deciders)
+    for stage in structure.stages:
+        if stage.exits is not None:
+            found += stage.exits.segments
+            found += [stage.exits.arrays] if stage.exits.arrays else []
+    return found
 
 
 def _definition(entry: PlanEntry) -> PlanDefinition:
@@ -100,7 +106,7 @@ def _point(entry: PlanEntry) -> OperatingPoint:
         if split == "tune" and basis in ("guarded", "predicted")
     }
     definition = _definition(entry)
-    return OperatingPoint(definition.thresholds, decided, definition.exits)
+    return OperatingPoint(definition.thresholds, decided, definition.exits, definition.price)
 
 
 def class_names(known: Sequence[str], classes: int) -> list[str]:

@@ -15,7 +15,6 @@ from pydantic import (
     JsonValue,
     PositiveFloat,
     PositiveInt,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -27,9 +26,6 @@ from workloads import STREAM_KINDS, StreamRecipe
 
 #: Rules by which regions of a network may be replaced.
 SLIMMING_RULES = tuple(RULES)
-
-#: Techniques that DESIGN foresees and this version does not have.
-_LATER = ("premodel",)
 
 
 def _usable(path: Path) -> Path:
@@ -168,13 +164,6 @@ class TechniqueSpec(Part):
     def _all_rules(cls, value: Any) -> Any:
         """True stands for every rule."""
         return (SLIMMING_RULES if value else ()) if isinstance(value, bool) else value
-
-    @field_validator(*_LATER)
-    @classmethod
-    def _not_yet(cls, value: bool, info: ValidationInfo) -> bool:
-        if value:
-            raise ValueError(f"{info.field_name} is not in this version; leave it out")
-        return value
 
 
 class RuntimeSpec(Part):

@@ -92,10 +92,11 @@ class Verifier:
         expected = [self.choice.replayed(plan, part) for part in parts]
         differs = np.concatenate([part.answer for part in expected]) != result.arrays["index"]
         differs |= np.concatenate([part.stage for part in expected]) != result.arrays["stage"]
-        for name in ("tap", "by"):
-            if hasattr(expected[0], name):
-                told = np.concatenate([getattr(part, name) for part in expected])
-                differs |= told != result.arrays[name]
+        for name in ("tap", "by", "entry"):
+            told = [getattr(part, name, None) for part in expected]
+            known = [values for values in told if values is not None]
+            if known:
+                differs |= np.concatenate(known) != result.arrays[name]
         # To the clock of the measurements, by the reference; `drift` is what was cancelled.
         reference = result.samples["reference_ms"]
         groups = round(len(reference) * edge / len(rows))
@@ -120,18 +121,22 @@ class Verifier:
         }
         details: dict[str, Any] = {**result.details, "warnings": result.warnings}
         if plan.composed.early is not None:
-            details["frames"] = self._frames(result.arrays, edge)
+            details["frames"] = self._frames(result.arrays, edge, ("by", "tap"))
+        if plan.definition.structure.router is not None:
+            details["routes"] = self._frames(result.arrays, edge, ("entry", "stage"))
         record = VerificationRecord(
             self.job.id, plan.key, bundle.name, values, samples, details=details
         )
         self.store.put_verification(record, replace=True)
         return record
 
-    def _frames(self, arrays: Mapping[str, Any], edge: int) -> dict[str, list[int]]:
-        """Frame by frame of test: who answered at which tap, whether the answer is `right`, and
+    def _frames(
+        self, arrays: Mapping[str, Any], edge: int, names: Sequence[str]
+    ) -> dict[str, list[int]]:
+        """Frame by frame of test: the arrays that are named, whether the answer is `right`, and
         the block of the stream (absent where unknown)."""
         rows = self.choice.rows
-        found = {name: arrays[name][edge:].tolist() for name in ("by", "tap")}
+        found = {name: arrays[name][edge:].tolist() for name in names}
         if rows.labels is not None:
             right = arrays["index"][edge:] == rows.labels[rows.test]
             found["right"] = right.astype(int).tolist()

@@ -64,10 +64,37 @@ class PlanRow:
 
 
 @dataclass(frozen=True)
+class PredictorError:
+    """How far off predictions of a metric were: the `median` error, relative for a cost, in
+    fractions for a quality, over `count` candidates. `held_out` says how: 'ahead' of each
+    measurement, or with the candidate's member 'left_out'."""
+
+    metric: str
+    held_out: str
+    median: float
+    count: int
+
+    @property
+    def text(self) -> str:
+        """One line."""
+        how = "before it was measured" if self.held_out == "ahead" else "from the other members"
+        off = (
+            f"{100 * self.median:.1f} points"
+            if find_metric(self.metric).kind == "quality"
+            else f"{self.median:.1%}"
+        )
+        return (
+            f"{printable(self.metric)} of a candidate, predicted {how}: off by {off} "
+            f"(median of {self.count})."
+        )
+
+
+@dataclass(frozen=True)
 class FrontView:
     """The plans of a job, by predicted latency. `test_looks` counts how often any job looked at
-    this test split, `nearest` is the plan that comes nearest where none can be chosen, and
-    `corrections` are what the job's bundles taught about predictions on the device."""
+    this test split, `nearest` is the plan that comes nearest where none can be chosen,
+    `corrections` are what the job's bundles taught about predictions on the device, and
+    `predictors` how far off the search's predictors were, held out (`search.predictors`)."""
 
     job_id: str
     job_name: str
@@ -81,6 +108,7 @@ class FrontView:
     nearest: str | None
     test_looks: int
     corrections: tuple[CorrectionRecord, ...]
+    predictors: tuple[PredictorError, ...]
     rows: tuple[PlanRow, ...]
 
     def row(self, key: str | None) -> PlanRow | None:
@@ -182,7 +210,16 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         nearest=job.summary.get("nearest"),
         test_looks=store.count_exposures(job.workload_key) if job.workload_key else 0,
         corrections=tuple(store.list_corrections(job_id=job.id)),
+        predictors=_predictors(job),
         rows=tuple(rows),
+    )
+
+
+def _predictors(job: JobRecord) -> tuple[PredictorError, ...]:
+    return tuple(
+        PredictorError(metric, held_out, errors["median"], int(errors["count"]))
+        for metric, ways in job.summary.get("predictors", {}).items()
+        for held_out, errors in ways.items()
     )
 
 

@@ -28,6 +28,7 @@ from trimtab_runtime.routing import combine, decide
 
 if TYPE_CHECKING:
     from search.early import BuiltEarly
+    from search.routed import BuiltRouted
 
 #: Structures that are all swept; above, so many are proposed by Optuna.
 AFFORDABLE = 4000
@@ -65,8 +66,8 @@ class Objective:
 @dataclass(frozen=True)
 class Composed:
     """A plan over numbered options, with what is expected of it: quality on tune as `replayed`
-    and `guarded` (see guard.py), and predicted `costs`. `early` says how it
-    stops early, where it does; `reach` counts stages all the same."""
+    and `guarded` (see guard.py), and predicted `costs`. `early` says how it stops early, where it
+    does, `routed` how inputs are routed; `reach` counts stages all the same."""
 
     options: tuple[int, ...]
     rule: str
@@ -76,11 +77,14 @@ class Composed:
     guarded: dict[str, float]
     costs: dict[str, float]
     early: BuiltEarly | None = None
+    routed: BuiltRouted | None = None
 
     def definition(self, options: Sequence[StageOption]) -> PlanDefinition:
         """The plan itself."""
         if self.early is not None:
             return PlanDefinition(self.early.structure, self.thresholds, self.early.exits)
+        if self.routed is not None:
+            return self.routed.definition(self.thresholds)
         stages = tuple(options[index].stage for index in self.options)
         route = "single" if len(stages) == 1 else "cascade"
         return PlanDefinition(Structure(route, stages, self.rule), self.thresholds)
@@ -89,6 +93,13 @@ class Composed:
     def values(self) -> dict[str, float]:
         """What decides: guarded quality and predicted costs."""
         return {**self.costs, **self.guarded}
+
+    @property
+    def rival(self) -> str:
+        """What a plan is called that others are compared with; '' for any other."""
+        if self.early is not None:
+            return self.early.design.label
+        return "" if self.routed is None else self.routed.rival
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """Which candidates to build and measure next: an Optuna study, stored and resumable.
 
 A candidate is a member at a precision with runtime options. The members as they came are
-measured first (they are the baselines), then what is most often worth a try; after that the
-sampler proposes, and what it proposes twice is answered from memory. The study ends when the space
-is exhausted; the caller ends it earlier when the budget is spent.
+measured first (they are the baselines), then what is most often worth a try. After that an advisor
+proposes what is predicted to improve the front most (`search.acquisition`), behind Optuna's
+interface of a sampler; where there is none, or it knows too little, TPE proposes, and what it
+proposes twice is answered from memory. The study ends when the space is exhausted; the caller ends
+it earlier when the budget is spent.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ import numpy as np
 import optuna
 from optuna.trial import Trial, TrialState
 
+from search.acquisition import Advisor, CandidateSampler
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.definition import RuntimeOptions
 
 Direction = Literal["maximize", "minimize"]
 
 _REPEATS = 8  # proposals of known candidates before an unknown one is drawn at random
-_CANDIDATE = "candidate"
+_CANDIDATE, _PREDICTED = "candidate", "predicted"
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class OuterStudy:
     `space` lists every candidate: first `baselines` of them that must be measured, then up to
     position `enqueued` those to be tried before the sampler proposes. `directions` are
     'maximize' or 'minimize', one an objective. With a `storage` (a SQLAlchemy URL) a study of
-    the same `name` goes on where it stopped: what was cut off or failed is tried again.
+    the same `name` goes on where it stopped: what was cut off or failed is tried again. An
+    `advisor` (of the same objectives) knows candidates by their keys.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class OuterStudy:
         directions: Sequence[Direction],
         storage: str | None = None,
         seed: int = 0,
+        advisor: Advisor | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = {candidate.key: candidate for candidate in space}
@@ -96,7 +101,10 @@ class OuterStudy:
             elif trial.state == TrialState.COMPLETE:
                 self._known[trial.user_attrs[_CANDIDATE]] = trial.values
         trials = len(self._study.get_trials(deepcopy=False))
-        self._study.sampler = optuna.samplers.TPESampler(seed=seed + trials, n_startup_trials=8)
+        tpe = optuna.samplers.TPESampler(seed=seed + trials, n_startup_trials=8)
+        self._study.sampler = CandidateSampler(self._advised, tpe)
+        self._advisor = advisor
+        self._predicted: dict[str, list[float]] = {}  # of the candidate advised last
         self._generator = np.random.default_rng(seed + trials)
 
     @property
@@ -114,8 +122,49 @@ class OuterStudy:
     def baselines_done(self) -> bool:
         return all(key in self._known for key in self._baselines)
 
+    @property
+    def forecasts(self) -> list[tuple[list[float], list[float]]]:
+        """What was predicted for candidates before they were measured, and what was measured; one
+        value an objective, in the order of measuring."""
+        return [
+            (trial.user_attrs[_PREDICTED], trial.values)
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if _PREDICTED in trial.user_attrs and trial.user_attrs[_CANDIDATE] in self._space
+        ]
+
     def next(self) -> Proposal | None:
         """The next candidate to measure; None when all are known."""
+        self._predicted = {}
+        proposal = self._next()
+        values = self.values
+        if proposal and self._advisor and self._advisor.ready(values):
+            key = proposal.candidate.key
+            if key not in self._predicted:
+                found = self._advisor.predict(values, [key])
+                self._predicted[key] = [float(one.median[0]) for one in found]
+            proposal.trial.set_user_attr(_PREDICTED, self._predicted[key])
+        return proposal
+
+    @property
+    def values(self) -> dict[str, list[float]]:
+        """What was measured (one value an objective), by the candidate's key."""
+        return {
+            key: values
+            for key, values in self._known.items()
+            if values is not None and key in self._space
+        }
+
+    def _advised(self) -> dict[str, Any] | None:
+        """The parameters of what the advisor proposes; None without advice."""
+        values = self.values
+        if self._advisor is None or not self.remaining or not self._advisor.ready(values):
+            return None
+        unknown = [key for key in self._space if key not in self._known]
+        chosen, predicted = self._advisor.choose(values, unknown, self._baselines)
+        self._predicted = {chosen: predicted}
+        return self._parameters(self._space[chosen])
+
+    def _next(self) -> Proposal | None:
         waiting = [key for key in self._enqueued_first if key not in self._known]
         if waiting:
             return self._enqueued(waiting[0])

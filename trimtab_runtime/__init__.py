@@ -1,6 +1,6 @@
 """What runs on the device: plans, bundles, engines and the probe that measures them.
 
-Needs Python 3.9+, NumPy 1.22+, Pillow and the engines that a bundle names; nothing else.
+Needs Python 3.9+, NumPy 1.22+, Pillow and what a bundle names (engines, OpenCV); nothing else.
 """
 
 import os

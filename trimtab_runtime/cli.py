@@ -46,6 +46,7 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
         found = commands.add_parser(name, help=text, description=text)
         found.set_defaults(run=run)
         found.add_argument("--latency-ms", type=float, help="operating point for this budget")
+        found.add_argument("--latency-p95-ms", type=float, help="the same, of 95 %% of answers")
         return found
 
     keeping = "start from the memory in FILE, if it is there, and save it there at the end"
@@ -57,6 +58,11 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
         "stream", _stream, "read image paths from standard input, answer in JSON lines"
     )
     stream.add_argument("--memory", metavar="FILE", help=keeping)
+    stream.add_argument(
+        "--budget-ms",
+        type=_above_zero,
+        help="hold this mean latency while the load changes, by moving along operating points",
+    )
     bench = command("bench", _bench, "measure latency on this machine")
     bench.add_argument("images", nargs="*", help="default: the golden images of the bundle")
     bench.add_argument("--repeat", type=_positive, default=10)
@@ -74,8 +80,20 @@ def _positive(text: str) -> int:
     return number
 
 
+def _above_zero(text: str) -> float:
+    number = float(text)
+    if not 0.0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number above 0 needed, got {number}")
+    return number
+
+
 def _at_point(plan: Plan, options: argparse.Namespace) -> Plan:
-    return plan if options.latency_ms is None else plan.use(latency_ms=options.latency_ms)
+    limits = {}
+    if options.latency_p95_ms is not None:
+        limits["latency_p95_ms"] = options.latency_p95_ms
+    if options.latency_ms is None and not limits:
+        return plan
+    return plan.use(None, options.latency_ms, **limits)
 
 
 def _classify(plan: Plan, options: argparse.Namespace) -> int:
@@ -98,7 +116,8 @@ def _answer(plan: Plan, path: str, as_json: bool) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if as_json:
-        print(json.dumps({"image": path, **answer.plain()}))
+        held = {} if plan.tracking is None else {"tracking": vars(plan.tracking)}
+        print(json.dumps({"image": path, **answer.plain(), **held}))
     else:
         print(
             f"{path}: {answer.label} {answer.confidence:.3f} "
@@ -109,7 +128,8 @@ def _answer(plan: Plan, path: str, as_json: bool) -> int:
 
 def _where(answer: Answer) -> str:
     if answer.by == "network":
-        return f"stage {answer.stage + 1}"
+        entered = f", entered at {answer.entry + 1}" if answer.entry else ""
+        return f"stage {answer.stage + 1}{entered}"
     at = "" if answer.tap is None else f" at tap {answer.tap + 1}"
     return f"{answer.by}{at}"
 
@@ -142,7 +162,12 @@ class _Interrupt:
 
 
 def _stream(plan: Plan, options: argparse.Namespace) -> int:
-    _at_point(plan, options)
+    if options.budget_ms is None:
+        _at_point(plan, options)
+    elif options.latency_ms is None and options.latency_p95_ms is None:
+        plan.track(options.budget_ms)
+    else:
+        raise _WrongUse("--budget-ms chooses the operating point itself: give no other limit")
     _restore(plan, options.memory)
     failed, interrupt = 0, _Interrupt()
     before = signal.signal(signal.SIGINT, interrupt)
@@ -183,8 +208,9 @@ def _bench(plan: Plan, options: argparse.Namespace) -> int:
         if len(samples) >= needed:
             value = float(np.percentile(samples, percentile))
             found[f"latency_p{percentile}_ms"] = round(value, 4)
-    stages = np.bincount([answer.stage for answer in answers])
-    found["stage_share"] = [round(float(s), 4) for s in stages / len(answers)]
+    found["stage_share"] = _shares([answer.stage for answer in answers])
+    if plan.manifest.structure.router is not None:
+        found["entry_share"] = _shares([answer.entry for answer in answers])
     if plan.memory is not None:
         by = Counter(answer.by for answer in answers)
         found["by_share"] = {name: round(count / len(answers), 4) for name, count in by.items()}
@@ -195,6 +221,11 @@ def _bench(plan: Plan, options: argparse.Namespace) -> int:
         found["without_memory_mean_ms"] = round(float(np.mean(alone)), 4)
     print(json.dumps(found))
     return 0
+
+
+def _shares(stages: list[int]) -> list[float]:
+    """How often each stage occurs, up to the last that does."""
+    return [round(float(share), 4) for share in np.bincount(stages) / len(stages)]
 
 
 def _selftest(plan: Plan, options: argparse.Namespace) -> int:

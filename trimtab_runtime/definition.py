@@ -15,90 +15,45 @@ from trimtab_runtime.exits import (
     Memory,
     Tap,
 )
+from trimtab_runtime.formats import (
+    COLOURS,
+    DTYPES,
+    LAYOUTS,
+    OUTPUT_KINDS,
+    RESIZE_FILTERS,
+    InputFormat,
+    OutputFormat,
+    Quantisation,
+    one_of,
+)
 from trimtab_runtime.metrics import find_metric
+from trimtab_runtime.routers import Router, Scorer
 
-RESIZE_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
-LAYOUTS = ("nchw", "nhwc")
-DTYPES = ("float32", "uint8", "int8")
-COLOURS = ("rgb", "bgr", "gray")
-OUTPUT_KINDS = ("logits", "probabilities")
+__all__ = [
+    "COLOURS",
+    "DTYPES",
+    "ENGINES",
+    "GRAPH_LEVELS",
+    "LAYOUTS",
+    "OUTPUT_KINDS",
+    "RESIZE_FILTERS",
+    "ROUTES",
+    "RULES",
+    "InputFormat",
+    "OperatingPoint",
+    "OutputFormat",
+    "PlanDefinition",
+    "Quantisation",
+    "RuntimeOptions",
+    "Stage",
+    "Structure",
+    "Variant",
+]
+
 ENGINES = ("onnxruntime", "litert")
 GRAPH_LEVELS = ("all", "extended", "basic", "none")
-ROUTES = ("single", "cascade")
+ROUTES = ("single", "cascade", "premodel")
 RULES = ("last", "mean")
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-
-
-@dataclass(frozen=True)
-class Quantisation:
-    """real = (stored - zero_point) * scale."""
-
-    scale: float
-    zero_point: int
-
-    def __post_init__(self) -> None:
-        if not self.scale > 0:
-            raise ValueError(f"scale > 0 must hold, got {self.scale}")
-        if not -(2**31) <= self.zero_point < 2**31:
-            raise ValueError(f"zero_point must fit 32 bits, got {self.zero_point}")
-
-
-@dataclass(frozen=True)
-class InputFormat:
-    """How a decoded image becomes the model's input tensor.
-
-    The image (optionally its central `crop` fraction) is resized to `size` (height, width), put
-    into `colour` order, and each channel becomes (pixel - mean) / std. `mean` and `std` are in
-    units of pixels (0..255). A quantised input is then stored by its `quantisation`; with mean 0
-    and std 1, uint8 takes the pixel itself and int8 the pixel - 128.
-    """
-
-    size: tuple[int, int]
-    resize: str = "bilinear"
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-    layout: str = "nchw"
-    dtype: str = "float32"
-    colour: str = "rgb"
-    crop: float = 1.0
-    quantisation: Optional[Quantisation] = None
-
-    def __post_init__(self) -> None:
-        _one_of("resize", self.resize, RESIZE_FILTERS)
-        _one_of("layout", self.layout, LAYOUTS)
-        _one_of("dtype", self.dtype, DTYPES)
-        _one_of("colour", self.colour, COLOURS)
-        if min(self.size) < 1 or max(self.size) > 16384:
-            raise ValueError(f"1 <= size <= 16384 must hold, got {self.size}")
-        if not 0 < self.crop <= 1:
-            raise ValueError(f"0 < crop <= 1 must hold, got {self.crop}")
-        for name in ("mean", "std"):
-            if len(getattr(self, name)) not in (1, self.channels):
-                raise ValueError(f"{name} needs 1 or {self.channels} values")
-        if any(value == 0 for value in self.std):
-            raise ValueError(f"std must not be zero, got {self.std}")
-
-    @property
-    def channels(self) -> int:
-        return 1 if self.colour == "gray" else 3
-
-
-@dataclass(frozen=True)
-class OutputFormat:
-    """What the model's output vector means. The first `offset` entries are background."""
-
-    kind: str = "logits"
-    offset: int = 0
-    quantisation: Optional[Quantisation] = None
-
-    def __post_init__(self) -> None:
-        _one_of("kind", self.kind, OUTPUT_KINDS)
-        if self.offset < 0:
-            raise ValueError(f"offset >= 0 must hold, got {self.offset}")
 
 
 @dataclass(frozen=True)
@@ -113,8 +68,8 @@ class RuntimeOptions:
     graph_optimisation: str = "all"
 
     def __post_init__(self) -> None:
-        _one_of("engine", self.engine, ENGINES)
-        _one_of("graph_optimisation", self.graph_optimisation, GRAPH_LEVELS)
+        one_of("engine", self.engine, ENGINES)
+        one_of("graph_optimisation", self.graph_optimisation, GRAPH_LEVELS)
         if not 1 <= self.threads <= 1024:
             raise ValueError(f"1 <= threads <= 1024 must hold, got {self.threads}")
 
@@ -136,7 +91,7 @@ class Variant:
     output: OutputFormat
 
     def __post_init__(self) -> None:
-        _one_of("format", self.format, ("onnx", "tflite"))
+        one_of("format", self.format, ("onnx", "tflite"))
 
     @property
     def file_name(self) -> str:
@@ -146,12 +101,14 @@ class Variant:
 @dataclass(frozen=True)
 class Stage:
     """A variant (by sha256) with its options; `temperature` calibrates its probabilities. With
-    `exits` it runs in segments."""
+    `exits` it runs in segments; a `scorer` says its confidence, else its largest probability is
+    it."""
 
     variant: str
     options: RuntimeOptions
     temperature: float = 1.0
     exits: Optional[Exits] = None
+    scorer: Optional[Scorer] = None
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
@@ -163,13 +120,14 @@ class OperatingPoint:
     """The numbers that may change without reloading.
 
     Stage i answers when its confidence is at least `thresholds[i]`; the last stage always does.
-    `exits` say when an earlier end answers. `metrics` holds what was predicted for the point
-    (names of metrics.py).
+    `exits` say when an earlier end answers, `price` what a router takes a millisecond to be worth.
+    `metrics` holds what was predicted for the point (names of metrics.py).
     """
 
     thresholds: tuple[float, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     exits: ExitThresholds = NO_THRESHOLDS
+    price: float = 0.0
 
     def __post_init__(self) -> None:
         for name in self.metrics:
@@ -184,17 +142,19 @@ class Structure:
     """A plan without its operating point: the route, its stages and how answers are combined.
 
     `rule` 'last' decides on the last stage's answer, 'mean' on the mean of the calibrated
-    probabilities of all stages so far. `memory` is what lasts from frame to frame.
+    probabilities of all stages that ran. `memory` is what lasts from frame to frame. On the route
+    'premodel' a `router` picks the stage where an input enters; on the others that is the first.
     """
 
     route: str
     stages: tuple[Stage, ...]
     rule: str = "last"
     memory: Memory = NO_MEMORY
+    router: Optional[Router] = None
 
     def __post_init__(self) -> None:
-        _one_of("route", self.route, ROUTES)
-        _one_of("rule", self.rule, RULES)
+        one_of("route", self.route, ROUTES)
+        one_of("rule", self.rule, RULES)
         if not self.stages or (self.route == "single") != (len(self.stages) == 1):
             raise ValueError(f"a {self.route} plan cannot have {len(self.stages)} stage(s)")
         sessions = len(self.stages) + len(self.taps)
@@ -205,11 +165,34 @@ class Structure:
             raise ValueError("a tap remembers instances exactly where the memory has room")
         if ("centres" in kinds) != (self.memory.centres is not None):
             raise ValueError("a tap has centres exactly where the memory says how they answer")
+        if self.stages[-1].scorer is not None:
+            raise ValueError("the last stage always answers: it needs no scorer")
+        self._check_router()
+
+    def _check_router(self) -> None:
+        router = self.router
+        if (self.route == "premodel") != (router is not None):
+            raise ValueError("a router belongs to the route premodel, and to no other")
+        if router is None:
+            return
+        if len(router.costs_ms) != len(self.stages):
+            raise ValueError(f"{len(self.stages)} costs_ms needed, got {len(router.costs_ms)}")
+        if router.kind == "tap" and self.stages[0].exits is None:
+            raise ValueError("a router of kind tap needs a tap in the first stage")
+        if self.memory != NO_MEMORY:
+            raise ValueError("a plan with a router remembers nothing: of exits only heads fit it")
 
     @property
     def taps(self) -> tuple[Tap, ...]:
         """The taps of all stages, in the order in which an input passes them."""
         return tuple(tap for stage in self.stages if stage.exits for tap in stage.exits.taps)
+
+    @property
+    def deciders(self) -> tuple[str, ...]:
+        """sha256 of the models of the router and the scorers, each once."""
+        found = [self.router.model] if self.router else []
+        found += [stage.scorer.model for stage in self.stages if stage.scorer]
+        return tuple(dict.fromkeys(found))
 
     @property
     def exit_kinds(self) -> tuple[str, ...]:
@@ -219,8 +202,12 @@ class Structure:
             kinds.add("thumbnails")
         return tuple(kind for kind in EXIT_KINDS if kind in kinds)
 
-    def check_thresholds(self, thresholds: tuple[float, ...], exits: ExitThresholds) -> None:
-        """Raises ValueError unless these fit the stages and what may answer early."""
+    def check_thresholds(
+        self, thresholds: tuple[float, ...], exits: ExitThresholds, price: float = 0.0
+    ) -> None:
+        """Raises ValueError unless these fit the stages, what may answer early and the router."""
+        if price != 0.0 and (self.router is None or not price > 0.0):
+            raise ValueError(f"price >= 0 must hold, 0 without a router; got {price}")
         if len(thresholds) != len(self.stages) - 1:
             raise ValueError(
                 f"{len(self.stages) - 1} threshold(s) needed, got {len(thresholds)}: thresholds "
@@ -238,7 +225,7 @@ class Structure:
     def stops_early(self) -> bool:
         """Whether an input may be answered before any network has run to its end, or answers
         depend on earlier ones."""
-        return bool(self.taps) or self.memory != NO_MEMORY
+        return any(tap.kinds for tap in self.taps) or self.memory != NO_MEMORY
 
     @property
     def key(self) -> str:
@@ -252,9 +239,10 @@ class PlanDefinition:
     structure: Structure
     thresholds: tuple[float, ...] = ()
     exits: ExitThresholds = NO_THRESHOLDS
+    price: float = 0.0
 
     def __post_init__(self) -> None:
-        self.structure.check_thresholds(self.thresholds, self.exits)
+        self.structure.check_thresholds(self.thresholds, self.exits, self.price)
 
     @property
     def key(self) -> str:

@@ -27,6 +27,14 @@ def describe(manifest: Manifest, point: OperatingPoint) -> dict[str, Any]:
         "requires": list(manifest.requires),
         "planned_on": dict(manifest.device),
     }
+    if structure.router is not None:
+        router = structure.router
+        found["router"] = {
+            "kind": router.kind,
+            "features": list(router.names),
+            "costs_ms": list(router.costs_ms),
+            "price": point.price,
+        }
     if structure.stops_early:
         kinds = {kind: getattr(point.exits, kind) for kind in structure.exit_kinds}
         found["exits"] = {"thresholds": kinds, "memory": _memory(structure.memory)}
@@ -39,6 +47,8 @@ def _stage(stage: Stage, name: str) -> dict[str, Any]:
         "engine": stage.options.engine,
         "threads": stage.options.threads,
     }
+    if stage.scorer is not None:
+        found["scorer"] = stage.scorer.model
     if stage.exits is not None:
         found["taps"] = [{"name": tap.name, "kinds": list(tap.kinds)} for tap in stage.exits.taps]
     return found

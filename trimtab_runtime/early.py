@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
+from trimtab_runtime.deciders import LoadedRouter, Reading
 from trimtab_runtime.definition import OperatingPoint, Structure
 from trimtab_runtime.errors import InferenceError
 from trimtab_runtime.exits import EXIT_KINDS, Tap
 from trimtab_runtime.memory import Recall
 from trimtab_runtime.routing import combine, decide
-from trimtab_runtime.states import TapArrays, check_tap_arrays, read_tap_arrays
+from trimtab_runtime.states import NO_ARRAYS, TapArrays, check_tap_arrays, read_tap_arrays
 
 Array = Any
 
@@ -22,8 +23,8 @@ ANSWERED_BY = ("network", *EXIT_KINDS)
 
 class Found(NamedTuple):
     """What a plan says: the `answer` with the `probabilities` (classes,) that it was read from,
-    the `stage` where it stopped, `by` whom (a number of trimtab_runtime.kernel), and at which
-    `tap` (-1: at none)."""
+    the `stage` where it stopped, `by` whom (a number of trimtab_runtime.kernel), at which `tap`
+    (-1: at none), and the stage that was its `entry`."""
 
     probabilities: Array
     answer: int
@@ -31,6 +32,7 @@ class Found(NamedTuple):
     stage: int
     by: int
     tap: int
+    entry: int = 0
 
 
 def make_recall(
@@ -59,7 +61,11 @@ def load_recall(
         if stage.exits is None:
             arrays.append([])
             continue
-        taps, path = stage.exits.taps, str(place(stage.exits.arrays))
+        taps = stage.exits.taps
+        if not any(tap.kinds for tap in taps):
+            arrays.append([NO_ARRAYS] * len(taps))
+            continue
+        path = str(place(stage.exits.arrays))
         arrays.append(read_tap_arrays(path, len(taps)))
         check_tap_arrays(path, taps, arrays[-1], classes)
     return make_recall(structure, arrays, classes)
@@ -72,24 +78,33 @@ def run_early(
     recall: Recall,
     image: Any,
     learn: bool = True,
+    router: Optional[LoadedRouter] = None,
 ) -> Found:
     """The answer to one image, which is learned unless told otherwise.
 
-    `stages` are as :class:`trimtab_runtime.stage.LoadedStage`, `image` has a `thumbnail()`.
-    The order of all steps is that of search.stateful. Raises InferenceError; then nothing was
-    learned.
+    `stages` are as :class:`trimtab_runtime.stage.LoadedStage`, `image` has a `thumbnail()`; a
+    `router` picks the stage where it enters. The order of all steps is that of search.stateful.
+    Raises InferenceError; then nothing was learned.
     """
     recall.begin()
     said: Optional[Array] = None
     total: Optional[Array] = None
-    position, last = 0, len(stages) - 1
+    entry, last = 0, len(stages) - 1
+    reading: Optional[Reading] = None  # of the tap where the stage stands, if a router read it
     if recall.memory.thumbnails:
         said = recall.at_thumbnail(image.thumbnail())
+    if router is not None:
+        entry, reading = router.enter(image, stages[0], point.price)
+        reading = None if entry else reading
+    position, place = entry, sum(len(stage.taps) for stage in stages[:entry])
     while said is None:
         stage = stages[position]
-        stage.start(image)
+        if reading is None:
+            stage.start(image)
         for _ in stage.taps:
-            said = recall.at_tap(*stage.tap())
+            vector, logits = reading or stage.tap()
+            said = recall.at_tap(vector, logits, place)
+            reading, place = None, place + 1
             if said is not None:
                 break
         else:
@@ -99,12 +114,14 @@ def run_early(
                     f"{stage.variant.name} tells {len(found)} classes apart, the plan "
                     f"{recall.classes}"
                 )
-            total = combine(total, found, position, rule)
+            total = combine(total, found, position - entry, rule)
             weighed = recall.weighed(total)
             index, value = decide(weighed)
             if not math.isfinite(value):
                 raise InferenceError(f"{stage.variant.name} answered with NaN or infinity")
-            if position == last or float(value) >= point.thresholds[position]:
+            if position == last:
+                break
+            if stage.confidence(weighed, float(value)) >= point.thresholds[position]:
                 break
             position += 1
     by, tap = recall.answered()
@@ -115,4 +132,4 @@ def run_early(
         index, value = decide(said)
     if learn:
         recall.finish(said, int(index))
-    return Found(said, int(index), float(value), position, by, tap)
+    return Found(said, int(index), float(value), position, by, tap, entry)

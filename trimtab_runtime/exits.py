@@ -83,14 +83,15 @@ class Prior:
 @dataclass(frozen=True)
 class Tap:
     """A place in a variant where it may stop: the tensor's `name`, the sha256 of the `segment`
-    that ends there, and the `kinds` that are asked (of TAP_KINDS)."""
+    that ends there, and the `kinds` that are asked (of TAP_KINDS; none where only a router reads
+    its vector)."""
 
     name: str
     segment: str
     kinds: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not self.kinds or list(self.kinds) != [k for k in TAP_KINDS if k in self.kinds]:
+        if list(self.kinds) != [k for k in TAP_KINDS if k in self.kinds]:
             raise ValueError(f"kinds must be of {TAP_KINDS}, in that order, got {self.kinds}")
 
 
@@ -101,12 +102,12 @@ class Exits:
     `last` is the sha256 of the segment behind the last tap, `arrays` of an .npz with, for tap
     number t: `mean_t` and `scale_t` (channels,), which standardise its vector; `centres_t`
     (classes, channels), of standardised vectors, and how many of them made each, `members_t`
-    (classes,); `temperature_t` (2,), of heads and centres.
+    (classes,); `temperature_t` (2,), of heads and centres. Where no tap asks any kind, '' will do.
     """
 
     taps: tuple[Tap, ...]
     last: str
-    arrays: str
+    arrays: str = ""
 
     def __post_init__(self) -> None:
         if not self.taps:

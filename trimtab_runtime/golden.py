@@ -26,10 +26,10 @@ def read_golden(folder: Path) -> Golden:
     """The arrays of `golden.npz`, which are
 
     `cases`, how many images; `image_i` uint8 (H, W, 3) and `outputs_i_s` (classes,) of stage s,
-    run to its end. Then, for plans whose answers do not depend on each other, `answer_i` (index,
-    stage); for the others `sequence` (frames,), the numbers of images in the order in which they
-    are to be classified from an empty memory on, and `answers` (frames, 3): index, stage and tap
-    (-1: none). Raises BundleError.
+    run to its end. Then, for plans that do not stop early, `answer_i` (index, stage, entry); for
+    the others `sequence` (frames,), the numbers of images in the order in which they are to be
+    classified from an empty memory on, and `answers` (frames, 4): index, stage, tap (-1: none) and
+    entry. Protocols before 3 know no entries, and have none. Raises BundleError.
     """
     try:
         return _Named(read_arrays(str(folder / GOLDEN_NAME)))
@@ -70,10 +70,10 @@ def other_answers(golden: Golden, classify: Callable[[Any], Any]) -> list[str]:
     problems = []
     for case, pixels in enumerate(golden_images(golden)):
         answer = classify(pixels)
-        got = (answer.index, answer.stage)
+        got = (answer.index, answer.stage, answer.entry)
         wanted = tuple(int(value) for value in golden[f"answer_{case}"])
-        if got != wanted:
-            problems.append(f"image {case}: (answer, stage) {wanted} expected, got {got}")
+        if got[: len(wanted)] != wanted:
+            problems.append(f"image {case}: (answer, stage, entry) {wanted} expected, got {got}")
     return problems
 
 
@@ -82,10 +82,13 @@ def other_sequence(golden: Golden, classify: Callable[[Any], Any]) -> list[str]:
     problems, images = [], golden_images(golden)
     for frame, (case, row) in enumerate(zip(golden["sequence"], golden["answers"])):
         answer = classify(images[int(case)])
-        got = (answer.index, answer.stage, -1 if answer.tap is None else answer.tap)
+        tap = -1 if answer.tap is None else answer.tap
+        got = (answer.index, answer.stage, tap, answer.entry)
         wanted = tuple(int(value) for value in row)
-        if got != wanted:
-            problems.append(f"frame {frame}: (answer, stage, tap) {wanted} expected, got {got}")
+        if got[: len(wanted)] != wanted:
+            problems.append(
+                f"frame {frame}: (answer, stage, tap, entry) {wanted} expected, got {got}"
+            )
     return problems
 
 

@@ -16,9 +16,10 @@ from trimtab_runtime.definition import OperatingPoint, Structure, Variant
 from trimtab_runtime.errors import BundleError
 from trimtab_runtime.exits import Exits
 
-#: 2: plans may stop early and remember, which a reader of 1 would not notice.
-PROTOCOL = 2
-_READ = (1, 2)
+#: 2: plans may stop early and remember; 3: a router picks where an input enters, scorers say
+#: whether it stops. A reader of a number before would not notice.
+PROTOCOL = 3
+_READ = (1, 2, 3)
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
 MODELS_FOLDER = "models"
@@ -55,7 +56,7 @@ class Manifest:
         if not 0 <= self.point < len(self.points):
             raise ValueError(f"point {self.point} of {len(self.points)}")
         for point in self.points:
-            self.structure.check_thresholds(point.thresholds, point.exits)
+            self.structure.check_thresholds(point.thresholds, point.exits, point.price)
         if self.structure.stops_early:
             if self.protocol < 2:
                 raise ValueError(f"protocol {self.protocol} knows no plans that stop early")
@@ -63,6 +64,11 @@ class Manifest:
                 raise ValueError("a plan that stops early needs labels, one for every class")
         for stage in self.structure.stages:
             self._check_files(known[stage.variant], stage.exits)
+        for sha in self.structure.deciders:
+            if self.protocol < 3:
+                raise ValueError(f"protocol {self.protocol} knows neither routers nor scorers")
+            if self.files.get(onnx_name(sha)) != sha:
+                raise ValueError(f"no file belongs to the router or scorer {sha[:12]}")
 
     def _check_files(self, variant: Variant, exits: Optional[Exits]) -> None:
         if exits is None:
@@ -72,14 +78,15 @@ class Manifest:
         if variant.format != "onnx":
             raise ValueError(f"a {variant.format} file cannot be cut at taps ({variant.name})")
         for number, sha in enumerate(exits.segments):
-            if self.files.get(segment_name(sha)) != sha:
+            if self.files.get(onnx_name(sha)) != sha:
                 raise ValueError(f"no file belongs to segment {number} of {variant.name}")
-        if self.files.get(arrays_name(exits.arrays)) != exits.arrays:
+        asked = any(tap.kinds for tap in exits.taps)
+        if asked and self.files.get(arrays_name(exits.arrays)) != exits.arrays:
             raise ValueError(f"no file holds the arrays of the taps of {variant.name}")
 
 
-def segment_name(sha256: str) -> str:
-    """Where a segment lies in a bundle."""
+def onnx_name(sha256: str) -> str:
+    """Where a segment, a router's or a scorer's model lies in a bundle."""
     return f"{MODELS_FOLDER}/{sha256}.onnx"
 
 

@@ -12,6 +12,7 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from trimtab_runtime.bundle import open_bundle
+from trimtab_runtime.deciders import LoadedRouter, load_router
 from trimtab_runtime.definition import OperatingPoint
 from trimtab_runtime.describe import describe
 from trimtab_runtime.early import ANSWERED_BY, load_recall, run_early
@@ -24,18 +25,20 @@ from trimtab_runtime.golden import (
     unlike,
 )
 from trimtab_runtime.kernel import NEVER
-from trimtab_runtime.manifest import MODELS_FOLDER, Manifest, arrays_name, segment_name
+from trimtab_runtime.manifest import MODELS_FOLDER, Manifest, arrays_name, onnx_name
 from trimtab_runtime.memory import Recall
 from trimtab_runtime.preprocess import ImageLike, Preprocessor
 from trimtab_runtime.routing import combine, decide
 from trimtab_runtime.stage import LoadedStage, load_stage
+from trimtab_runtime.tracking import Tracker, Tracking, best_within
 
 
 @dataclass(frozen=True)
 class Answer:
     """What a plan says of one image. `stage` (from 0) is where it stopped, `probabilities`
     (classes,) what it decided on. `by` is who answered ('network', 'thumbnails', 'instances',
-    'centres', 'heads'), `tap` where, numbered over all stages; None where no tap answered."""
+    'centres', 'heads'), `tap` where, numbered over all stages; None where no tap answered.
+    `entry` is the stage where the image entered: the first, unless a router picked another."""
 
     index: int
     confidence: float
@@ -45,6 +48,7 @@ class Answer:
     labels: Sequence[str] = field(repr=False, compare=False)
     by: str = "network"
     tap: Optional[int] = None
+    entry: int = 0
 
     @property
     def label(self) -> str:
@@ -63,6 +67,7 @@ class Answer:
             "label": self.label,
             "index": self.index,
             "confidence": self.confidence,
+            "entry": self.entry,
             "stage": self.stage,
             "by": self.by,
             "tap": self.tap,
@@ -90,12 +95,15 @@ class Plan:
         stages: Sequence[LoadedStage],
         folder: Path,
         memory: Optional[Recall] = None,
+        router: Optional[LoadedRouter] = None,
     ) -> None:
         self.manifest = manifest
         self.labels = manifest.labels
         self.memory = memory
         self._stages = list(stages)
         self._folder = folder
+        self._router = router
+        self._tracker: Optional[Tracker] = None
         self._move(manifest.points[manifest.point])
 
     @classmethod
@@ -117,9 +125,11 @@ class Plan:
             variant = variants[stage.variant]
             file = str(folder / MODELS_FOLDER / variant.file_name)
             shas = stage.exits.segments if stage.exits else ()
-            segments = [str(folder / segment_name(sha)) for sha in shas]
-            stages.append(load_stage(stage, variant, file, segments))
-        return cls(manifest, stages, folder, memory)
+            segments = [str(folder / onnx_name(sha)) for sha in shas]
+            scorer = str(folder / onnx_name(stage.scorer.model)) if stage.scorer else None
+            stages.append(load_stage(stage, variant, file, segments, scorer))
+        router = load_router(manifest.structure, lambda sha: folder / onnx_name(sha))
+        return cls(manifest, stages, folder, memory, router)
 
     @property
     def point(self) -> OperatingPoint:
@@ -131,24 +141,45 @@ class Plan:
         if self.memory is not None:
             self.memory.use(point.exits)
 
-    def use(self, point: Optional[int] = None, latency_ms: Optional[float] = None) -> Plan:
+    def use(
+        self, point: Optional[int] = None, latency_ms: Optional[float] = None, **limits: float
+    ) -> Plan:
         """Move to a bundled operating point: by number, or the best of those predicted to answer
-        within `latency_ms` on average (the fastest where none is). Loads and forgets nothing."""
+        within `latency_ms` on average (the fastest where none is). Any other cost that was
+        predicted can be a limit, by its name in metrics.py, such as `latency_p95_ms`; all must
+        hold. Loads and forgets nothing; ends tracking.
+
+        Raises ValueError for what is no point or cost, BundleError where no point predicts it.
+        """
         points = self.manifest.points
-        if (point is None) == (latency_ms is None):
-            raise ValueError("give either point or latency_ms")
-        if point is not None:
-            if not 0 <= point < len(points):
-                raise ValueError(f"0 <= point < {len(points)} must hold, got {point}")
-            self._move(points[point])
-            return self
-        known = [p for p in points if "latency_mean_ms" in p.metrics]
-        if not known:
-            raise BundleError("the bundled operating points carry no latency")
-        within = [p for p in known if p.metrics["latency_mean_ms"] <= float(latency_ms or 0)]
-        cheapest = min(known, key=lambda p: p.metrics["latency_mean_ms"])
-        self._move(max(within, key=lambda p: p.metrics["latency_mean_ms"], default=cheapest))
+        if latency_ms is not None:
+            limits["latency_mean_ms"] = latency_ms
+        if (point is None) == (not limits):
+            raise ValueError("give either point or latency_ms (or another cost)")
+        if point is not None and not 0 <= point < len(points):
+            raise ValueError(f"0 <= point < {len(points)} must hold, got {point}")
+        found = best_within(points, limits) if point is None else points[point]
+        self._tracker = None
+        self._move(found)
         return self
+
+    def track(self, latency_ms: Optional[float]) -> Plan:
+        """Hold a mean latency from now on while the load changes, by moving along the bundled
+        operating points after every :meth:`classify` (tracking.py), which takes some microseconds
+        on top of its latency. None ends it, and leaves the point in force.
+
+        Raises ValueError unless `latency_ms` > 0, BundleError where no point predicts a latency.
+        """
+        points = self.manifest.points
+        self._tracker = None if latency_ms is None else Tracker(points, latency_ms)
+        if self._tracker is not None:
+            self._move(self._tracker.point)
+        return self
+
+    @property
+    def tracking(self) -> Optional[Tracking]:
+        """How the budget is being held; None while none is."""
+        return None if self._tracker is None else self._tracker.state
 
     def classify(self, image: Union[ImageLike, Preprocessor]) -> Answer:
         """The answer for one image: a path, a Pillow image or a uint8 array (H, W, 3); or one
@@ -156,24 +187,30 @@ class Plan:
 
         `latency_ms` runs from the decoded image to the answer, what is learned from it included.
         """
-        prepared = image if isinstance(image, Preprocessor) else Preprocessor(image)
-        if self.memory is not None:
-            return self._early(prepared, self.memory, True)
-        start = time.perf_counter_ns()
-        probabilities, index, confidence, stage = self._run(prepared)
-        elapsed = (time.perf_counter_ns() - start) / 1e6
-        return Answer(index, confidence, stage, elapsed, probabilities, self.labels)
+        answer = self._answer(image, True)
+        if self._tracker is not None:
+            path = (answer.entry, answer.stage, answer.by, answer.tap)
+            point = self._tracker.step(path, answer.latency_ms)
+            if point is not self._point:
+                self._move(point)
+        return answer
 
     def rehearse(self, image: Union[ImageLike, Preprocessor]) -> Answer:
         """As :meth:`classify`, but nothing is learned from the image."""
+        return self._answer(image, False)
+
+    def _answer(self, image: Union[ImageLike, Preprocessor], learn: bool) -> Answer:
         prepared = image if isinstance(image, Preprocessor) else Preprocessor(image)
-        if self.memory is None:
-            return self.classify(prepared)
-        return self._early(prepared, self.memory, False)
+        if self.memory is not None:
+            return self._early(prepared, self.memory, learn)
+        start = time.perf_counter_ns()
+        probabilities, index, confidence, stage, entry = self._run(prepared)
+        elapsed = (time.perf_counter_ns() - start) / 1e6
+        return Answer(index, confidence, stage, elapsed, probabilities, self.labels, entry=entry)
 
     def _early(self, prepared: Preprocessor, memory: Recall, learn: bool) -> Answer:
         rule, start = self.manifest.structure.rule, time.perf_counter_ns()
-        found = run_early(self._stages, rule, self._point, memory, prepared, learn)
+        found = run_early(self._stages, rule, self._point, memory, prepared, learn, self._router)
         elapsed = (time.perf_counter_ns() - start) / 1e6
         tap = None if found.tap == NEVER else found.tap
         return Answer(
@@ -185,20 +222,29 @@ class Plan:
             self.labels,
             ANSWERED_BY[found.by],
             tap,
+            found.entry,
         )
 
-    def _run(self, prepared: Preprocessor) -> tuple[Any, int, float, int]:
-        rule, total = self.manifest.structure.rule, None
-        for position, stage in enumerate(self._stages):
-            found = stage.probabilities(stage.outputs(prepared))
-            total = combine(total, found, position, rule)
+    def _run(self, prepared: Preprocessor) -> tuple[Any, int, float, int, int]:
+        rule, point, last = self.manifest.structure.rule, self._point, len(self._stages) - 1
+        entry, begun, total = 0, False, None
+        if self._router is not None:
+            entry, reading = self._router.enter(prepared, self._stages[0], point.price)
+            begun = reading is not None
+        for position in range(entry, last + 1):
+            stage = self._stages[position]
+            if begun and position == 0:
+                found = stage.finish()
+            else:
+                found = stage.probabilities(stage.outputs(prepared))
+            total = combine(total, found, position - entry, rule)
             index, value = decide(total)
-            confidence = float(value)
-            if not math.isfinite(confidence):
+            largest = float(value)
+            if not math.isfinite(largest):
                 raise InferenceError(f"{stage.variant.name} answered with NaN or infinity")
-            if position == len(self._stages) - 1 or confidence >= self._point.thresholds[position]:
+            if position == last or stage.confidence(total, largest) >= point.thresholds[position]:
                 break
-        return total, int(index), confidence, position
+        return total, int(index), largest, position, entry
 
     def golden_images(self) -> list[Any]:
         """The images of the self-test, uint8 (H, W, 3) each."""
@@ -207,9 +253,10 @@ class Plan:
     def selftest(self) -> list[str]:
         """Compare with the golden answers, which belong to the plan's own operating point and, if
         it remembers, to an empty memory. The list of what differs; empty when all is well. What
-        is remembered stays as it was."""
+        is remembered stays as it was, and a budget that is held does not notice."""
         golden, in_force, memory = read_golden(self._folder), self._point, self.memory
         kept = memory.snapshot() if memory is not None else {}
+        tracker, self._tracker = self._tracker, None
         try:
             self._move(self.manifest.points[self.manifest.point])
             problems = unlike(golden, self._stages, self.manifest.tolerance)
@@ -218,6 +265,7 @@ class Plan:
             memory.reset()
             return problems + other_sequence(golden, self.classify)
         finally:
+            self._tracker = tracker
             self._move(in_force)
             if memory is not None:
                 memory.put_back(kept)

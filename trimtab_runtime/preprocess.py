@@ -85,6 +85,11 @@ class Preprocessor:
         self._tensors.append((fmt, made))
         return made
 
+    def rgb(self) -> np.ndarray[Any, Any]:
+        """The image itself as uint8 (H, W, 3)."""
+        image = self._image if self._image.mode == "RGB" else self._image.convert("RGB")
+        return np.asarray(image)
+
     def thumbnail(self) -> np.ndarray[Any, Any]:
         """The image as float32 (3 * THUMBNAIL_SIDE**2,): means of its parts, row by row, RGB."""
         if self._thumbnail is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -32,9 +33,21 @@ def calibrated(outputs: Array, fmt: OutputFormat, temperature: float) -> Array:
     return shifted
 
 
+def entries(scores: Array, costs_ms: Sequence[float], price: float) -> Array:
+    """The stages (n,) int64 where inputs enter: argmax over stages of scores - price * costs_ms,
+    the first of equals. `scores` (n, stages) are a router's, `costs_ms` (stages,) what entering
+    costs, `price` is what a millisecond is worth in scores."""
+    return worths(scores, costs_ms, price).argmax(axis=-1).astype(np.int64)
+
+
+def worths(scores: Array, costs_ms: Sequence[float], price: float) -> Array:
+    """What entering at each stage is worth (..., stages), float64: see `entries`."""
+    return scores - price * np.asarray(costs_ms, np.float64)
+
+
 def combine(total: Optional[Array], probabilities: Array, stage: int, rule: str) -> Array:
-    """What is decided on after stage number `stage` (from 0): `total` is the same after the
-    stage before. Rule 'last' forgets, rule 'mean' keeps the running mean."""
+    """What is decided on after `stage` other stages have run: `total` is the same after the
+    last of them. Rule 'last' forgets, rule 'mean' keeps the running mean."""
     if total is None or rule == "last":
         return probabilities
     return total + (probabilities - total) * np.float32(1.0 / (stage + 1))

@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from trimtab_runtime.deciders import LoadedScorer
 from trimtab_runtime.definition import Stage, Variant
 from trimtab_runtime.engines import Engine, SegmentedEngine, create_engine, create_segments
 from trimtab_runtime.preprocess import Preprocessor
@@ -16,10 +17,13 @@ Array = Any
 
 
 class LoadedStage:
-    """An engine with its calibration. `taps` are those at which its engine can stop."""
+    """An engine with its calibration. `taps` are those at which its engine can stop; a `scorer`
+    says how sure an answer is."""
 
-    def __init__(self, engine: Engine, stage: Stage) -> None:
-        self.engine = engine
+    def __init__(
+        self, engine: Engine, stage: Stage, scorer: Optional[LoadedScorer] = None
+    ) -> None:
+        self.engine, self.scorer = engine, scorer
         self.variant: Variant = engine.variant
         self.taps = stage.exits.taps if stage.exits else ()
         self._temperature = stage.temperature
@@ -31,6 +35,11 @@ class LoadedStage:
     def probabilities(self, outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         found: np.ndarray[Any, Any] = calibrated(outputs, self.variant.output, self._temperature)
         return found
+
+    def confidence(self, probabilities: Array, largest: float) -> float:
+        """What is compared with the threshold of this stage, where a plan would answer from
+        `probabilities` (classes,), whose largest is given. Raises InferenceError."""
+        return largest if self.scorer is None else self.scorer.score(probabilities)
 
     def start(self, image: Preprocessor) -> None:
         """A new image, to be run from tap to tap."""
@@ -71,12 +80,19 @@ class SegmentedStage(LoadedStage):
 
 
 def load_stage(
-    stage: Stage, variant: Variant, model: str, segments: Sequence[str] = ()
+    stage: Stage,
+    variant: Variant,
+    model: str,
+    segments: Sequence[str] = (),
+    scorer: Optional[str] = None,
 ) -> LoadedStage:
-    """Load a stage from the file of its model or, where it has exits, those of its segments.
+    """Load a stage from the file of its model or, where it has exits, those of its segments, and
+    that of its `scorer`, where it has one.
 
     Raises as :func:`trimtab_runtime.engines.create_engine`.
     """
+    loaded = None if scorer is None else LoadedScorer(scorer)
     if stage.exits is None:
-        return WholeStage(create_engine(model, variant, stage.options), stage)
-    return SegmentedStage(create_segments(segments, variant, stage.exits, stage.options), stage)
+        return WholeStage(create_engine(model, variant, stage.options), stage, loaded)
+    engine = create_segments(segments, variant, stage.exits, stage.options)
+    return SegmentedStage(engine, stage, loaded)

@@ -45,6 +45,11 @@ class TapArrays(NamedTuple):
     temperature: Array
 
 
+_NOTHING = np.zeros(0, np.float32)
+#: Of a tap that asks nothing.
+NO_ARRAYS = TapArrays(_NOTHING, _NOTHING, _NOTHING, _NOTHING, np.ones(2, np.float32))
+
+
 def read_arrays(path: str) -> dict[str, Array]:
     """All arrays of an .npz file. Raises one of DAMAGED."""
     with open(path, "rb") as stream:  # NumPy itself leaves a damaged file open

@@ -8,6 +8,7 @@ output. Whatever cannot be made or read raises :class:`trimtab_runtime.errors.Mo
 from variants._apart import inspect_apart
 from variants._facts import ModelFacts, inspect_model
 from variants._heads import Head, fit_heads
+from variants._operators import KINDS, OperatorWork, operator_work
 from variants._origins import Executed, Origin, find_origins, holds_weights
 from variants._quantise import QuantisationRecipe, quantise_w8a8
 from variants._segments import cut_segments
@@ -18,9 +19,11 @@ from variants._torch_export import export_module
 from variants._usable import assert_same_answers, usable_taps
 
 __all__ = [
+    "KINDS",
     "Executed",
     "Head",
     "ModelFacts",
+    "OperatorWork",
     "Origin",
     "QuantisationRecipe",
     "Suitability",
@@ -36,6 +39,7 @@ __all__ = [
     "inspect_apart",
     "inspect_model",
     "make_variant",
+    "operator_work",
     "quantisable",
     "quantise_w8a8",
     "usable_taps",

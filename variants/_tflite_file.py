@@ -28,7 +28,7 @@ def load_tflite(path: Path) -> LoadedModel:
     Raises ModelError when the file is damaged, uses operators that LiteRT does not know, or has
     not exactly one input and one output; EngineError when LiteRT is not installed.
     """
-    interpreter = _interpreter(path)
+    interpreter = open_interpreter(path)
     try:
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         operators = interpreter._get_ops_details()
@@ -53,7 +53,8 @@ def load_tflite(path: Path) -> LoadedModel:
     )
 
 
-def _interpreter(path: Path) -> Any:
+def open_interpreter(path: Path) -> Any:
+    """LiteRT without delegates, tensors allocated. Raises ModelError, EngineError."""
     try:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError:

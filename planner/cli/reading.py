@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from db import JobRecord, Store
-from planner.cli import tables
+from planner.cli import route_tables, tables
 from planner.cli.surroundings import console, surroundings
 from planner.explaining import Explanation, explain
 from planner.views import device_name, find_job, front_view, job_state, printable
@@ -164,6 +164,7 @@ def _print_explanation(found: Explanation) -> None:
     suffix = "" if len(found.stages) == 1 else f": {rule}, and hands on below its threshold"
     screen.print(tables.heading(f"\nStages ({found.route}{suffix})"))
     screen.print(tables.stage_table(found.stages))
+    _print_routes(found)
     _print_exits(found)
     screen.print()
     screen.print(tables.quality_table(row))
@@ -178,6 +179,16 @@ def _print_explanation(found: Explanation) -> None:
     screen.print(tables.heading("\nLineage"))
     for line in dict.fromkeys(line for stage in found.stages for line in stage.lineage):
         screen.print(f"  {line}", soft_wrap=True)
+
+
+def _print_routes(found: Explanation) -> None:
+    if not found.routes:
+        return
+    screen = console()
+    screen.print(tables.heading("\nRoutes of inputs (test)"))
+    screen.print(route_tables.route_table(found))
+    for line in route_tables.router_notes(found):
+        screen.print(line, soft_wrap=True)
 
 
 def _print_exits(found: Explanation) -> None:

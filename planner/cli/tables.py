@@ -120,7 +120,7 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
             f"{found.plans} verified plans: {found.metric} predicted with a median error of "
             f"{found.error_before:.1%}; corrected by the others, {found.error_held_out:.1%}."
         )
-    return lines
+    return lines + [found.text for found in view.predictors]
 
 
 def why_none(view: FrontView) -> list[str]:

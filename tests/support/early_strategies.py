@@ -11,7 +11,7 @@ from trimtab_runtime.exits import Centres, Exits, ExitThresholds, Memory, Prior,
 
 hexes = st.text("0123456789abcdef", min_size=64, max_size=64)
 finite = st.floats(allow_nan=False, allow_infinity=False)
-kinds = st.sets(st.sampled_from(exits.TAP_KINDS), min_size=1).map(
+kinds = st.sets(st.sampled_from(exits.TAP_KINDS)).map(
     lambda chosen: tuple(kind for kind in exits.TAP_KINDS if kind in chosen)
 )
 taps = st.builds(Tap, name=st.text(max_size=8), segment=hexes, kinds=kinds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from early_plans import TAP_KINDS, CutModel, cut_model, stream_images
 from PIL import Image
 from sample_models import INPUT, texture_images, write_onnx
+from sample_routers import sha256_of, write_linear_router, write_margin_scorer
 from sample_tflite import write_tflite
 
 from planner.export import BundleParts, write_bundle
@@ -28,6 +29,7 @@ from trimtab_runtime.definition import (
 )
 from trimtab_runtime.engines import format_engine
 from trimtab_runtime.exits import Centres, ExitThresholds, Memory, Prior
+from trimtab_runtime.routers import Router, Scorer
 from variants import inspect_model, make_variant
 
 
@@ -202,6 +204,42 @@ def early(early_of: EarlyMaker, tmp_path_factory: pytest.TempPathFactory) -> Pat
     ]
     folder = tmp_path_factory.mktemp("early")
     return write_bundle(early_of(points=points), folder / "early.pyz")
+
+
+@pytest.fixture(scope="session")
+def premodels(
+    zoo: Mapping[str, Member], photos: Sequence[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Path]:
+    """Bundles of two stages, the first with a scorer, behind a router of `image` features or at a
+    `tap`, where a later tap may answer too."""
+    folder, found = tmp_path_factory.mktemp("premodels"), {}
+    scorer = write_margin_scorer(folder / "scorer.onnx", 4)
+    cut = cut_model(folder, 6, [(), ("heads",)])
+    last = Stage(zoo["small"].variant.sha256, zoo["small"].options)
+    for kind, first, count, names in (
+        ("image", Stage(zoo["tiny"].variant.sha256, last.options), 1, ("hue_1",)),
+        ("tap", cut.stage(), 6, ()),
+    ):
+        weight = np.stack([np.ones(count), np.zeros(count)])
+        path = write_linear_router(folder / f"{kind}.onnx", weight, np.array([0.0, 0.5]))
+        router = Router(sha256_of(path), kind, (1.0, 2.0), names)
+        stages = (replace(first, scorer=Scorer(sha256_of(scorer))), last)
+        exits = ExitThresholds(heads=0.9) if kind == "tap" else ExitThresholds()
+        parts = BundleParts(
+            name=f"premodel of {kind}",
+            definition=PlanDefinition(
+                Structure("premodel", stages, router=router), (0.5,), exits, 0.1
+            ),
+            points=[OperatingPoint((0.5,), {"latency_mean_ms": 1.0}, exits, 0.1)],
+            variants={v.sha256: v for v in (cut.variant, *(m.variant for m in zoo.values()))},
+            models={member.variant.sha256: member.path for member in zoo.values()},
+            labels=["north", "north-east", "east", "south-east"],
+            images=photos[:12],
+            fingerprint={"machine": "test", "onnxruntime": "1"},
+            files={sha256_of(path): path, sha256_of(scorer): scorer, **cut.files},
+        )
+        found[kind] = write_bundle(parts, folder / f"{kind}.pyz")
+    return found
 
 
 @pytest.fixture(autouse=True)

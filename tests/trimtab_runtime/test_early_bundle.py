@@ -219,7 +219,8 @@ def test_the_golden_sequence_repeats_images(early: Path, tmp_path: Path) -> None
         sequence, answers = golden["sequence"].tolist(), golden["answers"]
         assert len(sequence) == len(answers) > int(golden["cases"]) >= 2
         assert sequence[0] == sequence[1] == 0
-    assert answers.shape[1] == 3
+    assert answers.shape[1] == 4
+    assert (answers[:, 3] == 0).all(), "without a router inputs enter at the first stage"
 
 
 def test_the_selftest_notices_other_centres(early_of: Any, tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def test_the_selftest_notices_other_centres(early_of: Any, tmp_path: Path) -> No
     assert plan.memory is not None
     for found in plan.memory._arrays:
         found.centres[:] = np.roll(found.centres, 1, axis=0)
-    assert any("(answer, stage, tap)" in problem for problem in plan.selftest())
+    assert any("(answer, stage, tap, entry)" in problem for problem in plan.selftest())
 
 
 def test_a_plan_that_only_remembers(early_of: Any, tmp_path: Path) -> None:
@@ -258,7 +259,7 @@ def test_a_bundle_holds_segments_and_no_whole(early: Path, cuts: Mapping[str, Cu
     with zipfile.ZipFile(early) as archive:
         names = set(archive.namelist())
         manifest = json.loads(archive.read(MANIFEST_NAME))
-    assert manifest["protocol"] == 2
+    assert manifest["protocol"] == 3
     for cut in (cuts["tiny"], cuts["small"]):
         assert f"models/{cut.variant.file_name}" not in names
         assert {f"models/{sha}.onnx" for sha in cut.exits.segments} <= names
@@ -318,16 +319,31 @@ def test_info_tells_taps_and_memory(early: Path) -> None:
     assert json.dumps(found)
 
 
-def test_the_protocol_before_still_runs(photos: Sequence[Path]) -> None:
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def test_protocol_1_still_runs(photos: Sequence[Path]) -> None:
     """fixtures/protocol_1.pyz was written by the last commit before plans could stop early (how:
     fixtures/make_bundle.py)."""
-    plan = Plan.load(str(Path(__file__).parent / "fixtures" / "protocol_1.pyz"))
+    plan = Plan.load(str(FIXTURES / "protocol_1.pyz"))
     assert plan.manifest.protocol == 1
     assert plan.memory is None
     assert plan.selftest() == []
     answers = [plan.classify(str(photo)) for photo in photos]
     assert {a.stage for a in answers} == {0, 1}
-    assert {(a.by, a.tap) for a in answers} == {("network", None)}
+    assert {(a.by, a.tap, a.entry) for a in answers} == {("network", None, 0)}
+
+
+def test_protocol_2_still_runs(frames: Sequence[Path]) -> None:
+    """fixtures/protocol_2.pyz, which stops early, was written by the last commit before there
+    were routers."""
+    plan = Plan.load(str(FIXTURES / "protocol_2.pyz"))
+    assert plan.manifest.protocol == 2
+    assert plan.memory is not None
+    assert plan.selftest() == []
+    answers = [plan.classify(str(frame)) for frame in frames]
+    assert {a.by for a in answers} >= {"thumbnails", "instances", "network"}
+    assert {a.entry for a in answers} == {0}
 
 
 def test_arrays_that_do_not_fit(early_of: Any, tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_static_heads_are_measured_without_a_memory(
 
 def test_a_full_memory_is_full(cuts: Mapping[str, CutModel]) -> None:
     recall = full_recall([file_of(cuts["small"])], FULL, 4)
+    assert recall is not None
     found = recall.summary()
     assert found["thumbnails"] == 5
     assert found["instances"] == {"relu1": 7, "relu2": 7}

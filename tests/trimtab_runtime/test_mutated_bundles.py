@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +198,15 @@ def test_any_bundle_that_stops_early_is_refused_or_answers(
     early: Path, tmp_path: Path, cache: Path, noise: Any, data: st.DataObject
 ) -> None:
     refused_or_answers(early, tmp_path, cache, noise, data)
+
+
+@examples(MAX_EXAMPLES // 2)
+@given(data=st.data())
+def test_any_bundle_with_a_router_is_refused_or_answers(
+    premodels: Mapping[str, Path], tmp_path: Path, cache: Path, noise: Any, data: st.DataObject
+) -> None:
+    whole = premodels[data.draw(st.sampled_from(["image", "tap"]))]
+    refused_or_answers(whole, tmp_path, cache, noise, data)
 
 
 def refused_or_answers(

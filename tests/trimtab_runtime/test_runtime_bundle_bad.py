@@ -245,15 +245,15 @@ def edited(cascade: Path, target: Path, edit: Edit) -> Path:
     return rezip({**content, MANIFEST_NAME: json.dumps(manifest).encode()}, target)
 
 
-@pytest.mark.parametrize("protocol", [0, 3, -1, "1", None, True, 1.0, [1], 10**30])
+@pytest.mark.parametrize("protocol", [0, 4, -1, "1", None, True, 1.0, [1], 10**30])
 def test_an_unknown_protocol(cascade: Path, tmp_path: Path, cache: Path, protocol: Any) -> None:
     path = edited(cascade, tmp_path / "a.pyz", lambda m: m.update(protocol=protocol))
     assert "protocol" in refused(path, cache)
 
 
 def test_a_later_protocol_says_what_to_do(cascade: Path, tmp_path: Path, cache: Path) -> None:
-    path = edited(cascade, tmp_path / "a.pyz", lambda m: m.update(protocol=3, new_field=1))
-    assert "protocol 2 expected, got 3; run the bundle with the" in refused(path, cache)
+    path = edited(cascade, tmp_path / "a.pyz", lambda m: m.update(protocol=4, new_field=1))
+    assert "protocol 3 expected, got 4; run the bundle with the" in refused(path, cache)
 
 
 @pytest.mark.parametrize(

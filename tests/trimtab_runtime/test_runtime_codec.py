@@ -9,10 +9,11 @@ from typing import Any
 
 import early_strategies as early
 import pytest
+import routed_strategies as routed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimtab_runtime import definition, exits, manifest
+from trimtab_runtime import definition, exits, manifest, routers
 from trimtab_runtime.codec import DecodeError, canonical, content_key, decode, encode
 from trimtab_runtime.definition import (
     InputFormat,
@@ -29,6 +30,7 @@ from trimtab_runtime.exits import Centres, Exits, ExitThresholds, Memory, Prior,
 from trimtab_runtime.manifest import Manifest
 from trimtab_runtime.metrics import METRICS
 from trimtab_runtime.probe.requests import KINDS
+from trimtab_runtime.routers import Router, Scorer
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 positive = st.floats(1e-30, 1e30)
@@ -92,6 +94,7 @@ def stages(spinning: st.SearchStrategy[bool]) -> st.SearchStrategy[Stage]:
         options=runtime_options(spinning),
         temperature=positive,
         exits=st.none() | early.exit_plans,
+        scorer=st.none() | routed.scorers,
     )
 
 
@@ -99,16 +102,21 @@ def stages(spinning: st.SearchStrategy[bool]) -> st.SearchStrategy[Stage]:
 def structures(draw: st.DrawFn) -> Structure:
     count = draw(st.integers(1, 3))
     chosen = draw(st.lists(stages(st.just(False)), min_size=count, max_size=count))
+    chosen[-1] = dataclasses.replace(chosen[-1], scorer=None)
     taps = [tap for stage in chosen if stage.exits for tap in stage.exits.taps]
     if count == 1 and not taps:
         options = dataclasses.replace(chosen[0].options, spinning=draw(st.booleans()))
         chosen = [dataclasses.replace(chosen[0], options=options)]
-    return Structure(
-        route="single" if count == 1 else "cascade",
-        stages=tuple(chosen),
-        rule=draw(st.sampled_from(definition.RULES)),
-        memory=draw(early.memories_for({kind for tap in taps for kind in tap.kinds})),
+    kinds, rule = (
+        {kind for tap in taps for kind in tap.kinds},
+        draw(st.sampled_from(definition.RULES)),
     )
+    if count > 1 and kinds <= {"heads"} and draw(st.booleans()):
+        seen = routed.FEATURE_KINDS if chosen[0].exits else routed.FEATURE_KINDS[:2]
+        router = draw(routed.routers(input_formats(), count, seen))
+        return Structure("premodel", tuple(chosen), rule, router=router)
+    route = "single" if count == 1 else "cascade"
+    return Structure(route, tuple(chosen), rule, draw(early.memories_for(kinds)))
 
 
 def points(structure: Structure | None = None) -> st.SearchStrategy[OperatingPoint]:
@@ -120,6 +128,7 @@ def points(structure: Structure | None = None) -> st.SearchStrategy[OperatingPoi
         thresholds=lists.map(tuple),
         metrics=st.dictionaries(st.sampled_from(sorted(METRICS)), finite, max_size=4),
         exits=ends,
+        price=routed.prices if structure is None or structure.router else st.just(0.0),
     )
 
 
@@ -127,7 +136,7 @@ def points(structure: Structure | None = None) -> st.SearchStrategy[OperatingPoi
 def plan_definitions(draw: st.DrawFn) -> PlanDefinition:
     structure = draw(structures())
     point = draw(points(structure))
-    return PlanDefinition(structure, point.thresholds, point.exits)
+    return PlanDefinition(structure, point.thresholds, point.exits, point.price)
 
 
 @st.composite
@@ -143,6 +152,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     for ends in (stage.exits for stage in structure.stages if stage.exits):
         files.update({f"models/{sha}.onnx": sha for sha in ends.segments})
         files[f"arrays/{ends.arrays}.npz"] = ends.arrays
+    files.update({f"models/{sha}.onnx": sha for sha in structure.deciders})
     pairs = st.dictionaries(texts, texts, max_size=3)
     return Manifest(
         protocol=manifest.PROTOCOL,
@@ -178,13 +188,15 @@ ANY: dict[type, st.SearchStrategy[Any]] = {
     Memory: early.memories,
     Centres: early.centres,
     Prior: early.priors,
+    Scorer: routed.scorers,
+    Router: routed.routers(input_formats()),
 }
 
 
 def test_every_type_of_a_bundle_is_tried_here() -> None:
     defined = {
         kind
-        for module in (definition, manifest, exits)
+        for module in (definition, manifest, exits, routers)
         for kind in vars(module).values()
         if inspect.isclass(kind) and dataclasses.is_dataclass(kind)
     }

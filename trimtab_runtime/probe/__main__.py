@@ -57,6 +57,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     answers: dict[str, Callable[[Any, _Report], dict[str, Any]]] = {
         "measure": measure,
         "trace": trace,
+        "features": _features,
         "verify": verify,
         "layers": _layers,
         "race": _race,
@@ -77,6 +78,12 @@ def _race(request: Any, progress: _Report) -> dict[str, Any]:
     from trimtab_runtime.probe.race import race
 
     return race(request, progress)
+
+
+def _features(request: Any, progress: _Report) -> dict[str, Any]:
+    from trimtab_runtime.probe.features import features
+
+    return features(request, progress)
 
 
 def _fingerprint(request: Any, progress: _Report) -> dict[str, Any]:

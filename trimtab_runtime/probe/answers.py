@@ -82,9 +82,9 @@ def _run_through(stage: LoadedStage, image: Preprocessor) -> dict[str, Any]:
 
 
 def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
-    """Run a bundle over the images and write `index`, `stage`, `confidence`, `latency_ms`, `tap`
-    (-1: none) and `by` (who answered, a number of trimtab_runtime.kernel), (images,) each, to the
-    request's file.
+    """Run a bundle over the images and write `index`, `entry`, `stage`, `confidence`,
+    `latency_ms`, `tap` (-1: none) and `by` (who answered, a number of trimtab_runtime.kernel),
+    (images,) each, to the request's file.
 
     Memory first, as long as nothing else is in the process. Then images are decoded in groups of
     `reference_every`. Before a group is timed, an inference, the reference and another inference
@@ -122,6 +122,7 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
     np.savez(
         request.output,
         index=np.array([a.index for a in answers], np.int64),
+        entry=np.array([a.entry for a in answers], np.int64),
         stage=np.array([a.stage for a in answers], np.int64),
         confidence=np.array([a.confidence for a in answers], np.float32),
         latency_ms=np.array([a.latency_ms for a in answers], np.float64),
@@ -141,13 +142,12 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
 def _peak_mb(plan: Plan, images: tuple[str, ...], progress: Progress) -> Optional[float]:
     """Largest resident size with one decoded image at a time, once every stage has run to its end
     that these images reach. Nothing stays learned."""
-    deepest, last = -1, len(plan.manifest.structure.stages) - 1
+    ran: set[int] = set()
     for number, path in enumerate(images):
         answer = plan.classify(path)
-        if answer.by == "network":
-            deepest = max(deepest, answer.stage)
+        ran.update(range(answer.entry, answer.stage + (answer.by == "network")))
         progress(0, len(images))
-        if deepest == last and number >= 7:
+        if len(ran) == len(plan.manifest.structure.stages) and number >= 7:
             break
     if plan.memory is not None:
         plan.memory.reset()

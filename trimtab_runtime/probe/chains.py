@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
 
 from trimtab_runtime.errors import InferenceError
-from trimtab_runtime.memory import Recall
 from trimtab_runtime.preprocess import Preprocessor
+from trimtab_runtime.probe.footprint import Loaded
 from trimtab_runtime.routing import decide
-from trimtab_runtime.stage import LoadedStage
 
 Sample = tuple[float, float, float]
 
@@ -24,12 +22,14 @@ class Chains:
     that memory must never fire; it learns from every frame.
     """
 
-    def __init__(self, stages: Sequence[LoadedStage], recall: Optional[Recall]) -> None:
-        self._stages, self._recall = list(stages), recall
-        taps = [len(stage.taps) for stage in stages]
+    def __init__(self, loaded: Loaded) -> None:
+        self._stages, self._recall, self._router = loaded
+        taps = [len(stage.taps) for stage in self._stages]
         self._first_tap = [sum(taps[:number]) for number in range(len(taps))]
         #: Number of the first part of each stage, counted over all of them.
         self.positions = [first + n for n, first in enumerate(self._first_tap)]
+        #: Milliseconds in the last `run` of what is no part of a stage, by the name of a sample.
+        self.overheads: dict[str, float] = {}
         self._said: Any = None
 
     def begin(self) -> None:
@@ -45,11 +45,21 @@ class Chains:
         self._recall.at_thumbnail(image.thumbnail())
         return (time.perf_counter_ns() - start) / 1e6
 
+    def router_ms(self, image: Preprocessor) -> Optional[float]:
+        """Milliseconds of a router's features and scores; None without one, and where it waits
+        for a tap."""
+        if self._router is None or self._router.router.kind == "tap":
+            return None
+        start = time.perf_counter_ns()
+        self._router.enter(image, self._stages[0], 0.0)
+        return (time.perf_counter_ns() - start) / 1e6
+
     def run(self, number: int, image: Preprocessor) -> list[Sample]:
         """Milliseconds of resizing, of making the tensor, and of inference with the decision (or
         the look-up), for every part of a stage."""
         stage, clock = self._stages[number], time.perf_counter_ns
         fmt, recall, samples = stage.variant.input, self._recall, []
+        self.overheads = {}
         start = clock()
         image.pixels(fmt)
         resized = clock()
@@ -59,21 +69,34 @@ class Chains:
         stage.start(image)
         for tap in range(len(stage.taps)):
             vector, logits = stage.tap()
-            assert recall is not None
-            recall.at_tap(vector, logits, self._first_tap[number] + tap)
-            end = clock()
-            samples.append((resize_ms, tensor_ms, (end - ready) / 1e6))
-            resize_ms, tensor_ms, ready = 0.0, 0.0, end
+            if recall is not None:
+                recall.at_tap(vector, logits, self._first_tap[number] + tap)
+            samples.append((resize_ms, tensor_ms, (clock() - ready) / 1e6))
+            if tap == number == 0:
+                self._score_tap(vector)
+            resize_ms, tensor_ms, ready = 0.0, 0.0, clock()
         said = stage.finish()
         if recall is not None:
             said = recall.weighed(said)
-        _, confidence = decide(said)
+        _, largest = decide(said)
         end = clock()
         samples.append((resize_ms, tensor_ms, (end - ready) / 1e6))
-        if not np.isfinite(confidence):
+        if not np.isfinite(largest):
             raise InferenceError(f"{stage.variant.name} answered with NaN or infinity")
+        if stage.scorer is not None:
+            start = clock()
+            stage.confidence(said, float(largest))
+            last = self.positions[number] + len(stage.taps)
+            self.overheads[f"{last}_scorer_ms"] = (clock() - start) / 1e6
         self._said = said
         return samples
+
+    def _score_tap(self, vector: Any) -> None:
+        router = self._router
+        if router is not None and router.router.kind == "tap":
+            start = time.perf_counter_ns()
+            router.entry(vector[None], 0.0)
+            self.overheads["router_ms"] = (time.perf_counter_ns() - start) / 1e6
 
     def finish_ms(self) -> Optional[float]:
         """Milliseconds of learning from the frame; None without a memory."""

@@ -4,62 +4,88 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
+from trimtab_runtime.deciders import LoadedRouter
 from trimtab_runtime.definition import Stage, Structure
 from trimtab_runtime.early import load_recall
 from trimtab_runtime.engines import engine_module_loaded
 from trimtab_runtime.errors import ModelError
-from trimtab_runtime.exits import NO_MEMORY, Memory
+from trimtab_runtime.exits import Memory
+from trimtab_runtime.image_features import opencv
 from trimtab_runtime.memory import Recall
 from trimtab_runtime.preprocess import Preprocessor, decode_image
 from trimtab_runtime.probe.clock import peak_mb, resident_mb, timed_ms
-from trimtab_runtime.probe.requests import StageFile
+from trimtab_runtime.probe.requests import MeasureRequest, RouterFile, StageFile
 from trimtab_runtime.stage import LoadedStage, load_stage
 
 #: Images that each stage runs on before its memory counts as settled.
 _IMAGES = 8
 
 
+class Loaded(NamedTuple):
+    """What runs: the stages, the full memory of a plan of them (None where nothing stops early),
+    and the router in front (None without one)."""
+
+    stages: list[LoadedStage]
+    recall: Optional[Recall]
+    router: Optional[LoadedRouter]
+
+
 def load_stages(
-    files: Sequence[StageFile],
-    memory: Memory,
-    images: Sequence[str],
-    progress: Callable[[int, int], None],
-) -> tuple[list[LoadedStage], Optional[Recall], dict[str, float]]:
-    """The stages, the full memory of a plan of them (None where nothing stops early), and
-    `load_ms` with their memory in MB (where the system tells): `peak_mb` of the process with one
-    decoded image at a time; `start_mb` before an engine, `engine_mb` of the engines' libraries,
+    request: MeasureRequest, progress: Callable[[int, int], None]
+) -> tuple[Loaded, dict[str, float]]:
+    """What a request names, and `load_ms` with its memory in MB (where the system tells):
+    `peak_mb` of the process with one decoded image at a time; `start_mb` before an engine,
+    `engine_mb` of the engines' libraries (OpenCV among them, where the router needs it),
     `resident_mb` of the models and what they remember after running, and what loading and running
     took for a moment above that (`load_transient_mb`, `run_transient_mb`)."""
-    sizes = {"start": resident_mb()}
-    for engine in sorted({file.options.engine for file in files}):
-        engine_module_loaded(engine)
+    files, sizes = request.stages, {"start": resident_mb()}
+    _load_libraries(request)
     sizes["engine"] = resident_mb()
-    stages, load_ms = timed_ms(lambda: [load_file(file) for file in files])
+    (stages, router), load_ms = timed_ms(
+        lambda: ([load_file(file) for file in files], _load_router(request.router))
+    )
     sizes["loaded"], sizes["load_peak"] = resident_mb(), peak_mb()
     classes = 0
-    for image in images[:_IMAGES]:
+    for image in request.images[:_IMAGES]:
         prepared = Preprocessor(decode_image(image))
+        if router is not None:
+            router.enter(prepared, stages[0], 0.0)
         for stage in stages:
-            classes = len(stage.probabilities(stage.outputs(prepared)))
+            said = stage.probabilities(stage.outputs(prepared))
+            stage.confidence(said, 0.0)
+            classes = len(said)
             progress(0, 1)
-    recall = None
-    if memory != NO_MEMORY or any(file.exits for file in files):
-        recall = full_recall(files, memory, classes)
+    recall = full_recall(files, request.memory, classes)
     sizes["warm"], sizes["run_peak"] = resident_mb(), peak_mb()
-    return stages, recall, {"load_ms": load_ms, **_values(sizes)}
+    return Loaded(stages, recall, router), {"load_ms": load_ms, **_values(sizes)}
+
+
+def _load_libraries(request: MeasureRequest) -> None:
+    engines = {file.options.engine for file in request.stages}
+    if request.router is not None or any(file.scorer for file in request.stages):
+        engines.add("onnxruntime")
+    for engine in sorted(engines):
+        engine_module_loaded(engine)
+    if request.router is not None and request.router.router.kind == "image":
+        opencv()
 
 
 def load_file(file: StageFile) -> LoadedStage:
     """Load one stage. Raises EngineError or ModelError."""
-    return load_stage(_stage(file), file.variant, file.model, file.segments)
+    return load_stage(_stage(file), file.variant, file.model, file.segments, file.scorer)
 
 
-def full_recall(files: Sequence[StageFile], memory: Memory, classes: int) -> Recall:
-    """A memory as after many frames, whose entries are noise. Raises BundleError or ModelError."""
+def _load_router(file: Optional[RouterFile]) -> Optional[LoadedRouter]:
+    return None if file is None else LoadedRouter(file.router, file.model)
+
+
+def full_recall(files: Sequence[StageFile], memory: Memory, classes: int) -> Optional[Recall]:
+    """A memory as after many frames, whose entries are noise; None where nothing stops early.
+    Raises BundleError or ModelError."""
     try:
         route = "single" if len(files) == 1 else "cascade"
         structure = Structure(route, tuple(map(_stage, files)), memory=memory)
@@ -67,12 +93,13 @@ def full_recall(files: Sequence[StageFile], memory: Memory, classes: int) -> Rec
         raise ModelError(f"these stages are no plan ({error})") from None
     places: dict[str, str] = {}
     for file in files:
-        if file.exits is not None:
+        if file.exits is not None and any(tap.kinds for tap in file.exits.taps):
             if file.arrays is None:
                 raise ModelError(f"{file.variant.name}: its taps need their arrays to be measured")
             places[file.exits.arrays] = file.arrays
     recall = load_recall(structure, classes, lambda sha: Path(places[sha]))
-    assert recall is not None  # whoever asks has exits or a memory
+    if recall is None:
+        return None
     generator, full = np.random.default_rng(0), recall.snapshot()
     for name, array in full.items():
         if name.endswith("_vectors"):

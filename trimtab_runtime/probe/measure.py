@@ -40,11 +40,14 @@ def measure(request: MeasureRequest, progress: Progress) -> dict[str, Any]:
     Samples are named by position, context and part: `0_hot_inference_ms`. Positions count stages,
     of a stage in segments each of these, of which only the first resizes. With a memory, there are
     also `learn_ms`, of a frame that passed all taps of all stages, and `thumbnail_ms`, of making a
-    thumbnail and looking it up, where they are kept.
+    thumbnail and looking it up, where they are kept. With a router there is `router_ms`, of a new
+    image's features and scores (of the scores alone, for kind 'tap'); with scorers `2_scorer_ms`,
+    for the last part of a stage at position 2. Stages resize for themselves, whatever the router
+    has resized.
     """
     pin(max(file.options.threads for file in request.stages))
-    stages, recall, values = load_stages(request.stages, request.memory, request.images, progress)
-    rounds = _Rounds(Chains(stages, recall), request, progress)
+    loaded, values = load_stages(request, progress)
+    rounds = _Rounds(Chains(loaded), request, progress)
     rounds.warm_up()
     conditions = Conditions()
     conditions.start()
@@ -52,7 +55,7 @@ def measure(request: MeasureRequest, progress: Progress) -> dict[str, Any]:
     found = conditions.finish()
     unsteadiness = spread(samples["reference_ms"])
     details = {}
-    meter = find_meter() if len(stages) == 1 else None
+    meter = find_meter() if len(request.stages) == 1 else None
     if meter is not None:
         settings = request.settings
         values.update(
@@ -100,8 +103,10 @@ class _Rounds:
     def once(self) -> None:
         """One inference of the first stage."""
         self._chains.begin()
-        image = Preprocessor(next(self._images))
+        decoded = next(self._images)
+        image = Preprocessor(decoded)
         self._chains.thumbnail_ms(image)
+        self._chains.router_ms(Preprocessor(decoded))
         self._chains.run(0, image)
         self._chains.finish_ms()
         self._progress(0, 1)
@@ -113,9 +118,11 @@ class _Rounds:
             start = time.perf_counter()
             self._chains.begin()
             for number in (0, *self._others):
-                image = Preprocessor(next(self._images))
+                decoded = next(self._images)
+                image = Preprocessor(decoded)
                 if number == 0:
                     self._chains.thumbnail_ms(image)
+                    self._chains.router_ms(Preprocessor(decoded))
                 self._chains.run(number, image)
             self._chains.finish_ms()
             times.append(time.perf_counter() - start)
@@ -163,8 +170,10 @@ class _Rounds:
                 self._learn(self._passes_all)
 
     def _first(self, context: str) -> None:
-        image = Preprocessor(next(self._images))
+        decoded = next(self._images)
+        image = Preprocessor(decoded)
         self._keep_overhead("thumbnail_ms", self._chains.thumbnail_ms(image))
+        self._keep_overhead("router_ms", self._chains.router_ms(Preprocessor(decoded)))
         self._keep(0, context, self._chains.run(0, image))
 
     def _learn(self, passed_all: bool) -> None:
@@ -175,6 +184,8 @@ class _Rounds:
     def _keep(self, stage: int, context: str, samples: Sequence[Sample]) -> None:
         for position, sample in enumerate(samples, self._chains.positions[stage]):
             self._samples.setdefault((position, context), []).append(sample)
+        for name, taken in self._chains.overheads.items():
+            self._keep_overhead(name, taken)
         self._progress(0, 1)
 
     def _keep_overhead(self, name: str, taken: Optional[float]) -> None:

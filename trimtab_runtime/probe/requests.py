@@ -7,6 +7,9 @@ from typing import Any, Optional
 
 from trimtab_runtime.definition import RuntimeOptions, Variant
 from trimtab_runtime.exits import NO_MEMORY, Exits, Memory
+from trimtab_runtime.formats import one_of
+from trimtab_runtime.image_features import IMAGE_FEATURES
+from trimtab_runtime.routers import Router
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class MeasureSettings:
 @dataclass(frozen=True)
 class StageFile:
     """A variant's file on the device, and how to run it; with `exits`, the files of its `segments`
-    and of its taps' `arrays` (which only a measurement needs), and `model` is not looked at."""
+    and of its taps' `arrays` (which only a measurement needs), and `model` is not looked at.
+    `scorer` is the file of its scorer, which only a measurement of several stages needs."""
 
     model: str
     variant: Variant
@@ -40,19 +44,29 @@ class StageFile:
     exits: Optional[Exits] = None
     segments: tuple[str, ...] = ()
     arrays: Optional[str] = None
+    scorer: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class RouterFile:
+    """A router with the file of its `model` on the device."""
+
+    model: str
+    router: Router
 
 
 @dataclass(frozen=True)
 class MeasureRequest:
     """Load time, memory, energy and latency of one stage, or of several that share a process in
-    the order of a cascade, with what they remember from frame to frame. `visit` tells requests
-    apart that ask the same at different times."""
+    the order of a cascade, with what they remember from frame to frame and the `router` in front
+    of them. `visit` tells requests apart that ask the same at different times."""
 
     stages: tuple[StageFile, ...]
     images: tuple[str, ...]
     settings: MeasureSettings = MeasureSettings()
     visit: int = 0
     memory: Memory = NO_MEMORY
+    router: Optional[RouterFile] = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,19 @@ class TraceRequest:
     images: tuple[str, ...]
     output: str
     thumbnails: bool = False
+
+
+@dataclass(frozen=True)
+class FeaturesRequest:
+    """Features of images (see image_features.py), written to `output` (.npz)."""
+
+    images: tuple[str, ...]
+    names: tuple[str, ...]
+    output: str
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            one_of("names", name, IMAGE_FEATURES)
 
 
 @dataclass(frozen=True)
@@ -134,6 +161,7 @@ class FingerprintRequest:
 KINDS = {
     "measure": MeasureRequest,
     "trace": TraceRequest,
+    "features": FeaturesRequest,
     "verify": VerifyRequest,
     "layers": LayersRequest,
     "race": RaceRequest,

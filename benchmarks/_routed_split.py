@@ -1,0 +1,217 @@
+"""One split of benchmarks/premodel.py: plans composed, chosen on tune, reported on test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from planner.choosing import Choice
+from planner.inputs import Rows
+from planner.measuring import Measured
+from planner.routing import teacher_of
+from planner.spec import JobSpec
+from search.compose import Composed, compose
+from search.costs import Doubles, PathCosts
+from search.premodels import Sight
+from search.replay import Replay, replay
+from search.routed import Routed
+from search.routed_costs import RoutedCosts
+from search.routed_sweep import RoutedSweep, RoutedWorth
+from search.step_costs import Chain
+
+_NONE: Doubles = np.zeros(0)
+#: What a plan is: one without a router, or an operating point of a routed design.
+Plan = Composed | RoutedWorth
+
+
+@dataclass(frozen=True)
+class RouterMs:
+    """Samples of what routers take, by what they look at ('tap 3': of option 3, 'published'), and
+    scorers, by their label; the first stages of tap routers in two segments, by option."""
+
+    routers: Mapping[str, Doubles]
+    scorers: Mapping[str, Doubles]
+    chains: Mapping[int, Chain]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What all splits have in common."""
+
+    spec: JobSpec
+    measured: Sequence[Measured]
+    rows: Rows
+    sight: Sight | None = None
+    costs: RouterMs | None = None
+    together: Mapping[tuple[int, ...], PathCosts] | None = None
+    routed_groups: tuple[tuple[int, ...], ...] = ()
+
+    def choice(self, case: tuple[int, bool]) -> Choice:
+        """The job on a split: its seed, and whether tune and test are swapped."""
+        seed, swapped = case
+        rows = self.rows
+        total = len(rows.fit) + len(rows.tune) + len(rows.test)
+        order = np.random.default_rng(seed).permutation(total)
+        halves = order[300:800], order[800:]
+        part = Rows(order[:300], halves[swapped], halves[not swapped], rows.labels, rows.classes)
+        return Choice(self.spec, self.measured, part)
+
+
+class Split:
+    """Everything about one split."""
+
+    def __init__(self, material: Material, choice: Choice) -> None:
+        assert material.sight is not None
+        assert material.costs is not None
+        self._material, self._ms, self.choice = material, material.costs, choice
+        choice.judge(material.together)
+        self._teacher = teacher_of(choice, material.sight)
+        labels = choice.rows.labels
+        assert labels is not None
+        self._rows, self._labels = choice.rows.test, labels[choice.rows.test]
+        self._every = [option.probabilities for option in choice.options]
+        self._base = choice.baseline_plan.composed
+        self._base_ms, self._base_top1, _ = self._on_test(self._base)
+
+    def figures(self, slacks: Sequence[float]) -> dict[str, Any]:
+        """What is `chosen` by each kind of router (speed-up, points, share of time in the router),
+        what must be told `beside`, and curves over `slacks`."""
+        pools = self._pools()
+        chosen = {name: self._fastest(plans, 0.0) for name, plans in pools.items()}
+        published = self._published()
+        told = {"cascade": chosen["cascade"], "premodel_published": published, **chosen}
+        return {
+            "chosen": {name: self._outcome(plan) for name, plan in told.items()},
+            "label": self._label(chosen["best"]),
+            "beside": self._beside(published, chosen["premodel_best"]),
+            **{
+                f"{name}_curve": [
+                    self._outcome(self._fastest(pools[name], slack))[:2] for slack in slacks
+                ]
+                for name in ("cascade", "best")
+            },
+        }
+
+    def _pools(self) -> dict[str, list[Plan]]:
+        """The plans that each kind of router chooses from."""
+        plain: list[Plan] = list(compose(self.choice.problem))
+        routed, groups = self._material.routed_groups, self._material.together or {}
+        designs = [d for group in routed for d in self._teacher.designs(group)]
+        others = [g for g in groups if len(g) > 1 and g not in routed]
+        designs += [d for group in others for d in self._teacher.margins(group)]
+        premodels = [d for d in designs if d.premodel is not None]
+        at_once = {d: self._swept(d, at_once=True) for d in premodels if d.rule == "last"}
+        behind = [w for d in premodels for w in self._swept(d)]
+        deferral = [w for d in designs if d.premodel is None for w in self._swept(d)]
+        any_kind = [w for worths in at_once.values() for w in worths]
+        taps = [w for d, worths in at_once.items() if d.kind == "tap" for w in worths]
+        return {
+            "cascade": plain,
+            "premodel_tap": taps or [self._base],
+            "premodel_best": any_kind,
+            "deferral": deferral,
+            "best": [*plain, *any_kind, *behind, *deferral],
+        }
+
+    def _published(self) -> RoutedWorth:
+        found = self._teacher.published(self.choice.members, self.choice.baseline)
+        assert found is not None
+        return self._swept(found)[0]
+
+    def _swept(self, design: Routed, at_once: bool = False) -> list[RoutedWorth]:
+        return RoutedSweep(self.choice.problem, design, self._costs(design), at_once).worths()
+
+    def _costs(self, design: Routed) -> RoutedCosts:
+        """Stages as measured together, if they were, with a router of this kind."""
+        known = (self._material.together or {}).get(design.options)
+        chains = [self.choice.whole_chain(option) for option in design.options]
+        if known is not None:
+            chains = [Chain((s,), s.values, s.size_mb) for s in known.stages]
+        premodel, router, taps = design.premodel, _NONE, False
+        if premodel is not None:
+            taps = premodel.kind == "tap"
+            kind = f"tap {design.options[0]}" if taps else design.kind
+            router = self._ms.routers[kind]
+        if taps:
+            chains[0] = self._ms.chains[design.options[0]]
+        return RoutedCosts(
+            chains,
+            router,
+            [_NONE if s is None else self._ms.scorers[s.label] for s in design.scorers],
+            routed=premodel is not None,
+            taps=taps,
+        )
+
+    def _fastest(self, plans: Sequence[Plan], slack: float) -> Plan:
+        """The fastest that is not worse than the baseline on tune, but for a slack; where there is
+        none, the most accurate."""
+        least = self._base.replayed["top1"] - slack
+        good = [plan for plan in plans if plan.guarded["top1"] >= least]
+        if good:
+            return min(good, key=_tune_ms)
+        return max(plans, key=lambda plan: plan.guarded["top1"])
+
+    def _outcome(self, plan: Plan) -> tuple[float, float, float]:
+        """Speed-up, points of top-1 and share of the time in the router, on test."""
+        took, top1, share = self._on_test(plan)
+        return self._base_ms / took, 100 * (top1 - self._base_top1), share
+
+    def _on_test(self, plan: Plan) -> tuple[float, float, float]:
+        """Milliseconds, top-1, share of the time in the router."""
+        found = self._replayed(plan)
+        top1 = float((found.answer == self._labels).mean())
+        if isinstance(plan, RoutedWorth):
+            costs = self._costs(plan.design)
+            took = float(costs.mean_ms(plan.design.path_shares(found)[None])[0])
+            return took, top1, costs.router_ms() / took
+        paths = self.choice.problem.path_costs(plan.options)
+        return float(paths.mean_ms(found.reach(len(plan.options))[None])[0]), top1, 0.0
+
+    def _replayed(self, plan: Plan) -> Replay:
+        if isinstance(plan, RoutedWorth):
+            return plan.design.replay(self._every, plan.thresholds, plan.price, self._rows)
+        own = [self._every[option][self._rows] for option in plan.options]
+        return replay(own, plan.rule, plan.thresholds)
+
+    def _beside(self, published: RoutedWorth, premodel: Plan) -> dict[str, Any]:
+        """What every router must be compared with, on test."""
+        choice, labels = self.choice, self._labels
+        right = {i: self._every[i][self._rows].argmax(1) == labels for i in choice.members}
+        ms = {i: float(choice.options[i].cost.total("hot").mean()) for i in choice.members}
+        cheapest = sorted(choice.members, key=lambda i: ms[i])
+        solved = np.stack([right[i] for i in cheapest], axis=1)
+        spent = np.array([ms[i] for i in cheapest])[solved.argmax(1)]
+        assert choice.rows.labels is not None
+        commonest = np.bincount(choice.rows.labels[choice.rows.fit]).argmax()
+        mixed = self._replayed(premodel)
+        options = _options(premodel)
+        random = [
+            float((mixed.stage == place).mean()) * float(right[option].mean())
+            for place, option in enumerate(options)
+        ]
+        union = np.any([right[option] for option in published.design.options], axis=0)
+        return {
+            "union": float(union.mean()),
+            "oracle_top1": float(solved.any(1).mean()),
+            "oracle_speedup": self._base_ms / float(spent.mean()),
+            "random_routing_top1": sum(random),
+            "majority_class_top1": float((labels == commonest).mean()),
+            "single_top1": {choice.options[i].name: float(right[i].mean()) for i in cheapest},
+        }
+
+    def _label(self, plan: Plan) -> str:
+        names = " → ".join(self.choice.options[option].name for option in _options(plan))
+        return f"{names}: {plan.design.text}" if isinstance(plan, RoutedWorth) else names
+
+
+def _options(plan: Plan) -> tuple[int, ...]:
+    return plan.design.options if isinstance(plan, RoutedWorth) else plan.options
+
+
+def _tune_ms(plan: Plan) -> float:
+    if isinstance(plan, RoutedWorth):
+        return plan.latency_mean_ms
+    return plan.costs["latency_mean_ms"]

@@ -1,0 +1,37 @@
+"""Routed plans for people: in one line, and the best of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search.compose import Composed
+
+
+def describe_routed(names: Sequence[str], plan: Composed) -> str:
+    """The stages with the share of inputs that run each: '|' between those of which an input runs
+    one, an arrow where it may run several; then what routes."""
+    assert plan.routed is not None
+    design = plan.routed.design
+    shares = [f"{name} ({share:.0%})" for name, share in zip(names, plan.reach, strict=True)]
+    between = " → " if any(t > 0.0 for t in plan.thresholds) else " | "
+    if design.premodel is None:
+        shares[0] = names[0]
+    combined = " mean" if plan.rule == "mean" and between == " → " else ""
+    return f"{between.join(shares)}{combined}: {design.text}"
+
+
+def best_routed(plans: Sequence[Composed], quality: str, least: float) -> list[Composed]:
+    """Of each kind of router the plan to be shown though others may beat it: the fastest whose
+    guarded quality is `least` or better; where there is none, the best."""
+    kinds: dict[str, list[Composed]] = {}
+    for plan in plans:
+        if plan.routed is not None:
+            kinds.setdefault(plan.routed.design.kind, []).append(plan)
+    found = []
+    for own in kinds.values():
+        good = [plan for plan in own if plan.guarded[quality] >= least]
+        if good:
+            found.append(min(good, key=lambda plan: plan.costs["latency_mean_ms"]))
+        else:
+            found.append(max(own, key=lambda plan: plan.guarded[quality]))
+    return found

@@ -1,0 +1,264 @@
+"""Plans with a premodel or with learned deferral: trained on `fit`, chosen on `tune`, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db import MeasurementRecord, VariantRecord
+from planner.choosing import Choice
+from planner.looking import Looking
+from planner.profiles import Part
+from planner.stages import chain_of, one_per_variant
+from search.compose import Composed
+from search.costs import pace_ms
+from search.fronts import non_dominated, spread
+from search.premodels import Lessons, Sight, Teacher
+from search.routed import BuiltRouted, Routed
+from search.routed_costs import RoutedCosts
+from search.routed_sweep import RoutedSweep, RoutedWorth
+from trimtab_runtime.codec import content_key
+from trimtab_runtime.definition import Stage, Structure
+from trimtab_runtime.routers import Router, Scorer
+
+if TYPE_CHECKING:
+    from planner.run import Run
+
+Doubles = NDArray[np.float64]
+
+#: Groups of options that routers are trained for.
+GROUPS = 4
+#: Images of fit below which nothing can be learned of them.
+FEWEST = 40
+#: Milliseconds that routers are taken to cost until they have been measured, by what they look at;
+#: and scorers.
+EXPECTED_MS = {"image": 1.5, "tensor": 0.5, "tap": 0.03}
+EXPECTED_SCORER_MS = 0.05
+_NONE: Doubles = np.zeros(0)
+
+
+@dataclass
+class BuiltDesign:
+    """A design with the files it is built of, and what it costs once it has been measured."""
+
+    design: Routed
+    structure: Structure
+    parts: list[Part]
+    further_mb: float
+    costs: RoutedCosts | None = None
+
+    @property
+    def text(self) -> str:
+        names = " + ".join(part.built.variant.name for part in self.parts)
+        return f"{names}: {self.design.text}"
+
+
+def teacher_of(choice: Choice, sight: Sight) -> Teacher:
+    """Teaches what the rows of fit tell, and nothing else."""
+    fit = choice.rows.fit
+    lessons = Lessons.of(one_per_variant(choice.options), fit, choice.taught_by[fit])
+    return Teacher(choice.problem, lessons, sight)
+
+
+@dataclass
+class RoutedPlans:
+    """The part of a run that looks for routed plans."""
+
+    run: Run
+    choice: Choice
+
+    def __post_init__(self) -> None:
+        self.looking = Looking(self.run, self.choice)
+
+    def designs(self) -> list[BuiltDesign]:
+        """Train, and build the best designs and the premodel as published."""
+        groups, inputs = self._groups(), len(self.choice.rows.fit)
+        if not groups or inputs < FEWEST:
+            few = f"fit has {inputs} images, they need {FEWEST}"
+            self.looking.say("routers", few if groups else "one model leaves nothing to route")
+            return []
+        teacher = teacher_of(self.choice, self.looking.sight(groups))
+        members = [self._beside(index) for index in self.choice.members]
+        base = self._beside(self.choice.baseline)
+        published = self.looking.tried("as published", lambda: teacher.published(members, base))
+        designs = list[Routed]()
+        for number, group in enumerate(groups):
+            names = " → ".join(self.choice.options[index].name for index in group)
+            self.run.journal.step("routers", names, number, len(groups))
+            designs += self.looking.tried(names, partial(teacher.designs, group)) or []
+        self.run.journal.step("routers", "", 1, 1)
+        worths = [w for design in designs for w in self._sweep(design, self._expected(design))]
+        found = self._best(worths, max(2, self.run.spec.together // 2))
+        return [self.build(design) for design in [*found, *([published] if published else [])]]
+
+    def costs(self, one: BuiltDesign, visits: Sequence[MeasurementRecord]) -> RoutedCosts:
+        """What a built design costs, measured as it is."""
+        chains, scorers, position = [], list[Doubles](), 0
+        for part in one.parts:
+            count = len(part.cut.segments) if part.cut else 1
+            chains.append(chain_of(part, visits, self.choice.reference_ms, position, count))
+            last = chains[-1].segments[-1].samples
+            scorers.append(last["scorer_ms"] if part.scorer else _NONE)
+            position += count
+        values = [visit.values for visit in visits]
+        together = {
+            name: float(np.mean([value[name] for value in values]))
+            for name in ("load_ms", "peak_mb")
+            if all(name in value for value in values)
+        }
+        premodel = one.design.premodel
+        return RoutedCosts(
+            chains,
+            self._router_ms(visits) if premodel else _NONE,
+            scorers,
+            routed=premodel is not None,
+            taps=premodel is not None and premodel.kind == "tap",
+            further_mb=one.further_mb,
+            together=together,
+            correction=self.choice.correction,
+        )
+
+    def plans(self, built: Sequence[BuiltDesign]) -> list[Composed]:
+        """Operating points of all designs, now that each was measured as it is."""
+        return [
+            self._composed(one, worth)
+            for one in built
+            if one.costs is not None
+            for worth in self._sweep(one.design, one.costs)
+        ]
+
+    def _groups(self) -> list[tuple[int, ...]]:
+        """Options to be routed among: of the cheapest good cascades, and the fastest member with
+        the baseline."""
+        choice = self.choice
+        found = [plan.options for plan in choice.cheapest() if len(plan.options) > 1]
+        problem = choice.problem
+
+        def ms(index: int) -> float:
+            return float(problem.options[index].cost.total("beside").mean())
+
+        fastest, base = (self._beside(i) for i in (min(choice.members, key=ms), choice.baseline))
+        if fastest != base:
+            found.append((fastest, base))
+        return list(dict.fromkeys(found))[:GROUPS]
+
+    def _beside(self, index: int) -> int:
+        """An option or, where its threads spin, the one of its variant that may share."""
+        options = self.choice.options
+        if not options[index].stage.options.spinning:
+            return index
+        variant = options[index].stage.variant
+        others = (i for i, option in enumerate(options) if option.stage.variant == variant)
+        return next((i for i in others if not options[i].alone), index)
+
+    def _expected(self, design: Routed) -> RoutedCosts:
+        """Costs before the design was measured as it is."""
+        premodel = design.premodel
+        router = np.full(1, EXPECTED_MS[premodel.kind]) if premodel else _NONE
+        scorer = np.full(1, EXPECTED_SCORER_MS)
+        return RoutedCosts(
+            [self.choice.whole_chain(option) for option in design.options],
+            router,
+            [_NONE if one is None else scorer for one in design.scorers],
+            routed=premodel is not None,
+            correction=self.choice.correction,
+        )
+
+    def _sweep(self, design: Routed, costs: RoutedCosts) -> list[RoutedWorth]:
+        return RoutedSweep(self.choice.problem, design, costs).worths()
+
+    def _best(self, worths: Sequence[RoutedWorth], count: int) -> list[Routed]:
+        """The designs worth building: of each kind the one that keeps the quality in the least
+        time, or comes nearest; then those of the fastest points, and of those that span the
+        front."""
+        quality, least = self.choice.quality[0], self.choice.least
+        axes = np.array([[w.latency_mean_ms, -w.guarded[quality]] for w in worths]).reshape(-1, 2)
+        by_need = np.lexsort((axes[:, 0], np.maximum(axes[:, 1], -least)))
+        first = {worths[i].design.kind: i for i in reversed(by_need)}
+        good = [i for i in np.argsort(axes[:, 0]) if worths[i].guarded[quality] >= least]
+        ahead = np.flatnonzero(non_dominated(axes))
+        spanning = [ahead[i] for i in spread(axes[ahead], count)]
+        order = [*sorted(first.values(), key=list(by_need).index), *good, *spanning]
+        return list(dict.fromkeys(worths[i].design for i in order))[:count]
+
+    def build(self, design: Routed) -> BuiltDesign:
+        """Keep the files of what was learned, and say how they make a plan."""
+        premodel, stages, parts = design.premodel, list[Stage](), list[Part]()
+        further = 0
+        for option, scorer in zip(design.options, design.scorers, strict=True):
+            found, stage = self.choice.measured[option], self.choice.options[option].stage
+            taps = premodel is not None and premodel.kind == "tap" and not stages
+            cut = self.looking.cuts[option] if taps else None
+            sha = None if scorer is None else self._keep(scorer.file, "scorer", design)
+            further += 0 if scorer is None else len(scorer.file)
+            stages.append(
+                replace(
+                    stage,
+                    exits=cut.exits if cut else None,
+                    scorer=None if sha is None else Scorer(sha),
+                )
+            )
+            parts.append(Part(found.built, stage.options, cut, sha))
+        router = None
+        if premodel is not None:
+            sha = self._keep(premodel.file, "router", design)
+            further += len(premodel.file)
+            router = Router(sha, premodel.kind, design.costs_ms, premodel.names, premodel.input)
+        route = "cascade" if router is None else "premodel"
+        structure = Structure(route, tuple(stages), design.rule, router=router)
+        return BuiltDesign(design, structure, parts, further / 2**20)
+
+    def _keep(self, file: bytes, step: str, design: Routed) -> str:
+        """Store a router or a scorer with what it was made from; its sha256."""
+        store = self.run.store
+        first = self.choice.measured[design.options[0]].built
+        name = f"{first.variant.name} {step}"
+        artefact = store.save_bytes(file, kind=step, name=f"{name}.onnx")
+        parents = [self.choice.measured[option].built.key for option in design.options]
+        lineage = {"step": step, "parents": parents, "sha256": artefact.sha256}
+        store.put_variant(
+            VariantRecord(
+                key=content_key(lineage),
+                member=first.member,
+                name=name,
+                format="onnx",
+                artefact_sha256=artefact.sha256,
+                size_bytes=artefact.size_bytes,
+                recipe={**lineage, "by": design.text},
+                io={},
+            )
+        )
+        return artefact.sha256
+
+    def _router_ms(self, visits: Sequence[MeasurementRecord]) -> Doubles:
+        scale = self.choice.reference_ms
+        return np.concatenate(
+            [
+                np.asarray(visit.samples["router_ms"])
+                * (scale / pace_ms(visit.samples["reference_ms"]))
+                for visit in visits
+            ]
+        )
+
+    def _composed(self, one: BuiltDesign, worth: RoutedWorth) -> Composed:
+        assert one.costs is not None
+        shares = np.array(worth.paths)
+        return Composed(
+            one.design.options,
+            one.design.rule,
+            worth.thresholds,
+            worth.reach,
+            worth.replayed,
+            worth.guarded,
+            {
+                "latency_mean_ms": worth.latency_mean_ms,
+                **one.costs.fixed(),
+                **(one.costs.percentiles(shares) if self.choice.problem.percentiles else {}),
+            },
+            routed=BuiltRouted(one.design, one.structure, worth.price, worth.paths, one.costs),
+        )

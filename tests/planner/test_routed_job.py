@@ -1,0 +1,152 @@
+"""Jobs with routers and learned deferral, from images to bundles that agree with the replay."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from killing import SETTINGS
+from PIL import Image
+from sample_models import INPUT, texture_images, write_onnx
+from typer.testing import CliRunner
+
+import trimtab
+from db import Store
+from planner.cli import app
+from planner.explaining import explain
+from trimtab_runtime import Plan
+
+KINDS = {"image", "tensor", "tap", "deferral"}  # of learned deferral there are two
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("routed")
+    write_onnx(folder / "small.onnx", width=4)
+    write_onnx(folder / "large.onnx", width=128)
+    images, labels = texture_images(150, seed=5)
+    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        place = folder / "photos" / f"class{label}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{number:03}.png")
+    return folder
+
+
+def job(home, **changes):
+    return {
+        "name": "routed",
+        "models": [{"path": str(home / f"{n}.onnx"), "input": INPUT} for n in ("small", "large")],
+        "workload": {
+            "images": str(home / "photos"),
+            "splits": {"fit": 60, "tune": 50, "test": 40},
+        },
+        "objectives": {"top1": "max", "latency_mean_ms": "min"},
+        "techniques": {"quantisation": [], "premodel": True},
+        "runtime": {"threads": [1]},
+        "budget": {"measurements": 2},
+        "together": 12,
+        "verify": 2,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def done(home):
+    with Store.open(home / "trimtab.db") as store:
+        yield store, trimtab.plan(job(home), store, settings=SETTINGS)
+
+
+def routed(store, record):
+    """Plans that something learned routes, by kind."""
+    found = {}
+    for entry in store.list_plans(record.id):
+        router = explain(store, entry.plan).router
+        if router is not None:
+            found.setdefault(router.kind or "deferral", []).append(entry.plan)
+    return found
+
+
+def test_the_published_premodel_is_verified_and_agrees_with_its_replay(done):
+    store, record = done
+    found = {v.plan_key: v for v in store.list_verifications(record.id)}
+    (rival,) = [
+        entry.plan for entry in store.list_plans(record.id) if entry.plan.definition["rival"]
+    ]
+    assert rival.definition["rival"] == "premodel as published"
+    assert found[rival.key].state == "ok", found[rival.key].reason
+    assert found[rival.key].values["answer_mismatch"] == 0
+    router = explain(store, rival).router
+    assert router.kind == "image"
+    assert len(router.names) == 7
+    assert router.router_ms > 0
+
+
+def test_the_best_plan_of_each_kind_is_listed_and_ships(done, home):
+    store, record = done
+    photos = {path.name: path for path in (home / "photos").rglob("*.png")}
+    plans = routed(store, record)
+    assert set(plans) == KINDS
+    for kind, own in plans.items():
+        plan, bundle = own[0], home / f"{kind}.pyz"
+        trimtab.export_plan(store, plan.key, bundle)
+        tested = subprocess.run(
+            [sys.executable, str(bundle), "selftest"], capture_output=True, text=True, check=False
+        )
+        assert tested.returncode == 0, tested.stderr + tested.stdout
+        loaded = Plan.load(str(bundle))
+        for route in plan.definition["routes"]:
+            for example in route["examples"]:
+                image = Image.open(photos[example.rpartition("/")[2]])
+                answer = loaded.classify(np.asarray(image))
+                assert (answer.entry, answer.stage) == (route["enter"], route["stop"])
+
+
+def test_routes_and_what_they_must_be_compared_with(done):
+    store, record = done
+    for plan in [plan for own in routed(store, record).values() for plan in own]:
+        routes, beside = plan.definition["routes"], plan.definition["beside"]
+        assert sum(route["share"] for route in routes) == pytest.approx(1)
+        right = sum(route["share"] * route["right"] for route in routes)
+        assert 0 < right <= beside["union"] + 1e-9
+        assert beside["random"] <= beside["union"]
+        assert beside["majority"] < max(beside["small 1t"], beside["large 1t"])
+        entry = next(e for e in store.list_plans(record.id) if e.plan.key == plan.key)
+        assert entry.value("top1", "test", "replayed") in (None, pytest.approx(right))
+
+
+def test_the_same_job_again_measures_nothing(done, home):
+    store, record = done
+    before = [(m.key, m.created_at) for m in store.list_measurements()]
+    plans = [entry.plan.key for entry in store.list_plans(record.id)]
+    again = trimtab.plan(job(home), store, settings=SETTINGS)
+    assert again.id == record.id
+    assert [(m.key, m.created_at) for m in store.list_measurements()] == before
+    assert [entry.plan.key for entry in store.list_plans(record.id)] == plans
+
+
+def test_nothing_of_a_plan_is_a_leftover(done):
+    store, _ = done
+    assert store.unreferenced().leftovers == []
+
+
+def test_show_says_who_routes_and_where_inputs_go(done, home):
+    store, record = done
+    (home / "job.yaml").write_text(yaml.safe_dump(job(home)))
+    (plan, *_) = routed(store, record)["image"]
+    shown = CliRunner().invoke(app, ["--store", str(home / "trimtab.db"), "show", plan.key[:12]])
+    assert shown.exit_code == 0, shown.output
+    told = shown.output.replace("\n", " ")
+    for text in (
+        "Routes of inputs (test)",
+        "Router: looks at features of",
+        "Right on test beside",
+    ):
+        assert text in told
+
+
+def test_without_the_switch_nothing_is_routed(home, tmp_path):
+    asked = {"quantisation": [], "premodel": False}
+    with Store.open(tmp_path / "trimtab.db") as store:
+        record = trimtab.plan(job(home, techniques=asked), store, settings=SETTINGS)
+        assert routed(store, record) == {}
