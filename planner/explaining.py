@@ -130,7 +130,7 @@ def explain(store: Store, plan: PlanRecord) -> Explanation:
         early=_early_reasons(job, stages),
         slimming=slimming_told(job, _on_front(store, job)),
         routes=routes_of(plan),
-        router=router_of(plan, definition, row),
+        router=router_of(plan, definition),
     )
 
 

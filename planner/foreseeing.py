@@ -109,7 +109,8 @@ class Foresight:
             spent = [share * mean for share, mean in zip(reach, means, strict=True)]
             whole = sum(spent)
             if isinstance(costs, RoutedCosts):
-                whole = plan.composed.costs["latency_mean_ms"]
+                spent = costs.stage_spent_ms(steps_of(plan.composed))
+                whole = sum(spent) + costs.router_ms()
         return [(mean, part / whole) for mean, part in zip(means, spent, strict=True)]
 
     def step_ms(self, plan: Judged) -> list[float]:

@@ -26,7 +26,7 @@ def plan_record(
     """The plan with all that `show` needs: stages with their share of inputs and of time; the
     routes that inputs take, with some of the `items` as examples."""
     composed = judged.composed
-    routed = composed.routed
+    router_ms = composed.routed.costs.router_ms() if composed.routed else 0.0
     shares = choice.predicted_stages(judged)
     stages = [
         {
@@ -57,7 +57,8 @@ def plan_record(
             "rival": composed.rival,
             "routes": route_table(choice, judged, "test", items),
             "beside": route_rivals(choice, judged, "test"),
-            "router_ms": routed.costs.router_ms() if routed else 0.0,
+            "router_ms": router_ms,
+            "router_share": router_ms / composed.costs["latency_mean_ms"],
         },
         is_baseline=judged.is_baseline,
         on_front=judged.on_front,

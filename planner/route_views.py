@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from db import PlanRecord
-from planner.views import LATENCY, PlanRow, printable
+from planner.views import printable
 from trimtab_runtime.definition import PlanDefinition
 
 
@@ -46,19 +46,18 @@ def routes_of(plan: PlanRecord) -> tuple[RouteView, ...]:
     )
 
 
-def router_of(plan: PlanRecord, definition: PlanDefinition, row: PlanRow) -> RouterView | None:
+def router_of(plan: PlanRecord, definition: PlanDefinition) -> RouterView | None:
     """What routes; None where nothing does but the largest probability."""
     router, stages = definition.structure.router, definition.structure.stages
     scorers = sum(stage.scorer is not None for stage in stages)
     if router is None and not scorers:
         return None
-    took, whole = plan.definition.get("router_ms", 0.0), row.figure(LATENCY).decided
     return RouterView(
         kind=router.kind if router else "",
         names=router.names if router else (),
         price=definition.price,
-        router_ms=took,
-        time_share=took / whole if whole else 0.0,
+        router_ms=plan.definition.get("router_ms", 0.0),
+        time_share=plan.definition.get("router_share", 0.0),
         scorers=scorers,
         beside={printable(n): v for n, v in plan.definition.get("beside", {}).items()},
     )

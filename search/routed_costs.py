@@ -49,38 +49,39 @@ class RoutedCosts(PlanCosts):
         sizes = [*(chain.size_mb for chain in chains), further_mb]
         super().__init__(values, sizes, together, correction)
         self.paths = paths(len(chains), routed)
-        self.chains, self.scorer_samples, self.router_samples = (
-            list(chains),
-            list(scorer_ms),
-            router_ms,
-        )
+        self.chains, self.scorer_samples = list(chains), list(scorer_ms)
+        self.router_samples = router_ms
         self._taps = taps
-        self._parts = [self._of_path(entry, stop) for entry, stop in self.paths]
+        owned = [self._of_path(entry, stop) for entry, stop in self.paths]
+        self._parts = [[samples for _, samples in parts] for parts in owned]
+        self._owners = [[owner for owner, _ in parts] for parts in owned]
         first = chains[0].segments
         #: The first stage, part by part, after itself instead of after something else.
         self._hot = [segment.total("hot", shares_all=n > 0) for n, segment in enumerate(first)]
+        beside = self._parts[0]
+        self._saved = [float(h.mean() - b.mean()) for h, b in zip(self._hot, beside, strict=False)]
 
-    def _of_path(self, entry: int, stop: int) -> list[Doubles]:
-        """Samples of all that an input on a path runs; those of the first stage come first."""
+    def _of_path(self, entry: int, stop: int) -> list[tuple[int, Doubles]]:
+        """Samples of all that an input on a path runs, with the stage they belong to (-1: the
+        router); those of the first stage come first."""
         found, ran = [], list[StageCost]()
         chains = list(enumerate(self.chains))[entry : stop + 1]
         if self._taps and entry > 0:
             ran.append(self.chains[0].segments[0])
-            found.append(ran[0].total("beside"))
+            found.append((0, ran[0].total("beside")))
         for number, chain in chains:
             for place, segment in enumerate(chain.segments):
-                found.append(segment.total("beside", **_shared(segment, ran, place)))
+                found.append((number, segment.total("beside", **_shared(segment, ran, place))))
             ran.append(chain.segments[0])
             if number < len(self.chains) - 1 and len(self.scorer_samples[number]):
-                found.append(self.scorer_samples[number])
-        return found + ([self.router_samples] if len(self.router_samples) else [])
+                found.append((number, self.scorer_samples[number]))
+        return found + ([(-1, self.router_samples)] if len(self.router_samples) else [])
 
     def mean_ms(self, reach: Doubles) -> Doubles:
         each = [sum((float(part.mean()) for part in parts), start=0.0) for parts in self._parts]
         total = reach @ np.array(each)
         # The first stage is cheaper where the input before ran nothing else: path (0, 0).
-        for number, hot in enumerate(self._hot):
-            saved = float(hot.mean()) - float(self._parts[0][number].mean())
+        for number, saved in enumerate(self._saved):
             total = total + saved * reach[:, 0] * self._run_first(reach, number)
         found: Doubles = total * self._slower
         return found
@@ -92,6 +93,17 @@ class RoutedCosts(PlanCosts):
         enters = np.array([float(entry == 0) for entry, _ in self.paths])
         found: Doubles = reach @ enters
         return found
+
+    def stage_spent_ms(self, reach: Doubles) -> list[float]:
+        """Mean milliseconds an input spends in each stage: `reach` (paths,). With the router's
+        they are the mean latency."""
+        spent = np.zeros(len(self.chains) + 1)
+        for share, owners, parts in zip(reach, self._owners, self._parts, strict=True):
+            for owner, part in zip(owners, parts, strict=True):
+                spent[owner] += share * part.mean()
+        for number, saved in enumerate(self._saved):
+            spent[0] += saved * reach[0] * self._run_first(reach[None], number)[0]
+        return [float(ms) * self._slower for ms in spent[:-1]]
 
     def stage_ms(self) -> list[float]:
         """Mean milliseconds of each stage when it runs alone (the first one hot)."""

@@ -176,7 +176,11 @@ def test_an_input_pays_for_the_router_and_the_stages_that_it_runs() -> None:
         assert costs.mean_ms(shares)[0] == pytest.approx(wanted[path]), path
         draws = costs.draws(shares[0])
         assert draws.mean() == pytest.approx(wanted[path], rel=0.02)
-    known = costs.known(np.full(6, 1 / 6))
+    even = np.full(6, 1 / 6)
+    spent = costs.stage_spent_ms(even)
+    assert sum(spent) + costs.router_ms() == pytest.approx(costs.mean_ms(even[None])[0])
+    assert spent[1] == pytest.approx((4 * beside[1] + 4 * 0.05) / 6)
+    known = costs.known(even)
     assert known["latency_p95_ms"] > known["latency_mean_ms"]
     assert "peak_memory_mb" not in known
     assert costs.router_ms() == pytest.approx(0.3)
@@ -192,6 +196,7 @@ def test_a_router_on_a_tap_makes_every_input_run_that_far() -> None:
     whole = parts(first, "hot", *ALL) + parts(rest, "hot", "inference") + 0.02
     assert costs.mean_ms(np.array([[1.0, 0.0, 0.0]]))[0] == pytest.approx(whole)
     assert costs.stage_ms()[0] == pytest.approx(whole - 0.02)
+    assert costs.stage_spent_ms(np.array([0.0, 0.0, 1.0])) == pytest.approx([until, later])
 
 
 def test_what_was_measured_together_tells_memory_and_load_time() -> None:
