@@ -74,8 +74,10 @@ def train(
     progress: Progress | None = None,
     state: State | None = None,
     keep: Callable[[State], None] | None = None,
+    enough: Callable[[], bool] | None = None,
 ) -> State:
     """Learn a module's weights; it ends with the best ones seen, those it came with included.
+    After every epoch `enough` may end it.
 
     `keep` is called with the state after every epoch; given such a `state`, learning goes on from
     there as if it had not been stopped. Raises ModelError when it gives NaN or diverges.
@@ -103,6 +105,8 @@ def train(
             keep(state)
         if progress is not None:
             progress(state.epoch, schedule.epochs, error)
+        if enough is not None and enough():
+            break
     set_weights(task.module, state.best)
     return state
 

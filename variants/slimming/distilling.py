@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,13 +83,14 @@ def distill(
     cache: Cache | None = None,
     new: Sequence[Region] = (),
     progress: Progress | None = None,
+    enough: Callable[[], bool] | None = None,
 ) -> Distilled:
     """Teach all weights of the slimmed `model` to give the original network's logits.
 
     Of a network that ends in a Softmax the scores before it are matched. `new` are the regions
     that were replaced. After every epoch everything is kept in `cache`, so that a kill loses one
-    epoch. The same arguments give the same bytes on the same machine with as many threads; the
-    best weights seen are kept, those that it came with included.
+    epoch, and `enough` may end it. The same arguments and epochs give the same bytes on the same
+    machine with as many threads; the best weights seen are kept, those that it came with included.
 
     Raises ModelError when there are fewer than 8 inputs, torch cannot run one of the networks,
     memory runs out, or learning gives NaN or diverges.
@@ -110,7 +111,7 @@ def distill(
         images, logits = _teach(network, inputs, recipe, seed)
         lesson = _Lesson(module, teacher, images, logits, recipe, seed)
         error_before, agreement_before = lesson.measure()
-        state = _train(lesson, new, recipe, cache, key, progress)
+        state = _train(lesson, new, recipe, cache, key, progress, enough)
         error, agreement = lesson.measure()
     learned = _with_end(student, module.to_onnx())
     return Distilled(learned, error_before, error, agreement_before, agreement, state.epoch)
@@ -242,6 +243,7 @@ def _train(
     cache: Cache | None,
     key: str,
     progress: Progress | None,
+    enough: Callable[[], bool] | None,
 ) -> State:
     from variants.slimming._checkpoint import pack_state, unpack_state
     from variants.slimming._training import Schedule, Task, train
@@ -259,6 +261,6 @@ def _train(
     task = Task(module, groups, steps, lesson.losses, lesson.evaluate)
     schedule = Schedule(recipe.epochs, recipe.learning_rate, recipe.patience)
     if cache is None:
-        return train(task, schedule, progress)
+        return train(task, schedule, progress, enough=enough)
     known = unpack_state(cache.get(key), module)
-    return train(task, schedule, progress, known, lambda s: cache.put(key, pack_state(s)))
+    return train(task, schedule, progress, known, lambda s: cache.put(key, pack_state(s)), enough)

@@ -1,0 +1,110 @@
+"""Slimmed networks taught end to end by their original."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from sample_blocks import run_model
+from sample_models import texture_images, write_onnx
+from sample_slimming import Stop, content, inputs, propose
+
+from variants.slimming import (
+    DistillRecipe,
+    FolderCache,
+    LearnRecipe,
+    Network,
+    Slimmed,
+    distill,
+    read_network,
+    slim,
+)
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"loss": "kl", "temperature": 2.0, "learning_rate": 3e-4},
+        {"flip": True, "shift": 2, "new_factor": 3.0},
+    ],
+)
+def test_the_original_teaches_the_slimmed_network(
+    tmp_path: Path, softmax: bool, said: dict[str, Any]
+) -> None:
+    original = read_network(write_onnx(tmp_path / "a.onnx", width=8, softmax=softmax))
+    proposal = propose(original, "image", "relu1")
+    small = slim(original, [proposal], inputs(), LearnRecipe(epochs=1, solve=False))
+    recipe = DistillRecipe(**{"epochs": 8, "batch": 8, "learning_rate": 3e-3, **said})
+    regions = [part.region for part in small.parts]
+    told: list[int] = []
+    taught = distill(
+        original,
+        small.model,
+        inputs(),
+        recipe,
+        new=regions,
+        progress=lambda epoch, *_: told.append(epoch),
+    )
+    assert taught.error < 0.6 * taught.error_before
+    assert taught.agreement >= taught.agreement_before
+    assert told == list(range(1, taught.epochs + 1))
+    onnx.checker.check_model(taught.model, full_check=True)
+    fresh = (texture_images(60, seed=9)[0].astype(np.float32) - 127.5) / 127.5
+    fresh = fresh.transpose(0, 3, 1, 2).astype(np.float32)
+    answers = [run_model(m, fresh) for m in (original.model, small.model, taught.model)]
+    before, after = (np.square(a - answers[0]).mean() for a in answers[1:])
+    assert after < 0.7 * before
+    assert (taught.model.graph.node[-1].op_type == "Softmax") is softmax
+    assert [n.op_type for n in taught.model.graph.node] == [
+        n.op_type for n in small.model.graph.node
+    ]
+
+
+def test_teaching_goes_on_after_a_kill(tmp_path: Path, network: Network, slimmed: Slimmed) -> None:
+    recipe = DistillRecipe(epochs=4, batch=16, patience=4)
+    arguments = (network, slimmed.model, inputs(), recipe, 5)
+    whole = distill(*arguments)
+    cache = FolderCache(tmp_path)
+
+    def stop(epoch: int, epochs: int, error: float) -> None:
+        if epoch == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        distill(*arguments, cache, progress=stop)
+    told: list[int] = []
+    after = distill(*arguments, cache, progress=lambda epoch, *_: told.append(epoch))
+    assert told == [3, 4]
+    assert content(after.model) == content(whole.model)
+    assert (after.error, after.epochs) == (whole.error, whole.epochs)
+    assert after.error_before == whole.error_before
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert content(distill(*arguments, cache).model) == content(whole.model)
+
+
+def test_replaced_regions_may_learn_faster(network: Network, slimmed: Slimmed) -> None:
+    """With nearly no rate for the rest, only weights of replaced regions move."""
+    recipe = DistillRecipe(epochs=1, batch=16, learning_rate=1e-9, new_factor=1e6)
+    new = [slimmed.parts[0].region]
+    taught = distill(network, slimmed.model, inputs(), recipe, new=new)
+    assert taught.error < taught.error_before
+    from sample_blocks import weights_of
+
+    before, after = weights_of(slimmed.model), weights_of(taught.model)
+    moved = {n for n in before if np.abs(before[n] - after[n]).max() > 1e-6}
+    assert moved == {"relu_1/w", "relu_1/b"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"loss": "mae"}, {"shift": -1}, {"new_factor": 0.0}, {"epochs": 0}, {"held_out": 0.9}],
+)
+def test_recipes_of_teaching_hold_their_rules(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        DistillRecipe(**wrong)
