@@ -133,16 +133,22 @@ def _check(error: float, epoch: int, before: float, schedule: Schedule) -> None:
         )
 
 
+def learned_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """All that learning changes: parameters, and statistics of normalisation."""
+    found = module.state_dict()
+    return {name: value for name, value in found.items() if value.is_floating_point()}
+
+
 def weights_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of all parameters."""
-    return {name: value.detach().clone() for name, value in module.named_parameters()}
+    """A copy of all that learning changes."""
+    return {name: value.clone() for name, value in learned_tensors(module).items()}
 
 
 def set_weights(module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Give the parameters these values."""
+    """Give all that learning changes these values."""
     with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(weights[name])
+        for name, tensor in learned_tensors(module).items():
+            tensor.copy_(weights[name])
 
 
 @contextmanager

@@ -33,8 +33,10 @@ class DistillRecipe:
     `loss` is the mean squared error of the logits ('mse'), or the Kullback-Leibler divergence of
     probabilities softened by `temperature` ('kl', Hinton et al. 2015). Replaced regions learn
     `new_factor` times as fast as the rest (DeepRebirth: 10). With `flip` and `shift` (pixels)
-    images are mirrored and moved at random, and the original is asked anew each time. The rest is
-    as in :class:`LearnRecipe`; `max_bytes` is of images.
+    images are mirrored and moved at random, and the original is asked anew each time.
+    `normalise` puts batch normalisation behind convolutions, and folds it away in the end: for
+    networks that have much to learn. The rest is as in :class:`LearnRecipe`; `max_bytes` is of
+    images.
     """
 
     epochs: int = 10
@@ -47,6 +49,7 @@ class DistillRecipe:
     new_factor: float = 1.0
     flip: bool = False
     shift: int = 0
+    normalise: bool = False
     max_bytes: int = 1_000_000_000
 
     def __post_init__(self) -> None:
@@ -95,6 +98,7 @@ def distill(
     Raises ModelError when there are fewer than 8 inputs, torch cannot run one of the networks,
     memory runs out, or learning gives NaN or diverges.
     """
+    from variants.slimming._normalising import fold
     from variants.slimming._training import memory_said
     from variants.slimming.module import OnnxModule
 
@@ -111,7 +115,10 @@ def distill(
         images, logits = _teach(network, inputs, recipe, seed)
         lesson = _Lesson(module, teacher, images, logits, recipe, seed)
         error_before, agreement_before = lesson.measure()
+        if recipe.normalise:
+            lesson.normalise()
         state = _train(lesson, new, recipe, cache, key, progress, enough)
+        fold(module)
         error, agreement = lesson.measure()
     learned = _with_end(student, module.to_onnx())
     return Distilled(learned, error_before, error, agreement_before, agreement, state.epoch)
@@ -170,6 +177,17 @@ class _Lesson:
         self._images, self._logits, self._recipe, self._seed = images, logits, recipe, seed
         self.used, self._held = held_out(len(images), recipe.held_out, seed)
         self._scale = max(float(logits[self._held].var(axis=0).mean()), 1e-12)
+
+    def normalise(self) -> None:
+        """Put batch normalisation behind the convolutions, for the time of learning."""
+        import torch
+
+        from variants.slimming._normalising import normalise
+
+        normalise(self.module)
+        some = self.used[: 2 * self._recipe.batch]
+        with torch.no_grad():
+            self.module(batch_of(self._images, some))
 
     def losses(self, epoch: int) -> Iterator[torch.Tensor]:
         """The loss of each batch of an epoch."""

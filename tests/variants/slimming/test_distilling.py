@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from sample_blocks import run_model
 from sample_models import texture_images, write_onnx
-from sample_slimming import Stop, content, inputs, propose
+from sample_slimming import IMAGES, Stop, content, inputs, propose
 
 from variants.slimming import (
     DistillRecipe,
@@ -22,6 +23,8 @@ from variants.slimming import (
     read_network,
     slim,
 )
+from variants.slimming._normalising import fold, normalise
+from variants.slimming.module import OnnxModule
 
 
 @pytest.mark.parametrize("softmax", [False, True])
@@ -31,6 +34,7 @@ from variants.slimming import (
         {},
         {"loss": "kl", "temperature": 2.0, "learning_rate": 3e-4},
         {"flip": True, "shift": 2, "new_factor": 3.0},
+        {"normalise": True},
     ],
 )
 def test_the_original_teaches_the_slimmed_network(
@@ -99,6 +103,42 @@ def test_replaced_regions_may_learn_faster(network: Network, slimmed: Slimmed) -
     before, after = weights_of(slimmed.model), weights_of(taught.model)
     moved = {n for n in before if np.abs(before[n] - after[n]).max() > 1e-6}
     assert moved == {"relu_1/w", "relu_1/b"}
+
+
+def test_normalisation_begins_and_ends_without_a_trace(network: Network) -> None:
+    torch.manual_seed(0)
+    module = OnnxModule(network.model)
+    images = torch.from_numpy(IMAGES)
+    named = set(dict(module.named_parameters()))
+    with torch.no_grad():
+        before = module(images)
+        normalise(module)
+        module(images)
+        module.eval()
+        torch.testing.assert_close(module(images), before, rtol=1e-4, atol=1e-4)
+        module.train()
+        for _ in range(3):  # the statistics move
+            module(3 * images + 1)
+        for name, parameter in module.named_parameters():
+            if "norm" in name:
+                parameter += 0.3 * torch.rand_like(parameter)
+        module.eval()
+        learned = module(images)
+        fold(module)
+        assert set(dict(module.named_parameters())) == named
+        torch.testing.assert_close(module(images), learned, rtol=1e-4, atol=1e-4)
+    assert float((learned - before).abs().max()) > 0.1
+
+
+def test_teaching_with_normalisation_goes_on_after_a_kill(
+    tmp_path: Path, network: Network, slimmed: Slimmed
+) -> None:
+    recipe = DistillRecipe(epochs=3, batch=16, patience=3, normalise=True)
+    arguments = (network, slimmed.model, inputs(), recipe, 5)
+    whole, cache = distill(*arguments), FolderCache(tmp_path)
+    distill(*arguments, cache, enough=lambda: True)
+    after = distill(*arguments, cache)
+    assert (after.epochs, content(after.model)) == (3, content(whole.model))
 
 
 @pytest.mark.parametrize(
