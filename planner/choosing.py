@@ -8,11 +8,12 @@ import numpy as np
 
 from db import MeasurementRecord
 from planner.certifying import attach_certificates
+from planner.families import family
 from planner.foreseeing import Foresight, steps_of
 from planner.inputs import Rows
 from planner.judging import FRONT_SIZE, Judged, Rules
 from planner.measuring import Measured
-from planner.route_text import best_routed, describe_routed
+from planner.route_text import best_routed, describe
 from planner.spec import JobSpec
 from planner.stages import (
     costs_together,
@@ -30,6 +31,7 @@ from search.costs import PathCosts
 from search.guard import Guard, jury
 from search.quality import Targets
 from search.step_costs import Chain
+from trimtab_runtime.definition import OperatingPoint
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
 
@@ -77,6 +79,7 @@ class Choice(Foresight):
         self.baseline = self._choose_baseline(measured)
         self.plans: list[Judged] = []
         self.nearest: Judged | None = None
+        self._swept: list[Composed] = []
         self.taught_by = taught_by
 
     def _fastest_as_they_came(self, measured: Sequence[Measured]) -> list[int]:
@@ -205,9 +208,8 @@ class Choice(Foresight):
             together=together,
             correction=self.correction,
         )
-        composed = compose(self.problem)
-        singles = [plan for plan in composed if len(plan.options) == 1]
-        composed += built
+        composed = self._swept = [*compose(self.problem), *built]
+        singles = composed[: len(self.options)]
         limits = {**singles[self.baseline].costs, **singles[self.baseline].replayed}
         allowed = [p for p in composed if feasible(self.constraints, p.values, limits) == "yes"]
         path = front(composed, self.objectives) + front(allowed, self.objectives)
@@ -218,6 +220,16 @@ class Choice(Foresight):
             raise PlanningError(f"{', '.join(unknown)} could not be measured on this device")
         every = map(self._judged, [*singles, *path, *self._shown(built)])
         return list({plan.key: plan for plan in every}.values())
+
+    def family(self, own: Judged) -> tuple[OperatingPoint, ...]:
+        """The operating points to bundle with a plan: of all that were composed of its structure,
+        or, where it is certified, of those plans that are too."""
+        like = (own.composed.options, own.composed.rule)
+        same = (plan for plan in self._swept if (plan.options, plan.rule) == like)
+        siblings = [self._judged(plan) for plan in same]
+        if own.certificate and own.certified:
+            siblings = [plan for plan in self.plans if plan.certified]
+        return family(siblings, own, self.quality[0])
 
     def _shown(self, built: Sequence[Composed]) -> list[Composed]:
         """Those of the `built` plans that are listed though others may beat them."""
@@ -236,15 +248,8 @@ class Choice(Foresight):
         return next(plan for plan in whole if plan.composed.options == (self.baseline,))
 
     def describe(self, plan: Composed) -> str:
-        """One line: the stages, and the share of inputs that reach each."""
-        names = [self.options[i].name for i in plan.options]
-        if plan.routed is not None:
-            return describe_routed(names, plan)
-        parts = [names[0]] + [
-            f"{name} ({share:.0%})" for name, share in zip(names[1:], plan.reach[1:], strict=True)
-        ]
-        text = " → ".join(parts) + (" mean" if plan.rule == "mean" else "")
-        return text if plan.early is None else f"{text}: {plan.early.design.text}"
+        """The plan in one line."""
+        return describe([self.options[index].name for index in plan.options], plan)
 
     def selection(self, count: int) -> list[Judged]:
         """The chosen plan, the baseline, what early plans are compared with, and `count` more at

@@ -51,6 +51,7 @@ def plan_record(
         label=judged.label,
         definition={
             "plan": encode(judged.definition),
+            "points": encode(choice.family(judged)),
             "stages": stages,
             "exits": exit_table(choice, judged, "test"),
             "certificate": judged.certificate,

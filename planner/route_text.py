@@ -1,4 +1,4 @@
-"""Routed plans for people: in one line, and the best of each kind."""
+"""Plans for people, in one line; and the best routed ones of each kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from search.compose import Composed
 
 
-def describe_routed(names: Sequence[str], plan: Composed) -> str:
+def describe(names: Sequence[str], plan: Composed) -> str:
+    """One line: the stages, by their `names`, and the share of inputs that reach each."""
+    if plan.routed is not None:
+        return _describe_routed(names, plan)
+    parts = [names[0]] + [
+        f"{name} ({share:.0%})" for name, share in zip(names[1:], plan.reach[1:], strict=True)
+    ]
+    text = " → ".join(parts) + (" mean" if plan.rule == "mean" else "")
+    return text if plan.early is None else f"{text}: {plan.early.design.text}"
+
+
+def _describe_routed(names: Sequence[str], plan: Composed) -> str:
     """The stages with the share of inputs that run each: '|' between those of which an input runs
     one, an arrow where it may run several; then what routes."""
     assert plan.routed is not None

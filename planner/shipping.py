@@ -9,14 +9,13 @@ from pathlib import Path
 
 from db import JobRecord, PlanEntry, Store
 from planner.export import BundleParts, write_bundle
+from planner.families import POINTS
 from planner.inputs import read_inputs
 from planner.spec import JobSpec
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Structure, Variant
 from trimtab_runtime.errors import PlanningError
 
-#: Operating points that one bundle carries at most.
-POINTS = 16
 _GOLDEN_CANDIDATES = 24
 
 
@@ -53,8 +52,8 @@ def keep_bundle(store: Store, job: JobRecord, plan_key: str, images: Sequence[Pa
 def bundle_parts(
     store: Store, job: JobRecord, plan_key: str, images: Sequence[Path]
 ) -> BundleParts:
-    """What the plan's bundle is made of. Its operating points are the plan's own and those of
-    the front that share its structure; golden images come from the first of `images`."""
+    """What the plan's bundle is made of. Its operating points are those that were found for it
+    (families.py); golden images come from the first of `images`."""
     entries = store.list_plans(job.id)
     entry = next((e for e in entries if e.plan.key == plan_key), None)
     device = store.get_device(job.device_key) if job.device_key else None
@@ -62,18 +61,12 @@ def bundle_parts(
     if entry is None or device is None or workload is None:
         raise PlanningError(f"plan {plan_key[:12]} of job {job.id} is incomplete in the store")
     definition = _definition(entry)
-    siblings = [
-        e
-        for e in entries
-        if e.plan.on_front and e is not entry and _definition(e).structure == definition.structure
-    ]
-    points = [_point(e) for e in [entry, *siblings[: POINTS - 1]]]
     variants = [decode(Variant, s["variant"]) for s in entry.plan.definition["stages"]]
     known = workload.summary["classes"]
     return BundleParts(
         name=entry.plan.label,
         definition=definition,
-        points=sorted(points, key=lambda point: point.metrics["latency_mean_ms"]),
+        points=_points(entry, entries),
         variants={v.sha256: v for v in variants},
         models={v.sha256: store.artefacts.path(v.sha256) for v in variants},
         labels=class_names(known, int(job.summary["classes"])),
@@ -96,6 +89,22 @@ def _files(structure: Structure) -> list[str]:
 
 def _definition(entry: PlanEntry) -> PlanDefinition:
     return decode(PlanDefinition, entry.plan.definition["plan"])
+
+
+def _points(entry: PlanEntry, entries: Sequence[PlanEntry]) -> list[OperatingPoint]:
+    """The plan's family, the fastest first. Of a job of an earlier version, which kept none: the
+    plan's own point and those of the front that share its structure."""
+    known = entry.plan.definition.get("points")
+    if known is not None:
+        return [decode(OperatingPoint, point) for point in known]
+    structure = _definition(entry).structure
+    siblings = [
+        e
+        for e in entries
+        if e.plan.on_front and e is not entry and _definition(e).structure == structure
+    ]
+    points = [_point(e) for e in [entry, *siblings[: POINTS - 1]]]
+    return sorted(points, key=lambda point: point.metrics["latency_mean_ms"])
 
 
 def _point(entry: PlanEntry) -> OperatingPoint:

@@ -15,6 +15,7 @@ import trimtab
 from db import Store
 from planner.cli import app
 from planner.explaining import explain
+from planner.families import POINTS
 from trimtab_runtime import Plan
 
 KINDS = {"image", "tensor", "tap", "deferral"}  # of learned deferral there are two
@@ -113,6 +114,38 @@ def test_routes_and_what_they_must_be_compared_with(done):
         assert beside["majority"] < max(beside["small 1t"], beside["large 1t"])
         entry = next(e for e in store.list_plans(record.id) if e.plan.key == plan.key)
         assert entry.value("top1", "test", "replayed") in (None, pytest.approx(right))
+
+
+def test_a_bundle_moves_along_a_family_of_points(done, home):
+    """Of a cascade: the slower a point was predicted, the more inputs go on, and back again."""
+    store, record = done
+    cascades = [
+        entry.plan
+        for entry in store.list_plans(record.id)
+        if entry.plan.definition["plan"]["structure"]["route"] == "cascade"
+    ]
+    own = max(cascades, key=lambda plan: len(plan.definition["points"]))
+    trimtab.export_plan(store, own.key, home / "family.pyz")
+    plan = Plan.load(str(home / "family.pyz"))
+    points = plan.manifest.points
+    means = [point.metrics["latency_mean_ms"] for point in points]
+    top1 = [point.metrics["top1"] for point in points]
+    assert 1 < len(points) <= POINTS
+    assert means == sorted(means)
+    assert top1 == sorted(top1)
+    assert plan.point.thresholds == tuple(own.definition["plan"]["thresholds"])
+    images = [np.asarray(Image.open(path)) for path in sorted((home / "photos").rglob("*.png"))]
+
+    def went_on(latency_ms):
+        plan.use(latency_ms=latency_ms)
+        return sum(plan.classify(image).stage for image in images)
+
+    loaded = list(map(id, plan._stages))
+    counts = [went_on(mean) for mean in (means[0], means[-1], means[0])]
+    assert counts[0] == counts[2] < counts[1]
+    assert plan.use(latency_ms=means[-1] + 1).point == points[-1]
+    assert plan.use(latency_ms=means[0] / 2).point == points[0]
+    assert list(map(id, plan._stages)) == loaded
 
 
 def test_the_same_job_again_measures_nothing(done, home):
