@@ -13,6 +13,7 @@ from planner.measuring import Measured
 from planner.profiles import Part
 from planner.records import decided_metrics, measured_metrics, plan_record, reported_metrics
 from planner.routing import RoutedPlans
+from planner.tapping import Tapping
 from planner.verifying import Verifier
 from profilers import DeviceLost
 from profilers.device import device_key
@@ -36,6 +37,7 @@ class Deciding:
         self._run, self._store, self._journal = run, run.store, run.journal
         self._variants = {m.built.variant.sha256: m.built.variant for m in measured}
         self.choice = Choice(run.spec, measured, run.rows, self._earlier_correction())
+        self._tapping: Tapping | None = None
 
     def decide(self) -> None:
         """Leaves a verified choice, and all that is known of the plans, in the store."""
@@ -105,6 +107,7 @@ class Deciding:
             return []
         early = EarlyPlans(self._run, self.choice)
         designs = early.designs()
+        self._tapping = early.tapping
         self._run.remember(early=early.summary())
         self._measure_early(early, designs)
         return early.plans(designs)
@@ -123,7 +126,7 @@ class Deciding:
         """Plans with a premodel or with learned deferral, measured as they are."""
         if not self._run.spec.techniques.premodel:
             return []
-        routed = RoutedPlans(self._run, self.choice)
+        routed = RoutedPlans(self._run, self.choice, self._tapping)
         designs = routed.designs()
         self._run.remember(routed=routed.looking.reasons)
 

@@ -47,7 +47,8 @@ class Foresight:
         if routed is None:
             return self.replayed_whole(plan, rows)
         every = [option.probabilities for option in self.options]
-        return routed.design.replay(every, plan.composed.thresholds, routed.price, rows)
+        thresholds = plan.composed.thresholds
+        return routed.design.replay(every, thresholds, routed.price, rows, routed.exits)
 
     def replayed_whole(self, plan: Judged, rows: Ints) -> Replay:
         """What the plan would answer if it never stopped inside a network, nor remembered."""

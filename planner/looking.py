@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.choosing import Choice
-from planner.cutting import Cut, bare_place, cut_variant
+from planner.cutting import Place, bare_place, cut_variant
 from search.premodels import Sight
 from trimtab_runtime.errors import StoreError, TrimtabError
 from trimtab_runtime.image_features import IMAGE_FEATURES
@@ -30,12 +30,12 @@ TAPS = 8
 
 @dataclass
 class Looking:
-    """Traces what routers look at. `cuts` are the first stages at their taps, by option; `reasons`
-    say what could not be had."""
+    """Traces what routers look at. `firsts` are the taps of first stages, by option; `reasons` say
+    what could not be had."""
 
     run: Run
     choice: Choice
-    cuts: dict[int, Cut] = field(default_factory=dict)
+    firsts: dict[int, Place] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 
     def sight(self, groups: Sequence[tuple[int, ...]]) -> Sight:
@@ -69,9 +69,11 @@ class Looking:
             self.say(name, f"has no tap for a router: {reason}")
             return None
         first = replace(bare_place(replace(places[0], grid=1)), kinds=())
-        self.cuts[option] = cut_variant(run.store, found.built, [first])
+        cut = cut_variant(run.store, found.built, [first])
         options = self.choice.options[option].stage.options
-        return run.evidence.trace_vectors(found.built, options, self.cuts[option])["vector_0"]
+        vectors = run.evidence.trace_vectors(found.built, options, cut)["vector_0"]
+        self.firsts[option] = first
+        return vectors
 
     def tried(self, name: str, make: Callable[[], T]) -> T | None:
         """What is made; None, and a note, where it cannot be."""

@@ -12,6 +12,7 @@ from planner.choosing import Choice
 from planner.judging import Judged
 from search.quality import Ints
 from search.replay import Replay
+from search.routed import HeadedReplay
 from workloads import Item
 
 #: Inputs of each route that are named.
@@ -23,14 +24,15 @@ def route_table(
 ) -> list[dict[str, Any]]:
     """A row for each route, by the stages (from 0) where its inputs `enter` and where they
     `stop`: the `share` of all that take it, how many of these are `right` (without labels: say
-    what the reference says), and the files of a few as `examples`. Empty for single models, and
-    for plans that stop early (exit_table.py)."""
+    what the reference says), how many `heads` inside that stage answered, and the files of a few
+    as `examples`. Empty for single models, and for plans that stop early (exit_table.py)."""
     if plan.composed.early is not None or len(plan.composed.options) == 1:
         return []
     rows: Ints = getattr(choice.rows, split)
     found = choice.replayed(plan, rows)
     assert isinstance(found, Replay)
     right = found.answer == choice.taught_by[rows]
+    inside = found.tap >= 0 if isinstance(found, HeadedReplay) else np.zeros(len(rows), bool)
     table = []
     for enter, stop in sorted({*zip(found.entry.tolist(), found.stage.tolist(), strict=True)}):
         here = (found.entry == enter) & (found.stage == stop)
@@ -40,6 +42,7 @@ def route_table(
                 "stop": stop,
                 "share": float(here.mean()),
                 "right": float(right[here].mean()),
+                "heads": float(inside[here].mean()),
                 "examples": [str(items[row].path) for row in rows[here][:EXAMPLES]],
             }
         )

@@ -13,13 +13,15 @@ from trimtab_runtime.definition import PlanDefinition
 @dataclass(frozen=True)
 class RouteView:
     """A way through the stages (from 0), from where its inputs of test `enter` to where they
-    `stop`: share of all inputs, share of its own that is right, and files of a few."""
+    `stop`: share of all inputs, share of its own that is right, files of a few, and the share that
+    heads inside the stage answered."""
 
     enter: int
     stop: int
     share: float
     right: float
     examples: tuple[str, ...]
+    heads: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 
 from db import MeasurementRecord, VariantRecord
 from planner.choosing import Choice
+from planner.cutting import Cut, cut_variant
 from planner.looking import Looking
 from planner.profiles import Part
 from planner.stages import chain_of, one_per_variant
+from planner.tapping import Tapping
 from search.compose import Composed
 from search.costs import pace_ms
-from search.fronts import non_dominated, spread
 from search.premodels import Lessons, Sight, Teacher
 from search.routed import BuiltRouted, Routed
 from search.routed_costs import RoutedCosts
-from search.routed_sweep import RoutedSweep, RoutedWorth
+from search.routed_heads import headed_worths, with_heads
+from search.routed_sweep import RoutedSweep, RoutedWorth, best_designs
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.definition import Stage, Structure
 from trimtab_runtime.routers import Router, Scorer
@@ -33,6 +35,8 @@ Doubles = NDArray[np.float64]
 
 #: Groups of options that routers are trained for.
 GROUPS = 4
+#: Designs that are also tried with heads inside their stages.
+HEADED = 2
 #: Images of fit below which nothing can be learned of them.
 FEWEST = 40
 #: Milliseconds that routers are taken to cost until they have been measured, by what they look at;
@@ -67,10 +71,12 @@ def teacher_of(choice: Choice, sight: Sight) -> Teacher:
 
 @dataclass
 class RoutedPlans:
-    """The part of a run that looks for routed plans."""
+    """The part of a run that looks for routed plans; with `tapping`, where heads may answer
+    inside their stages."""
 
     run: Run
     choice: Choice
+    tapping: Tapping | None = None
 
     def __post_init__(self) -> None:
         self.looking = Looking(self.run, self.choice)
@@ -93,8 +99,20 @@ class RoutedPlans:
             designs += self.looking.tried(names, partial(teacher.designs, group)) or []
         self.run.journal.step("routers", "", 1, 1)
         worths = [w for design in designs for w in self._sweep(design, self._expected(design))]
-        found = self._best(worths, max(2, self.run.spec.together // 2))
-        return [self.build(design) for design in [*found, *([published] if published else [])]]
+        quality, least = self.choice.quality[0], self.choice.least
+        found = best_designs(worths, quality, least, max(2, self.run.spec.together // 2))
+        found += [*self._headed(found), *([published] if published else [])]
+        built = (self.looking.tried(d.text, partial(self.build, d)) for d in found)
+        return [one for one in built if one is not None]
+
+    def _headed(self, designs: Sequence[Routed]) -> list[Routed]:
+        """The best of these with heads in their stages too. (A certificate is of plans that the
+        full network can be compared with; these have none.)"""
+        early = self.choice.early
+        if early is None or not self.run.spec.techniques.exits or self.run.spec.certify:
+            return []
+        found = (with_heads(design, early) for design in designs)
+        return [design for design in found if design is not None][:HEADED]
 
     def costs(self, one: BuiltDesign, visits: Sequence[MeasurementRecord]) -> RoutedCosts:
         """What a built design costs, measured as it is."""
@@ -121,6 +139,7 @@ class RoutedPlans:
             further_mb=one.further_mb,
             together=together,
             correction=self.choice.correction,
+            ends=one.design.ends,
         )
 
     def plans(self, built: Sequence[BuiltDesign]) -> list[Composed]:
@@ -170,30 +189,21 @@ class RoutedPlans:
         )
 
     def _sweep(self, design: Routed, costs: RoutedCosts) -> list[RoutedWorth]:
-        return RoutedSweep(self.choice.problem, design, costs).worths()
-
-    def _best(self, worths: Sequence[RoutedWorth], count: int) -> list[Routed]:
-        """The designs worth building: of each kind the one that keeps the quality in the least
-        time, or comes nearest; then those of the fastest points, and of those that span the
-        front."""
-        quality, least = self.choice.quality[0], self.choice.least
-        axes = np.array([[w.latency_mean_ms, -w.guarded[quality]] for w in worths]).reshape(-1, 2)
-        by_need = np.lexsort((axes[:, 0], np.maximum(axes[:, 1], -least)))
-        first = {worths[i].design.kind: i for i in reversed(by_need)}
-        good = [i for i in np.argsort(axes[:, 0]) if worths[i].guarded[quality] >= least]
-        ahead = np.flatnonzero(non_dominated(axes))
-        spanning = [ahead[i] for i in spread(axes[ahead], count)]
-        order = [*sorted(first.values(), key=list(by_need).index), *good, *spanning]
-        return list(dict.fromkeys(worths[i].design for i in order))[:count]
+        if design.heads is None:
+            return RoutedSweep(self.choice.problem, design, costs).worths()
+        plain = replace(design, heads=None)
+        bases = self._sweep(plain, self._expected(plain))
+        return headed_worths(self.choice.problem, design, costs, bases)
 
     def build(self, design: Routed) -> BuiltDesign:
         """Keep the files of what was learned, and say how they make a plan."""
         premodel, stages, parts = design.premodel, list[Stage](), list[Part]()
         further = 0
-        for option, scorer in zip(design.options, design.scorers, strict=True):
+        for number, (option, scorer) in enumerate(
+            zip(design.options, design.scorers, strict=True)
+        ):
             found, stage = self.choice.measured[option], self.choice.options[option].stage
-            taps = premodel is not None and premodel.kind == "tap" and not stages
-            cut = self.looking.cuts[option] if taps else None
+            cut = self._cut(design, number)
             sha = None if scorer is None else self._keep(scorer.file, "scorer", design)
             further += 0 if scorer is None else len(scorer.file)
             stages.append(
@@ -212,6 +222,16 @@ class RoutedPlans:
         route = "cascade" if router is None else "premodel"
         structure = Structure(route, tuple(stages), design.rule, router=router)
         return BuiltDesign(design, structure, parts, further / 2**20)
+
+    def _cut(self, design: Routed, number: int) -> Cut | None:
+        """A stage at the taps of router and heads; None where it has none."""
+        option = design.options[number]
+        places = [self.looking.firsts[option]] if design.reads_tap and number == 0 else []
+        if design.heads is not None and design.heads.taps[number]:
+            assert self.tapping is not None
+            places += self.tapping.fitted[option].places(design.heads.taps[number], False)
+        built = self.choice.measured[option].built
+        return cut_variant(self.run.store, built, places) if places else None
 
     def _keep(self, file: bytes, step: str, design: Routed) -> str:
         """Store a router or a scorer with what it was made from; its sha256."""
@@ -260,5 +280,7 @@ class RoutedPlans:
                 **one.costs.fixed(),
                 **(one.costs.percentiles(shares) if self.choice.problem.percentiles else {}),
             },
-            routed=BuiltRouted(one.design, one.structure, worth.price, worth.paths, one.costs),
+            routed=BuiltRouted(
+                one.design, one.structure, worth.price, worth.paths, one.costs, worth.exits
+            ),
         )

@@ -36,8 +36,6 @@ def spread(costs: NDArray[np.float64], count: int) -> list[int]:
     farthest from those chosen, in units of the front's extent (Gonzalez, 1985)."""
     if len(costs) <= count:
         return list(range(len(costs)))
-    if count == 0:
-        return []
     if count < 1:
         return []
     extent = np.ptp(costs, axis=0)

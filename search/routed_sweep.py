@@ -20,8 +20,9 @@ from search.guard import Estimates
 from search.quality import LINEARISED, Floats, Ints
 from search.replay import confidence_of, replay
 from search.routed import Premodel, Routed
-from search.routed_costs import RoutedCosts, paths
+from search.routed_costs import Path, RoutedCosts
 from search.sweep import Decision, edges, sweep
+from trimtab_runtime.exits import NO_THRESHOLDS, ExitThresholds
 from trimtab_runtime.routing import combine
 
 Doubles = NDArray[np.float64]
@@ -41,15 +42,15 @@ class RoutedWorth:
     replayed: dict[str, float]
     guarded: dict[str, float]
     latency_mean_ms: float
+    exits: ExitThresholds = NO_THRESHOLDS
 
     @property
     def reach(self) -> tuple[float, ...]:
         """Share of inputs that run each stage."""
-        count = len(self.design.options)
-        told = list(zip(paths(count, self.design.premodel is not None), self.paths, strict=True))
+        told = list(zip(self.design.paths, self.paths, strict=True))
         return tuple(
-            sum(share for (entry, stop), share in told if entry <= stage <= stop)
-            for stage in range(count)
+            sum(share for (entry, stop, _), share in told if entry <= stage <= stop)
+            for stage in range(len(self.design.options))
         )
 
 
@@ -65,6 +66,22 @@ def prices(premodel: Premodel, costs_ms: Sequence[float], rows: Ints, most: int)
     if not len(changes):
         return [0.0]
     return [0.0, *(float(f"{price:.6g}") for price in edges(changes, most - 1))]
+
+
+def best_designs(
+    worths: Sequence[RoutedWorth], quality: str, least: float, count: int
+) -> list[Routed]:
+    """The designs worth building, `count` at most: of each kind the one whose guarded quality is
+    `least` or better in the least time, or comes nearest; then those of the fastest points, and
+    of those that span the front."""
+    axes = np.array([[w.latency_mean_ms, -w.guarded[quality]] for w in worths]).reshape(-1, 2)
+    by_need = np.lexsort((axes[:, 0], np.maximum(axes[:, 1], -least)))
+    first = {worths[i].design.kind: i for i in reversed(by_need)}
+    good = [i for i in np.argsort(axes[:, 0]) if worths[i].guarded[quality] >= least]
+    ahead = np.flatnonzero(non_dominated(axes))
+    spanning = [ahead[i] for i in spread(axes[ahead], count)]
+    order = [*sorted(first.values(), key=list(by_need).index), *good, *spanning]
+    return list(dict.fromkeys(worths[i].design for i in order))[:count]
 
 
 class RoutedSweep:
@@ -125,7 +142,7 @@ class RoutedSweep:
         design, count = self._design, len(self._rows)
         premodel = design.premodel
         where = design.entry(self._problem.tune, price)
-        told = paths(count, premodel is not None)
+        told = design.paths
         stages = [self._stage(position, where, told) for position in range(count)]
         if self._at_once:
             return self._answered_at_once(stages, where)
@@ -155,7 +172,7 @@ class RoutedSweep:
         moments = 4 * len(self._problem.metrics)
         return thresholds, np.stack(means[moments:], axis=1), means[:moments]
 
-    def _stage(self, position: int, where: Ints, told: Sequence[tuple[int, int]]) -> Decision:
+    def _stage(self, position: int, where: Ints, told: Sequence[Path]) -> Decision:
         """What would be decided at a stage if inputs stopped there: those that enter later pass it
         for certain (confidence -1), and have no values."""
         count = 4 * len(self._problem.metrics)
@@ -166,7 +183,7 @@ class RoutedSweep:
             confidence[rows] = known.confidence[rows]
             for value, own in zip(values, known.values, strict=True):
                 value[rows] = own[rows]
-        for entry, stop in told:
+        for entry, stop, _ in told:
             values.append((stop == position) * (where == entry).astype(np.float32))
         return Decision(confidence, values)
 

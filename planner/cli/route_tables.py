@@ -12,13 +12,15 @@ from planner.explaining import Explanation
 
 def route_table(found: Explanation) -> Table:
     """A line for each way through the stages."""
-    table = plain_table("enters", "answered by", "share", "right", "for example")
-    for column in table.columns[2:4]:
+    inside = ["by heads"] if any(row.heads for row in found.routes) else []
+    table = plain_table("enters", "answered by", "share", "right", *inside, "for example")
+    for column in table.columns[2:-1]:
         column.justify = "right"
     for row in found.routes:
         names = (f"{place + 1} {found.stages[place].name}" for place in (row.enter, row.stop))
         examples = "  ".join(PurePath(path).name for path in row.examples)
-        table.add_row(*names, f"{row.share:.1%}", f"{row.right:.1%}", examples)
+        shares = [row.share, row.right, *([row.heads] if inside else [])]
+        table.add_row(*names, *(f"{share:.1%}" for share in shares), examples)
     return table
 
 
