@@ -1,9 +1,10 @@
 """How many measurements does the outer search need?
 
 The space of `search_space.py` (736 candidates of seven CIFAR members) is measured whole, once,
-into a table; then searches of it are replayed, each from a cold start: the members as they came
-first (they count as measurements, for all alike), then what the sampler proposes. The product's
-own search (OuterStudy with its Advisor), and Optuna's samplers on the same candidates.
+into a table; then searches of it are replayed, each from a cold start. Optuna's samplers start
+with the members as they came, in one way each. The search of jobs (OuterStudy with its Advisor)
+has its own first waves: the members in every way with all graph optimisations, their w8a8 variants
+on one thread. All of that counts as measurements.
 `hypervolume_at_5_percent` and `_10_percent` are shares of the whole space's hypervolume of top-1
 and latency, above the worst member in each; `measurements_to_99_percent` is the share of the space
 that was measured when 99 % was reached, null where a search was given up before. Medians over
