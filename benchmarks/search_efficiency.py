@@ -92,11 +92,12 @@ def predicted(space: Space, seed: int) -> Iterator[Candidate]:
     """The product's search, its first waves included."""
     waves = {c.key: wave_of(c, ["w8a8"], 1) for c in space.candidates}
     ordered = sorted(space.candidates, key=lambda candidate: waves[candidate.key])
-    first = [sum(wave <= last for wave in waves.values()) for last in (0, 1)]
+    baselines, enqueued = (sum(w <= last for w in waves.values()) for last in (0, 1))
     study = OuterStudy(
         "predicted",
         ordered,
-        *first,
+        baselines,
+        enqueued,
         ["maximize", "minimize"],
         seed=seed,
         advisor=Advisor(METRICS, space.describe, seed=seed),
