@@ -46,7 +46,7 @@ PRUNED = (0.0, 0.0625, 0.125, 0.25, 0.5)
 CUT = (0.0, 0.15, 0.33, 0.5)
 #: Images that top-1 is told on; heads and calibration use a batch of the training set.
 TOLD, FIT, CALIBRATED, FIT_BATCH = 500, 500, 32, 0
-PASSES, SECONDS, LEAST, MOST = 3, 0.04, 8, 400
+PASSES, ZOO_PASSES, SECONDS, LEAST, MOST = 3, 8, 0.04, 8, 400
 
 
 Images = Sequence[NDArray[np.uint8]]
@@ -121,9 +121,9 @@ def tabulate_zoos(data: Path) -> list[Entry]:
         photos = sorted((data / "imagenet" / "images").glob("*.*"))[:CALIBRATED]
         large = [np.asarray(Image.open(path).convert("RGB")) for path in photos]
         small = [*_exported(data, folder, fit), *_lites(data, "cifar10")]
-        found = _timed(small, [None] * len(small), fit)
+        found = _timed(small, [None] * len(small), fit, ZOO_PASSES)
         wide = [*_efficientnets(folder, large), *_lites(data, "imagenet")]
-        return [*found, *_timed(wide, [None] * len(wide), large)]
+        return [*found, *_timed(wide, [None] * len(wide), large, ZOO_PASSES)]
 
 
 def _images(data: Path, folder: Path, batch: int) -> tuple[Images, Labels]:
@@ -207,16 +207,18 @@ def _top1(made: _Made, images: Images, labels: Labels) -> float:
     return float((np.array(answers) == labels).mean())
 
 
-def _timed(made: Sequence[_Made], top1: Sequence[float | None], images: Images) -> list[Entry]:
+def _timed(
+    made: Sequence[_Made], top1: Sequence[float | None], images: Images, passes: int = PASSES
+) -> list[Entry]:
     """Everything in every way it can run."""
     pairs = [(n, options) for n, one in enumerate(made) for options in _options(one)]
     times: dict[tuple[int, RuntimeOptions], list[float]] = {pair: [] for pair in pairs}
     generator = np.random.default_rng(0)
-    for number in range(PASSES):
+    for number in range(passes):
         for index in generator.permutation(len(pairs)):
             which, options = pairs[index]
             times[which, options].append(_median_ms(made[which], options, images))
-        print(f"measured: pass {number + 1} of {PASSES}", flush=True)
+        print(f"measured: pass {number + 1} of {passes}", flush=True)
     first = RuntimeOptions("onnxruntime"), RuntimeOptions("litert")
     return [
         Entry(

@@ -62,17 +62,23 @@ def candidate_space(spec: JobSpec, members: Sequence[Member], cores: int) -> Spa
             ]
 
     def wave(candidate: Candidate) -> int:
-        options = candidate.options
-        if (options.provider, options.graph_optimisation) != ("default", "all"):
-            return 2
-        if candidate.precision == "as_is":
-            return 0
-        whole = candidate.precision in spec.techniques.quantisation
-        return 1 if whole and options.threads == min(counts) and not options.spinning else 2
+        return wave_of(candidate, spec.techniques.quantisation, min(counts))
 
     found.sort(key=lambda c: (wave(c), c.member != spec.reference_name))
     waves = [wave(candidate) for candidate in found]
     return Space(found, waves.count(0), waves.count(0) + waves.count(1))
+
+
+def wave_of(candidate: Candidate, quantisation: Sequence[str], threads: int) -> int:
+    """When a candidate's turn comes: 0 for members as they came (the baselines), 1 for their
+    quantised variants on the fewest `threads`, 2 for what the search proposes."""
+    options = candidate.options
+    if (options.provider, options.graph_optimisation) != ("default", "all"):
+        return 2
+    if candidate.precision == "as_is":
+        return 0
+    whole = candidate.precision in quantisation
+    return 1 if whole and options.threads == threads and not options.spinning else 2
 
 
 def _options(model_format: str, counts: Sequence[int]) -> list[RuntimeOptions]:
