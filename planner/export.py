@@ -46,6 +46,12 @@ except Exception as error:
 sys.exit(main(bundle))
 """
 _REQUIRES = {"onnxruntime": "onnxruntime>=1.18", "litert": "ai-edge-litert>=1.0"}
+#: Builds of onnxruntime that stand in for it, by the execution provider that they bring.
+_BUILDS = {
+    "CUDAExecutionProvider": "onnxruntime-gpu>=1.18",
+    "OpenVINOExecutionProvider": "onnxruntime-openvino>=1.18",
+    "TensorrtExecutionProvider": "onnxruntime-gpu>=1.18",
+}
 _INTEGER_OPERATORS = (b"QuantizeLinear", b"QLinearConv", b"ConvInteger", b"MatMulInteger")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that equal plans are equal files
 
@@ -125,6 +131,10 @@ def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
     if own not in points:
         raise PlanningError("the plan's own operating point is not among those to be bundled")
     engines = dict.fromkeys(stage.options.engine for stage in structure.stages)
+    builds = dict.fromkeys(
+        _BUILDS.get(stage.options.provider, _REQUIRES[stage.options.engine])
+        for stage in structure.stages
+    )
     used = dict.fromkeys(stage.variant for stage in structure.stages)
     models = [path for name, path in _stage_files(parts).items() if name.startswith(MODELS_FOLDER)]
     quantised = any(parts.variants[sha].input.dtype != "float32" for sha in used)
@@ -137,7 +147,7 @@ def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
         points=tuple(parts.points),
         point=points.index(own),
         labels=tuple(parts.labels),
-        requires=("numpy>=1.22", "pillow>=9.1", *(_REQUIRES[engine] for engine in engines)),
+        requires=("numpy>=1.22", "pillow>=9.1", *builds),
         engines={engine: parts.fingerprint.get(engine, "unknown") for engine in engines},
         device=dict(parts.fingerprint),
         tolerance=0.1 if quantised or any(map(_integers, models)) else 1e-3,
