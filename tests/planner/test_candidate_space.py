@@ -37,9 +37,7 @@ def space_of(spec: JobSpec, path: Path, accelerators: list[str]) -> Space:
     return candidate_space(spec, [member], 2, accelerators)
 
 
-def test_providers_are_tried_after_the_members_as_they_came(
-    spec: JobSpec, tmp_path: Path
-) -> None:
+def test_providers_are_tried_after_the_members_as_they_came(spec: JobSpec, tmp_path: Path) -> None:
     plain = space_of(spec, tmp_path / "a.onnx", [])
     more = space_of(spec, tmp_path / "a.onnx", [CUDA, OPENVINO])
     assert plain.candidates[: plain.baselines] == more.candidates[: more.baselines]
