@@ -6,14 +6,14 @@
 #   benchmarks/emulated_arm64.sh PLAN.pyz IMAGE...
 #
 # Needs Debian's qemu-user-static and debootstrap, a Python with pip here, and a network. Everything (450 MB) goes to
-# build/arm64, where a second run finds it. Nothing is installed into this machine and nothing needs root but
+# .cache/arm64, where a second run finds it. Nothing is installed into this machine and nothing needs root but
 # debootstrap.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '6p' "$0" >&2; exit 2; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bundle=$(realpath "$1") && shift
 python=${PYTHON:-python3}
-work=$here/build/arm64
+work=$here/.cache/arm64
 suite=${SUITE:-bookworm}       # bookworm has Python 3.11, trixie 3.13
 root=$work/$suite
 engine=${ONNXRUNTIME:-1.23.2}  # later ones (1.31.1) crash on import under qemu 7.2
