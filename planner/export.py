@@ -15,7 +15,7 @@ import trimtab_runtime
 from planner.golden import golden_cases
 from trimtab_runtime.codec import canonical
 from trimtab_runtime.deciders import load_router
-from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Variant
+from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Structure, Variant
 from trimtab_runtime.early import load_recall
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.manifest import (
@@ -52,6 +52,12 @@ _REQUIRES = {
     "onnxruntime": "onnxruntime>=1.18",
     "litert": "ai-edge-litert>=1.0",
     "opencv": "opencv-python-headless>=5.0",
+}
+#: Builds of onnxruntime that stand in for it, by the execution provider that they bring.
+_BUILDS = {
+    "CUDAExecutionProvider": "onnxruntime-gpu>=1.18",
+    "OpenVINOExecutionProvider": "onnxruntime-openvino>=1.18",
+    "TensorrtExecutionProvider": "onnxruntime-gpu>=1.18",
 }
 _INTEGER_OPERATORS = (b"QuantizeLinear", b"QLinearConv", b"ConvInteger", b"MatMulInteger")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that equal plans are equal files
@@ -156,12 +162,21 @@ def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
         points=tuple(parts.points),
         point=points.index(own),
         labels=tuple(parts.labels),
-        requires=tuple(_REQUIRES[name] for name in ("numpy", "pillow", *engines, *opencv)),
+        requires=_requirements([*engines, *opencv], structure),
         engines={engine: parts.fingerprint.get(engine, "unknown") for engine in engines},
         device=dict(parts.fingerprint),
         tolerance=0.1 if quantised or any(map(_integers, models)) else 1e-3,
         files=dict(hashes),
     )
+
+
+def _requirements(parts: Sequence[str], structure: Structure) -> tuple[str, ...]:
+    """What pip is to install; a build of onnxruntime with a provider of the plan's instead of the
+    plain one."""
+    providers = (stage.options.provider for stage in structure.stages)
+    builds = list(dict.fromkeys(_BUILDS[name] for name in providers if name in _BUILDS))
+    plain = [name for name in parts if name != "onnxruntime" or not builds]
+    return (*(_REQUIRES[name] for name in ("numpy", "pillow", *plain)), *builds)
 
 
 def _integers(model: Path) -> bool:

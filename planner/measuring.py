@@ -33,6 +33,12 @@ class Measured:
     outputs: NDArray[np.float32]
 
 
+#: Execution providers that compute on the processor's cores.
+_ON_THE_CPU = frozenset(
+    f"{name}ExecutionProvider" for name in ("ACL", "Dnnl", "OpenVINO", "Xnnpack")
+)
+
+
 @dataclass(frozen=True)
 class Space:
     """Every candidate: first the `baselines` (members as they came, on each number of threads,
@@ -45,8 +51,11 @@ class Space:
     enqueued: int
 
 
-def candidate_space(spec: JobSpec, members: Sequence[Member], cores: int) -> Space:
-    """The candidates that a specification allows on a device with `cores`."""
+def candidate_space(
+    spec: JobSpec, members: Sequence[Member], cores: int, accelerators: Sequence[str] = ()
+) -> Space:
+    """The candidates that a specification allows on a device with `cores` and the execution
+    providers `accelerators`."""
     counts = spec.runtime.threads or tuple(sorted({1, cores}))
     forms = [f"slim{n + 1}" for n in range(VARIANTS if spec.techniques.slimming else 0)]
     found = []
@@ -58,7 +67,7 @@ def candidate_space(spec: JobSpec, members: Sequence[Member], cores: int) -> Spa
         for precision in precisions:
             found += [
                 Candidate(member.name, precision, options)
-                for options in _options(member.built.variant.format, counts)
+                for options in _options(member.built.variant.format, counts, accelerators)
             ]
 
     def wave(candidate: Candidate) -> int:
@@ -70,18 +79,21 @@ def candidate_space(spec: JobSpec, members: Sequence[Member], cores: int) -> Spa
 
 
 def wave_of(candidate: Candidate, quantisation: Sequence[str], threads: int) -> int:
-    """When a candidate's turn comes: 0 for members as they came (the baselines), 1 for their
-    quantised variants on the fewest `threads`, 2 for what the search proposes."""
+    """When a candidate's turn comes: 0 for members as they came (the baselines), 1 for them on
+    other execution providers and for their quantised variants on the fewest `threads`, 2 for what
+    the search proposes."""
     options = candidate.options
-    if (options.provider, options.graph_optimisation) != ("default", "all"):
+    if options.graph_optimisation != "all" or options.provider == "builtin":
         return 2
     if candidate.precision == "as_is":
-        return 0
+        return 0 if options.provider == "default" else 1
     whole = candidate.precision in quantisation
     return 1 if whole and options.threads == threads and not options.spinning else 2
 
 
-def _options(model_format: str, counts: Sequence[int]) -> list[RuntimeOptions]:
+def _options(
+    model_format: str, counts: Sequence[int], accelerators: Sequence[str]
+) -> list[RuntimeOptions]:
     if model_format == "tflite":
         return [
             RuntimeOptions("litert", provider, threads)
@@ -93,6 +105,10 @@ def _options(model_format: str, counts: Sequence[int]) -> list[RuntimeOptions]:
         for level in ("all", "extended")
         for threads in counts
         for spinning in ((False, True) if threads > 1 else (False,))
+    ] + [
+        RuntimeOptions("onnxruntime", provider, threads)
+        for provider in accelerators
+        for threads in (counts if provider in _ON_THE_CPU else counts[:1])
     ]
 
 

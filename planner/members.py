@@ -69,7 +69,7 @@ def _load(
             model.torch.arguments,
             model.torch.state,
             model.input.size,
-            Path(folder) / "model.onnx",
+            Path(folder) / f"model.{model.torch.format}",
             channels=1 if model.input.colour == "gray" else 3,
             folder=model.torch.folder,
         )

@@ -103,7 +103,8 @@ class Run:
     def measure(self, members: Sequence[Member]) -> list[Measured]:
         """Everything measured within the budget, in this run or before."""
         cores = int(self.fingerprint.get("cores", "1"))
-        space = candidate_space(self.spec, members, cores)
+        accelerators = self.fingerprint.get("accelerators", "").split()
+        space = candidate_space(self.spec, members, cores, accelerators)
         metrics = metric_names(self.spec.objectives, self.rows.labels is not None)
         describing = Describing(self, members, space.candidates)
         study = OuterStudy(

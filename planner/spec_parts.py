@@ -72,12 +72,14 @@ class OutputSpec(Part):
 
 class TorchSpec(Part):
     """A PyTorch module: `entry` 'package.module:callable' is imported because it is named here,
-    with `folder` (by default that of the specification) on the import path."""
+    with `folder` (by default that of the specification) on the import path. It is exported to
+    `format`."""
 
     entry: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
     state: _Path | None = None
     folder: _Path | None = None
+    format: Literal["onnx", "tflite"] = "onnx"
 
 
 class ModelSpec(Part):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from trimtab_runtime.engines import engine_versions
+from trimtab_runtime.engines import engine_accelerators, engine_versions
 
 _ISA_FLAGS = (
     "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8",
@@ -18,7 +18,8 @@ _ISA_FLAGS = (
 
 
 def fingerprint() -> dict[str, str]:
-    """CPU, cores, ISA, memory, OS, governor, and versions of all that computes."""
+    """CPU, cores, ISA, memory, OS, governor, versions of all that computes, and execution
+    providers (`accelerators`) where there are any beyond the CPU's own."""
     cpu = _cpuinfo()
     flags = (cpu.get("flags") or cpu.get("Features") or "").split()
     found = {
@@ -33,6 +34,7 @@ def fingerprint() -> dict[str, str]:
         "numpy": np.__version__,
         "pillow": PIL.__version__,
         **engine_versions(),
+        "accelerators": " ".join(engine_accelerators()),
     }
     return {name: value for name, value in found.items() if value}
 

@@ -1,13 +1,9 @@
-"""PyTorch modules, named by import path, exported to ONNX."""
+"""PyTorch modules, named by import path, exported to ONNX or TFLite."""
 
 from __future__ import annotations
 
-import io
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +14,11 @@ from variants._clean import strip_notes, write_model
 from variants._file import first_line
 from variants._importing import build, import_paths
 from variants._state import load_state
+from variants._torch_checks import check_scores, quiet
+from variants._torch_tflite import write_tflite
 
 if TYPE_CHECKING:
     import torch
-
-_TOLERANCE = 1e-4  # largest difference to torch, relative to the largest score
 
 
 def export_module(
@@ -34,12 +30,14 @@ def export_module(
     channels: int = 3,
     folder: Path | str | None = None,
 ) -> Path:
-    """Build `package.module:callable` with `arguments`, load its weights, write `out` (ONNX).
+    """Build `package.module:callable` with `arguments`, load its weights, write `out`: ONNX, or
+    TFLite where it ends in .tflite (by litert-torch, the extra `trimtab[tflite]`).
 
     The module gets float32 images (1, channels, height, width) and must give (1, classes). The
     file is float32, holds everything, and gave the same scores as torch on a random image within
-    1e-4 of the largest one. The same code and weights give the same bytes. `folder` is first on
-    the import path meanwhile; without `state_dict` the weights are those the callable sets.
+    1e-4 of the largest one; TFLite takes images (1, height, width, channels). The same code and
+    weights give the same bytes. `folder` is first on the import path meanwhile; without
+    `state_dict` the weights are those the callable sets.
 
     Raises ModelError when the import, the call, the weights, the export or the comparison fails.
     Importing runs the code of the named module: it is done only because the specification says so.
@@ -53,9 +51,11 @@ def export_module(
         module = module.eval().float()
         image = _random_image((1, channels, height, width))
         expected = _forward(module, image, entry)
+        if out.suffix == ".tflite":
+            return write_tflite(module, image, expected, out, entry)
         model = _export(module, image, entry)
     strip_notes(model)
-    _compare(model, image, expected, entry)
+    check_scores(_run(model, image, entry), expected, entry)
     write_model(model, out)
     return out
 
@@ -99,7 +99,7 @@ def _export(module: torch.nn.Module, image: torch.Tensor, entry: str) -> Any:
     with tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder:
         path = Path(folder) / "model.onnx"
         try:
-            with _quiet():
+            with quiet():
                 torch.onnx.export(
                     module,
                     (image,),
@@ -120,24 +120,7 @@ def _export(module: torch.nn.Module, image: torch.Tensor, entry: str) -> Any:
         return onnx.load(str(path))
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter prints its progress and warns about its own code; errors still raise."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        with (
-            warnings.catch_warnings(),
-            redirect_stdout(io.StringIO()),
-            redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-def _compare(model: Any, image: torch.Tensor, expected: Any, entry: str) -> None:
+def _run(model: Any, image: torch.Tensor, entry: str) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -151,10 +134,4 @@ def _compare(model: Any, image: torch.Tensor, expected: Any, entry: str) -> None
         raise ModelError(
             f"{entry}: onnxruntime cannot run the export ({first_line(error)})"
         ) from error
-    scale = max(float(np.abs(expected).max()), 1e-12)
-    difference = float(np.abs(found - expected).max()) / scale
-    if not difference <= _TOLERANCE:
-        raise ModelError(
-            f"{entry}: the export answers differently from torch: {difference:.2g} of the largest "
-            f"score, more than {_TOLERANCE:g} (is the module random in eval mode?)"
-        )
+    return found

@@ -38,6 +38,8 @@ app = typer.Typer(
 
 class Engine(StrEnum):
     onnxruntime = "onnxruntime"
+    onnxruntime_gpu = "onnxruntime-gpu"
+    onnxruntime_openvino = "onnxruntime-openvino"
     litert = "litert"
     tflite_runtime = "tflite-runtime"
 

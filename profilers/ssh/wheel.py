@@ -16,6 +16,8 @@ import trimtab_runtime
 #: What pip gets for each engine; a board's own build of one serves as well.
 ENGINES = {
     "onnxruntime": "onnxruntime",
+    "onnxruntime-gpu": "onnxruntime-gpu",
+    "onnxruntime-openvino": "onnxruntime-openvino",
     "litert": "ai-edge-litert",
     "tflite-runtime": "tflite-runtime",
 }

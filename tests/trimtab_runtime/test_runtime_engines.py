@@ -27,7 +27,7 @@ from trimtab_runtime.definition import (
     RuntimeOptions,
     Variant,
 )
-from trimtab_runtime.engines import create_engine, engine_versions
+from trimtab_runtime.engines import create_engine, engine_accelerators, engine_versions
 from trimtab_runtime.engines.base import real_outputs
 from trimtab_runtime.errors import EngineError, InferenceError, ModelError
 from trimtab_runtime.preprocess import Preprocessor
@@ -195,6 +195,24 @@ def test_a_provider_that_is_not_there(
     options = dataclasses.replace(zoo[name].options, provider=provider)
     with pytest.raises(EngineError, match=message):
         create_engine(str(zoo[name].path), zoo[name].variant, options)
+
+
+OTHERS = engine_accelerators() or [
+    pytest.param("", marks=pytest.mark.skip("this build of onnxruntime runs on the CPU alone"))
+]
+
+
+@pytest.mark.parametrize("provider", OTHERS)
+def test_another_provider_answers_as_the_cpu(
+    zoo: Mapping[str, Any], noise: Any, provider: str
+) -> None:
+    member = zoo["small"]
+    options = dataclasses.replace(member.options, provider=provider)
+    own = create_engine(str(member.path), member.variant, options)
+    plain = create_engine(str(member.path), member.variant, member.options)
+    for image in noise[:5]:
+        tensor = Preprocessor(image).tensor(member.variant.input)
+        np.testing.assert_allclose(own.run(tensor), plain.run(tensor), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "text", "truncated"])

@@ -16,6 +16,7 @@ __all__ = [
     "SegmentedEngine",
     "create_engine",
     "create_segments",
+    "engine_accelerators",
     "engine_module_loaded",
     "engine_versions",
     "format_engine",
@@ -75,4 +76,13 @@ def engine_versions() -> dict[str, str]:
             found[engine] = _module(engine).version()
         except EngineError:
             continue
+    return found
+
+
+def engine_accelerators() -> list[str]:
+    """onnxruntime's execution providers beyond the CPU's own; none where it is not installed."""
+    try:
+        found: list[str] = _module("onnxruntime").accelerators()
+    except EngineError:
+        return []
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -30,6 +30,20 @@ def version() -> str:
 def providers() -> list[str]:
     """Execution providers that this build of onnxruntime offers."""
     return [str(name) for name in _onnxruntime().get_available_providers()]
+
+
+#: Of every build, and not a way to compute here: the second sends inputs to a remote service.
+_EVERYWHERE = ("CPUExecutionProvider", "AzureExecutionProvider")
+#: What a provider that has threads of its own calls their number.
+_OWN_THREADS = {
+    "OpenVINOExecutionProvider": "num_of_threads",
+    "XnnpackExecutionProvider": "intra_op_num_threads",
+}
+
+
+def accelerators() -> list[str]:
+    """Execution providers beyond those that every build has."""
+    return [name for name in providers() if name not in _EVERYWHERE]
 
 
 def session_options(options: RuntimeOptions) -> Any:
@@ -77,14 +91,26 @@ def load_session(
     wanted = "CPUExecutionProvider" if options.provider == "default" else options.provider
     if wanted not in providers():
         raise EngineError(f"onnxruntime has no {wanted} here, only {', '.join(providers())}")
-    chosen = list(dict.fromkeys([wanted, "CPUExecutionProvider"]))
     settings = session_options(options)
     if profile is not None:
         settings.enable_profiling, settings.profile_file_prefix = True, profile
     try:
-        return ort.InferenceSession(path, settings, providers=chosen)
+        session = ort.InferenceSession(path, settings, providers=_chosen(wanted, options.threads))
     except Exception as error:  # onnxruntime's own errors share no public base class
         raise ModelError(f"{name}: onnxruntime cannot load it ({told(error)})") from error
+    if wanted not in session.get_providers():  # it says so on standard error, and goes on without
+        raise EngineError(
+            f"onnxruntime was built with {wanted} but cannot start it here (a missing driver or "
+            "library?); see what it says on standard error"
+        )
+    return session
+
+
+def _chosen(wanted: str, threads: int) -> list[Union[str, tuple[str, dict[str, str]]]]:
+    """The provider, and the CPU for operators that it does not have."""
+    said = {_OWN_THREADS[wanted]: str(threads)} if wanted in _OWN_THREADS else {}
+    first = (wanted, said) if said else wanted
+    return [first] if wanted == "CPUExecutionProvider" else [first, "CPUExecutionProvider"]
 
 
 def create(path: str, variant: Variant, options: RuntimeOptions) -> OnnxEngine:
