@@ -110,7 +110,7 @@ def _networks(
         return Inputs(feeds, f"cifar10 batches 0-39, {count}")
 
     cache, began = FolderCache(kept), time.monotonic()
-    blocks = find_blocks(paths["original"], ("streamline", "branch"), inputs(_ALONE), cache)
+    blocks = find_blocks(paths["original"], ("streamline", "branch", "normalisation"), inputs(_ALONE), cache)
     whole_ms = medians_in_turns({"original": paths["original"]}, 60)["original"]
     proposals = blocks.set_saving(whole_ms * (1 - 1 / speed))
 

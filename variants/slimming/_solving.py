@@ -25,6 +25,7 @@ _NUMBERS = 100_000_000  # in the matrix, at most
 _ROUNDS = 20  # of filling in what an activation cut off
 _RIDGE = 1e-4  # of the mean squared feature
 _BATCH = 16
+_HOMOGENEOUS = frozenset({"Relu", "MaxPool", "AveragePool"})
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,48 @@ def solve_last(module: OnnxModule, inputs: Maps, targets: Maps, used: NDArray[np
 
     Where an activation cuts the target off (a Relu, a Clip), what lies behind is filled in from
     the solution before, and solved again: the fixed point is least squares where the target is
-    free, and costs only what lies on the wrong side of the bound where it is cut off. A block
-    without such convolutions stays as it is.
+    free, and costs only what lies on the wrong side of the bound where it is cut off. Where only
+    activations and poolings lie behind a convolution, least squares gives the height of each of
+    its maps. A block without such convolutions stays as it is.
     """
     for last in _find(module, module.output, 0, -math.inf, math.inf):
-        _fill(_conv(module, last), _solve(_rows(module, last, inputs, targets, used), last))
+        _fill(_conv(module, last.step), _solve(_rows(module, last, inputs, targets, used), last))
+    pooled = _pooled(module)
+    if pooled is not None:
+        _scale(module, pooled, inputs, targets, used)
 
 
-def _conv(module: OnnxModule, last: _Last) -> nn.Conv2d:
-    modules = module.layers[str(last.step)].modules()
+def _pooled(module: OnnxModule) -> nn.Conv2d | None:
+    """The convolution whose maps become the output's by operators that are the same at any
+    height (f(a x) = a f(x) for a > 0), a pooling among them; None where there is none."""
+    made, kinds = {step.output: n for n, step in enumerate(module.steps)}, set()
+    number = made.get(module.output)
+    while number is not None and module.steps[number].kind in _HOMOGENEOUS:
+        step = module.steps[number]
+        kinds.add(step.kind)
+        readers = sum(step.inputs[0] in other.inputs for other in module.steps)
+        number = made.get(step.inputs[0]) if readers == 1 else None
+    if number is None or module.steps[number].kind != "Conv" or kinds <= {"Relu"}:
+        return None
+    return _conv(module, number)
+
+
+def _scale(
+    module: OnnxModule, conv: nn.Conv2d, inputs: Maps, targets: Maps, used: NDArray[np.int64]
+) -> None:
+    across = torch.zeros(2, conv.out_channels, dtype=torch.float64)
+    images = np.sort(np.random.default_rng(0).permutation(used)[:_IMAGES])
+    with torch.no_grad():
+        for part in parts_of(images, _BATCH):
+            made, wanted = module(batch_of(inputs, part)), batch_of(targets, part)
+            across += torch.stack([(made * wanted).sum((0, 2, 3)), made.square().sum((0, 2, 3))])
+        height = torch.where(across.amin(0) > 0, across[0] / across[1], 1.0).float()
+        for values in conv.parameters():
+            values.mul_(height.reshape(-1, *[1] * (values.dim() - 1)))
+
+
+def _conv(module: OnnxModule, step: int) -> nn.Conv2d:
+    modules = module.layers[str(step)].modules()
     return next(m for m in modules if isinstance(m, nn.Conv2d))
 
 
@@ -107,7 +141,7 @@ class _Rows:
 def _rows(
     module: OnnxModule, last: _Last, inputs: Maps, targets: Maps, used: NDArray[np.int64]
 ) -> _Rows:
-    conv, step = _conv(module, last), module.steps[last.step]
+    conv, step = _conv(module, last.step), module.steps[last.step]
     layer = module.layers[str(last.step)]
     pad = layer[0] if isinstance(layer, nn.Sequential) else nn.Identity()
     rng = np.random.default_rng(0)

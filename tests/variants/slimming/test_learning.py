@@ -56,6 +56,26 @@ def test_a_block_finds_the_weights_that_made_its_target() -> None:
     assert error_of(learned.block, fresh, run_model(block, fresh)) < 1e-3
 
 
+def test_behind_a_pooling_the_height_of_each_map_is_found_at_once() -> None:
+    def block(height: Array) -> onnx.ModelProto:
+        weights = {"w": normal(6, 4, 3, 3, seed=1, scale=0.2), "b": normal(6, seed=2, scale=0.1)}
+        weights = {"w": weights["w"] * height[:, None, None, None], "b": weights["b"] * height}
+        nodes = [
+            helper.make_node("Conv", ["input", "w", "b"], ["a"], pads=[1] * 4),
+            helper.make_node("Relu", ["a"], ["r"]),
+            helper.make_node(
+                "MaxPool", ["r"], ["output"], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4
+            ),
+        ]
+        return make_block(nodes, weights, START, END)
+
+    heights = np.array([0.1, 0.5, 1, 2, 3, 9], np.float32)
+    targets = run_model(block(heights), INPUTS)
+    recipe = LearnRecipe(epochs=1, learning_rate=1e-6)
+    found = learn(block(np.ones(6, np.float32)), INPUTS, targets, recipe)
+    assert found.error < 1e-6 < 0.5 < found.error_before
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_least_squares_start_where_gradients_would_take_long(groups: int) -> None:
     _, targets = known(groups=groups)

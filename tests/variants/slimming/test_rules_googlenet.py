@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 
 import pytest
-from slimming_models import check_fits
+from slimming_models import check_fits, region_error
 
 from benchmarks.googlenet import STAGES, export_onnx, random_googlenet
 from benchmarks.slimming_shape import published
@@ -26,6 +26,14 @@ def test_the_stem_is_streamlined(network: Network) -> None:
         "Conv 3x3 48 > LRN -> Conv 3x3 48",
         "Conv 3x3 48 > LRN > MaxPool 3x3/2 -> Conv 3x3/2 48",
     ]
+
+
+def test_normalisation_goes_where_pooling_stays(network: Network) -> None:
+    (proposal,) = propose(network, ("normalisation",))
+    assert proposal.note == "Conv 7x7/2 16 > MaxPool 3x3/2 > LRN -> Conv 7x7/2 16 > MaxPool 3x3/2"
+    assert [node.op_type for node in proposal.block.graph.node] == ["Conv", "Relu", "MaxPool"]
+    # LRN divides small maps by almost one, so the weights it starts with are almost right.
+    assert region_error(network, proposal) < 0.05
 
 
 def test_every_inception_module_is_slimmed(network: Network) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from variants.slimming.proposal import Rule
 from variants.slimming.rules.branch import branch
+from variants.slimming.rules.normalisation import normalisation
 from variants.slimming.rules.prune import prune
 from variants.slimming.rules.residual import residual
 from variants.slimming.rules.streamline import streamline
@@ -14,6 +15,7 @@ from variants.slimming.rules.tucker import tucker
 RULES: Mapping[str, Rule] = {
     "streamline": streamline,
     "branch": branch,
+    "normalisation": normalisation,
     "residual": residual,
     "tucker": tucker,
     "prune": prune,
