@@ -27,12 +27,8 @@ _DRAWN = """() => {
     const plot = document.querySelector('.js-plotly-plot');
     return plot && plot._fullData && plot._fullData.length > 3 && plot._fullLayout.xaxis;
 }"""
-#: Drawings of the plot are counted, and what the sliders left out.
-_COUNT = """() => {
-    const plot = document.querySelector('.js-plotly-plot');
-    window.drawn = 0;
-    plot.on('plotly_afterplot', () => { window.drawn += 1; });
-}"""
+_PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+#: Plans that the sliders left out.
 _OUTSIDE = """() => {
     const plot = document.querySelector('.js-plotly-plot');
     const trace = plot._fullData.find(each => each.name === 'outside the limits');
@@ -49,18 +45,17 @@ def one_round(browser: Any, store: Path, job: str) -> tuple[float, float]:
         began = time.perf_counter()
         page.goto(f"{address}/front?job={job}")
         page.wait_for_function(_DRAWN, polling="raf")
+        page.evaluate(_PAINTED)
         first = time.perf_counter() - began
         page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
         page.wait_for_timeout(2000)
-        page.evaluate(_COUNT)
         slider = page.get_by_role("slider").first
         slider.focus()
         before = page.evaluate(_OUTSIDE)
         began = time.perf_counter()
         slider.press("PageUp")
-        page.wait_for_function(
-            f"() => window.drawn > 0 && ({_OUTSIDE})() !== {before}", polling="raf"
-        )
+        page.wait_for_function(f"() => ({_OUTSIDE})() !== {before}", polling="raf")
+        page.evaluate(_PAINTED)
         redraw = time.perf_counter() - began
         context.close()
     return first, redraw
