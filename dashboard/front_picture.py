@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 
 from dashboard.markup import escape
 from dashboard.pictures import BLUE, GREY, ORANGE, RED, ink, plain_layout, title
-from planner.plotting import axis_name
 from trimtab_runtime.metrics import find_metric
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def front_picture(
     of the rows `tested` the test value is drawn with its interval."""
     x, y = axes
     figure = go.Figure()
-    texts = _hovers(frame, axes, third)
+    texts = _hovers(frame, third)
     scale = _scale(frame, third, np.concatenate([groups[name] for name in _ON_FRONT]))
     for name in LOOKS:
         if len(groups[name]):
@@ -68,6 +67,8 @@ LOOKS: dict[str, dict[str, Any]] = {
     "baseline": {"size": 13, "symbol": "diamond"},
     "chosen": {"size": 20, "color": RED, "symbol": "star"},
 }
+#: Characters of a plan's key that a point carries.
+KEY = 12
 _TICKS = [digit * 10.0**power for power in range(-4, 7) for digit in (1, 2, 5)]
 _MANY = 1500  # plans from which on WebGL draws them; below, SVG is as fast, and crisper
 _ON_FRONT = ("front, predicted", "front, verified")
@@ -101,8 +102,11 @@ def _points(
         name=name,
         marker=look,
         text=[texts[row] for row in rows],
-        customdata=frame["key"].to_numpy()[rows],
-        hovertemplate="%{text}<extra></extra>",
+        customdata=[key[:KEY] for key in frame["key"].to_numpy()[rows]],
+        hovertemplate=(
+            f"%{{text}}<br>{title(axes[0])} %{{x:.4g}} · {title(axes[1])} %{{y:.4g}}"
+            "<extra></extra>"
+        ),
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": look.get("opacity", 1)}},
     )
@@ -116,15 +120,17 @@ def _scale(frame: pd.DataFrame, third: str | None, rows: Any) -> tuple[float, fl
     return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
 
 
-def _hovers(frame: pd.DataFrame, axes: tuple[str, str], third: str | None) -> list[str]:
-    """What each plan is, in one line, and its figures in another."""
-    shown = [name for name in dict.fromkeys([*axes, third]) if name]
-    columns = [(axis_name(name), frame[name].to_numpy(float)) for name in shown]
-    found = []
-    for number, (label, status) in enumerate(zip(frame["plan"], frame["status"], strict=True)):
-        told = " · ".join(f"{name} {values[number]:.4g}" for name, values in columns)
-        found.append(f"<b>{escape(label)}</b><br>{escape(told)} · {status}")
-    return found
+def _hovers(frame: pd.DataFrame, third: str | None) -> list[str]:
+    """What each plan is, in one line; the template adds what its axes say."""
+    labels = [f"<b>{escape(label)}</b> · {status}" for label, status in _named(frame)]
+    if third is None:
+        return labels
+    name, values = title(third), frame[third].to_numpy(float)
+    return [f"{label}<br>{name} {value:.4g}" for label, value in zip(labels, values, strict=True)]
+
+
+def _named(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    return zip(frame["plan"], frame["status"], strict=True)
 
 
 def _add_stairs(figure: go.Figure, frame: pd.DataFrame, rows: Any, axes: tuple[str, str]) -> None:
@@ -170,7 +176,7 @@ def _add_tests(figure: go.Figure, frame: pd.DataFrame, rows: Any, axes: tuple[st
                 "thickness": 1.3,
                 "color": GREY,
             },
-            customdata=part["key"],
+            customdata=part["key"].str[:KEY],
             text=[
                 f"<b>{escape(row['plan'])}</b><br>on test {row[f'{y}_test']:.3f} "
                 f"({row[f'{y}_low']:.3f} to {row[f'{y}_high']:.3f})"
