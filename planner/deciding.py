@@ -13,6 +13,7 @@ from planner.measuring import Measured
 from planner.profiles import Part
 from planner.records import decided_metrics, measured_metrics, plan_record, reported_metrics
 from planner.verifying import Verifier
+from profilers import DeviceLost
 from profilers.device import device_key
 from search.compose import Composed
 from search.correction import Correction, Learned
@@ -89,7 +90,7 @@ class Deciding:
             if number in visits:
                 try:
                     visits[number].append(measure(number, 1 + done // len(labels)))
-                except StoreError:
+                except (StoreError, DeviceLost):
                     raise
                 except TrimtabError as error:
                     del visits[number]

@@ -14,6 +14,7 @@ from planner.cutting import Place, cut_variant
 from planner.profiles import Part
 from planner.stages import chain_of, overheads_of
 from planner.tapping import Tapping
+from profilers import DeviceLost
 from search.compose import Composed
 from search.early import BuiltEarly, Design, Worth
 from search.early_search import (
@@ -91,7 +92,7 @@ class EarlyPlans:
         for worths in found:
             try:
                 built.append(self._build(worths))
-            except StoreError:
+            except (StoreError, DeviceLost):
                 raise
             except TrimtabError as error:
                 self.run.journal.note("error", self._name(worths[0].design), str(error))

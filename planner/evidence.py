@@ -20,7 +20,7 @@ from db import Store, TraceRecord
 from planner.built import Built, io_of
 from planner.cutting import Cut
 from planner.journal import Journal
-from profilers import Device
+from profilers import Device, DeviceLost
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.definition import RuntimeOptions
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -150,6 +150,8 @@ class Evidence:
 
         try:
             result = self._device.probe(request, progress=progress)
+        except DeviceLost:
+            raise  # says nothing of the candidate
         except TrimtabError as error:
             self._store.put_trace(replace(record, state="failed", reason=str(error)))
             raise

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from db import DeviceRecord, JobRecord, Store, WorkloadRecord, let_go
 from planner.inputs import read_inputs
 from planner.journal import Journal, Silent, Watcher
+from planner.listening import Listening
 from planner.run import Run
 from planner.scratch import scratch
 from planner.spec import JobSpec, load_spec
@@ -51,10 +53,11 @@ def opened_run(
     device: Device | None = None,
 ) -> Iterator[Run]:
     """A job with its device leased to it, and its end noted in the store."""
-    with scratch(store.artefacts.folder):
-        device = device or connect(spec.device, spec.budget.stall_seconds)
-        with _leased_run(spec, store, watcher or Silent(), settings, device) as run:
-            yield run
+    with scratch(store.artefacts.folder), ExitStack() as ours:
+        if device is None:
+            found = connect(spec.device.target, spec.budget.stall_seconds)
+            device = ours.enter_context(found)
+        yield ours.enter_context(_leased_run(spec, store, watcher or Silent(), settings, device))
 
 
 @contextmanager
@@ -76,7 +79,8 @@ def _leased_run(
     with store.lease(device_key(fingerprint), holder=f"job {job_id} ({spec.name})") as lease:
         _open_job(store, job_id, spec, device, fingerprint, workload, splits)
         journal = Journal(store, job_id, watcher, lease)
-        with _closing_job(store, job_id):
+        device.listener = listening = Listening(journal, device.address)
+        with _closing_job(store, job_id), _troubles_told(store, job_id, listening):
             check_images(workload)
             yield Run(
                 job_id, spec, store, journal, device, fingerprint, workload, splits, settings
@@ -110,6 +114,19 @@ def _open_job(
             workload_key=workload.key,
         )
     )
+
+
+@contextmanager
+def _troubles_told(store: Store, job_id: str, listening: Listening) -> Iterator[None]:
+    """Add what went wrong on the device, and was dealt with, to what the job knows of itself."""
+    try:
+        yield
+    finally:
+        job = store.get_job(job_id)
+        if job is not None and listening.troubles:
+            known: Counter[str] = Counter(job.summary.get("troubles", {}))
+            troubles = dict(known + listening.troubles)
+            store.update_job(job_id, summary={**job.summary, "troubles": troubles})
 
 
 @contextmanager

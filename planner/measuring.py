@@ -16,6 +16,7 @@ from planner.slim_blocks import NothingToSlim
 from planner.slimming import VARIANTS
 from planner.spec import JobSpec
 from planner.spec_parts import BudgetSpec
+from profilers import DeviceLost
 from search.outer import Candidate, OuterStudy, Proposal
 from trimtab_runtime.codec import encode
 from trimtab_runtime.definition import RuntimeOptions
@@ -134,7 +135,7 @@ def measure_candidates(
         try:
             measured = evaluate(proposal.candidate)
             told = values(measured)
-        except StoreError:
+        except (StoreError, DeviceLost):
             raise
         except NothingToSlim as reason:  # no failure: there is no such candidate
             study.report(proposal, None, str(reason))

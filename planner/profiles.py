@@ -11,7 +11,7 @@ from db import MeasurementRecord, Store
 from planner.built import Built, io_of
 from planner.cutting import Cut
 from planner.journal import Journal
-from profilers import Device, ProbeResult
+from profilers import Device, DeviceLost, ProbeResult
 from profilers.device import device_key
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.definition import RuntimeOptions
@@ -110,6 +110,8 @@ class Profiles:
         )
         try:
             result = self._steadiest(self._request(parts, visit, memory))
+        except DeviceLost:
+            raise  # says nothing of the candidate
         except TrimtabError as error:
             self._store.put_measurement(replace(record, state="failed", reason=str(error)))
             raise

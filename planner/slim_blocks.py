@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
 #: Blocks of one member that are learned, those that save most; so many at a time, most first.
 _LEARNED, _AT_ONCE = 24, 6
-#: Share of a job's minutes after which no further block of a member is learned.
-_BUDGET = 0.3
+#: Shares of a job's minutes, spread over its members: after the first, no further block of a
+#: member is learned; after the second, teaching one variant of it ends with the epoch.
+_BLOCKS, _TEACHING = 0.3, 0.1
 #: Share of the network's time that a block must save to be looked at.
 _LEAST = 0.005
 #: Images of `fit` that blocks are learned from.
@@ -66,12 +67,17 @@ class Blocks:
 
 
 def find_blocks(
-    run: Run, member: Built, threads: int, seed: int, say: Callable[..., None]
+    run: Run,
+    member: Built,
+    threads: int,
+    seed: int,
+    known: Mapping[str, Any],
+    say: Callable[..., None],
 ) -> Blocks:
     """Time what the rules propose for a member on the device, and learn what saves time.
 
-    `say` takes what the job's summary shall tell of it. Raises NothingToSlim, or ModelError where
-    the network cannot be slimmed.
+    `say` takes what the job's summary shall tell of it; `known` is what an earlier run of the job
+    told. Raises NothingToSlim, or ModelError where the network cannot be slimmed.
     """
     if member.variant.format != "onnx":
         raise NothingToSlim("only ONNX networks are slimmed, not TFLite files")
@@ -89,9 +95,10 @@ def find_blocks(
             f"of {len(proposals)} blocks that its regions could be replaced by, none is faster on "
             f"this device by {_LEAST:.1%} of the network"
         )
-    worth = sorted(worth, key=lambda p: -saved[p.key])[:_LEARNED]
+    worth = sorted(worth, key=lambda p: -saved[p.key])[: known.get("tried", _LEARNED)]
     inputs = _inputs(run, member)
-    learned = _learn(run, member, network, worth, inputs, seed)
+    tried, learned = _learn(run, member, network, worth, inputs, seed, "tried" in known)
+    say(tried=tried)
     kept = [proposal for proposal in worth if proposal.key in learned]
     if not kept:
         raise NothingToSlim("no block that saves time could be learned; see the notes")
@@ -111,6 +118,13 @@ def find_blocks(
         if overlaps(network, kept[a].region, kept[b].region)
     }
     return Blocks(network, inputs, kept, found, conflicts, learned)
+
+
+def deadline(run: Run, share: float = _TEACHING) -> Callable[[], bool]:
+    """Tells whether a member's part of that `share` of the job's minutes is over, from now on."""
+    began, minutes = time.monotonic(), run.spec.budget.minutes
+    seconds = None if minutes is None else 60 * minutes * share / len(run.spec.models)
+    return lambda: seconds is not None and time.monotonic() - began > seconds
 
 
 def progress_of(run: Run, label: str) -> Callable[[Step], None]:
@@ -149,20 +163,23 @@ def _learn(
     worth: list[Proposal],
     inputs: Inputs,
     seed: int,
-) -> dict[str, Learned]:
-    """Blocks learned on the original's feature maps, the most worthwhile first; one that cannot
-    be is noted. Nothing more is begun when the time is over."""
-    began, minutes = time.monotonic(), run.spec.budget.minutes
+    again: bool,
+) -> tuple[int, dict[str, Learned]]:
+    """How many blocks were tried, the most worthwhile first, and those that were learned on the
+    original's feature maps; one that cannot be is noted. Nothing more is begun when the time is
+    over, unless a run before did all of it and it is looked up `again`."""
+    over = deadline(run, _BLOCKS)
     cache, journal = StoreCache(run.store, member), run.journal
     told: Any = progress_of(run, f"{member.member} learning")
     learned: dict[str, Learned] = {}
     for start in range(0, len(worth), _AT_ONCE):
-        if minutes is not None and time.monotonic() - began > 60 * minutes * _BUDGET:
+        if not again and over():
             text = (
-                f"{start} of {len(worth)} blocks were learned within {_BUDGET:.0%} of the budget"
+                f"{start} of {len(worth)} blocks were learned in its part of the budget "
+                f"({_BLOCKS:.0%} for the blocks of all members)"
             )
             journal.note("info", member.member, text)
-            break
+            return start, learned
         some = worth[start : start + _AT_ONCE]
         found = learn_alone(network, some, inputs, LearnRecipe(), seed, cache, told)
         for proposal, result in found:
@@ -170,4 +187,4 @@ def _learn(
                 journal.note("warning", member.member, f"left out: {result}")
             else:
                 learned[proposal.key] = result
-    return learned
+    return len(worth), learned

@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from planner.built import Built
-from planner.slim_blocks import Blocks, NothingToSlim, find_blocks, progress_of
+from planner.slim_blocks import Blocks, NothingToSlim, deadline, find_blocks, progress_of
 from planner.slim_cache import StoreCache
 from search.slimming import (
     TOLERANCES,
@@ -68,7 +68,7 @@ class Slimming:
     def __init__(self, run: Run) -> None:
         self._run, self._seed = run, run.spec.workload.splits.seed
         self._prepared: dict[str, _Prepared | NothingToSlim] = {}
-        self._summary: dict[str, dict[str, Any]] = {}
+        self._summary: dict[str, dict[str, Any]] = dict(run.record.summary.get("slimming", {}))
 
     def variant(self, member: Built, number: int) -> Built:
         """Slimmed variant `number` (from 1) of a member as it came. Raises NothingToSlim where
@@ -96,7 +96,9 @@ class Slimming:
         def say(**found: Any) -> None:
             self._say(member, **found)
 
-        blocks = find_blocks(self._run, member, self._threads(), self._seed, say)
+        known = self._summary.setdefault(member.member, {})
+        known.pop("reason", None)  # of an earlier run, which may have failed for want of memory
+        blocks = find_blocks(self._run, member, self._threads(), self._seed, known, say)
         front = best_combinations(blocks.replacements, blocks.conflicts, _TRIALS, self._seed)
         return _Prepared(blocks, front)
 
@@ -193,6 +195,7 @@ class Slimming:
                 FolderCache(lesson),
                 new,
                 progress,
+                deadline(self._run),
             )
         except ModelError as error:
             text = f"{name} was learned block by block only: {error}"

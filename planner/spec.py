@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from planner.spec_device import DeviceSpec
 from planner.spec_file import check_bounded, read_fields, told
 from planner.spec_parts import (
     BudgetSpec,
@@ -25,7 +26,6 @@ from planner.spec_parts import (
     TechniqueSpec,
     WorkloadSpec,
 )
-from profilers.recorded import SCHEME as RECORDED
 from search.constraints import Constraint
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.metrics import find_metric
@@ -36,7 +36,7 @@ class JobSpec(Part):
     `baseline` the one to compare with (by default the most capable on tune)."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    device: str = "local"
+    device: DeviceSpec = DeviceSpec()
     models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
     reference: str | None = None
     baseline: str | None = None
@@ -49,16 +49,6 @@ class JobSpec(Part):
     budget: BudgetSpec = BudgetSpec()
     together: Annotated[int, Field(ge=1, le=100)] = 12
     verify: Annotated[int, Field(ge=0, le=100)] = 6
-
-    @field_validator("device")
-    @classmethod
-    def _known_device(cls, value: str) -> str:
-        if value != "local" and not value.startswith(RECORDED):
-            raise ValueError(
-                f"'local' is the one device of this version (and '{RECORDED}FILE' answers from "
-                f"a recording), got {value!r}"
-            )
-        return value
 
     @field_validator("objectives")
     @classmethod
@@ -163,9 +153,6 @@ def _absolute(spec: JobSpec, folder: Path) -> JobSpec:
     if isinstance(work.classes, Path):
         changes["classes"] = at(work.classes)
     workload = work.model_copy(update=changes)
-    device, recording = spec.device, Path(spec.device.removeprefix(RECORDED))
-    if device.startswith(RECORDED):
-        device = f"{RECORDED}{at(recording)}"
     return spec.model_copy(
-        update={"device": device, "models": tuple(models), "workload": workload}
+        update={"device": spec.device.at(folder), "models": tuple(models), "workload": workload}
     )

@@ -13,6 +13,7 @@ from planner.cutting import bare_place, cut_variant
 from planner.equipping import Calibration, Fitted, Taught, equip
 from planner.profiles import Part
 from planner.stages import chain_of, overheads_of
+from profilers import DeviceLost
 from search.early import Early
 from search.quality import Floats, Ints
 from search.step_costs import Chain, Overheads
@@ -55,7 +56,7 @@ class Tapping:
                 if index == options[0]:
                     overheads = self._overheads(index)
                 self._tap(index)
-            except StoreError:
+            except (StoreError, DeviceLost):
                 raise
             except TrimtabError as error:
                 self.fitted.pop(index, None)

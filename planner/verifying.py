@@ -16,7 +16,7 @@ from planner.journal import Journal
 from planner.judging import Judged
 from planner.profiles import steadiest
 from planner.shipping import keep_bundle
-from profilers import Device
+from profilers import Device, DeviceLost
 from search.correction import Pair
 from search.costs import pace_ms
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -64,7 +64,7 @@ class Verifier:
                     done = self._verify_one(plan, bundle)
                 self.records[plan.key] = done
                 self.pairs[plan.key] = self._pairs(plan, done)
-            except StoreError:
+            except (StoreError, DeviceLost):
                 raise
             except TrimtabError as error:
                 self.failed.add(plan.key)

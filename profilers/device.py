@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from profilers.address import SSH, SshTarget, parse_ssh
 from trimtab_runtime import errors
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import DeviceError, TrimtabError
@@ -31,19 +32,49 @@ class ProbeResult:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
+class DeviceLost(DeviceError):
+    """A device is gone for good, or is not what it was: nothing more can be measured on it now,
+    and no candidate is to blame."""
+
+
+class Listener:
+    """What a device tells while it works, in the thread of its caller."""
+
+    def trouble(self, kind: str, text: str) -> None:
+        """Something went wrong and is being dealt with; `kind` names it for a summary."""
+
+    def waiting(self) -> None:
+        """The device is away, and waited for."""
+
+    def sending(self, done_bytes: int, total_bytes: int) -> None:
+        """Files are on their way to the device."""
+
+
 class Device(ABC):
     """A place where inference happens.
 
     One caller at a time. A request runs in a fresh process on the device. Whatever the model
     does there (crash, hang, out of memory) reaches the caller as a TrimtabError, never as a
-    result.
+    result. A DeviceLost says that it is no use to go on.
     """
 
     address: str
+    listener: Listener = Listener()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the device; the next request takes hold of it again."""
+        return
 
     @abstractmethod
     def put(self, path: Path) -> str:
-        """Make a file of this machine available on the device; its path there."""
+        """The path of a file of this machine on the device, where it is when a request names it.
+        The file must stay as it is until then."""
 
     @abstractmethod
     def probe(
@@ -82,17 +113,23 @@ def probe_error(error: str, reason: str) -> TrimtabError:
     return kind(reason) if known else DeviceError(reason)
 
 
-def connect(address: str, stall_s: float = 120.0) -> Device:
+def connect(device: str | SshTarget, stall_s: float = 120.0) -> Device:
     """The device at an address; see :meth:`Device.probe` for `stall_s`. Raises DeviceError for an
     address that no device has."""
     from profilers.local import LocalDevice
     from profilers.recorded import SCHEME, RecordedDevice
 
-    if address == "local":
+    if isinstance(device, str) and device.startswith(SSH):
+        device = parse_ssh(device)
+    if isinstance(device, SshTarget):
+        from profilers.ssh import SshDevice  # imports asyncssh
+
+        return SshDevice(device, stall_s)
+    if device == "local":
         return LocalDevice(stall_s=stall_s)
-    if address.startswith(SCHEME):
-        return RecordedDevice(Path(address.removeprefix(SCHEME)))
+    if device.startswith(SCHEME):
+        return RecordedDevice(Path(device.removeprefix(SCHEME)))
     raise DeviceError(
-        f"device {address!r} is unknown: 'local' is the one this version knows, beside "
+        f"device {device!r} is unknown: there are 'local', '{SSH}user@host' and "
         f"'{SCHEME}FILE', which answers from a recording"
     )

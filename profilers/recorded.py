@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from profilers.device import Device, ProbeResult, Progress, probe_error
+from profilers.device import Device, DeviceLost, Listener, ProbeResult, Progress, probe_error
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
 from trimtab_runtime.probe.requests import kind_of
@@ -44,6 +44,17 @@ class RecordingDevice(Device):
         self._device, self._file = device, file
         self._contents = _Contents()
         _cut_torn_line(file)
+
+    @property
+    def listener(self) -> Listener:
+        return self._device.listener
+
+    @listener.setter
+    def listener(self, listener: Listener) -> None:
+        self._device.listener = listener
+
+    def close(self) -> None:
+        self._device.close()
 
     def put(self, path: Path) -> str:
         placed = self._device.put(path)
@@ -69,6 +80,8 @@ class RecordingDevice(Device):
         entry = {"key": key, "kind": kind_of(request)}
         try:
             result = self._device.probe(request, stall_s=stall_s, progress=follow, bundle=bundle)
+        except DeviceLost:
+            raise  # no answer
         except TrimtabError as error:
             failure = {"error": type(error).__name__, "reason": str(error)}
             self._append({**entry, "progress": steps, **failure})

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli import collecting, looking, planning, profiling, reading, shipping
+from planner.cli import collecting, devices, looking, planning, profiling, reading, shipping
 from planner.cli.surroundings import DEFAULT_STORE, Surroundings
 from planner.views import printable
 from trimtab_runtime import __version__
@@ -35,10 +35,10 @@ for command in (
     reading.show,
     looking.dashboard,
     shipping.export,
-    shipping.devices,
     collecting.gc,
 ):
     app.command()(command)
+app.add_typer(devices.app, name="devices")
 
 
 def _print_version(wanted: bool) -> None:

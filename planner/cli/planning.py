@@ -11,11 +11,13 @@ import typer
 
 from db import JobRecord, Store
 from planner.cli import tables
+from planner.cli.devices import meet
 from planner.cli.surroundings import Surroundings, console, surroundings
-from planner.views import FrontView, front_view
+from planner.listening import troubles_text
+from planner.views import FrontView, front_view, printable
 from trimtab_runtime.errors import SpecificationError
 
-_SHORT_FRONT = 10
+_SHORT_FRONT, _SHOWN_FAILURES = 10, 5
 _PROBLEM, _INTERRUPTED = 1, 130
 
 
@@ -52,6 +54,7 @@ def plan(
 
     here = surroundings(context)
     spec = load_spec(job)  # before a store is made
+    meet(spec.device.target)
     again = f"{here.command} plan {shlex.quote(str(job))}"
     try:
         with here.writing() as store:
@@ -72,10 +75,23 @@ def _print_result(store: Store, record: JobRecord, here: Surroundings) -> bool:
     screen = console()
     screen.print(f"\nJob {record.id} ({record.name}) on {view.device}", style="bold")
     screen.print(tables.front_table(view, rows, screen.width))
-    for line in tables.front_notes(view, len(rows)):
+    for line in [*tables.front_notes(view, len(rows)), *_left_out(store, record)]:
         screen.print(line, style="dim")
     _print_choice(view, here)
     return view.chosen is not None
+
+
+def _left_out(store: Store, record: JobRecord) -> list[str]:
+    """What the front cannot show: candidates that failed, and troubles with the device."""
+    failed = [c for c in store.list_candidates(record.id) if c.state == "failed"]
+    lines = [
+        printable(f"Left out: {found.options.get('label', found.key)}: {found.reason}")
+        for found in failed
+    ]
+    more = len(lines) - _SHOWN_FAILURES
+    lines = lines[:_SHOWN_FAILURES] + ([f"Left out: {more} more"] if more > 0 else [])
+    told = troubles_text(record.summary)
+    return lines if told is None else [*lines, told]
 
 
 def _print_choice(view: FrontView, here: Surroundings) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from planner.cli import tables
+from planner.cli.devices import meet
 from planner.cli.reading import FrontFormat
 from planner.cli.surroundings import console
 from planner.views import printable
@@ -42,7 +43,7 @@ def layers(
             min=1, help="Height and width of the image, where the file leaves them open."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to measure.")] = "local",
+    device: Annotated[str, typer.Option(help="local, or ssh://user@host.")] = "local",
     output: Annotated[
         FrontFormat, typer.Option("--format", help="table, json or csv.")
     ] = FrontFormat.table,
@@ -60,7 +61,9 @@ def layers(
         raise typer.BadParameter(f"a plot of layers ends in .png, got {plot}")
     options = RuntimeOptions("onnxruntime", threads=threads)
     square = None if size is None else (size, size)
-    found = profile_layers(connect(device), model, options, runs, square)
+    meet(device)
+    with connect(device) as place:
+        found = profile_layers(place, model, options, runs, square)
     for text in found.warnings:
         print(f"warning: {printable(text)}", file=sys.stderr)
     if plot is not None:

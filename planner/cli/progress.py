@@ -28,6 +28,7 @@ _DOING = {
     "trace": "tracing",
     "search": "searching:",
     "verify": "verifying",
+    "send": "sending",
 }
 _STYLES: dict[Level, str] = {"info": "dim", "warning": "yellow", "error": "red"}
 

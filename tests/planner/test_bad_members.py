@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bad_models import endless_model, greedy_model, nan_model, write_model
 from PIL import Image
-from sample_models import INPUT, texture_images, write_onnx
+from sample_models import INPUT, write_onnx, write_photos
 from sample_tflite import write_tflite
 
 import trimtab
@@ -36,11 +36,7 @@ MEASURED = {
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("zoo")
-    images, labels = texture_images(60, seed=5)
-    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        place = folder / "photos" / f"class{label}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{number:02}.png")
+    write_photos(folder / "photos", 60)
     large = write_onnx(folder / "large.onnx", width=16)
     write_onnx(folder / "small.onnx", width=2)
     (folder / "cut.onnx").write_bytes(large.read_bytes()[:-100])

@@ -4,8 +4,7 @@ import json
 import shlex
 
 import pytest
-from PIL import Image
-from sample_models import INPUT, texture_images, write_onnx
+from sample_models import INPUT, write_onnx, write_photos
 
 import trimtab
 from planner.cli import main
@@ -20,11 +19,7 @@ RECALL = "recall[class [1]]"
 def spec(tmp_path):
     write_onnx(tmp_path / "small.onnx", width=2)
     write_onnx(tmp_path / "large.onnx", width=16)
-    images, labels = texture_images(60, seed=5)
-    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        place = tmp_path / "photos" / f"class [{label}]"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{number:02}.png")
+    write_photos(tmp_path / "photos", 60, names=[f"class [{label}]" for label in range(4)])
     return {
         "name": "one class",
         "models": [

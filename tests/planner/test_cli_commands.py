@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from sample_models import INPUT, texture_images, write_onnx
+from sample_models import INPUT, write_onnx, write_photos
 from sample_tflite import write_tflite
 
 from db import Store
@@ -43,11 +43,7 @@ def write_zoo(folder):
     write_onnx(folder / "zoo" / "small.onnx", width=2)
     write_onnx(folder / "zoo" / "large.onnx", width=24)
     write_tflite(folder / "zoo" / "lite.tflite", width=8)
-    images, labels = texture_images(40, seed=7)
-    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        place = folder / "photos" / f"grating {label}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{number}.png")
+    write_photos(folder / "photos", 40, seed=7, names=[f"grating {label}" for label in range(4)])
 
 
 def write_spec(path, **changes):

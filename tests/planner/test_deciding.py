@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
-from sample_models import INPUT, texture_images, write_onnx
+from sample_models import INPUT, write_onnx, write_photos
 
 import trimtab
 from db import EventRecord
@@ -30,11 +29,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("zoo")
     for name, width in (("small", 4), ("middle", 16), ("large", 160)):
         write_onnx(folder / f"{name}.onnx", width=width)
-    images, labels = texture_images(120, seed=5)
-    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        place = folder / "photos" / f"class{label}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{number:03}.png")
+    write_photos(folder / "photos", 120)
     return folder
 
 

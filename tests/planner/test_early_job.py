@@ -3,8 +3,7 @@
 import pytest
 import yaml
 from killing import SETTINGS
-from PIL import Image
-from sample_models import INPUT, texture_images, write_onnx
+from sample_models import INPUT, write_onnx, write_photos
 from sample_tflite import write_tflite
 from typer.testing import CliRunner
 
@@ -21,11 +20,7 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("early")
     write_onnx(folder / "net.onnx", width=192)
     write_tflite(folder / "lite.tflite", 16, softmax=False)
-    images, labels = texture_images(150, seed=5)
-    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        place = folder / "photos" / f"class{label}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{number:03}.png")
+    write_photos(folder / "photos", 150)
     return folder
 
 

@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from PIL import Image
-from sample_models import INPUT, texture_images, write_onnx
+from sample_models import INPUT, write_onnx, write_photos
 
 import trimtab
 from planner.journal import Silent
@@ -57,11 +56,7 @@ def _fill_up(spec, disk):
 
 
 def test_a_full_disk_stops_the_job_and_loses_nothing(disk, tmp_path):
-    images, labels = texture_images(40, seed=5)
-    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        place = tmp_path / "photos" / f"class{label}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{number:02}.png")
+    write_photos(tmp_path / "photos", 40)
     names = ["small.onnx", "large.onnx"]
     for name, width in zip(names, (2, 16), strict=True):
         write_onnx(tmp_path / name, width=width)

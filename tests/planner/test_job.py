@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from PIL import Image
-from sample_models import INPUT, onnx_model, texture_images, write_onnx
+from sample_models import INPUT, onnx_model, write_onnx, write_photos
 from sample_tflite import write_tflite
 
 import trimtab
@@ -44,14 +45,9 @@ def zoo(tmp_path_factory):
     write_onnx(folder / "small.onnx", width=2)
     write_onnx(folder / "large.onnx", width=16)
     write_tflite(folder / "lite.tflite", width=8, quantised=True)
-    images, labels = texture_images(60, seed=5)
-    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        place = folder / "photos" / f"class{label}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{number:02}.png")
-        bare = folder / "bare"
-        bare.mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(bare / f"{number:02}.png")
+    (folder / "bare").mkdir()
+    for photo in write_photos(folder / "photos", 60):
+        shutil.copy(photo, folder / "bare")
     return folder
 
 

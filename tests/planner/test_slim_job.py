@@ -8,8 +8,7 @@ import sys
 import pytest
 import yaml
 from killing import SETTINGS
-from PIL import Image
-from sample_models import INPUT, texture_images, write_onnx
+from sample_models import INPUT, write_onnx, write_photos
 from sample_tflite import write_tflite
 from slimming_models import write_inception
 from typer.testing import CliRunner
@@ -18,7 +17,10 @@ import trimtab
 from db import Store
 from planner.cli import app
 from planner.explaining import explain
+from planner.job import opened_run
+from planner.slim_blocks import find_blocks
 from planner.slimming import VARIANTS
+from planner.spec import load_spec
 from trimtab_runtime.errors import SpecificationError, StoreError
 
 _CALL = [sys.executable, "-c", "import sys; from planner.cli import main; sys.exit(main())"]
@@ -31,11 +33,7 @@ def home(tmp_path_factory):
     write_inception(folder / "inception.onnx")
     write_onnx(folder / "plain.onnx", width=4)
     write_tflite(folder / "lite.tflite", 16, softmax=False)
-    images, labels = texture_images(90, seed=5)
-    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        place = folder / "photos" / f"class{label}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{number:03}.png")
+    write_photos(folder / "photos", 90)
     return folder
 
 
@@ -107,6 +105,17 @@ def test_nothing_learned_is_a_leftover(done):
     store, _ = done
     assert store.unreferenced().leftovers == []
     assert not any((store.artefacts.folder / ".learning").iterdir())
+
+
+def test_a_job_that_goes_on_tries_as_many_blocks_as_before(done, home):
+    """However much time the first run had, and the second has."""
+    store, record = done
+    assert record.summary["slimming"]["inception"]["tried"] > 1
+    told = {}
+    with opened_run(load_spec(job(home)), store, settings=SETTINGS) as run:
+        (member,) = run.members()
+        found = find_blocks(run, member.built, 1, 0, {"tried": 1}, told.update)
+    assert len(found.proposals) == told["tried"] == len(told["blocks"]) == 1
 
 
 def test_show_tells_what_was_replaced_and_whether_it_pays(done, home):

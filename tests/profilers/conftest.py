@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from onnx import numpy_helper
 from PIL import Image
 from sample_models import INPUT, onnx_model, texture_images, write_onnx
 from sample_tflite import write_tflite
+from ssh_server import SSHD, SshServer
 
-from profilers import LocalDevice
+from profilers import Device, LocalDevice
 from trimtab_runtime.definition import RuntimeOptions, Variant
 from trimtab_runtime.engines import format_engine
 from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, StageFile, TraceRequest
@@ -37,6 +38,24 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def device() -> LocalDevice:
     return LocalDevice()
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """A real SSH server on loopback, with an environment that has all engines."""
+    if SSHD is None:
+        pytest.skip("there is no sshd here (Debian: apt-get install openssh-server)")
+    server = SshServer(tmp_path_factory.mktemp("sshd"))
+    server.use_environment()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def at_home(sshd: SshServer, monkeypatch: pytest.MonkeyPatch) -> SshServer:
+    """The server, and the user whose key it takes."""
+    monkeypatch.setenv("HOME", str(sshd.home))
+    return sshd
 
 
 @pytest.fixture(scope="session")
@@ -107,3 +126,24 @@ def tracing(models: dict[str, tuple[Path, Variant]], photos: Sequence[str]) -> R
         return TraceRequest(stage, tuple(images or photos), "")
 
     return make
+
+
+def placed(device: Device, request: Any) -> Any:
+    """A request whose files lie on the device."""
+
+    def put(path: str) -> str:
+        return device.put(Path(path)) if Path(path).is_file() else path
+
+    changes: dict[str, Any] = {"images": tuple(put(path) for path in request.images)}
+    if hasattr(request, "stages"):
+        stages = (dataclasses.replace(s, model=put(s.model)) for s in request.stages)
+        changes["stages"] = tuple(stages)
+    else:
+        changes["stage"] = dataclasses.replace(request.stage, model=put(request.stage.model))
+    return dataclasses.replace(request, **changes)
+
+
+@pytest.fixture
+def on_device() -> Callable[[Device, Any], Any]:
+    """on_device(device, request): as `placed`."""
+    return placed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -49,14 +49,20 @@ class Replaying(Device):
         return connect(self.address).probe(request, **how)
 
 
-@pytest.fixture(params=["local", "recording", "recorded"])
-def device(request: pytest.FixtureRequest, tmp_path: Path) -> Device:
-    if request.param == "local":
-        return LocalDevice()
+@pytest.fixture(params=["local", "recording", "recorded", "ssh"])
+def device(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Device]:
     file = tmp_path / "recording.jsonl"
-    if request.param == "recording":
-        return RecordingDevice(LocalDevice(), file)
-    return Replaying(file)
+    if request.param == "local":
+        yield LocalDevice()
+    elif request.param == "recording":
+        yield RecordingDevice(LocalDevice(), file)
+    elif request.param == "recorded":
+        yield Replaying(file)
+    else:
+        server = request.getfixturevalue("at_home")
+        with connect(server.target) as device:
+            yield device
+        assert list((server.device / "runs").iterdir()) == []
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +71,19 @@ def nothing_is_left(scratch: Path) -> Any:
     assert list(scratch.iterdir()) == []
 
 
-def test_a_file_that_was_put_is_found(device: Device, tracing: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def ask(device: Device, on_device: Any) -> Any:
+    """ask(request): the device's answer to a request whose files it has."""
+
+    def asked(request: Any, **how: Any) -> ProbeResult:
+        return device.probe(on_device(device, request), **how)
+
+    return asked
+
+
+def test_a_file_that_was_put_is_found(
+    device: Device, ask: Any, tracing: Any, tmp_path: Path
+) -> None:
     """Its place there is the device's own affair."""
     image = Path(tracing("small").images[0])
     (tmp_path / "elsewhere").mkdir()
@@ -73,7 +91,7 @@ def test_a_file_that_was_put_is_found(device: Device, tracing: Any, tmp_path: Pa
     copied.write_bytes(image.read_bytes())
     place = device.put(tmp_path / "elsewhere" / ".." / "elsewhere" / "x.png")
     assert isinstance(place, str)
-    assert device.probe(tracing("small", [place])).arrays["outputs"].shape == (1, 4)
+    assert ask(tracing("small", [place])).arrays["outputs"].shape == (1, 4)
 
 
 def test_the_fingerprint_is_the_same_every_time(device: Device) -> None:
@@ -83,8 +101,8 @@ def test_the_fingerprint_is_the_same_every_time(device: Device) -> None:
     assert device.fingerprint() == found
 
 
-def test_measuring_brings_values_and_raw_samples(device: Device, measuring: Any) -> None:
-    found = device.probe(measuring("small"))
+def test_measuring_brings_values_and_raw_samples(ask: Any, measuring: Any) -> None:
+    found = ask(measuring("small"))
     assert found.values["load_ms"] > 0
     assert len(found.samples["reference_ms"]) == 5
     assert all(type(x) is float for values in found.samples.values() for x in values)
@@ -93,7 +111,7 @@ def test_measuring_brings_values_and_raw_samples(device: Device, measuring: Any)
 
 @pytest.mark.parametrize("name", ["small", "bytes"])
 def test_a_trace_is_what_the_engine_says(
-    device: Device,
+    ask: Any,
     tracing: Any,
     models: dict[str, tuple[Path, Variant]],
     photos: Sequence[str],
@@ -103,14 +121,14 @@ def test_a_trace_is_what_the_engine_says(
     options = RuntimeOptions("onnxruntime" if name == "small" else "litert")
     engine = create_engine(str(path), variant, options)
     expected = np.stack([engine.run(Preprocessor(p).tensor(variant.input)) for p in photos])
-    found = device.probe(tracing(name)).arrays["outputs"]
+    found = ask(tracing(name)).arrays["outputs"]
     assert found.dtype == np.float32
     assert np.array_equal(found, expected)
 
 
-def test_progress_grows_to_the_end(device: Device, tracing: Any) -> None:
+def test_progress_grows_to_the_end(ask: Any, tracing: Any) -> None:
     steps: list[tuple[int, int]] = []
-    device.probe(tracing("small"), progress=lambda done, total: steps.append((done, total)))
+    ask(tracing("small"), progress=lambda done, total: steps.append((done, total)))
     assert steps[-1] == (12, 12)
     assert steps == sorted(set(steps))
 
@@ -136,7 +154,8 @@ def test_a_bundle_runs_with_its_own_runtime(
     device: Device, bundle: Path, photos: Sequence[str]
 ) -> None:
     place = device.put(bundle)
-    found = device.probe(VerifyRequest(place, tuple(photos), ""), bundle=place)
+    images = tuple(device.put(Path(photo)) for photo in photos)
+    found = device.probe(VerifyRequest(place, images, ""), bundle=place)
     plan = Plan.load(str(bundle))
     assert found.arrays["index"].tolist() == [plan.classify(photo).index for photo in photos]
     assert len(found.arrays["latency_ms"]) == 12
@@ -184,13 +203,14 @@ def test_layers_and_races_name_the_file_that_they_cannot_run(
 
 
 @pytest.mark.parametrize("kind", ["measuring", "tracing"])
-def test_nan_is_an_error(device: Device, kind: str, request: pytest.FixtureRequest) -> None:
+def test_nan_is_an_error(ask: Any, kind: str, request: pytest.FixtureRequest) -> None:
     with pytest.raises(InferenceError, match=r"nan .*NaN"):
-        device.probe(request.getfixturevalue(kind)("nan"))
+        ask(request.getfixturevalue(kind)("nan"))
 
 
 def test_errors_are_of_the_tree(
     device: Device,
+    ask: Any,
     measuring: Any,
     tracing: Any,
     models: dict[str, tuple[Path, Variant]],
@@ -198,21 +218,23 @@ def test_errors_are_of_the_tree(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(EngineError, match="has no TensorrtExecutionProvider here"):
-        device.probe(measuring("small", provider="TensorrtExecutionProvider"))
+        ask(measuring("small", provider="TensorrtExecutionProvider"))
     (tmp_path / "note.png").write_text("no image")
     with pytest.raises(WorkloadError, match=r"note\.png: cannot be read as an image"):
-        device.probe(tracing("small", [str(tmp_path / "note.png")]))
+        ask(tracing("small", [str(tmp_path / "note.png")]))
     with pytest.raises(BundleError, match=r"note\.png: not a sound bundle"):
-        device.probe(VerifyRequest(str(tmp_path / "note.png"), (), ""))
+        device.probe(VerifyRequest(device.put(tmp_path / "note.png"), (), ""))
     monkeypatch.setitem(models, "small", (tmp_path / "absent.onnx", models["small"][1]))
     with pytest.raises(ModelError, match=r"small: .* cannot load it"):
-        device.probe(tracing("small"))
+        ask(tracing("small"))
 
 
-def test_nothing_that_was_put_is_changed(device: Device, tracing: Any, bundle: Path) -> None:
+def test_nothing_that_was_put_is_changed(
+    device: Device, ask: Any, tracing: Any, bundle: Path
+) -> None:
     before = {path: path.read_bytes() for path in bundle.parent.iterdir() if path.is_file()}
     device.put(bundle)
-    device.probe(tracing("bytes"))
+    ask(tracing("bytes"))
     assert all(path.read_bytes() == content for path, content in before.items())
 
 

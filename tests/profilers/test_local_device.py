@@ -37,8 +37,8 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc"
 
 def test_addresses() -> None:
     assert isinstance(connect("local"), LocalDevice)
-    for wrong in ("", "Local", "ssh://pi@192.0.2.7", "gopher://x"):
-        with pytest.raises(DeviceError, match=r"device '.*' is unknown: 'local' is the one"):
+    for wrong in ("", "Local", "ssh:pi@192.0.2.7", "gopher://x"):
+        with pytest.raises(DeviceError, match=r"device '.*' is unknown: there are 'local',"):
             connect(wrong)
 
 

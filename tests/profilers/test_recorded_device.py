@@ -166,9 +166,10 @@ def test_a_specification_names_a_recording_beside_it(tmp_path: Path) -> None:
         "{name: x, device: 'recorded:line.jsonl', models: [{path: a.onnx}], "
         "workload: {images: photos}, objectives: {top1: max}}"
     )
-    assert load_spec(tmp_path / "job.yaml").device == f"recorded:{tmp_path / 'line.jsonl'}"
+    found = load_spec(tmp_path / "job.yaml").device
+    assert found.target == f"recorded:{tmp_path / 'line.jsonl'}"
     (tmp_path / "bad.yaml").write_text(
         (tmp_path / "job.yaml").read_text().replace("recorded:", "remembered:")
     )
-    with pytest.raises(SpecificationError, match="device: 'local' is the one device"):
+    with pytest.raises(SpecificationError, match=r"device\.address: 'local', .* are devices"):
         load_spec(tmp_path / "bad.yaml")

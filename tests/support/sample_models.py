@@ -9,6 +9,7 @@ same answers, the last within quantisation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import onnx
 from numpy.lib.stride_tricks import sliding_window_view
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -42,6 +44,20 @@ def texture_images(count: int, seed: int = 0, size: int = SIZE) -> tuple[Array, 
     noise = rng.normal(0, 15, (count, size, size, 3))
     pixels = np.clip(np.rint(tint + waves[..., None] + noise), 0, 255)
     return pixels.astype(np.uint8), labels
+
+
+def write_photos(
+    folder: Path, count: int, seed: int = 5, names: Sequence[str] | None = None
+) -> list[Path]:
+    """Texture images as .png files, a folder per class (`names`: by default class0 to class3)."""
+    names = names or [f"class{label}" for label in range(CLASSES)]
+    found = []
+    for number, (pixels, label) in enumerate(zip(*texture_images(count, seed), strict=True)):
+        place = folder / names[label]
+        place.mkdir(parents=True, exist_ok=True)
+        found.append(place / f"{number:03}.png")
+        Image.fromarray(pixels).save(found[-1])
+    return found
 
 
 @dataclass(frozen=True)

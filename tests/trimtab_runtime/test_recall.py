@@ -3,63 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_recall import arrays, full, learn, one_hot, recall_of, vector
 
 from trimtab_runtime import kernel, memory
-from trimtab_runtime.errors import BundleError, InferenceError
+from trimtab_runtime.errors import InferenceError
 from trimtab_runtime.exits import Centres, ExitThresholds, Memory, Prior, Tap
 from trimtab_runtime.kernel import CENTRES, HEADS, INSTANCES, NETWORK, THUMBNAILS
 from trimtab_runtime.memory import Recall
-from trimtab_runtime.states import TapArrays
 
 ALWAYS = ExitThresholds(instances=0.99)
-
-
-def vector(*values: float) -> Any:
-    return np.array(values, np.float32)
-
-
-def arrays(centres: Sequence[Sequence[float]] = (), channels: int = 2) -> TapArrays:
-    return TapArrays(
-        np.zeros(channels, np.float32),
-        np.ones(channels, np.float32),
-        np.array(centres, np.float32).reshape(-1, channels),
-        np.ones(len(centres), np.float32),
-        np.ones(2, np.float32),
-    )
-
-
-def recall_of(
-    kinds: tuple[str, ...],
-    remembered: Memory,
-    thresholds: ExitThresholds,
-    classes: int = 3,
-    taps: int = 1,
-    centres: Sequence[Sequence[float]] = (),
-) -> Recall:
-    named = [Tap(f"tap{number}", "", kinds) for number in range(taps)]
-    found = Recall(remembered, named, [arrays(centres)] * taps, classes)
-    found.use(thresholds)
-    return found
-
-
-def one_hot(index: int, classes: int = 3) -> Any:
-    return np.eye(classes, dtype=np.float32)[index]
-
-
-def learn(recall: Recall, seen: Any, answer: int, logits: Any = None) -> tuple[int, int]:
-    """A frame with one tap; the network answers where the tap does not."""
-    recall.begin()
-    said = recall.at_tap(seen, logits)
-    said = one_hot(answer, recall.classes) if said is None else said.copy()
-    return recall.finish(said, int(said.argmax()))
 
 
 def test_an_instance_answers_what_was_answered() -> None:
@@ -274,135 +231,6 @@ def test_changing_thresholds_forgets_nothing() -> None:
     recall.use(ALWAYS)
     assert all((before[name] == array).all() for name, array in recall.snapshot().items())
     assert learn(recall, vector(1, 0), 0)[0] == INSTANCES
-
-
-def full(seed: int = 0, capacity: int = 4, frames: int = 40) -> Recall:
-    """A memory of every kind after some frames."""
-    random = np.random.default_rng(seed)
-    remembered = Memory(
-        capacity, capacity, Centres("probability", window=7, update="all"), Prior(final=0.5)
-    )
-    taps = [Tap("a", "", ("instances", "centres", "heads")), Tap("b", "", ("centres",))]
-    found = [arrays(random.normal(0, 1, (3, 2))), arrays(random.normal(0, 1, (3, 5)), 5)]
-    recall = Recall(remembered, taps, found, 3)
-    recall.use(ExitThresholds(20.0, 0.99, 0.7, 0.9))
-    for frame in range(frames):
-        play(recall, random, frame)
-    return recall
-
-
-def play(recall: Recall, random: Any, frame: int) -> tuple[int, int]:
-    recall.begin()
-    said = recall.at_thumbnail(random.uniform(0, 255, 192).astype(np.float32))
-    for channels in (2, 5):
-        if said is None:
-            logits = random.normal(0, 2, 3).astype(np.float32) if channels == 2 else None
-            said = recall.at_tap(random.normal(0, 1, channels).astype(np.float32), logits)
-    said = recall.weighed(one_hot(frame % 3)) if said is None else said.copy()
-    return recall.finish(said, int(said.argmax()))
-
-
-def test_saving_and_restoring(tmp_path: Path) -> None:
-    recall, other = full(), full(frames=3)
-    path = str(tmp_path / "memory.npz")
-    recall.save(path)
-    assert [file.name for file in tmp_path.iterdir()] == ["memory.npz"]
-    other.restore(path)
-    assert other.summary() == recall.summary()
-    one, two = np.random.default_rng(5), np.random.default_rng(5)
-    for frame in range(60):
-        assert play(recall, one, frame) == play(other, two, frame)
-
-
-def test_saving_replaces_at_once_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "memory.npz"
-    full(frames=5).save(str(path))
-    before = path.read_bytes()
-
-    def broken(*_: Any, **__: Any) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(memory.np, "savez", broken)
-    with pytest.raises(OSError, match="no space left"):
-        full().save(str(path))
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["memory.npz"]
-
-
-def test_what_was_saved_by_another_plan_is_refused(tmp_path: Path) -> None:
-    path = str(tmp_path / "memory.npz")
-    full(capacity=5).save(path)
-    recall = full()
-    before = recall.summary()
-    with pytest.raises(BundleError, match=r"the memory of another plan \(.* differs\)"):
-        recall.restore(path)
-    np.savez(path, other=np.zeros(3))
-    with pytest.raises(BundleError, match="the memory of another plan"):
-        recall.restore(path)
-    assert recall.summary() == before
-
-
-@pytest.mark.parametrize("content", [b"", b"no npz", b"PK\x03\x04" + b"\0" * 90])
-def test_what_is_no_saved_memory_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "memory.npz"
-    path.write_bytes(content)
-    with pytest.raises(BundleError, match="no saved memory"):
-        full().restore(str(path))
-    with pytest.raises(BundleError, match="no saved memory"):
-        full().restore(str(tmp_path / "none.npz"))
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("log_prior", np.nan, "holds NaN"),
-        ("tap_0_entries_vectors", np.inf, "holds NaN"),
-        ("clock", -1, "its clock cannot be"),
-        ("clock", 0, "its clock cannot be"),
-        ("tap_0_entries_used", 10**12, "its clock cannot be"),
-        ("last_seen", -7, "its clock cannot be"),
-        ("hot_count", 4, "its hot classes cannot be"),
-        ("hot_count", 0, "its hot classes cannot be"),
-        ("hot", 3, "its hot classes cannot be"),
-        ("hot", 1, "its hot classes are not in order"),
-        ("tap_1_members", -1, "tap_1_members >= 0 must hold"),
-        ("counts", -1, "counts >= 0 must hold"),
-    ],
-)
-def test_numbers_that_cannot_be_are_refused(
-    tmp_path: Path, name: str, value: float, message: str
-) -> None:
-    recall = full()
-    saved = recall.snapshot()
-    saved["hot_count"][:] = 3
-    saved[name][...] = value
-    np.savez(tmp_path / "memory.npz", **saved)
-    before = recall.snapshot()
-    with pytest.raises(BundleError, match=message):
-        recall.restore(str(tmp_path / "memory.npz"))
-    assert all((before[key] == array).all() for key, array in recall.snapshot().items())
-
-
-@settings(max_examples=200, deadline=None)
-@given(data=st.data())
-def test_a_damaged_file_is_refused_or_restored(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "damaged.npz"
-    recall = full()
-    recall.save(str(path))
-    content = bytearray(path.read_bytes())
-    for _ in range(data.draw(st.integers(1, 3))):
-        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
-    path.write_bytes(content[: data.draw(st.sampled_from([None, None, len(content) // 2]))])
-    try:
-        recall.restore(str(path))
-    except BundleError as error:
-        assert str(error).startswith(f"{path}: ")
-    play(recall, np.random.default_rng(0), 1)
-    recall.summary()
 
 
 def test_a_head_alone_reads_no_vector() -> None:

@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 import torch
 
-from variants.slimming._training import State
+from variants.slimming._training import State, learned_tensors
 
 _NUMBERS = ("error_before", "best_error", "best_epoch", "epoch")
 
@@ -49,6 +49,6 @@ def unpack_state(value: bytes | None, module: torch.nn.Module) -> State | None:
             state.optimiser.setdefault(int(number), {})[what] = torch.from_numpy(array)
         else:
             (state.best if part == "best" else state.present)[rest] = torch.from_numpy(array)
-    shapes = {name: value.shape for name, value in module.named_parameters()}
+    shapes = {name: value.shape for name, value in learned_tensors(module).items()}
     kept = [{name: v.shape for name, v in part.items()} for part in (state.best, state.present)]
     return state if kept == [shapes, shapes] else None

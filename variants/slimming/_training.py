@@ -74,8 +74,10 @@ def train(
     progress: Progress | None = None,
     state: State | None = None,
     keep: Callable[[State], None] | None = None,
+    enough: Callable[[], bool] | None = None,
 ) -> State:
     """Learn a module's weights; it ends with the best ones seen, those it came with included.
+    After every epoch `enough` may end it.
 
     `keep` is called with the state after every epoch; given such a `state`, learning goes on from
     there as if it had not been stopped. Raises ModelError when it gives NaN or diverges.
@@ -103,6 +105,8 @@ def train(
             keep(state)
         if progress is not None:
             progress(state.epoch, schedule.epochs, error)
+        if enough is not None and enough():
+            break
     set_weights(task.module, state.best)
     return state
 
@@ -129,16 +133,22 @@ def _check(error: float, epoch: int, before: float, schedule: Schedule) -> None:
         )
 
 
+def learned_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """All that learning changes: parameters, and statistics of normalisation."""
+    found = module.state_dict()
+    return {name: value for name, value in found.items() if value.is_floating_point()}
+
+
 def weights_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of all parameters."""
-    return {name: value.detach().clone() for name, value in module.named_parameters()}
+    """A copy of all that learning changes."""
+    return {name: value.clone() for name, value in learned_tensors(module).items()}
 
 
 def set_weights(module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Give the parameters these values."""
+    """Give all that learning changes these values."""
     with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(weights[name])
+        for name, tensor in learned_tensors(module).items():
+            tensor.copy_(weights[name])
 
 
 @contextmanager

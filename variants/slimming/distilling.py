@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,10 @@ class DistillRecipe:
     `loss` is the mean squared error of the logits ('mse'), or the Kullback-Leibler divergence of
     probabilities softened by `temperature` ('kl', Hinton et al. 2015). Replaced regions learn
     `new_factor` times as fast as the rest (DeepRebirth: 10). With `flip` and `shift` (pixels)
-    images are mirrored and moved at random, and the original is asked anew each time. The rest is
-    as in :class:`LearnRecipe`; `max_bytes` is of images.
+    images are mirrored and moved at random, and the original is asked anew each time.
+    `normalise` puts batch normalisation behind convolutions, and folds it away in the end: for
+    networks that have much to learn. The rest is as in :class:`LearnRecipe`; `max_bytes` is of
+    images.
     """
 
     epochs: int = 10
@@ -47,6 +49,7 @@ class DistillRecipe:
     new_factor: float = 1.0
     flip: bool = False
     shift: int = 0
+    normalise: bool = False
     max_bytes: int = 1_000_000_000
 
     def __post_init__(self) -> None:
@@ -83,17 +86,19 @@ def distill(
     cache: Cache | None = None,
     new: Sequence[Region] = (),
     progress: Progress | None = None,
+    enough: Callable[[], bool] | None = None,
 ) -> Distilled:
     """Teach all weights of the slimmed `model` to give the original network's logits.
 
     Of a network that ends in a Softmax the scores before it are matched. `new` are the regions
     that were replaced. After every epoch everything is kept in `cache`, so that a kill loses one
-    epoch. The same arguments give the same bytes on the same machine with as many threads; the
-    best weights seen are kept, those that it came with included.
+    epoch, and `enough` may end it. The same arguments and epochs give the same bytes on the same
+    machine with as many threads; the best weights seen are kept, those that it came with included.
 
     Raises ModelError when there are fewer than 8 inputs, torch cannot run one of the networks,
     memory runs out, or learning gives NaN or diverges.
     """
+    from variants.slimming._normalising import fold
     from variants.slimming._training import memory_said
     from variants.slimming.module import OnnxModule
 
@@ -110,7 +115,10 @@ def distill(
         images, logits = _teach(network, inputs, recipe, seed)
         lesson = _Lesson(module, teacher, images, logits, recipe, seed)
         error_before, agreement_before = lesson.measure()
-        state = _train(lesson, new, recipe, cache, key, progress)
+        if recipe.normalise:
+            lesson.normalise()
+        state = _train(lesson, new, recipe, cache, key, progress, enough)
+        fold(module)
         error, agreement = lesson.measure()
     learned = _with_end(student, module.to_onnx())
     return Distilled(learned, error_before, error, agreement_before, agreement, state.epoch)
@@ -169,6 +177,17 @@ class _Lesson:
         self._images, self._logits, self._recipe, self._seed = images, logits, recipe, seed
         self.used, self._held = held_out(len(images), recipe.held_out, seed)
         self._scale = max(float(logits[self._held].var(axis=0).mean()), 1e-12)
+
+    def normalise(self) -> None:
+        """Put batch normalisation behind the convolutions, for the time of learning."""
+        import torch
+
+        from variants.slimming._normalising import normalise
+
+        normalise(self.module)
+        some = self.used[: 2 * self._recipe.batch]
+        with torch.no_grad():
+            self.module(batch_of(self._images, some))
 
     def losses(self, epoch: int) -> Iterator[torch.Tensor]:
         """The loss of each batch of an epoch."""
@@ -242,6 +261,7 @@ def _train(
     cache: Cache | None,
     key: str,
     progress: Progress | None,
+    enough: Callable[[], bool] | None,
 ) -> State:
     from variants.slimming._checkpoint import pack_state, unpack_state
     from variants.slimming._training import Schedule, Task, train
@@ -259,6 +279,6 @@ def _train(
     task = Task(module, groups, steps, lesson.losses, lesson.evaluate)
     schedule = Schedule(recipe.epochs, recipe.learning_rate, recipe.patience)
     if cache is None:
-        return train(task, schedule, progress)
+        return train(task, schedule, progress, enough=enough)
     known = unpack_state(cache.get(key), module)
-    return train(task, schedule, progress, known, lambda s: cache.put(key, pack_state(s)))
+    return train(task, schedule, progress, known, lambda s: cache.put(key, pack_state(s)), enough)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,101 +10,24 @@ import numpy as np
 import onnx
 import pytest
 from sample_blocks import conv_block, run_model
-from sample_models import GraphDrawer, texture_images, write_onnx
+from sample_slimming import COUNT, IMAGES, RECIPE, Feeds, Stop, content, inputs, maps, propose
 
 from trimtab_runtime.errors import ModelError
 from variants.slimming import (
-    DistillRecipe,
     FolderCache,
-    Inputs,
     LearnRecipe,
     Network,
     Proposal,
-    Region,
     Slimmed,
     Step,
-    distill,
     learn,
     learn_alone,
-    read_network,
     slim,
 )
 from variants.slimming.activations import Activations, chosen
 from variants.slimming.network import between
 
 Array = np.ndarray[Any, np.dtype[Any]]
-COUNT = 48
-IMAGES = (
-    ((texture_images(COUNT, seed=1)[0].astype(np.float32) - 127.5) / 127.5)
-    .transpose(0, 3, 1, 2)
-    .astype(np.float32)
-)
-RECIPE = LearnRecipe(epochs=2, batch=16)
-
-
-class Feeds:
-    """IMAGES one by one, counting how often they were asked for."""
-
-    def __init__(self, images: Array = IMAGES) -> None:
-        self.images, self.times = images, 0
-
-    def __call__(self) -> Iterator[Array]:
-        self.times += 1
-        return iter(self.images[:, None])
-
-
-def inputs(images: Array = IMAGES) -> Inputs:
-    return Inputs(Feeds(images), f"{len(images)} images")
-
-
-def propose(network: Network, start: str, end: str, size: int = 3, seed: int = 0) -> Proposal:
-    region = Region(start, end)
-    shapes = network.shapes[start], network.shapes[end]
-    for pads in (None, 0):
-        try:
-            block = conv_block(*shapes, size, seed, pads, opset=network.opset)
-        except StopIteration:
-            continue
-        return Proposal("conv", region, block, f"{start} to {end}")
-    raise AssertionError(shapes)
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
-    """Four pairs of Conv and Relu, relu_1 to relu_7; two branches from relu_5 to the Concat."""
-    draw = GraphDrawer(seed=2)
-    x = "image"
-    for width, stride in ((6, 2), (6, 1), (8, 2)):
-        x = draw.op("Relu", draw.conv(x, width, stride=stride))
-    parts = [draw.op("Relu", draw.conv(x, width)) for width in (4, 5)]
-    x = draw.op("Concat", *parts, width=9, axis=1)
-    path = tmp_path_factory.mktemp("slim") / "net.onnx"
-    return read_network(draw.write(path, draw.head(x)))
-
-
-@pytest.fixture(scope="module")
-def proposals(network: Network) -> list[Proposal]:
-    return [
-        propose(network, "relu_1", "relu_5", 5),
-        propose(network, "image", "relu_1", 1),
-        propose(network, "relu_5", "concat_10"),
-    ]
-
-
-@pytest.fixture(scope="module")
-def slimmed(network: Network, proposals: list[Proposal]) -> Slimmed:
-    return slim(network, proposals, inputs(), RECIPE, seed=3)
-
-
-def content(model: onnx.ModelProto) -> bytes:
-    found: bytes = model.SerializeToString(deterministic=True)
-    return found
-
-
-def maps(network: Network, tensor: str, images: Array = IMAGES) -> Array:
-    if tensor == network.image:
-        return images
-    return run_model(between(network, network.image, tensor), images)
 
 
 def test_blocks_are_learned_from_the_bottom_up(
@@ -150,10 +73,6 @@ def test_the_same_arguments_give_the_same_bytes(
     assert content(slim(network, proposals, inputs(), RECIPE, seed=4).model) != content(
         slimmed.model
     )
-
-
-class Stop(Exception):
-    pass
 
 
 def stopper(number: int, epoch: int) -> Callable[[Step], None]:
@@ -312,89 +231,3 @@ def test_what_cannot_be_slimmed_is_said(network: Network, proposals: list[Propos
         slim(network, proposals, inputs(broken), RECIPE)
     with pytest.raises(ModelError, match="inputs of a block hold NaN"):
         raise next(iter(learn_alone(network, proposals, inputs(broken), RECIPE)))[1]  # type: ignore[misc]
-
-
-@pytest.mark.parametrize("softmax", [False, True])
-@pytest.mark.parametrize(
-    "said",
-    [
-        {},
-        {"loss": "kl", "temperature": 2.0, "learning_rate": 3e-4},
-        {"flip": True, "shift": 2, "new_factor": 3.0},
-    ],
-)
-def test_the_original_teaches_the_slimmed_network(
-    tmp_path: Path, softmax: bool, said: dict[str, Any]
-) -> None:
-    original = read_network(write_onnx(tmp_path / "a.onnx", width=8, softmax=softmax))
-    proposal = propose(original, "image", "relu1")
-    small = slim(original, [proposal], inputs(), LearnRecipe(epochs=1, solve=False))
-    recipe = DistillRecipe(**{"epochs": 8, "batch": 8, "learning_rate": 3e-3, **said})
-    regions = [part.region for part in small.parts]
-    told: list[int] = []
-    taught = distill(
-        original,
-        small.model,
-        inputs(),
-        recipe,
-        new=regions,
-        progress=lambda epoch, *_: told.append(epoch),
-    )
-    assert taught.error < 0.6 * taught.error_before
-    assert taught.agreement >= taught.agreement_before
-    assert told == list(range(1, taught.epochs + 1))
-    onnx.checker.check_model(taught.model, full_check=True)
-    fresh = (texture_images(60, seed=9)[0].astype(np.float32) - 127.5) / 127.5
-    fresh = fresh.transpose(0, 3, 1, 2).astype(np.float32)
-    answers = [run_model(m, fresh) for m in (original.model, small.model, taught.model)]
-    before, after = (np.square(a - answers[0]).mean() for a in answers[1:])
-    assert after < 0.7 * before
-    assert (taught.model.graph.node[-1].op_type == "Softmax") is softmax
-    assert [n.op_type for n in taught.model.graph.node] == [
-        n.op_type for n in small.model.graph.node
-    ]
-
-
-def test_teaching_goes_on_after_a_kill(tmp_path: Path, network: Network, slimmed: Slimmed) -> None:
-    recipe = DistillRecipe(epochs=4, batch=16, patience=4)
-    arguments = (network, slimmed.model, inputs(), recipe, 5)
-    whole = distill(*arguments)
-    cache = FolderCache(tmp_path)
-
-    def stop(epoch: int, epochs: int, error: float) -> None:
-        if epoch == 2:
-            raise Stop
-
-    with pytest.raises(Stop):
-        distill(*arguments, cache, progress=stop)
-    told: list[int] = []
-    after = distill(*arguments, cache, progress=lambda epoch, *_: told.append(epoch))
-    assert told == [3, 4]
-    assert content(after.model) == content(whole.model)
-    assert (after.error, after.epochs) == (whole.error, whole.epochs)
-    assert after.error_before == whole.error_before
-    (kept,) = tmp_path.iterdir()
-    kept.write_bytes(kept.read_bytes()[:1000])
-    assert content(distill(*arguments, cache).model) == content(whole.model)
-
-
-def test_replaced_regions_may_learn_faster(network: Network, slimmed: Slimmed) -> None:
-    """With nearly no rate for the rest, only weights of replaced regions move."""
-    recipe = DistillRecipe(epochs=1, batch=16, learning_rate=1e-9, new_factor=1e6)
-    new = [slimmed.parts[0].region]
-    taught = distill(network, slimmed.model, inputs(), recipe, new=new)
-    assert taught.error < taught.error_before
-    from sample_blocks import weights_of
-
-    before, after = weights_of(slimmed.model), weights_of(taught.model)
-    moved = {n for n in before if np.abs(before[n] - after[n]).max() > 1e-6}
-    assert moved == {"relu_1/w", "relu_1/b"}
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"loss": "mae"}, {"shift": -1}, {"new_factor": 0.0}, {"epochs": 0}, {"held_out": 0.9}],
-)
-def test_recipes_of_teaching_hold_their_rules(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must"):
-        DistillRecipe(**wrong)

@@ -1,0 +1,117 @@
+"""Sets of blocks that a benchmark may replace regions of a network by, timed here by turns."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.slimming_shape import session_of
+from search.slimming import Combination, Replacement, best_combinations
+from variants.slimming import (
+    FolderCache,
+    Inputs,
+    Learned,
+    Network,
+    Proposal,
+    extract,
+    learn_alone,
+    overlaps,
+    propose,
+    read_network,
+    write_network,
+)
+
+_TRIALS, _ROUNDS, _LEARNED = 4000, 60, 60
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Proposals that save time with what was learned of each alone, by key, and the sets of them
+    that save most (milliseconds, summed) for the least sum of errors."""
+
+    network: Network
+    proposals: list[Proposal]
+    learned: dict[str, Learned]
+    front: list[Combination]
+
+    def set_saving(self, least_ms: float) -> list[Proposal]:
+        """The set of least errors that saves so much."""
+        enough = (combination for combination in self.front if combination.saved_ms >= least_ms)
+        found = next(enough, self.front[-1])  # the least errors come first
+        return [self.proposals[number] for number in found.chosen]
+
+
+def find_blocks(path: Path, rules: Sequence[str], inputs: Inputs, cache: FolderCache) -> Blocks:
+    """Time what the rules propose against what it replaces, and learn alone what saves time."""
+    network = read_network(path)
+    proposals = propose(network, rules)
+    with tempfile.TemporaryDirectory() as name:
+        files = {}
+        for number, proposal in enumerate(proposals):
+            old = extract(network, proposal.region)
+            for kind, model in (("old", old), ("new", proposal.block)):
+                files[f"{number}_{kind}"] = Path(name) / f"{number}_{kind}.onnx"
+                write_network(model, files[f"{number}_{kind}"])
+        ms = medians_in_turns(files, _ROUNDS)
+    saved = {p.key: ms[f"{n}_old"] - ms[f"{n}_new"] for n, p in enumerate(proposals)}
+    most = sorted(proposals, key=lambda p: -saved[p.key])[:_LEARNED]
+    found = learn_alone(network, [p for p in most if saved[p.key] > 0], inputs, cache=cache)
+    learned, kept = {}, []
+    for proposal, result in found:
+        if isinstance(result, Learned):
+            kept.append(proposal)
+            learned[proposal.key] = result
+            told = f"saves {saved[proposal.key]:.3f} ms, error {result.error:.4f}"
+            print(f"{proposal.note}: {told}", flush=True)
+    regions = list(dict.fromkeys(proposal.region for proposal in kept))
+    replacements = [
+        Replacement(regions.index(p.region), saved[p.key], max(learned[p.key].error, 0.0))
+        for p in kept
+    ]
+    conflicts = {
+        (a, b)
+        for a, b in combinations(range(len(kept)), 2)
+        if overlaps(network, kept[a].region, kept[b].region)
+    }
+    front = best_combinations(replacements, conflicts, _TRIALS, 0)
+    return Blocks(network, kept, learned, front)
+
+
+def medians_in_turns(paths: dict[str, Path], rounds: int) -> dict[str, float]:
+    """Milliseconds of one run of each file on one core, all in turns."""
+    with one_core():
+        sessions = {name: session_of(path) for name, path in paths.items()}
+        rng = np.random.default_rng(0)
+        feeds = {}
+        for name, session in sessions.items():
+            (given,) = session.get_inputs()
+            feeds[name] = {given.name: rng.standard_normal(given.shape, np.float32)}
+        times: dict[str, list[float]] = {name: [] for name in sessions}
+        for _ in range(rounds + 3):
+            for name in rng.permutation(list(sessions)):
+                start = time.perf_counter_ns()
+                sessions[name].run(None, feeds[name])
+                times[name].append((time.perf_counter_ns() - start) / 1e6)
+    return {name: float(np.median(found[3:])) for name, found in times.items()}
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process on the last core, where that can be said."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)

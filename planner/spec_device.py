@@ -1,0 +1,86 @@
+"""The device of a job specification."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from planner.spec_parts import Part
+from profilers import SshTarget, parse_ssh
+from profilers.address import SSH
+from profilers.recorded import SCHEME as RECORDED
+from trimtab_runtime.errors import DeviceError
+
+_ONLY_SSH = ("host_key", "space_mb")
+
+
+class DeviceSpec(Part):
+    """Where inference happens; an address alone stands for one without further fields.
+
+    `host_key` is the key that an SSH server must show, as `ssh-keygen -l` prints it; artefacts
+    may take `space_mb` on the device.
+    """
+
+    address: str = "local"
+    host_key: str | None = None
+    space_mb: Annotated[int, Field(ge=16)] = 2048
+
+    @model_validator(mode="before")
+    @classmethod
+    def _address_alone(cls, value: Any) -> Any:
+        return {"address": value} if isinstance(value, str) else value
+
+    @field_validator("address")
+    @classmethod
+    def _known_address(cls, value: str) -> str:
+        if value.startswith(SSH):
+            try:
+                parse_ssh(value)
+            except DeviceError as error:
+                raise ValueError(str(error)) from None
+        elif value != "local" and not value.startswith(RECORDED):
+            raise ValueError(
+                f"'local', '{SSH}user@host' and '{RECORDED}FILE' (which answers from a "
+                f"recording) are devices, got {value!r}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if not self.address.startswith(SSH):
+            wrong = [name for name in _ONLY_SSH if name in self.model_fields_set]
+            if wrong:
+                raise ValueError(f"device.{wrong[0]}: only a device behind {SSH} has one")
+            return self
+        try:
+            parse_ssh(self.address, self.host_key)
+        except DeviceError as error:
+            raise ValueError(f"device.host_key: {error}") from None
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, written: SerializerFunctionWrapHandler) -> Any:
+        """As it was before there were fields: so that jobs keep their names."""
+        return written(self) if self.model_fields_set - {"address"} else self.address
+
+    @property
+    def target(self) -> str | SshTarget:
+        """What profilers.connect takes."""
+        if not self.address.startswith(SSH):
+            return self.address
+        return parse_ssh(self.address, self.host_key, self.space_mb)
+
+    def at(self, folder: Path) -> DeviceSpec:
+        """With a recording's path relative to `folder` made absolute."""
+        if not self.address.startswith(RECORDED):
+            return self
+        file = Path(self.address.removeprefix(RECORDED)).expanduser()
+        return DeviceSpec(address=f"{RECORDED}{(folder / file).resolve()}")

@@ -1,0 +1,256 @@
+"""One SSH connection to a device, kept alive by a thread while its user does other things."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncssh
+
+from profilers.address import SshTarget
+from profilers.probing import Lines
+from profilers.ssh.trust import Trust
+from trimtab_runtime.errors import DeviceError
+
+T = TypeVar("T")
+
+_KEEP_ALIVES = 3
+_CONNECT_S, _LOGIN_S, _COMMAND_S = 10, 20, 60.0
+_GLANCE_S = 0.5
+_PRINTED = 4096
+
+
+class ConnectionBroken(DeviceError):
+    """The device cannot be reached, or not any more: worth another try."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a command on the device ended; `status` is negative for a signal."""
+
+    status: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to come back to a device that is away: after `first_s` seconds, then twice as long
+    each time up to `longest_s`, until `total_s` have passed. A probe that was killed or hung is
+    tried `attempts` times in all, and may see the connection break `breaks` times. A connection
+    is dead after three questions, `keep_alive_s` seconds apart, without an answer."""
+
+    first_s: float = 0.5
+    longest_s: float = 20.0
+    total_s: float = 240.0
+    attempts: int = 2
+    breaks: int = 20
+    keep_alive_s: float = 10.0
+
+    def delays(self) -> Iterator[float]:
+        """Seconds to wait before each try."""
+        delay, began = self.first_s, time.monotonic()
+        while time.monotonic() - began < self.total_s:
+            yield delay
+            delay = min(2 * delay, self.longest_s)
+
+
+class Connection:
+    """Talks to an SSH server from ordinary code, in one thread.
+
+    asyncssh runs in a loop of its own thread, so that keep-alives are sent and answered during
+    a long probe and between two. Whatever breaks the connection is a ConnectionBroken.
+    """
+
+    def __init__(self, target: SshTarget, patience: Patience) -> None:
+        self.target, self._patience = target, patience
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._ssh: asyncssh.SSHClientConnection | None = None
+        self._sftp: asyncssh.SFTPClient | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._ssh is not None and not self._ssh.is_closed()
+
+    @property
+    def ssh(self) -> asyncssh.SSHClientConnection:
+        """For coroutines given to :meth:`run`."""
+        if self._ssh is None:
+            raise ConnectionBroken(f"{self.target.address}: not connected")
+        return self._ssh
+
+    @property
+    def sftp(self) -> asyncssh.SFTPClient:
+        """For coroutines given to :meth:`run`."""
+        if self._sftp is None:
+            raise ConnectionBroken(f"{self.target.address}: not connected")
+        return self._sftp
+
+    def open(self) -> None:
+        """Connect anew. Raises UnknownHostKey, DeviceError where keys do not fit, and
+        ConnectionBroken."""
+        self.drop()
+        self.run(self._open())
+
+    def run(self, work: Coroutine[Any, Any, T], glance: Callable[[], None] | None = None) -> T:
+        """The result of a coroutine; `glance` is called twice a second until then."""
+        return self.result(self.start(work), glance)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Let a coroutine run in the connection's thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._started())
+
+    def result(
+        self, future: concurrent.futures.Future[T], glance: Callable[[], None] | None = None
+    ) -> T:
+        """What came of a started coroutine, as :meth:`run`."""
+        try:
+            while not concurrent.futures.wait([future], timeout=_GLANCE_S).done:
+                if glance is not None:
+                    glance()
+            return future.result()
+        except (asyncssh.Error, OSError) as error:  # TimeoutError is an OSError
+            problem = self._problem(error)
+        finally:
+            future.cancel()  # of no effect where it is done
+        # Without its cause: asyncssh raises that very object in its own thread too.
+        raise problem
+
+    def shell(self, script: str, given: str = "") -> Completed:
+        """Run a script of the POSIX shell, which reads `given`."""
+        return self.run(self._shell(script, given))
+
+    def stream(self, command: str, say: Callable[[str], None]) -> int:
+        """Run a command that may take long, and pass on each line that it prints; its status."""
+        lines: Lines = queue.Queue()
+        ended = self.start(followed(self.ssh, f"{command} 2>&1", lines))
+        try:
+            while (line := lines.get()) is not None:
+                if line.strip():
+                    say(line.decode("utf-8", errors="replace").rstrip())
+            return self.result(ended)[0]
+        finally:
+            ended.cancel()
+
+    def drop(self) -> None:
+        """Close what is open, without a word to a device that may be gone."""
+        ssh, self._ssh, self._sftp = self._ssh, None, None
+        if ssh is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(ssh.abort)
+
+    def close(self) -> None:
+        """Take leave, and end the thread."""
+        if self._loop is None or self._thread is None:
+            return
+        if self._ssh is not None:
+            with suppress(DeviceError):
+                self.run(self._leave())
+        self._ssh = self._sftp = None
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._loop = self._thread = None
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name=f"ssh {self.target.host}", daemon=True
+            )
+            self._thread.start()
+        return self._loop
+
+    async def _open(self) -> None:
+        target = self.target
+        trust = Trust(target)
+        # Only the key that was named counts, or else only known_hosts does: () is the default.
+        known: object = ([], [], []) if target.host_key else ()
+        try:
+            ssh = await asyncssh.connect(
+                target.host,
+                target.port or (),
+                username=target.user or (),
+                known_hosts=known,
+                client_factory=lambda: trust,
+                password_auth=False,
+                kbdint_auth=False,
+                connect_timeout=_CONNECT_S,
+                login_timeout=_LOGIN_S,
+                keepalive_interval=self._patience.keep_alive_s,
+                keepalive_count_max=_KEEP_ALIVES,
+            )
+        except asyncssh.HostKeyNotVerifiable as error:
+            raise trust.distrust(error) from error
+        except asyncssh.PermissionDenied as error:
+            raise DeviceError(
+                f"{target.address} takes none of our keys ({error.reason}); `ssh-copy-id "
+                f"{target.login}` lets one in, or start an agent that holds it"
+            ) from error
+        except (asyncssh.ConfigParseError, asyncssh.KeyImportError) as error:
+            raise DeviceError(f"the SSH configuration cannot be used: {error}") from error
+        self._ssh = ssh
+        try:
+            self._sftp = await asyncio.wait_for(ssh.start_sftp_client(), _LOGIN_S)
+        except (asyncssh.Error, OSError):
+            self.drop()
+            raise
+
+    async def _shell(self, script: str, given: str) -> Completed:
+        done = await self.ssh.run(
+            script, input=given, encoding="utf-8", errors="replace", timeout=_COMMAND_S
+        )
+        if done.returncode is None:
+            raise asyncssh.ConnectionLost("the connection ended before the command did")
+        return Completed(done.returncode, str(done.stdout), str(done.stderr))
+
+    async def _leave(self) -> None:
+        ssh = self.ssh
+        ssh.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ssh.wait_closed(), 5)
+
+    def _problem(self, error: Exception) -> DeviceError:
+        lost = isinstance(error, asyncssh.SFTPConnectionLost | asyncssh.SFTPNoConnection)
+        reason = getattr(error, "reason", "") or str(error) or type(error).__name__
+        if isinstance(error, asyncssh.SFTPError) and not lost:
+            return DeviceError(f"{self.target.address}: {reason}")
+        self.drop()
+        return ConnectionBroken(f"{self.target.address} cannot be reached: {reason}")
+
+
+async def followed(
+    ssh: asyncssh.SSHClientConnection, command: str, lines: Lines
+) -> tuple[int, str]:
+    """Status of a command (negative for a signal), and the end of its standard error. Its lines go
+    into a queue, whose None is the end, however that comes."""
+    try:
+        async with ssh.create_process(command, encoding=None) as process:
+            _, told = await asyncio.gather(
+                _passed_on(process.stdout, lines), _end_of(process.stderr)
+            )
+            await process.wait_closed()
+            if process.returncode is None:
+                raise ConnectionBroken("the connection was lost while a command ran")
+            return process.returncode, told.decode("utf-8", errors="replace")
+    finally:
+        lines.put(None)
+
+
+async def _passed_on(stream: asyncssh.SSHReader[bytes], lines: Lines) -> None:
+    async for line in stream:
+        lines.put(line)
+
+
+async def _end_of(stream: asyncssh.SSHReader[bytes]) -> bytes:
+    printed = b""
+    while more := await stream.read(_PRINTED):
+        printed = (printed + more)[-_PRINTED:]
+    return printed

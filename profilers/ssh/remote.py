@@ -1,0 +1,132 @@
+"""One probe in a folder of its own on the device: sent, followed, stopped, brought home."""
+
+from __future__ import annotations
+
+import json
+import queue
+import secrets
+import shlex
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from profilers.device import Listener, ProbeResult, Progress
+from profilers.probing import Lines, ProbeDied, ProbeStalled, follow, read_result, request_text
+from profilers.ssh.artefacts import Artefacts, Sent
+from profilers.ssh.connection import Connection, followed
+from profilers.ssh.scripts import in_shell, probe_script, stop_script
+from trimtab_runtime.errors import DeviceError
+
+
+class RemoteProbe:
+    """A request on its way through the device.
+
+    `home` is our folder there; `files` are what the request names, and the runtime, by sha256.
+    Every method may raise ConnectionBroken, and may be called again on a new connection.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        home: str,
+        request: Any,
+        files: Mapping[str, Path],
+        runtime: str,
+    ) -> None:
+        self._connection, self._home, self._files = connection, home, files
+        self._run = f"{home}/runs/{secrets.token_hex(8)}"
+        self._request = request_text(request, f"{self._run}/arrays.npz")
+        self._runtime = runtime
+        self._began = False
+
+    def send(self, space_bytes: int, listener: Listener) -> None:
+        """Have files and request on the device."""
+        sent = Sent()
+
+        def look() -> None:
+            if 0 < sent.done_bytes < sent.total_bytes:
+                listener.sending(sent.done_bytes, sent.total_bytes)
+
+        connection = self._connection
+        artefacts = Artefacts(connection.ssh, connection.sftp, f"{self._home}/artefacts")
+        connection.run(artefacts.ensure(self._files, space_bytes, sent), look)
+        if sent.total_bytes:
+            listener.sending(sent.total_bytes, sent.total_bytes)
+        connection.run(self._write_request())
+
+    def run(self, stall_s: float, progress: Progress | None) -> None:
+        """Raises ProbeStalled and ProbeDied, after which nothing of it runs any more."""
+        python = f"{self._home}/env/bin/python"
+        script = probe_script(self._run, python, self._runtime)
+        lines: Lines = queue.Queue()
+        self._began = True
+        ended = self._connection.start(followed(self._connection.ssh, in_shell(script), lines))
+        try:
+            follow(lines, stall_s, progress)
+            status, printed = self._connection.result(ended)
+        except ProbeStalled:
+            ended.cancel()
+            self.stop()  # which tells whether it hangs, or the connection does
+            raise
+        except BaseException:
+            ended.cancel()
+            if self._connection.is_open:
+                with suppress(DeviceError):
+                    self.stop()
+            raise
+        if status != 0:
+            raise ProbeDied(status, printed)
+
+    def stop(self) -> None:
+        """Kill what runs of it, and see it gone."""
+        if not self._began:
+            return
+        done = self._connection.shell(in_shell(stop_script(shlex.quote(self._run))))
+        if done.status != 0:
+            raise DeviceError(
+                f"process {done.out.strip()} on the device cannot be killed; restart the device"
+            )
+
+    def finished(self) -> bool:
+        """Whether the answer lies there, whole: a probe that nobody saw end may have."""
+        return self._began and self._connection.run(self._has_result())
+
+    def forget(self) -> None:
+        """What lies there is not to be trusted: the device was rebooted."""
+        self._began = False
+
+    def fetch(self) -> ProbeResult:
+        """Raises the error that the probe tells."""
+        with tempfile.TemporaryDirectory(prefix="trimtab-probe-") as folder:
+            self._connection.run(self._fetch(Path(folder)))
+            return read_result(Path(folder))
+
+    def remove(self) -> None:
+        """Leave nothing of it on the device. A folder that cannot be removed now goes later."""
+        with suppress(DeviceError):
+            self._connection.shell(f"rm -rf {shlex.quote(self._run)}")
+
+    async def _write_request(self) -> None:
+        await self._connection.ssh.run(f"rm -rf {shlex.quote(self._run)}")
+        sftp = self._connection.sftp
+        await sftp.mkdir(self._run, asyncssh.SFTPAttrs(permissions=0o700))
+        async with sftp.open(f"{self._run}/request.json", "w", encoding="utf-8") as file:
+            await file.write(self._request)
+
+    async def _has_result(self) -> bool:
+        try:
+            async with self._connection.sftp.open(f"{self._run}/result.json", "rb") as file:
+                json.loads(await file.read())
+        except (asyncssh.SFTPNoSuchFile, ValueError):
+            return False
+        return True
+
+    async def _fetch(self, folder: Path) -> None:
+        sftp = self._connection.sftp
+        for name in ("result.json", "arrays.npz"):
+            with suppress(asyncssh.SFTPNoSuchFile):
+                await sftp.get(f"{self._run}/{name}", folder / name)
