@@ -74,7 +74,7 @@ def _summary(spec: JobSpec) -> None:
     minutes = f"{spec.budget.minutes:g} minutes" if spec.budget.minutes else "no limit of time"
     rows = {
         "name": spec.name,
-        "device": spec.device,
+        "device": spec.device.address,
         "models": ", ".join(model.label for model in spec.models),
         "images": str(work.images),
         "stream": work.stream.kind,

@@ -23,7 +23,6 @@ from db import JobRecord, Store, utc_now
 from planner.cli.surroundings import Surroundings
 from planner.spec import JobSpec, load_spec
 from planner.spec_file import read_fields
-from profilers.recorded import SCHEME as RECORDED
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError, SpecificationError
 
@@ -78,8 +77,7 @@ def checked_fields(fields: Mapping[Any, Any], folder: Path) -> JobSpec:
     folder = folder.expanduser().resolve()
     if not folder.is_dir():
         raise SpecificationError(f"folder: there is no folder {folder} on this machine")
-    load_spec(fields)  # which tells what is wrong
-    return _checked_files(_from_folder(JobSpec.model_validate(dict(fields)), folder))
+    return _checked_files(load_spec(fields, folder))
 
 
 def _checked_files(spec: JobSpec) -> JobSpec:
@@ -96,25 +94,6 @@ def _checked_files(spec: JobSpec) -> JobSpec:
     if missing:
         raise SpecificationError("\n".join(missing))
     return spec
-
-
-def _from_folder(spec: JobSpec, folder: Path) -> JobSpec:
-    """With every path absolute."""
-
-    def absolute(value: Any) -> Any:
-        if isinstance(value, Path):
-            return (folder / value.expanduser()).resolve()
-        if isinstance(value, dict):
-            return {name: absolute(inner) for name, inner in value.items()}
-        return [absolute(inner) for inner in value] if isinstance(value, (list, tuple)) else value
-
-    data = absolute(spec.model_dump())
-    for model in data["models"]:
-        if model["torch"]:
-            model["torch"]["folder"] = model["torch"]["folder"] or folder
-    if spec.device.startswith(RECORDED):
-        data["device"] = f"{RECORDED}{absolute(Path(spec.device.removeprefix(RECORDED)))}"
-    return JobSpec.model_validate(data)
 
 
 def start_job(spec: JobSpec, store: str, artefacts: Path | None) -> Start:
