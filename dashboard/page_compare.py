@@ -14,7 +14,7 @@ from dashboard.job_choice import choose_job
 from dashboard.plan_accuracy import class_frame
 from dashboard.plan_route import show_route
 from db import JobRecord, PlanRecord
-from planner.answering import PlanAnswers
+from planner.answering import JobInputs, PlanAnswers, lead
 from planner.cli.tables import UNKNOWN, number
 from planner.exploring import known_metrics
 from planner.figures import Figure
@@ -24,6 +24,9 @@ from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.metrics import find_metric
 
 _FEWEST, _MOST = 2, 4
+_APART = "whether the 95 % interval of the paired difference on test leaves out zero"
+_QUALITY_BASES = {"test": "on test", "decided": "on tune, guarded"}
+_COST_BASES = {"measured": "measured", "predicted": "predicted", "decided": "predicted, tune"}
 
 
 def compare_page() -> None:
@@ -73,19 +76,20 @@ def _figures(view: FrontView, rows: Sequence[PlanRow]) -> None:
     import pandas as pd
 
     markup.section(
-        "Figures", "the best of each line is marked; below, the difference to the first"
+        "Figures", "the best of each line is marked; below, the difference from the first"
     )
     head = [markup.tag("th", ""), *(markup.tag("th", row.label) for row in rows)]
     lines, cells = [], []
     for metric in _told(view, rows):
-        values = [_value(row.figure(metric)) for row in rows]
+        basis, values = _values([row.figure(metric) for row in rows])
         known = [value for value in values if value is not None]
         best = None
         if len(known) > 1 and max(known) > min(known):
             best = max(known) if find_metric(metric).maximise else min(known)
         parts = [_cell(metric, value, values[0], best) for value in values]
-        lines.append(markup.tag("tr", markup.tag("td", axis_name(metric)), *parts))
-        cells.append([axis_name(metric), *values])
+        name = markup.tag("td", axis_name(metric), markup.span(basis, cls="tt-delta"))
+        lines.append(markup.tag("tr", name, *parts))
+        cells.append([axis_name(metric), basis, *values])
     facts: dict[str, list[str]] = {
         "status": [row.status for row in rows],
         "role": [", ".join(row.roles) or "dominated" for row in rows],
@@ -100,20 +104,26 @@ def _figures(view: FrontView, rows: Sequence[PlanRow]) -> None:
     table = markup.tag("table", markup.tag("tr", *head), *lines, cls="tt-table")
     markup.show(markup.div(table, cls="tt-scroll"))
     names = [f"{row.label} {row.key[:6]}" for row in rows]
-    tabular.csv_button(pd.DataFrame(cells, columns=["metric", *names]), f"compare-{view.job_id}")
+    tabular.csv_button(pd.DataFrame(cells, columns=["metric", "basis", *names]), f"compare-{view.job_id}")
 
 
 def _told(view: FrontView, rows: Sequence[PlanRow]) -> list[str]:
     metrics = dict.fromkeys([*known_metrics(view), *(n for row in rows for n in row.figures)])
-    return [n for n in metrics if any(_value(row.figure(n)) is not None for row in rows)]
+    return [n for n in metrics if any(_values([row.figure(n)])[0] for row in rows)]
 
 
-def _value(figure: Figure) -> float | None:
-    """What is best known: on test, measured; else what was decided on."""
-    for value in (figure.test, figure.measured, figure.predicted, figure.decided):
-        if value is not None:
-            return value
-    return None
+def _values(figures: Sequence[Figure]) -> tuple[str, list[float | None]]:
+    """The best basis that is known of all of these figures, else of the most of them, in words;
+    and their values on it: what was measured is not compared with what was predicted."""
+    quality = find_metric(figures[0].metric).kind == "quality"
+    bases = _QUALITY_BASES if quality else _COST_BASES
+    found = {
+        text: [getattr(figure, name) for figure in figures] for name, text in bases.items()
+    }
+    best = max(found, key=lambda text: sum(value is not None for value in found[text]))
+    if all(value is None for value in found[best]):
+        return "", found[best]
+    return best, found[best]
 
 
 def _cell(
@@ -151,7 +161,7 @@ def _agreement(job: JobRecord, rows: Sequence[PlanRow], plans: Sequence[PlanReco
             found[name] = answers
     if len(found) < _FEWEST:
         return
-    pairs = [_pair(first, second, found) for first, second in combinations(found, 2)]
+    pairs = [_pair(first, second, found, inputs) for first, second in combinations(found, 2)]
     column = st.column_config
     tabular.table(
         pd.DataFrame(pairs),
@@ -166,13 +176,19 @@ def _agreement(job: JobRecord, rows: Sequence[PlanRow], plans: Sequence[PlanReco
             "first_only": column.NumberColumn("Only the first right"),
             "second_only": column.NumberColumn("Only the second right"),
             "both_wrong": column.NumberColumn("Both wrong"),
+            "lead": column.NumberColumn("First leads by, points", format="%+.1f"),
+            "low": column.NumberColumn("95 %: from", format="%+.1f"),
+            "high": column.NumberColumn("to", format="%+.1f"),
+            "told_apart": column.TextColumn("Told apart", help=_APART),
         },
     )
     if inputs.labels is not None and all(a.right is not None for a in found.values()):
         _classes(job, found)
 
 
-def _pair(first: str, second: str, found: dict[str, PlanAnswers]) -> dict[str, Any]:
+def _pair(
+    first: str, second: str, found: dict[str, PlanAnswers], inputs: JobInputs
+) -> dict[str, Any]:
     a, b = found[first], found[second]
     told: dict[str, Any] = {"first": first, "second": second, "same": None}
     if a.answer is not None and b.answer is not None:
@@ -184,6 +200,11 @@ def _pair(first: str, second: str, found: dict[str, PlanAnswers]) -> dict[str, A
             "second_only": int((~a.right & b.right).sum()),
             "both_wrong": int((~a.right & ~b.right).sum()),
         }
+    leads = lead(a, b, inputs)
+    if leads is not None:
+        points, low, high = (100 * value for value in leads)
+        apart = "yes" if low > 0 or high < 0 else "no"
+        told |= {"lead": points, "low": low, "high": high, "told_apart": apart}
     return told
 
 

@@ -104,6 +104,7 @@ def _explore(job: JobRecord, found: stored.Front) -> None:
             "test is only shown. Click a plan to open it."
         )
     _front_table(job, frame[ahead].sort_values(axes[0]), wanted)
+    tabular.csv_button(frame, f"plans-{job.id}", "CSV of all plans")
 
 
 def _axes(view: FrontView, metrics: list[str]) -> tuple[tuple[str, str], str | None, bool]:

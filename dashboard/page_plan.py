@@ -8,7 +8,7 @@ from dashboard import addresses, markup, pictures, stored, tabular
 from dashboard.job_choice import choose_job
 from dashboard.plan_accuracy import show_accuracy
 from dashboard.plan_export import show_export
-from dashboard.plan_route import show_exits, show_route
+from dashboard.plan_route import route_table, show_exits, show_route
 from db import JobRecord, PlanRecord
 from planner.cli.tables import UNKNOWN, number, with_interval
 from planner.explaining import Explanation
@@ -36,6 +36,7 @@ def plan_page() -> None:
     show_export(job, plan, found)
     markup.section("What it consists of", _route_note(found))
     show_route(found)
+    route_table(found)
     show_exits(found)
     _why(found, view.row(view.baseline))
     show_accuracy(job, plan, view)

@@ -88,13 +88,17 @@ def wrapped(text: str, width: int) -> str:
 
 
 def class_picture(frame: pd.DataFrame, names: Sequence[str]) -> go.Figure:
-    """The recall of each class (`frame`: a row a class), a bar for each of the plans `names`."""
+    """The recall of each class (`frame`: a row a class) with the number of its inputs, a bar for
+    each of the plans `names`."""
     figure = go.Figure()
     colours = [BLUE, GREY, ORANGE, GREEN]
     for name, colour in zip(names, colours, strict=False):
         figure.add_trace(
             go.Bar(
-                y=[escape(text) for text in frame["class"]],
+                y=[
+                    escape(f"{text} ({count})")
+                    for text, count in zip(frame["class"], frame["inputs"], strict=True)
+                ],
                 x=frame[name],
                 name=wrapped(name, 40),
                 orientation="h",

@@ -19,6 +19,27 @@ def show_route(found: Explanation) -> None:
     markup.show(markup.div(*parts, cls="tt-route"))
 
 
+def route_table(found: Explanation) -> None:
+    """The table behind the picture."""
+    import pandas as pd
+
+    rows = [
+        {
+            "stage": position + 1,
+            "variant": stage.variant,
+            "engine": stage.options.engine,
+            "threads": stage.options.threads,
+            "threshold": stage.threshold,
+            "share_of_inputs": stage.reach,
+            "share_of_time": stage.time_share,
+            "stage_ms": stage.stage_ms,
+            "size_mb": stage.size_mb,
+        }
+        for position, stage in enumerate(found.stages)
+    ]
+    tabular.behind(pd.DataFrame(rows), f"route-{found.row.key[:8]}")
+
+
 def _arrow(stage: StageView | None) -> markup.Markup:
     text = "" if stage is None or stage.reach >= 1 else f"{stage.reach:.1%} come here"
     return markup.div(markup.tag("i", "→"), text, cls="tt-arrow")

@@ -28,10 +28,10 @@ def table(
     return event
 
 
-def csv_button(frame: pd.DataFrame, name: str) -> None:
+def csv_button(frame: pd.DataFrame, name: str, label: str = "CSV") -> None:
     """All figures, unrounded; unknown is empty."""
     st.download_button(
-        "CSV",
+        label,
         lambda: frame.to_csv(index=False).encode(),
         file_name=f"{name}.csv",
         mime="text/csv",

@@ -129,16 +129,23 @@ def browser():
         started.close()
 
 
+@pytest.fixture(scope="session")
+def context(browser):
+    """What the browser has loaded once is there for all pages."""
+    size = {"width": 1280, "height": 900}
+    with browser.new_context(viewport=size, accept_downloads=True) as opened:
+        opened.set_default_timeout(100_000)  # machines may be busy
+        yield opened
+
+
 @pytest.fixture
-def page(browser):
+def page(context):
     """A page of its own; what its scripts could not do is an error."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(60_000)  # machines may be busy
     opened = context.new_page()
     problems = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
     yield opened
-    context.close()
+    opened.close()
     assert problems == []
 
 
