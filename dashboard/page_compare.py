@@ -104,7 +104,9 @@ def _figures(view: FrontView, rows: Sequence[PlanRow]) -> None:
     table = markup.tag("table", markup.tag("tr", *head), *lines, cls="tt-table")
     markup.show(markup.div(table, cls="tt-scroll"))
     names = [f"{row.label} {row.key[:6]}" for row in rows]
-    tabular.csv_button(pd.DataFrame(cells, columns=["metric", "basis", *names]), f"compare-{view.job_id}")
+    tabular.csv_button(
+        pd.DataFrame(cells, columns=["metric", "basis", *names]), f"compare-{view.job_id}"
+    )
 
 
 def _told(view: FrontView, rows: Sequence[PlanRow]) -> list[str]:
@@ -117,9 +119,7 @@ def _values(figures: Sequence[Figure]) -> tuple[str, list[float | None]]:
     and their values on it: what was measured is not compared with what was predicted."""
     quality = find_metric(figures[0].metric).kind == "quality"
     bases = _QUALITY_BASES if quality else _COST_BASES
-    found = {
-        text: [getattr(figure, name) for figure in figures] for name, text in bases.items()
-    }
+    found = {text: [getattr(figure, name) for figure in figures] for name, text in bases.items()}
     best = max(found, key=lambda text: sum(value is not None for value in found[text]))
     if all(value is None for value in found[best]):
         return "", found[best]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.views import FrontView, PlanRow
+from planner.views import FrontView
 from search.fronts import non_dominated
 from trimtab_runtime.metrics import find_metric
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Bools = NDArray[np.bool_]
+_TOLD = {  # what is told of a metric, by what its column's name ends in
+    "quality": {
+        "": "decided", "_replayed": "replayed", "_test": "test", "_low": "low", "_high": "high"
+    },
+    "cost": {"": "decided", "_predicted": "predicted", "_measured": "measured"},
+}  # fmt: skip
 #: A metric's least and largest allowed value; None leaves that side open.
 Bounds = Mapping[str, tuple[float | None, float | None]]
 
@@ -35,35 +41,27 @@ def front_frame(view: FrontView) -> pd.DataFrame:
     `NAME_predicted` and `NAME_measured` speak of the inputs of test. Unknown is NaN."""
     import pandas as pd
 
-    metrics = list(dict.fromkeys(name for row in view.rows for name in row.figures))
-    return pd.DataFrame([_cells(row, metrics) for row in view.rows])
-
-
-def _cells(row: PlanRow, metrics: Sequence[str]) -> dict[str, Any]:
-    cells: dict[str, Any] = {
-        "key": row.key,
-        "plan": row.label,
-        "roles": " ".join(row.roles),
-        "status": row.status,
-        "feasible": row.feasible,
-        "reasons": "; ".join(row.reasons),
-        "speedup": _number(row.speedup),
-        "speedup_basis": row.speedup_basis or "",
+    rows = view.rows
+    columns: dict[str, Any] = {
+        "key": [row.key for row in rows],
+        "plan": [row.label for row in rows],
+        "roles": [" ".join(row.roles) for row in rows],
+        "status": [row.status for row in rows],
+        "feasible": [row.feasible for row in rows],
+        "reasons": ["; ".join(row.reasons) for row in rows],
+        "speedup": _numbers(row.speedup for row in rows),
+        "speedup_basis": [row.speedup_basis or "" for row in rows],
     }
-    for name in metrics:
-        figure = row.figure(name)
-        cells[name] = _number(figure.decided)
-        if find_metric(name).kind == "quality":
-            told = {"replayed": figure.replayed, "test": figure.test}
-            told |= {"low": figure.low, "high": figure.high}
-        else:
-            told = {"predicted": figure.predicted, "measured": figure.measured}
-        cells |= {f"{name}_{what}": _number(value) for what, value in told.items()}
-    return cells
+    for name in dict.fromkeys(name for row in rows for name in row.figures):
+        figures = [row.figures.get(name) for row in rows]
+        for suffix, attribute in _TOLD[find_metric(name).kind].items():
+            values = (None if f is None else getattr(f, attribute) for f in figures)
+            columns[f"{name}{suffix}"] = _numbers(values)
+    return pd.DataFrame(columns)
 
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+def _numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def within(frame: pd.DataFrame, bounds: Bounds) -> Bools:

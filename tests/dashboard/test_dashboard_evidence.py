@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from db import Store
-from planner.answering import job_inputs, plan_answers
+from planner.answering import PlanAnswers, job_inputs, lead, plan_answers
 from planner.explaining import explain
 from planner.exploring import front_frame, front_of, known_metrics, within
 from planner.qualities import measured_variants, same_elsewhere, samples_of
@@ -59,6 +59,20 @@ def test_answers_without_a_trace_are_not_known(finished, store, tmp_path):
     shifted = type(inputs)(**{**vars(inputs), "images": inputs.images[1:]})
     with pytest.raises(PlanningError, match="is not in the store"):
         plan_answers(store, job, plan, shifted)
+
+
+def test_a_lead_has_an_interval_of_paired_differences(store):
+    inputs = job_inputs(find_job(store))
+    inputs = type(inputs)(**{**vars(inputs), "blocks": np.arange(100)})
+    right, better = np.arange(100) % 2 == 0, np.arange(100) % 4 < 3
+    first, second = (PlanAnswers(None, values, "replayed") for values in (better, right))
+    points, low, high = lead(first, second, inputs)
+    assert points == pytest.approx(0.25)
+    assert 0.15 < low < 0.25 < high < 0.36  # 0.25 +- 1.96 sqrt(0.25 * 0.75 / 100)
+    assert lead(second, first, inputs)[0] == pytest.approx(-0.25)
+    together = type(inputs)(**{**vars(inputs), "blocks": np.arange(100) // 20})
+    assert lead(first, second, together) is None  # five blocks tell nothing
+    assert lead(first, PlanAnswers(None, None, "replayed"), inputs) is None
 
 
 def test_a_waterfall_leads_from_the_baseline_to_the_plan(store):

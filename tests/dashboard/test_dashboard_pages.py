@@ -114,6 +114,21 @@ def test_two_plans_are_compared(look, path):
     (pair,) = [f.value for f in app.dataframe if "both_right" in f.value]
     counts = pair[["both_right", "first_only", "second_only", "both_wrong"]]
     assert int(counts.to_numpy().sum()) == 14  # the inputs of test
+    difference = (pair["first_only"] - pair["second_only"]).iloc[0] / 14
+    assert pair["lead"].iloc[0] == pytest.approx(100 * difference)
+    assert pair["low"].iloc[0] <= pair["lead"].iloc[0] <= pair["high"].iloc[0]
+
+
+def test_what_was_measured_is_not_compared_with_what_was_predicted():
+    from dashboard.page_compare import _values
+    from planner.figures import Figure
+
+    verified = Figure("latency_mean_ms", decided=9.0, predicted=10.0, measured=11.0)
+    other = Figure("latency_mean_ms", decided=4.0, predicted=5.0)
+    assert _values([verified, verified]) == ("measured", [11.0, 11.0])
+    assert _values([verified, other]) == ("predicted", [10.0, 5.0])
+    assert _values([other, Figure("latency_mean_ms", None)])[1] == [5.0, None]
+    assert _values([Figure("top1", None)]) == ("", [None])
 
 
 def test_a_limit_moves_the_front(look, path):
