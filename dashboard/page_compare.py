@@ -87,8 +87,8 @@ def _figures(view: FrontView, rows: Sequence[PlanRow]) -> None:
         if len(known) > 1 and max(known) > min(known):
             best = max(known) if find_metric(metric).maximise else min(known)
         parts = [_cell(metric, value, values[0], best) for value in values]
-        name = markup.tag("td", axis_name(metric), markup.span(basis, cls="tt-delta"))
-        lines.append(markup.tag("tr", name, *parts))
+        named = markup.tag("td", axis_name(metric), markup.span(basis, cls="tt-delta"))
+        lines.append(markup.tag("tr", named, *parts))
         cells.append([axis_name(metric), basis, *values])
     facts: dict[str, list[str]] = {
         "status": [row.status for row in rows],
