@@ -81,7 +81,7 @@ def find(
     """The records of `kind` that fulfil every condition."""
     columns = [getattr(row, name) for name in field_names(kind)]
     statement = select(*columns).where(*where).order_by(*order_by).limit(limit)
-    return [decode(kind, found) for found in connection.execute(statement)]
+    return [decode(kind, found) for found in connection.execute(statement).all()]
 
 
 def find_one(

@@ -40,33 +40,37 @@ class Figure:
 
 def plan_figures(entry: PlanEntry) -> dict[str, Figure]:
     """Every metric of which anything is known, in the order of metrics.py."""
-    found = {}
-    recalls = [name for name, _, _ in entry.metrics if recalled_class(name) is not None]
-    for metric in dict.fromkeys([*METRICS, *sorted(recalls)]):
-        if find_metric(metric).kind == "quality":
-            test = entry.metrics.get((metric, "test", "replayed"))
-            luck = entry.metrics.get((metric, "test", "optimism"))
-            figure = Figure(
-                metric,
-                decided=entry.value(metric, "tune", "guarded"),
-                replayed=entry.value(metric, "tune", "replayed"),
-                test=test.value if test else None,
-                low=test.low if test else None,
-                high=test.high if test else None,
-                optimism=luck.value if luck else None,
-                optimism_low=luck.low if luck else None,
-                optimism_high=luck.high if luck else None,
-            )
-        else:
-            decided = entry.value(metric, "tune", "predicted")
-            same_inputs = entry.value(metric, "test", "predicted")
-            figure = Figure(
-                metric,
-                decided=decided,
-                # What does not depend on the inputs (memory, size) is predicted once.
-                predicted=decided if same_inputs is None else same_inputs,
-                measured=entry.value(metric, "test", "measured"),
-            )
-        if figure != Figure(metric, None):
-            found[metric] = figure
-    return found
+    named = dict.fromkeys(metric for metric, _, _ in entry.metrics)
+    recalls = sorted(name for name in named if recalled_class(name) is not None)
+    told = [name for name in (*METRICS, *recalls) if name in named]
+    figures = {metric: _figure(entry, metric) for metric in told}
+    return {metric: figure for metric, figure in figures.items() if figure is not None}
+
+
+def _figure(entry: PlanEntry, metric: str) -> Figure | None:
+    """None where what is known of it is nothing that is told."""
+    if find_metric(metric).kind == "quality":
+        test = entry.metrics.get((metric, "test", "replayed"))
+        luck = entry.metrics.get((metric, "test", "optimism"))
+        figure = Figure(
+            metric,
+            decided=entry.value(metric, "tune", "guarded"),
+            replayed=entry.value(metric, "tune", "replayed"),
+            test=test.value if test else None,
+            low=test.low if test else None,
+            high=test.high if test else None,
+            optimism=luck.value if luck else None,
+            optimism_low=luck.low if luck else None,
+            optimism_high=luck.high if luck else None,
+        )
+    else:
+        decided = entry.value(metric, "tune", "predicted")
+        same_inputs = entry.value(metric, "test", "predicted")
+        figure = Figure(
+            metric,
+            decided=decided,
+            # What does not depend on the inputs (memory, size) is predicted once.
+            predicted=decided if same_inputs is None else same_inputs,
+            measured=entry.value(metric, "test", "measured"),
+        )
+    return figure if figure != Figure(metric, None) else None

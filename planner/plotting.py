@@ -28,6 +28,7 @@ _NAMES = {
     "bundle_size_mb": "size, MB",
     "energy_mean_mj": "energy, mJ",
 }
+_UNITS = {"ms": "ms", "mb": "MB", "mj": "mJ"}
 _PALETTE = 128  # colours of a file: a third of the size
 
 
@@ -55,7 +56,10 @@ def axis_name(metric: str) -> str:
     of = recalled_class(metric)
     if of is not None:
         return f"recall of {printable(of)}"
-    return _NAMES.get(metric, metric.replace("_", " "))
+    name, _, unit = metric.rpartition("_")
+    if metric in _NAMES or unit not in _UNITS:
+        return _NAMES.get(metric, metric.replace("_", " "))
+    return f"{name.replace('_', ' ')}, {_UNITS[unit]}"
 
 
 def position(view: FrontView, row: PlanRow) -> tuple[float, float] | None:

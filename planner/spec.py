@@ -109,16 +109,18 @@ class JobSpec(Part):
         return self._member(self.baseline)
 
 
-def load_spec(source: str | Path | Mapping[str, Any] | JobSpec) -> JobSpec:
+def load_spec(
+    source: str | Path | Mapping[str, Any] | JobSpec, folder: Path | None = None
+) -> JobSpec:
     """A specification from a YAML file, a dictionary, or itself, with every path absolute.
 
-    Paths are relative to the file, or to the working directory for a dictionary. Raises
-    SpecificationError: a line for each wrong field, beginning with its path.
+    Paths are relative to the file; those of a dictionary to `folder`, or else to the working
+    directory. Raises SpecificationError: a line for each wrong field, beginning with its path.
     """
     if isinstance(source, JobSpec):
         return source
     if isinstance(source, Mapping):
-        data, folder = dict(source), Path.cwd()
+        data, folder = dict(source), folder or Path.cwd()
     else:
         data, folder = read_fields(Path(source)), Path(source).resolve().parent
     check_bounded(data)

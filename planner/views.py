@@ -140,6 +140,8 @@ class FrontView:
 
 def printable(text: str) -> str:
     """A name or reason that a user's file brought along, fit for a terminal: no control codes."""
+    if text.isprintable():
+        return text
     return "".join(
         c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
     )

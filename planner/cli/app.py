@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli import collecting, devices, planning, profiling, reading, shipping
+from planner.cli import collecting, devices, looking, planning, profiling, reading, shipping
 from planner.cli.surroundings import DEFAULT_STORE, Surroundings
 from planner.views import printable
 from trimtab_runtime import __version__
@@ -33,6 +33,7 @@ for command in (
     reading.jobs,
     reading.front,
     reading.show,
+    looking.dashboard,
     shipping.export,
     collecting.gc,
 ):

@@ -1,0 +1,78 @@
+"""Pictures of every page: `python -m benchmarks.dashboard_screenshots --store DB`.
+
+Written to docs/dashboard/ at 1280 pixels (light and dark) and 390; several --store are gathered
+in one. `--job` is the one that fronts and plans are shown of, by default the first with plans.
+Prints the pages that overflow, of which there should be none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from benchmarks.dashboard_browser import browsing, served, settle
+from benchmarks.dashboard_stores import gathered
+
+_PAGES = ("jobs", "front", "plan", "compare", "devices", "start")
+_LOOKS = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
+_TALLEST, _PALETTE = 1900, 160
+_OVERFLOW = """() => Math.max(document.documentElement.scrollWidth,
+    document.querySelector('[data-testid=stMain]').scrollWidth) - window.innerWidth"""
+_HEIGHT = "() => document.querySelector('[data-testid=stMain]').scrollHeight"
+
+
+def shoot(page: Any, address: str, target: Path, width: int) -> int:
+    """One page, as high as it is; by how many pixels it is too wide."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(address)
+    settle(page)
+    page.wait_for_timeout(1500)
+    height = min(int(page.evaluate(_HEIGHT)) + 10, _TALLEST)
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_timeout(2000)
+    with Image.open(io.BytesIO(page.screenshot())) as image:
+        drawn = image.convert("RGB").quantize(_PALETTE, Image.Quantize.FASTOCTREE)
+        drawn.save(target, "PNG", optimize=True)
+    return int(page.evaluate(_OVERFLOW))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", type=Path, action="append", required=True)
+    parser.add_argument("--job")
+    parser.add_argument("--plan")
+    parser.add_argument("--output", type=Path, default=Path("docs/dashboard"))
+    parser.add_argument("--only", nargs="*", default=_PAGES)
+    asked = parser.parse_args()
+    asked.output.mkdir(parents=True, exist_ok=True)
+    too_wide = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        gathered(asked.store, Path(folder)) as store,
+        served(store) as address,
+        browsing() as browser,
+    ):
+        for scheme, width in _LOOKS:
+            context = browser.new_context(color_scheme=scheme)
+            page = context.new_page()
+            page.set_default_timeout(180_000)
+            for name in asked.only:
+                told = f"job={asked.job}" if asked.job and name != "jobs" else ""
+                told += f"&plan={asked.plan}" if asked.plan and name == "plan" else ""
+                place = f"{address}/{'' if name == 'jobs' else name}?{told}"
+                target = asked.output / f"{name}-{width}-{scheme}.png"
+                over = shoot(page, place, target, width)
+                if over > 0:
+                    too_wide[target.name] = over
+            context.close()
+    print(json.dumps({"pages": len(asked.only) * len(_LOOKS), "too_wide": too_wide}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""The pages, and how one gets to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import addresses, login, markup, stored
+from dashboard.page_compare import compare_page
+from dashboard.page_devices import devices_page
+from dashboard.page_front import front_page
+from dashboard.page_jobs import jobs_page
+from dashboard.page_plan import plan_page
+from dashboard.page_start import start_page
+from planner.cli.surroundings import Surroundings
+from trimtab_runtime.errors import TrimtabError
+
+_ICON = Path(__file__).with_name("icon.svg")
+_PAGES = {
+    "jobs": ("Jobs", jobs_page),
+    "front": ("Front", front_page),
+    "plan": ("Plan", plan_page),
+    "compare": ("Compare", compare_page),
+    "devices": ("Devices & models", devices_page),
+    "start": ("New job", start_page),
+}
+
+
+def run(here: Surroundings, first: str = "jobs") -> None:
+    """The page of the address (of an address without one, the `first`) on a store."""
+    icon = _ICON.read_text(encoding="utf-8")
+    st.set_page_config("Trimtab", page_icon=icon, layout="wide")
+    markup.style()
+    login.require()
+    stored.use(here)
+    pages = {
+        name: st.Page(page, title=title, url_path=name, default=name == first)
+        for name, (title, page) in _PAGES.items()
+    }
+    addresses.know(pages)
+    page = st.navigation(list(pages.values()), position="top")
+    try:
+        page.run()
+    except TrimtabError as error:
+        markup.problem("This cannot be shown", str(error))

@@ -1,0 +1,147 @@
+"""The dashboard in a real browser: from an empty store to a bundle that runs elsewhere."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from db import Store
+from planner.starting import starts
+
+_POINT = """name => {
+    const plot = document.querySelector('.js-plotly-plot');
+    const trace = plot._fullData.find(each => each.name === name);
+    const {xaxis, yaxis} = plot._fullLayout, box = plot.getBoundingClientRect();
+    return {
+        x: box.left + xaxis._offset + xaxis.d2p(trace.x[0]),
+        y: box.top + yaxis._offset + yaxis.d2p(trace.y[0]),
+    };
+}"""
+
+
+def settle(page):
+    """Until the application has drawn what it was asked for."""
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+
+
+def overflow(page):
+    """Pixels by which something is wider than the screen."""
+    return page.evaluate(
+        "() => Math.max(document.documentElement.scrollWidth, "
+        "document.querySelector('[data-testid=stMain]').scrollWidth) - window.innerWidth"
+    )
+
+
+def click_point(page, tools, name):
+    """Click the first point of a trace, once it stands still under the mouse."""
+    page.wait_for_selector(".js-plotly-plot .scatterlayer", state="attached")
+    settle(page)
+    page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
+
+    def found():
+        at = page.evaluate(_POINT, name)
+        page.mouse.move(at["x"] + 40, at["y"] + 40)
+        page.mouse.move(at["x"], at["y"])
+        page.wait_for_timeout(500)  # Plotly is idle for a while before it tells what is there
+        return at if page.locator(".hoverlayer .hovertext").count() else None
+
+    at = tools.until(found, 100)
+    page.mouse.click(at["x"], at["y"])
+
+
+def test_from_nothing_to_a_bundle_that_runs(page, tools, tmp_path):
+    tools.write_zoo(tmp_path)
+    (tmp_path / "bad.yaml").write_text("name: x\nmodels: [{path: gone.onnx, inputs: {}}]\n")
+    store = tmp_path / "store" / "trimtab.db"
+    with tools.served(tmp_path, store) as address:
+        page.goto(address)
+        page.get_by_text("There is no store yet").wait_for()
+        assert not store.exists()
+        page.get_by_role("button", name="New job").click()
+        upload = page.locator("input[type=file]")
+        upload.set_input_files(tmp_path / "bad.yaml")
+        page.get_by_text("models[0].inputs (line 2)").wait_for()
+        page.get_by_text("unknown field; did you mean 'input'?").wait_for()
+        assert page.get_by_role("button", name="Start", exact=True).count() == 0
+        upload.set_input_files(tmp_path / "job.yaml")
+        page.get_by_role("button", name="Start", exact=True).click()
+        page.locator(".tt-chip, .tt-steps").first.wait_for()  # it starts, then it runs
+        tools.until(lambda: store.exists() and done(store), 200)
+        page.get_by_text(re.compile("^chosen: ")).wait_for()  # without a reload
+        page.get_by_test_id("stMainBlockContainer").get_by_role("link", name="Front").click()
+        click_point(page, tools, "chosen")
+        page.wait_for_url(re.compile(r"/plan\?job=\w+&plan=\w+"))
+        page.get_by_text("Why it is faster, or not").wait_for()
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("h1 b").count() == 0
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Export").click()
+        bundle = tmp_path / "elsewhere" / download.value.suggested_filename
+        download.value.save_as(bundle)
+    assert bundle.name.endswith(".pyz")
+    run = [sys.executable, "-I", bundle.name, "selftest"]
+    told = subprocess.run(run, cwd=bundle.parent, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert "selftest passed" in told.stdout
+
+
+def done(store):
+    with Store.open(store, read_only=True) as opened:
+        return [job.state for job in opened.list_jobs()] == ["done"]
+
+
+def test_a_job_is_stopped_and_goes_on(page, tools, tmp_path):
+    tools.write_zoo(tmp_path, budget={"measurements": 2}, together=12)
+    store = tmp_path / "store" / "trimtab.db"
+    with tools.served(tmp_path, store) as address:
+        page.goto(f"{address}/start")
+        page.locator("input[type=file]").set_input_files(tmp_path / "job.yaml")
+        page.get_by_role("button", name="Start", exact=True).click()
+        page.get_by_role("button", name="Stop").click()
+        page.locator(".tt-chip", has_text="interrupted").wait_for()
+        with Store.open(store, read_only=True) as opened:
+            (job,) = opened.list_jobs()
+            assert job.message == "stopped by the user; the same command goes on from here"
+            assert [start.runs for start in starts(opened)] == [False]
+        page.goto(f"{address}/?job={job.id}")
+        page.get_by_role("button", name="Go on").first.click()
+        tools.until(lambda: done(store), 200)
+        page.locator(".tt-chip", has_text="done").first.wait_for()
+
+
+@pytest.fixture(scope="module")
+def address(tools, finished):
+    """A dashboard over a finished job."""
+    with tools.served(finished, finished / "store" / "trimtab.db") as found:
+        yield found
+
+
+def told(page):
+    """How many plans the page says are on the front."""
+    return page.get_by_text(re.compile(r"^\d+ plans? on the front")).inner_text()
+
+
+def test_a_slider_moves_the_front_and_the_address(page, tools, address):
+    page.goto(f"{address}/front")
+    page.get_by_role("slider", name="mean latency, ms at most").press("Home")
+    page.wait_for_url(re.compile("limit-latency_mean_ms="))
+    page.get_by_text("0 plans on the front").wait_for()
+    shared = page.url
+    page.goto(f"{address}/front")
+    tools.until(lambda: told(page)[0] != "0", 30)
+    page.goto(shared)
+    page.get_by_text("0 plans on the front").wait_for()
+
+
+@pytest.mark.parametrize("path", ["", "front", "plan", "compare", "devices", "start"])
+def test_nothing_overflows_and_names_are_no_markup(page, tools, address, path):
+    page.goto(f"{address}/{path}")
+    page.get_by_test_id("stMainBlockContainer").locator("h1, h2").first.wait_for()
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        settle(page)
+        tools.until(lambda: overflow(page) <= 0, 60)  # pictures follow a little later
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img[src='x']").count() == 0

@@ -1,0 +1,67 @@
+"""`trimtab dashboard`: what it starts, and to whom it listens."""
+
+import importlib.util
+
+import pytest
+
+from planner.cli import main
+from planner.cli.looking import command, is_loopback
+from planner.cli.surroundings import Surroundings
+
+
+def test_it_runs_the_packaged_application_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = command(Surroundings("some/trimtab.db", None), 8600, "127.0.0.1", browser=False)
+    script = words[words.index("run") + 1]
+    assert (
+        script == importlib.util.find_spec("dashboard").submodule_search_locations[0] + "/main.py"
+    )
+    assert "--server.address=127.0.0.1" in words
+    assert "--browser.gatherUsageStats=false" in words
+    assert words[words.index("--") :] == ["--", "--store", str(tmp_path / "some" / "trimtab.db")]
+    assert "-P" in words  # nothing of the folder that it is called from is imported
+
+
+def test_a_store_by_url_stays_one(tmp_path):
+    words = command(Surroundings("postgresql://host/db", tmp_path), 8600, "::1", browser=True)
+    assert words[-3:] == ["postgresql://host/db", "--artefacts", str(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("address", "holds"),
+    [
+        *(("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True)),
+        *(("0.0.0.0", False), ("::", False), ("192.0.2.7", False), ("host.example", False)),
+    ],
+)
+def test_loopback(address, holds):
+    assert is_loopback(address) is holds
+
+
+def test_another_address_needs_authentication(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["dashboard", "--address", "0.0.0.0"]) == 2
+    told = capsys.readouterr().err
+    assert "server_metadata_url" in told
+    assert "--no-authentication" in told
+    assert "ssh -L" in told
+
+
+def test_secrets_that_cannot_be_read_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "secrets.toml").write_text("[auth")
+    assert main(["dashboard", "--address", "0.0.0.0"]) == 2
+    assert "not TOML" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("authlib") is not None, reason="Authlib is installed here"
+)
+def test_authentication_needs_its_library(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "secrets.toml").write_text('[auth]\nclient_id = "x"\n')
+    assert main(["dashboard", "--address", "0.0.0.0"]) == 2
+    assert "streamlit[auth]" in capsys.readouterr().err

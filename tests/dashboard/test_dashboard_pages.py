@@ -1,0 +1,234 @@
+"""Every page over stores of several kinds, without a browser."""
+
+import html
+import shutil
+from dataclasses import replace
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from db import DeviceRecord, EventRecord, Store, utc_now
+from planner.views import find_job
+
+PAGES = ("jobs", "front", "plan", "compare", "devices", "start")
+
+
+def opened(store, page):
+    from dashboard.application import run
+    from planner.cli.surroundings import Surroundings
+
+    run(Surroundings(store, None), page)
+
+
+@pytest.fixture
+def look():
+    """A page of the application on a store, at an address."""
+
+    def run(store, page="jobs", **parameters):
+        app = AppTest.from_function(opened, default_timeout=120, args=(str(store), page))
+        for name, value in parameters.items():
+            app.query_params[name] = value
+        app.run()
+        assert not app.exception, [found.value for found in app.exception]
+        return app
+
+    return run
+
+
+def texts(app):
+    """Everything that a page says through our markup."""
+    return "\n".join(element.proto.body for element in app.get("html"))
+
+
+@pytest.fixture(scope="module")
+def path(finished):
+    return finished / "store" / "trimtab.db"
+
+
+@pytest.fixture
+def own(finished, tmp_path):
+    """A copy of the finished job's store, to be written to."""
+    shutil.copytree(finished / "store", tmp_path / "store")
+    return tmp_path / "store" / "trimtab.db"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_says_what_to_do_where_there_is_no_store(look, tmp_path, page):
+    app = look(tmp_path / "none" / "trimtab.db", page)
+    if page != "start":
+        assert "tt-empty" in texts(app)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_says_what_to_do_where_there_are_no_jobs(look, tmp_path, page):
+    store = tmp_path / "trimtab.db"
+    Store.open(store).close()
+    app = look(store, page)
+    if page != "start":
+        assert "tt-empty" in texts(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_names_are_text_on_every_page(look, path, tools, page):
+    app = look(path, page)
+    told = texts(app)
+    assert "<img" not in told
+    assert "<b>small" not in told
+    if page in ("jobs", "front", "plan", "compare"):
+        assert html.escape(tools.EVIL) in told
+    for kind in ("markdown", "caption", "title", "header"):
+        assert not any("**b**" in element.value for element in app.get(kind))
+
+
+def test_nothing_is_written_by_looking(look, path):
+    before = path.read_bytes()
+    for page in PAGES:
+        look(path, page)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_address_is_told(look, path):
+    assert "no job of this store has the id nobody" in texts(look(path, "front", job="nobody"))
+    assert "begins with" in texts(look(path, "plan", plan="zzz"))
+
+
+def test_a_plan_is_explained(look, path):
+    with Store.open(path, read_only=True) as store:
+        job = find_job(store)
+        chosen = next(e.plan for e in store.list_plans(job.id) if e.plan.is_chosen)
+    told = texts(look(path, "plan", job=job.id, plan=chosen.key[:12]))
+    for part in ("What it consists of", "Accuracy, class by class", "Predicted against measured"):
+        assert part in told
+    assert "peak_memory_mb &lt;= 10000" in told
+    assert "the very file that was verified" in told
+    assert "as it came" in told
+
+
+def test_two_plans_are_compared(look, path):
+    app = look(path, "compare")
+    if len(app.multiselect[0].value) < 2:
+        app.multiselect[0].set_value(app.multiselect[0].options[:2]).run()
+    assert "Agreement, input by input" in texts(app)
+    assert "What they consist of" in texts(app)
+    (pair,) = [f.value for f in app.dataframe if "both_right" in f.value]
+    counts = pair[["both_right", "first_only", "second_only", "both_wrong"]]
+    assert int(counts.to_numpy().sum()) == 14  # the inputs of test
+    difference = (pair["first_only"] - pair["second_only"]).iloc[0] / 14
+    assert pair["lead"].iloc[0] == pytest.approx(100 * difference)
+    assert pair["low"].iloc[0] <= pair["lead"].iloc[0] <= pair["high"].iloc[0]
+
+
+def test_what_was_measured_is_not_compared_with_what_was_predicted():
+    from dashboard.page_compare import _values
+    from planner.figures import Figure
+
+    verified = Figure("latency_mean_ms", decided=9.0, predicted=10.0, measured=11.0)
+    other = Figure("latency_mean_ms", decided=4.0, predicted=5.0)
+    assert _values([verified, verified]) == ("measured", [11.0, 11.0])
+    assert _values([verified, other]) == ("predicted", [10.0, 5.0])
+    assert _values([other, Figure("latency_mean_ms", None)])[1] == [5.0, None]
+    assert _values([Figure("top1", None)]) == ("", [None])
+
+
+def test_a_limit_moves_the_front(look, path):
+    app = look(path, "front")
+    (slider,) = [s for s in app.slider if s.label == "mean latency, ms at most"]
+    slider.set_value(slider.min).run()
+    assert "No plan is left" in texts(app)
+    slider.set_value(slider.max).run()
+    assert "No plan is left" not in texts(app)
+
+
+def test_a_third_objective_is_drawn(look, path):
+    app = look(path, "front")
+    app.selectbox(key="third").set_value("peak_memory_mb").run()
+    for how in ("size", "colour"):
+        app.selectbox(key="third_as").set_value(how).run()
+        assert not app.exception
+
+
+def test_warnings_and_failures_are_told_with_their_reasons(look, own):
+    with Store.open(own) as store:
+        job = find_job(store)
+        store.update_job(job.id, state="failed", message="no <i>member</i> could be measured")
+        store.add_event(EventRecord(job.id, utc_now(), "error", "large 1t", "it & crashed"))
+    told = texts(look(own, job=job.id))
+    assert "no &lt;i&gt;member&lt;/i&gt; could be measured" in told
+    assert "it &amp; crashed" in told
+
+
+def test_a_job_without_its_process_is_killed_and_can_go_on(look, own):
+    with Store.open(own) as store:
+        job = find_job(store)
+        store.update_job(job.id, state="running")
+    app = look(own, job=job.id)
+    assert "Its process is gone" in texts(app)
+    assert "Go on" in [button.label for button in app.button]
+
+
+def test_a_running_job_shows_its_progress(look, own):
+    with Store.open(own) as store:
+        job = find_job(store)
+        progress = {"step": "verify", "detail": "small", "done": 3, "total": 4}
+        store.update_job(job.id, state="running", progress=progress)
+        with store.lease(job.device_key, holder=f"job {job.id} ({job.name})"):
+            app = look(own)
+    told = texts(app)
+    assert "width:75.0%" in told
+    assert "verifying small" in told
+    assert "started elsewhere" in told  # this test's process, not one of the dashboard's
+
+
+def test_the_same_job_on_several_devices(look, own):
+    with Store.open(own) as store:
+        job = find_job(store)
+        here = store.get_device(job.device_key)
+        board = DeviceRecord("b" * 64, "ssh://board", {**here.fingerprint, "cpu": "Cortex-A72"})
+        store.put_device(board)
+        other = replace(job, id="b" * 12, device_key=board.key)
+        other = replace(other, spec={**job.spec, "device": "ssh://board"})
+        store.add_job(other)
+        entries = store.list_plans(job.id)
+        store.replace_plans(
+            other.id,
+            [replace(e.plan, job_id=other.id) for e in entries],
+            [replace(m, job_id=other.id) for e in entries for m in e.metrics.values()],
+        )
+    app = look(own, "devices")
+    (frame,) = [f.value for f in app.dataframe if "device" in f.value]
+    assert sorted(frame["role"]) == ["baseline", "baseline", "chosen", "chosen"]
+    assert frame["device"].nunique() == 2
+
+
+def test_lost_photographs_are_told(look, own):
+    with Store.open(own) as store:
+        job = find_job(store)
+        work = {**job.spec["workload"], "images": "/nowhere/at/all"}
+        store.add_job(replace(job, id="c" * 12, spec={**job.spec, "workload": work}))
+        entries = store.list_plans(job.id)
+        store.replace_plans(
+            "c" * 12,
+            [replace(e.plan, job_id="c" * 12) for e in entries],
+            [replace(m, job_id="c" * 12) for e in entries for m in e.metrics.values()],
+        )
+    assert "photographs of this job cannot be read" in texts(look(own, "plan", job="c" * 12))
+
+
+def test_errors_stand_at_their_fields(look, finished, tmp_path):
+    app = look(tmp_path / "trimtab.db", "start")
+    app.text_input(key="start-folder").set_value(str(finished))
+    app.text_input(key="form-model-0-path").set_value("zoo/small.onnx")
+    app.text_input(key="form-model-1-path").set_value("zoo/gone.onnx")
+    app.text_area(key="form-constraints").set_value("top1 >>= 3")
+    app.button(key="start-form").click().run()
+    told = texts(app)
+    assert "<b>constraints</b>" in told
+    assert "is no constraint" in told
+    app.text_area(key="form-constraints").set_value("")
+    app.button(key="start-form").click().run()
+    told = texts(app)
+    assert "models[1].path" in told
+    assert "there is no file" in told
+    assert "models[0].path" not in told
+    assert not (tmp_path / "trimtab.db").exists()
