@@ -22,7 +22,7 @@ from planner.stages import (
     stage_options,
 )
 from search.blocks import design_effect
-from search.compose import Composed, Objective, Problem, compose, front
+from search.compose import Composed, Objective, Problem, StageOption, compose, front
 from search.constraints import Constraint, feasible, shortfall
 from search.correction import CORRECTED, Correction, Learned, Pair, learn
 from search.costs import PathCosts
@@ -37,7 +37,8 @@ class Choice(Foresight):
     """Everything that is decided on `tune`, and the replays that `test` is reported with.
 
     :meth:`judge` makes the `plans`; where none can be chosen, `nearest` is the one to look at.
-    `correction` is what earlier jobs learned on this device.
+    `correction` is what earlier jobs learned on this device; options are calibrated as those
+    `agreed` on another device, where there are any.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Choice(Foresight):
         measured: Sequence[Measured],
         rows: Rows,
         correction: Correction | None = None,
+        agreed: Sequence[StageOption] = (),
     ) -> None:
         self.spec, self.measured = spec, measured
         self.correction = correction or Correction()
@@ -53,7 +55,9 @@ class Choice(Foresight):
         reference = reference_answers(measured, spec.reference_name)
         taught_by = rows.labels if rows.labels is not None else reference
         assert taught_by is not None
-        options = stage_options(measured, rows.fit, taught_by[rows.fit], self.reference_ms)
+        options = stage_options(
+            measured, rows.fit, taught_by[rows.fit], self.reference_ms, agreed
+        )
         labelled = np.concatenate([rows.fit, rows.tune])
         opinion = jury(one_per_variant(options), labelled, taught_by[labelled])
         targets = {
@@ -67,7 +71,7 @@ class Choice(Foresight):
             for split, index in (("tune", rows.tune), ("test", rows.test))
         }
         super().__init__(rows, options, targets)
-        self._members = self._fastest_as_they_came(measured)
+        self.members = self._fastest_as_they_came(measured)
         names = metric_names(spec.objectives, rows.labels is not None)
         self.objectives = [Objective(name) for name in names]
         self.constraints = [Constraint.parse(text) for text in spec.constraints]
@@ -85,11 +89,12 @@ class Choice(Foresight):
             if found.candidate.precision != "as_is":
                 continue
             rival = best.setdefault(found.candidate.member, index)
-            if self._hot_ms(index) < self._hot_ms(rival):
+            if self.hot_ms(index) < self.hot_ms(rival):
                 best[found.candidate.member] = index
         return list(best.values())
 
-    def _hot_ms(self, index: int) -> float:
+    def hot_ms(self, index: int) -> float:
+        """The mean latency of an option alone."""
         return float(self.options[index].cost.total("hot").mean())
 
     def _named(self) -> list[str]:
@@ -109,16 +114,15 @@ class Choice(Foresight):
         """The member to compare with, as it came, with its fastest options: the named one, else
         the most capable on tune."""
         named = self.spec.baseline_name
-        members = [i for i in self._members if named in (None, measured[i].candidate.member)]
+        members = [i for i in self.members if named in (None, measured[i].candidate.member)]
         if not members:
             raise PlanningError(f"the baseline {named} could not be measured")
-        metric, targets = self.quality[0], self.targets["tune"]
+        return min(members, key=lambda index: (-self.capability(index), self.hot_ms(index)))
 
-        def rank(index: int) -> tuple[float, float]:
-            found = targets.values(metric, self.options[index].probabilities[self.rows.tune])
-            return -float(found.mean()), self._hot_ms(index)
-
-        return min(members, key=rank)
+    def capability(self, index: int) -> float:
+        """The quality of an option alone, on tune."""
+        found = self.options[index].probabilities[self.rows.tune]
+        return float(self.targets["tune"].values(self.quality[0], found).mean())
 
     def screen(self, count: int) -> list[tuple[int, ...]]:
         """At most `count` groups of options worth measuring together: the baseline, those of the
@@ -166,6 +170,10 @@ class Choice(Foresight):
         self.nearest = self.rules.choose(plans, self._baseline_of(plans), plans)
         self.rules.mark_front(plans)
         self.plans = self.rules.thinned(plans, self.nearest)
+        self.add_percentiles()
+
+    def add_percentiles(self) -> None:
+        """Predict the latency percentiles of all plans."""
         for plan in self.plans:
             plan.composed.costs.update(self._costs(plan).percentiles(steps_of(plan.composed)))
 
@@ -177,13 +185,8 @@ class Choice(Foresight):
         stages, process = costs_together(parts, visits, self.reference_ms)
         return PathCosts(stages, process, self.correction)
 
-    def _composed(
-        self,
-        together: Mapping[tuple[int, ...], PathCosts] | None,
-        early: Sequence[Composed] = (),
-    ) -> list[Judged]:
-        """Single stages, the front, and the front of what meets the constraints; and the plans
-        that early ones are compared with."""
+    def pose(self, together: Mapping[tuple[int, ...], PathCosts] | None) -> None:
+        """Make the problem that plans are composed of."""
         baseline = self.options[self.baseline].probabilities[self.rows.tune]
         named = self._named()
         objects = None if self.rows.objects is None else self.rows.objects[self.rows.tune]
@@ -199,22 +202,43 @@ class Choice(Foresight):
             together=together,
             correction=self.correction,
         )
+
+    def _composed(
+        self,
+        together: Mapping[tuple[int, ...], PathCosts] | None,
+        early: Sequence[Composed] = (),
+    ) -> list[Judged]:
+        """Single stages, the front, and the front of what meets the constraints; and the plans
+        that early ones are compared with."""
+        self.pose(together)
         composed = compose(self.problem)
         singles = [plan for plan in composed if len(plan.options) == 1]
         singles += [plan for plan in early if plan.early and plan.early.design.label]
         composed += early
-        limits = {**singles[self.baseline].costs, **singles[self.baseline].replayed}
-        allowed = [p for p in composed if feasible(self.constraints, p.values, limits) == "yes"]
-        path = front(composed, self.objectives) + front(allowed, self.objectives)
-        if not allowed:
-            path.append(min(composed, key=lambda p: shortfall(self.constraints, p.values, limits)))
-        if not path:
-            unknown = [o.metric for o in self.objectives if o.metric not in composed[0].values]
-            raise PlanningError(f"{', '.join(unknown)} could not be measured on this device")
-        return list({plan.key: plan for plan in map(self._judged, [*singles, *path])}.values())
+        path = self.worthy(composed, singles[self.baseline])
+        return list({plan.key: plan for plan in map(self.judged, [*singles, *path])}.values())
 
-    def _judged(self, plan: Composed) -> Judged:
-        member = len(plan.options) == 1 and plan.options[0] in self._members
+    def worthy(self, plans: Sequence[Composed], baseline: Composed) -> list[Composed]:
+        """The front, and the front of what meets the constraints, or comes nearest."""
+        limits = {**baseline.costs, **baseline.replayed}
+        allowed = [p for p in plans if feasible(self.constraints, p.values, limits) == "yes"]
+        path = front(plans, self.objectives) + front(allowed, self.objectives)
+        if not allowed:
+            path.append(min(plans, key=lambda p: shortfall(self.constraints, p.values, limits)))
+        if not path:
+            unknown = [o.metric for o in self.objectives if o.metric not in plans[0].values]
+            raise PlanningError(f"{', '.join(unknown)} could not be measured on this device")
+        return path
+
+    def proposed(self) -> list[Composed]:
+        """The best plans by single measurements: members, the front, the cheapest good ones."""
+        plans = self._composed(None)
+        cheapest = self.rules.good(plans, self._baseline_of(plans))
+        return [plan.composed for plan in [*plans, *cheapest]]
+
+    def judged(self, plan: Composed) -> Judged:
+        """A plan that is to be judged."""
+        member = len(plan.options) == 1 and plan.options[0] in self.members
         if plan.early is not None:
             member = bool(plan.early.design.label)
         definition = plan.definition(self.options)
@@ -246,10 +270,19 @@ class Choice(Foresight):
     ) -> dict[str, Learned]:
         """Choose again with what bundles measured.
 
-        `verified` holds pairs of predicted and measured costs by the keys of plans and metric.
-        A verified plan takes its own ratio, every other what the verified ones teach. `failed`
-        plans cannot be chosen; the `last` time, only verified ones can. Returns what was learned.
+        `failed` plans cannot be chosen; the `last` time, only verified ones can. Returns what
+        was learned, see :meth:`correct`.
         """
+        learned = self.correct(verified)
+        among = [p for p in self.plans if p.key in verified or not (last or p.key in failed)]
+        self.nearest = self.rules.choose(self.plans, self.baseline_plan, among)
+        self.rules.mark_front(self.plans)
+        return learned
+
+    def correct(self, verified: Mapping[str, Mapping[str, Pair]]) -> dict[str, Learned]:
+        """Correct predicted costs by `verified`: pairs of predicted and measured costs by the
+        keys of plans and metric. A verified plan takes its own ratio, every other what the
+        verified ones teach, which is returned."""
         learned = {}
         for metric in CORRECTED:
             pairs = [found[metric] for found in verified.values() if metric in found]
@@ -265,9 +298,6 @@ class Choice(Foresight):
                 elif metric in learned:
                     before = self.correction.factor(metric, stages)
                     plan.factors[metric] = after.factor(metric, stages) / before
-        among = [p for p in self.plans if p.key in verified or not (last or p.key in failed)]
-        self.nearest = self.rules.choose(self.plans, self.baseline_plan, among)
-        self.rules.mark_front(self.plans)
         return learned
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 from db import JobRecord, PlanEntry, Store
 from planner.export import BundleParts, write_bundle
 from planner.inputs import read_inputs
+from planner.job_tree import devices_of, find_plan
 from planner.spec import JobSpec
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Variant
@@ -20,13 +21,14 @@ POINTS = 16
 _GOLDEN_CANDIDATES = 24
 
 
-def export_plan(store: Store, plan_key: str, target: Path) -> Path:
-    """Write the bundle of a plan (named by the beginning of its key) to `target`.
+def export_plan(store: Store, plan_key: str, target: Path, device: str | None = None) -> Path:
+    """Write the bundle of a plan (named by the beginning of its key) to `target`. Of a job on
+    several devices, that of the plan over all, or of the plan on one `device`.
 
     A verified plan's bundle is the very file that ran on the device; another is made anew, which
     needs the job's images where they were. Raises StoreError, PlanningError, WorkloadError.
     """
-    plan = store.find_plan(plan_key)
+    plan = find_plan(store, plan_key, device)
     verified = {v.plan_key: v.bundle_sha256 for v in store.list_verifications(plan.job_id)}
     bundle = verified.get(plan.key)
     if bundle is None:
@@ -57,9 +59,9 @@ def bundle_parts(
     the front that share its structure; golden images come from the first of `images`."""
     entries = store.list_plans(job.id)
     entry = next((e for e in entries if e.plan.key == plan_key), None)
-    device = store.get_device(job.device_key) if job.device_key else None
+    fingerprint = _fingerprint(store, job)
     workload = store.get_workload(job.workload_key) if job.workload_key else None
-    if entry is None or device is None or workload is None:
+    if entry is None or not fingerprint or workload is None:
         raise PlanningError(f"plan {plan_key[:12]} of job {job.id} is incomplete in the store")
     definition = _definition(entry)
     siblings = [
@@ -78,7 +80,7 @@ def bundle_parts(
         models={v.sha256: store.artefacts.path(v.sha256) for v in variants},
         labels=class_names(known, int(job.summary["classes"])),
         images=list(images)[:_GOLDEN_CANDIDATES],
-        fingerprint=device.fingerprint,
+        fingerprint=fingerprint,
         files={
             sha: store.artefacts.path(sha)
             for stage in definition.structure.stages
@@ -86,6 +88,17 @@ def bundle_parts(
             for sha in (*stage.exits.segments, stage.exits.arrays)
         },
     )
+
+
+def _fingerprint(store: Store, job: JobRecord) -> dict[str, str]:
+    """The device's; where a job has several, what they differ in stands side by side."""
+    keys = [job.device_key, *(device["device_key"] for device in devices_of(job))]
+    found = [device for key in keys if key and (device := store.get_device(key))]
+    names = dict.fromkeys(name for device in found for name in device.fingerprint)
+    return {
+        name: " | ".join(dict.fromkeys(device.fingerprint.get(name, "-") for device in found))
+        for name in names
+    }
 
 
 def _definition(entry: PlanEntry) -> PlanDefinition:
