@@ -229,9 +229,7 @@ class Across:
             self._run_bundles(verifiers, [self._chosen])
         return verifiers
 
-    def _run_bundles(
-        self, verifiers: Sequence[PlaceVerifier], plans: Sequence[JointPlan]
-    ) -> None:
+    def _run_bundles(self, verifiers: Sequence[PlaceVerifier], plans: Sequence[JointPlan]) -> None:
         run = self._places[0].run
         golden = [run.items[row].path for row in run.rows.fit]
         bundles = {}
@@ -286,9 +284,7 @@ class Across:
         has the figures of each by 'metric split basis'."""
         slowest = max(self._numbers, key=lambda n: plan.parts[n].costs["latency_mean_ms"])
         variants = self._deciding[slowest].variants
-        record = plan_record(
-            self._job_id, plan.parts[slowest], self._choices[slowest], variants
-        )
+        record = plan_record(self._job_id, plan.parts[slowest], self._choices[slowest], variants)
         devices = {
             place.name: {f"{m.metric} {m.split} {m.basis}": m.value for m in found}
             for place, found in zip(self._places, figures, strict=True)

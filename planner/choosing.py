@@ -55,9 +55,7 @@ class Choice(Foresight):
         reference = reference_answers(measured, spec.reference_name)
         taught_by = rows.labels if rows.labels is not None else reference
         assert taught_by is not None
-        options = stage_options(
-            measured, rows.fit, taught_by[rows.fit], self.reference_ms, agreed
-        )
+        options = stage_options(measured, rows.fit, taught_by[rows.fit], self.reference_ms, agreed)
         labelled = np.concatenate([rows.fit, rows.tune])
         opinion = jury(one_per_variant(options), labelled, taught_by[labelled])
         targets = {

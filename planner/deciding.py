@@ -195,9 +195,7 @@ class Deciding:
         )
 
 
-def count_exposure(
-    store: Store, job_id: str, workload_key: str, plans: Sequence[Judged]
-) -> None:
+def count_exposure(store: Store, job_id: str, workload_key: str, plans: Sequence[Judged]) -> None:
     """Test was looked at; the same look of a job that goes on, or runs again, counts once."""
     reason = f"report {content_key(sorted(plan.key for plan in plans))[:12]}"
     seen = store.list_exposures(workload_key=workload_key)

@@ -150,9 +150,7 @@ def show(
         _print_explanation(found)
 
 
-def _plot_exits(
-    context: typer.Context, plan: str, device: str | None, target: Path
-) -> None:
+def _plot_exits(context: typer.Context, plan: str, device: str | None, target: Path) -> None:
     from planner.plot_exits import exit_picture, write_exits
 
     if target.suffix.lower() != ".png":
