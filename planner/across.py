@@ -8,46 +8,24 @@ that of the device where it is lowest, its costs are those of the device where t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from db import PlanMetricRecord, PlanRecord, Store
-from planner.choosing import Choice
 from planner.deciding import ROUNDS, Deciding, count_exposure
+from planner.joint import JointPlan, Place, measured_everywhere, worst_case
 from planner.journal import Journal
 from planner.judging import FRONT_SIZE, Judged
-from planner.measuring import Measured
 from planner.records import decided_metrics, measured_metrics, plan_record, reported_metrics
-from planner.run import Run
 from planner.shipping import keep_bundle
 from planner.spec import JobSpec
 from planner.verifying_across import Ledger, PlaceVerifier
-from planner.worst import worst, worst_metrics
+from planner.worst import worst_metrics
 from search.compose import Composed, Sweeps, compose
 from search.costs import PathCosts
-from trimtab_runtime.errors import PlanningError, StoreError, TrimtabError
+from trimtab_runtime.errors import StoreError, TrimtabError
 
 Group = tuple[int, ...]
-
-
-@dataclass
-class JointPlan(Judged):
-    """A plan on all devices: `parts` are the plan on each. Its `composed` is the worst case."""
-
-    parts: list[Judged] = field(default_factory=list)
-
-    @property
-    def costs(self) -> dict[str, float]:
-        return worst([part.costs for part in self.parts])
-
-
-@dataclass
-class Place:
-    """A device whose own job is done, with what that measured."""
-
-    name: str
-    run: Run
-    measured: Sequence[Measured]
 
 
 class Each(Protocol):
@@ -71,7 +49,7 @@ class Across:
         self._job_id, self._spec, self._store, self._journal = job_id, spec, store, journal
         self._places, self._each = places, each
         self._numbers = range(len(places))
-        shared = _measured_everywhere(places, spec)
+        shared = measured_everywhere(places, spec)
         first = Deciding(places[0].run, shared[0])
         agreed = first.choice.options
         rest = zip(places[1:], shared[1:], strict=True)
@@ -170,7 +148,7 @@ class Across:
                 [p for (s, rule), points in wanted.items() for p in sweeps.at(s, rule, [*points])]
             )
         rows = list(zip(*columns, strict=True))
-        cases = [_worst_case(parts) for parts in rows]
+        cases = [worst_case(parts) for parts in rows]
         singles = [case for case in cases if len(case.options) == 1]
         baseline = next(c for c in singles if c.options == (self._first.baseline,))
         chosen = {id(case) for case in [*singles, *self._first.worthy(cases, baseline)]}
@@ -313,34 +291,3 @@ class Across:
             "quality": first.quality,
             "objectives": [objective.metric for objective in first.objectives],
         }
-
-
-def _measured_everywhere(places: Sequence[Place], spec: JobSpec) -> list[list[Measured]]:
-    """Of each device, in one order, the candidates (the same file, run the same way) that were
-    measured on all. Raises PlanningError where those cannot be planned with."""
-
-    def key(found: Measured) -> tuple[str, str]:
-        return found.candidate.key, found.built.variant.sha256
-
-    known = [{key(found): found for found in place.measured} for place in places]
-    common = [name for name in known[0] if all(name in found for found in known)]
-    shared = [[found[name] for name in common] for found in known]
-    members = {m.candidate.member for m in shared[0] if m.candidate.precision == "as_is"}
-    needed = [spec.reference_name] if places[0].run.rows.labels is None else []
-    missing = [name for name in needed if name not in members]
-    if missing or not members:
-        what = f"the reference {missing[0]}" if missing else "no member"
-        raise PlanningError(
-            f"{what} was {'not ' if missing else ''}measured in the same way on all devices; name "
-            "numbers of threads that suit all in runtime.threads"
-        )
-    return shared
-
-
-def _worst_case(parts: Sequence[Composed]) -> Composed:
-    return replace(
-        parts[0],
-        replayed=worst([part.replayed for part in parts]),
-        guarded=worst([part.guarded for part in parts]),
-        costs=worst([part.costs for part in parts]),
-    )

@@ -25,7 +25,6 @@ from trimtab_runtime.errors import StoreError, TrimtabError
 from variants import QuantisationRecipe, derive_variant, quantise_w8a8
 from workloads import Item
 
-
 _HOST = threading.RLock()
 _WAIT_S = 1.0
 

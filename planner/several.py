@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from db import JobRecord, Level, Store
-from planner.across import Across, Place
+from planner.across import Across
 from planner.inputs import read_inputs, stops_early
+from planner.joint import Place
 from planner.journal import Journal, Silent, Watcher
 from planner.measuring import Measured
 from planner.opening import OpenJob, closing_job, open_record, opened_job
@@ -55,9 +56,9 @@ def plan_on_several(
         open_record(store, job_id, spec, workload, splits)
         shared = _Shared(watcher or Silent())
         journal = Journal(store, job_id, shared, lease)
-        with suppress(_Incomplete), closing_job(store, job_id):
-            with Several(job_id, spec, store, journal, shared, settings, given) as several:
-                several.execute()
+        several = Several(job_id, spec, store, journal, shared, settings, given)
+        with suppress(_Incomplete), closing_job(store, job_id), several:
+            several.execute()
     record = store.get_job(job_id)
     assert record is not None
     return record

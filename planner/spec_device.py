@@ -72,8 +72,8 @@ class DeviceSpec(Part):
         """As it was before there were fields: so that jobs keep their names."""
         if not self.model_fields_set - {"address"}:
             return self.address
-        hidden = () if self.address.startswith(SSH) else _ONLY_SSH
-        hidden += () if self.name else ("name",)
+        hidden = [] if self.address.startswith(SSH) else list(_ONLY_SSH)
+        hidden += [] if self.name else ["name"]
         return {field: value for field, value in written(self).items() if field not in hidden}
 
     @property

@@ -74,7 +74,7 @@ def _job_line(store: Store, job: JobRecord) -> dict[str, Any]:
         "state": state,
         "device": job_place(store, job),
         "started": job.started_at.astimezone().strftime("%Y-%m-%d %H:%M"),
-        "candidates": len(store.list_candidates(job.id)),
+        "candidates": len(store.list_candidates(job.id)) or job.summary.get("candidates", 0),
         "plans": job.summary.get("plans"),
         "chosen": job.summary.get("chosen"),
         "message": printable(message) if message else None,
