@@ -80,6 +80,11 @@ class LeaseStore(StoreBase):
             held = _held(connection, device_key)
             return held if held and _lives(held, _now(connection)) else None
 
+    def list_leases(self) -> list[LeaseRecord]:
+        """All that are held now; those of dead holders are none."""
+        with self.transaction() as connection:
+            return living_leases(connection)
+
     def _acquire(self, device_key: str, holder: str, lasts_s: float) -> LeaseRecord:
         with self.transaction(write=True) as connection:
             one_lease_at_a_time(connection)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,20 @@ from trimtab_runtime.definition import Variant
 from trimtab_runtime.errors import StoreError, TrimtabError
 from variants import QuantisationRecipe, derive_variant, quantise_w8a8
 from workloads import Item
+
+_HOST = threading.RLock()
+_WAIT_S = 1.0
+
+
+@contextmanager
+def host(journal: Journal) -> Iterator[None]:
+    """Be the only job of this process that makes variants: what another makes, this one finds."""
+    while not _HOST.acquire(timeout=_WAIT_S):
+        journal.alive()
+    try:
+        yield
+    finally:
+        _HOST.release()
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,10 @@ class Builder:
         """A variant itself ('as_is'), or made from it: 'w8a8'."""
         if precision == "as_is":
             return parent
+        with host(self.journal):
+            return self._made(parent, precision)
+
+    def _made(self, parent: Built, precision: str) -> Built:
         recipe = QuantisationRecipe()
         lineage = {
             "step": precision,

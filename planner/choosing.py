@@ -24,7 +24,7 @@ from planner.stages import (
     stage_options,
 )
 from search.blocks import design_effect
-from search.compose import Composed, Objective, Problem, compose, front
+from search.compose import Composed, Objective, Problem, StageOption, compose, front
 from search.constraints import Constraint, feasible, shortfall
 from search.correction import CORRECTED, Correction, Learned, Pair, learn
 from search.costs import PathCosts
@@ -40,7 +40,8 @@ class Choice(Foresight):
     """Everything that is decided on `tune`, and the replays that `test` is reported with.
 
     :meth:`judge` makes the `plans`; where none can be chosen, `nearest` is the one to look at.
-    `correction` is what earlier jobs learned on this device.
+    `correction` is what earlier jobs learned on this device; options are calibrated as those
+    `agreed` on another device, where there are any.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Choice(Foresight):
         measured: Sequence[Measured],
         rows: Rows,
         correction: Correction | None = None,
+        agreed: Sequence[StageOption] = (),
     ) -> None:
         self.spec, self.measured = spec, measured
         self.correction = correction or Correction()
@@ -56,7 +58,7 @@ class Choice(Foresight):
         reference = reference_answers(measured, spec.reference_name)
         taught_by = rows.labels if rows.labels is not None else reference
         assert taught_by is not None
-        options = stage_options(measured, rows.fit, taught_by[rows.fit], self.reference_ms)
+        options = stage_options(measured, rows.fit, taught_by[rows.fit], self.reference_ms, agreed)
         labelled = np.concatenate([rows.fit, rows.tune])
         opinion = jury(one_per_variant(options), labelled, taught_by[labelled])
         targets = {
@@ -79,7 +81,7 @@ class Choice(Foresight):
         self.baseline = self._choose_baseline(measured)
         self.plans: list[Judged] = []
         self.nearest: Judged | None = None
-        self._swept: list[Composed] = []
+        self.swept: list[Composed] = []
         self.taught_by = taught_by
 
     def _fastest_as_they_came(self, measured: Sequence[Measured]) -> list[int]:
@@ -89,11 +91,12 @@ class Choice(Foresight):
             if found.candidate.precision != "as_is":
                 continue
             rival = best.setdefault(found.candidate.member, index)
-            if self._hot_ms(index) < self._hot_ms(rival):
+            if self.hot_ms(index) < self.hot_ms(rival):
                 best[found.candidate.member] = index
         return list(best.values())
 
-    def _hot_ms(self, index: int) -> float:
+    def hot_ms(self, index: int) -> float:
+        """The mean latency of an option alone."""
         return float(self.options[index].cost.total("hot").mean())
 
     def _named(self) -> list[str]:
@@ -116,13 +119,12 @@ class Choice(Foresight):
         members = [i for i in self.members if named in (None, measured[i].candidate.member)]
         if not members:
             raise PlanningError(f"the baseline {named} could not be measured")
-        metric, targets = self.quality[0], self.targets["tune"]
+        return min(members, key=lambda index: (-self.capability(index), self.hot_ms(index)))
 
-        def rank(index: int) -> tuple[float, float]:
-            found = targets.values(metric, self.options[index].probabilities[self.rows.tune])
-            return -float(found.mean()), self._hot_ms(index)
-
-        return min(members, key=rank)
+    def capability(self, index: int) -> float:
+        """The quality of an option alone, on tune."""
+        found = self.options[index].probabilities[self.rows.tune]
+        return float(self.targets["tune"].values(self.quality[0], found).mean())
 
     def screen(self, count: int) -> list[tuple[int, ...]]:
         """At most `count` groups of options worth measuring together: the baseline, those of the
@@ -175,6 +177,10 @@ class Choice(Foresight):
         kept += [p for p in plans if any(p.composed is s for s in shown)]
         unique = {plan.key: plan for plan in kept}.values()
         self.plans = sorted(unique, key=lambda plan: plan.composed.costs["latency_mean_ms"])
+        self.add_percentiles()
+
+    def add_percentiles(self) -> None:
+        """Predict the latency percentiles of all plans."""
         for plan in self.plans:
             plan.composed.costs.update(self._costs(plan).percentiles(steps_of(plan.composed)))
 
@@ -186,13 +192,8 @@ class Choice(Foresight):
         stages, process = costs_together(parts, visits, self.reference_ms)
         return PathCosts(stages, process, self.correction)
 
-    def _composed(
-        self,
-        together: Mapping[tuple[int, ...], PathCosts] | None,
-        built: Sequence[Composed] = (),
-    ) -> list[Judged]:
-        """Single stages, the front, and the front of what meets the constraints; and the plans
-        that early ones are compared with."""
+    def pose(self, together: Mapping[tuple[int, ...], PathCosts] | None) -> None:
+        """Make the problem that plans are composed of."""
         baseline = self.options[self.baseline].probabilities[self.rows.tune]
         named = self._named()
         objects = None if self.rows.objects is None else self.rows.objects[self.rows.tune]
@@ -208,25 +209,45 @@ class Choice(Foresight):
             together=together,
             correction=self.correction,
         )
-        composed = self._swept = [*compose(self.problem), *built]
+
+    def _composed(
+        self,
+        together: Mapping[tuple[int, ...], PathCosts] | None,
+        built: Sequence[Composed] = (),
+    ) -> list[Judged]:
+        """Single stages, the front, and the front of what meets the constraints; and the plans
+        that early ones are compared with."""
+        self.pose(together)
+        composed = self.swept = [*compose(self.problem), *built]
         singles = composed[: len(self.options)]
-        limits = {**singles[self.baseline].costs, **singles[self.baseline].replayed}
-        allowed = [p for p in composed if feasible(self.constraints, p.values, limits) == "yes"]
-        path = front(composed, self.objectives) + front(allowed, self.objectives)
-        if not allowed:
-            path.append(min(composed, key=lambda p: shortfall(self.constraints, p.values, limits)))
-        if not path:
-            unknown = [o.metric for o in self.objectives if o.metric not in composed[0].values]
-            raise PlanningError(f"{', '.join(unknown)} could not be measured on this device")
-        every = map(self._judged, [*singles, *path, *self._shown(built)])
+        path = self.worthy(composed, singles[self.baseline])
+        every = map(self.judged, [*singles, *path, *self._shown(built)])
         return list({plan.key: plan for plan in every}.values())
+
+    def worthy(self, plans: Sequence[Composed], baseline: Composed) -> list[Composed]:
+        """The front, and the front of what meets the constraints, or comes nearest."""
+        limits = {**baseline.costs, **baseline.replayed}
+        allowed = [p for p in plans if feasible(self.constraints, p.values, limits) == "yes"]
+        path = front(plans, self.objectives) + front(allowed, self.objectives)
+        if not allowed:
+            path.append(min(plans, key=lambda p: shortfall(self.constraints, p.values, limits)))
+        if not path:
+            unknown = [o.metric for o in self.objectives if o.metric not in plans[0].values]
+            raise PlanningError(f"{', '.join(unknown)} could not be measured on this device")
+        return path
+
+    def proposed(self) -> list[Composed]:
+        """The best plans by single measurements: members, the front, the cheapest good ones."""
+        plans = self._composed(None)
+        cheapest = self.rules.good(plans, self._baseline_of(plans))
+        return [plan.composed for plan in [*plans, *cheapest]]
 
     def family(self, own: Judged) -> tuple[OperatingPoint, ...]:
         """The operating points to bundle with a plan: of all that were composed of its structure,
         or, where it is certified, of those plans that are too."""
         like = (own.composed.options, own.composed.rule)
-        same = (plan for plan in self._swept if (plan.options, plan.rule) == like)
-        siblings = [self._judged(plan) for plan in same]
+        same = (plan for plan in self.swept if (plan.options, plan.rule) == like)
+        siblings = [self.judged(plan) for plan in same]
         if own.certificate and own.certified:
             siblings = [plan for plan in self.plans if plan.certified]
         return family(siblings, own, self.quality[0])
@@ -236,7 +257,8 @@ class Choice(Foresight):
         rivals = [plan for plan in built if plan.rival]
         return rivals + (best_routed(built, self.quality[0], self.least) if built else [])
 
-    def _judged(self, plan: Composed) -> Judged:
+    def judged(self, plan: Composed) -> Judged:
+        """A plan that is to be judged."""
         member = len(plan.options) == 1 and plan.options[0] in self.members
         if plan.early is not None or plan.routed is not None:
             member = bool(plan.rival)
@@ -264,10 +286,19 @@ class Choice(Foresight):
     ) -> dict[str, Learned]:
         """Choose again with what bundles measured.
 
-        `verified` holds pairs of predicted and measured costs by the keys of plans and metric.
-        A verified plan takes its own ratio, every other what the verified ones teach. `failed`
-        plans cannot be chosen; the `last` time, only verified ones can. Returns what was learned.
+        `failed` plans cannot be chosen; the `last` time, only verified ones can. Returns what
+        was learned, see :meth:`correct`.
         """
+        learned = self.correct(verified)
+        among = [p for p in self.plans if p.key in verified or not (last or p.key in failed)]
+        self.nearest = self.rules.choose(self.plans, self.baseline_plan, among)
+        self.rules.mark_front(self.plans)
+        return learned
+
+    def correct(self, verified: Mapping[str, Mapping[str, Pair]]) -> dict[str, Learned]:
+        """Correct predicted costs by `verified`: pairs of predicted and measured costs by the
+        keys of plans and metric. A verified plan takes its own ratio, every other what the
+        verified ones teach, which is returned."""
         learned = {}
         for metric in CORRECTED:
             pairs = [found[metric] for found in verified.values() if metric in found]
@@ -283,9 +314,6 @@ class Choice(Foresight):
                 elif metric in learned:
                     before = self.correction.factor(metric, stages)
                     plan.factors[metric] = after.factor(metric, stages) / before
-        among = [p for p in self.plans if p.key in verified or not (last or p.key in failed)]
-        self.nearest = self.rules.choose(self.plans, self.baseline_plan, among)
-        self.rules.mark_front(self.plans)
         return learned
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from db import CorrectionRecord, ExposureRecord, MeasurementRecord
+from db import CorrectionRecord, ExposureRecord, MeasurementRecord, Store
 from planner.choosing import Choice
 from planner.early_plans import BuiltDesign, EarlyPlans
 from planner.judging import Judged
@@ -17,7 +17,7 @@ from planner.tapping import Tapping
 from planner.verifying import Verifier
 from profilers import DeviceLost
 from profilers.device import device_key
-from search.compose import Composed
+from search.compose import Composed, StageOption
 from search.correction import Correction, Learned
 from search.costs import PathCosts
 from trimtab_runtime.codec import content_key
@@ -27,16 +27,18 @@ if TYPE_CHECKING:
     from planner.run import Run
 
 #: How often the choice may move to a plan that has to be verified first.
-_ROUNDS = 3
+ROUNDS = 3
 
 
 class Deciding:
     """The second half of a run: everything after the candidates were measured one by one."""
 
-    def __init__(self, run: Run, measured: Sequence[Measured]) -> None:
+    def __init__(
+        self, run: Run, measured: Sequence[Measured], agreed: Sequence[StageOption] = ()
+    ) -> None:
         self._run, self._store, self._journal = run, run.store, run.journal
-        self._variants = {m.built.variant.sha256: m.built.variant for m in measured}
-        self.choice = Choice(run.spec, measured, run.rows, self._earlier_correction())
+        self.variants = {m.built.variant.sha256: m.built.variant for m in measured}
+        self.choice = Choice(run.spec, measured, run.rows, self._earlier_correction(), agreed)
         self._tapping: Tapping | None = None
 
     def decide(self) -> None:
@@ -48,7 +50,7 @@ class Deciding:
         costs = self.measured_together(groups)
         choice.judge(costs, [*self._early_plans(), *self._routed_plans()])
         self._store_plans({})
-        self._count_exposure()
+        count_exposure(self._store, run.job_id, run.workload.key, choice.plans)
         verifier = Verifier(run.record, run.store, run.device, run.journal, choice, run.items)
         learned = self._verify(verifier)
         self._store_plans({key: found.values for key, found in verifier.records.items()})
@@ -144,8 +146,8 @@ class Deciding:
         """Verify, and let what the bundles measured have the last word on what is chosen."""
         choice, before = self.choice, self.choice.chosen
         verifier.verify(choice.selection(self._run.spec.verify))
-        for number in range(_ROUNDS):
-            last = number == _ROUNDS - 1
+        for number in range(ROUNDS):
+            last = number == ROUNDS - 1
             learned = choice.confirm(verifier.pairs, verifier.failed, last)
             if choice.chosen is None or choice.chosen.key in verifier.records:
                 break
@@ -166,26 +168,12 @@ class Deciding:
         choice, job_id = self.choice, self._run.job_id
         plans, metrics = [], []
         for judged in choice.plans:
-            plans.append(plan_record(job_id, judged, choice, self._variants, self._run.items))
+            plans.append(plan_record(job_id, judged, choice, self.variants, self._run.items))
             metrics += decided_metrics(job_id, judged)
-            if self._is_reported(judged) or judged.key in measured:
+            if judged.is_reported or judged.key in measured:
                 metrics += reported_metrics(job_id, judged, choice, judged.key in measured)
             metrics += measured_metrics(job_id, judged, measured.get(judged.key, {}))
         self._store.replace_plans(job_id, plans, metrics)
-
-    def _count_exposure(self) -> None:
-        """Test was looked at; the same look of a job that goes on, or runs again, counts once."""
-        run, plans = self._run, sorted(plan.key for plan in self.choice.plans)
-        reason = f"report {content_key(plans)[:12]}"
-        seen = self._store.list_exposures(workload_key=run.workload.key)
-        if not any((look.job_id, look.reason) == (run.job_id, reason) for look in seen):
-            self._store.add_exposure(
-                ExposureRecord(run.job_id, run.workload.key, "test", reason, len(plans))
-            )
-
-    @staticmethod
-    def _is_reported(judged: Judged) -> bool:
-        return judged.on_front or judged.is_baseline or judged.is_chosen
 
     def _earlier_correction(self) -> Correction:
         """What earlier jobs learned on this device. A job that goes on keeps what it began with,
@@ -227,3 +215,11 @@ class Deciding:
             objectives=[objective.metric for objective in choice.objectives],
             reference_ms=choice.reference_ms,
         )
+
+
+def count_exposure(store: Store, job_id: str, workload_key: str, plans: Sequence[Judged]) -> None:
+    """Test was looked at; the same look of a job that goes on, or runs again, counts once."""
+    reason = f"report {content_key(sorted(plan.key for plan in plans))[:12]}"
+    seen = store.list_exposures(workload_key=workload_key)
+    if not any((look.job_id, look.reason) == (job_id, reason) for look in seen):
+        store.add_exposure(ExposureRecord(job_id, workload_key, "test", reason, len(plans)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Protocol
 
@@ -29,12 +30,20 @@ class Silent:
 class Journal:
     """Passes everything to a watcher, and to the store: notes at once, progress once a second.
 
-    Progress also shows other hosts that the holder of the device's `lease` lives.
+    Progress also shows other hosts that the holder of the device's `lease` lives. A job that runs
+    in a thread ends, as by Ctrl-C, when `stop` is set.
     """
 
-    def __init__(self, store: Store, job_id: str, watcher: Watcher, lease: Lease) -> None:
+    def __init__(
+        self,
+        store: Store,
+        job_id: str,
+        watcher: Watcher,
+        lease: Lease,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._store, self._job_id, self._watcher = store, job_id, watcher
-        self._lease = lease
+        self._lease, self._stop = lease, stop
         self._stored_at = 0.0
         self._refreshed_at = time.monotonic()
 
@@ -49,6 +58,8 @@ class Journal:
 
     def alive(self) -> None:
         """Show that the job goes on, in the middle of a step."""
+        if self._stop is not None and self._stop.is_set():
+            raise KeyboardInterrupt
         now = time.monotonic()
         if now - self._refreshed_at >= self._lease.lasts_s / 10:
             self._refreshed_at = now

@@ -52,6 +52,11 @@ class Judged:
         """What decides: guarded quality and predicted costs, corrected."""
         return {**self.costs, **self.composed.guarded}
 
+    @property
+    def is_reported(self) -> bool:
+        """Whether test is replayed for it."""
+        return self.on_front or self.is_baseline or self.is_chosen
+
     def factor(self, metric: str) -> float:
         """Latency percentiles take the factor of the mean."""
         known = "latency_mean_ms" if metric.startswith("latency_") else metric

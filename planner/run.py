@@ -82,12 +82,13 @@ class Run:
         assert found is not None
         return found
 
-    def execute(self) -> None:
-        """Members, measurements, choice, verification."""
+    def execute(self) -> list[Measured]:
+        """Members, measurements, choice, verification. Returns what was measured."""
         members = self.members()
         measured = self.measure(members)
         self.remember(classes=members[0].classes, candidates=len(measured))
         Deciding(self, measured).decide()
+        return measured
 
     def members(self) -> list[Member]:
         """The zoo."""

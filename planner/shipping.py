@@ -11,6 +11,7 @@ from db import JobRecord, PlanEntry, Store
 from planner.export import BundleParts, write_bundle
 from planner.families import POINTS
 from planner.inputs import read_inputs
+from planner.job_tree import devices_of, find_plan
 from planner.spec import JobSpec
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Structure, Variant
@@ -19,13 +20,14 @@ from trimtab_runtime.errors import PlanningError
 _GOLDEN_CANDIDATES = 24
 
 
-def export_plan(store: Store, plan_key: str, target: Path) -> Path:
-    """Write the bundle of a plan (named by the beginning of its key) to `target`.
+def export_plan(store: Store, plan_key: str, target: Path, device: str | None = None) -> Path:
+    """Write the bundle of a plan (named by the beginning of its key) to `target`. Of a job on
+    several devices, that of the plan over all, or of the plan on one `device`.
 
     A verified plan's bundle is the very file that ran on the device; another is made anew, which
     needs the job's images where they were. Raises StoreError, PlanningError, WorkloadError.
     """
-    plan = store.find_plan(plan_key)
+    plan = find_plan(store, plan_key, device)
     verified = {v.plan_key: v.bundle_sha256 for v in store.list_verifications(plan.job_id)}
     bundle = verified.get(plan.key)
     if bundle is None:
@@ -56,9 +58,9 @@ def bundle_parts(
     (families.py); golden images come from the first of `images`."""
     entries = store.list_plans(job.id)
     entry = next((e for e in entries if e.plan.key == plan_key), None)
-    device = store.get_device(job.device_key) if job.device_key else None
+    fingerprint = _fingerprint(store, job)
     workload = store.get_workload(job.workload_key) if job.workload_key else None
-    if entry is None or device is None or workload is None:
+    if entry is None or not fingerprint or workload is None:
         raise PlanningError(f"plan {plan_key[:12]} of job {job.id} is incomplete in the store")
     definition = _definition(entry)
     variants = [decode(Variant, s["variant"]) for s in entry.plan.definition["stages"]]
@@ -71,7 +73,7 @@ def bundle_parts(
         models={v.sha256: store.artefacts.path(v.sha256) for v in variants},
         labels=class_names(known, int(job.summary["classes"])),
         images=list(images)[:_GOLDEN_CANDIDATES],
-        fingerprint=device.fingerprint,
+        fingerprint=fingerprint,
         files={sha: store.artefacts.path(sha) for sha in _files(definition.structure)},
     )
 
@@ -85,6 +87,17 @@ def _files(structure: Structure) -> list[str]:
             found += stage.exits.segments
             found += [stage.exits.arrays] if stage.exits.arrays else []
     return found
+
+
+def _fingerprint(store: Store, job: JobRecord) -> dict[str, str]:
+    """The device's; where a job has several, what they differ in stands side by side."""
+    keys = [job.device_key, *(device["device_key"] for device in devices_of(job))]
+    found = [device for key in keys if key and (device := store.get_device(key))]
+    names = dict.fromkeys(name for device in found for name in device.fingerprint)
+    return {
+        name: " | ".join(dict.fromkeys(device.fingerprint.get(name, "-") for device in found))
+        for name in names
+    }
 
 
 def _definition(entry: PlanEntry) -> PlanDefinition:

@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from planner.building import host
 from planner.built import Built
 from planner.slim_blocks import Blocks, NothingToSlim, deadline, find_blocks, progress_of
 from planner.slim_cache import StoreCache
@@ -73,10 +74,11 @@ class Slimming:
     def variant(self, member: Built, number: int) -> Built:
         """Slimmed variant `number` (from 1) of a member as it came. Raises NothingToSlim where
         there is none, StoreError, or DeviceError."""
-        prepared = self._prepare(member)
-        while len(prepared.variants) < number:
-            self._build_next(member, prepared)
-        return prepared.variants[number - 1]
+        with host(self._run.journal):
+            prepared = self._prepare(member)
+            while len(prepared.variants) < number:
+                self._build_next(member, prepared)
+            return prepared.variants[number - 1]
 
     def _prepare(self, member: Built) -> _Prepared:
         found = self._prepared.get(member.key)

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -33,10 +35,14 @@ from trimtab_runtime.metrics import find_metric
 
 class JobSpec(Part):
     """One run of the planner. `reference` names the member whose answers stand in for labels,
-    `baseline` the one to compare with (by default the most capable on tune)."""
+    `baseline` the one to compare with (by default the most capable on tune). `devices` stand in
+    place of `device`: each gets a front, and with `across: worst` there is one over all of them,
+    by the worst case."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     device: DeviceSpec = DeviceSpec()
+    devices: tuple[DeviceSpec, ...] = ()
+    across: Literal["each", "worst"] = "each"
     models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
     reference: str | None = None
     baseline: str | None = None
@@ -70,6 +76,19 @@ class JobSpec(Part):
         return value
 
     @model_validator(mode="after")
+    def _distinct_devices(self) -> JobSpec:
+        if self.devices and "device" in self.model_fields_set:
+            raise ValueError("devices: give either device or devices")
+        if not self.devices and self.across != "each":
+            raise ValueError(f"across: {self.across} needs several devices")
+        for what, fix in (("address", "one is enough"), ("label", "give one a name")):
+            found = [getattr(device, what) for device in self.devices]
+            twice = sorted({one for one in found if found.count(one) > 1})
+            if twice:
+                raise ValueError(f"devices: two are {twice[0]!r}; {fix}")
+        return self
+
+    @model_validator(mode="after")
     def _certifiable(self) -> JobSpec:
         if self.certify is not None and not self.techniques.exits:
             raise ValueError("certify: there is nothing to certify without techniques.exits")
@@ -90,6 +109,23 @@ class JobSpec(Part):
             if named is not None and self._member(named) not in names:
                 raise ValueError(f"{field}: {named!r} is not among {', '.join(names)}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was before there could be several devices: so that jobs keep their names."""
+        found: dict[str, Any] = written(self)
+        hidden = ("device",) if self.devices else ("devices", "across")
+        return {name: value for name, value in found.items() if name not in hidden}
+
+    @property
+    def places(self) -> tuple[DeviceSpec, ...]:
+        """The device, or all of them."""
+        return self.devices or (self.device,)
+
+    def on(self, device: DeviceSpec) -> JobSpec:
+        """The job of one of the `devices`."""
+        alone = {"device": device.unnamed, "devices": (), "across": "each"}
+        return self.model_copy(update=alone)
 
     def _member(self, named: str | None) -> str | None:
         """A member's name, which may be given by its file name."""
@@ -155,6 +191,9 @@ def _absolute(spec: JobSpec, folder: Path) -> JobSpec:
     if isinstance(work.classes, Path):
         changes["classes"] = at(work.classes)
     workload = work.model_copy(update=changes)
-    return spec.model_copy(
-        update={"device": spec.device.at(folder), "models": tuple(models), "workload": workload}
-    )
+    changes = {"models": tuple(models), "workload": workload}
+    if spec.devices:
+        changes["devices"] = tuple(device.at(folder) for device in spec.devices)
+    else:
+        changes["device"] = spec.device.at(folder)
+    return spec.model_copy(update=changes)

@@ -26,10 +26,11 @@ class DeviceSpec(Part):
     """Where inference happens; an address alone stands for one without further fields.
 
     `host_key` is the key that an SSH server must show, as `ssh-keygen -l` prints it; artefacts
-    may take `space_mb` on the device.
+    may take `space_mb` on the device. `name` is what it is called among several.
     """
 
     address: str = "local"
+    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     host_key: str | None = None
     space_mb: Annotated[int, Field(ge=16)] = 2048
 
@@ -69,7 +70,26 @@ class DeviceSpec(Part):
     @model_serializer(mode="wrap")
     def _as_written(self, written: SerializerFunctionWrapHandler) -> Any:
         """As it was before there were fields: so that jobs keep their names."""
-        return written(self) if self.model_fields_set - {"address"} else self.address
+        if not self.model_fields_set - {"address"}:
+            return self.address
+        hidden = [] if self.address.startswith(SSH) else list(_ONLY_SSH)
+        hidden += [] if self.name else ["name"]
+        return {field: value for field, value in written(self).items() if field not in hidden}
+
+    @property
+    def label(self) -> str:
+        """What it is called: by default its address without the scheme, or its recording."""
+        if self.name:
+            return self.name
+        if self.address.startswith(RECORDED):
+            return Path(self.address.removeprefix(RECORDED)).stem
+        return self.address.removeprefix(SSH)
+
+    @property
+    def unnamed(self) -> DeviceSpec:
+        """As the only device of a job."""
+        given = self.model_fields_set - {"name"}
+        return DeviceSpec(**{field: getattr(self, field) for field in given})
 
     @property
     def target(self) -> str | SshTarget:
@@ -83,4 +103,4 @@ class DeviceSpec(Part):
         if not self.address.startswith(RECORDED):
             return self
         file = Path(self.address.removeprefix(RECORDED)).expanduser()
-        return DeviceSpec(address=f"{RECORDED}{(folder / file).resolve()}")
+        return self.model_copy(update={"address": f"{RECORDED}{(folder / file).resolve()}"})

@@ -18,6 +18,7 @@ from search.step_costs import Chain, Overheads
 from search.traces import StageTrace
 from trimtab_runtime.definition import Stage
 from trimtab_runtime.errors import PlanningError
+from trimtab_runtime.routing import calibrated
 
 
 def metric_names(names: Iterable[str], labelled: bool) -> list[str]:
@@ -62,10 +63,14 @@ def reference_ms(measured: Sequence[Measured]) -> float:
 
 
 def stage_options(
-    measured: Sequence[Measured], fit: Ints, targets: Ints, scale_ms: float
+    measured: Sequence[Measured],
+    fit: Ints,
+    targets: Ints,
+    scale_ms: float,
+    agreed: Sequence[StageOption] = (),
 ) -> list[StageOption]:
     """One option a candidate, in order. Of each variant only the fastest without spinning may
-    stand in a cascade."""
+    stand in a cascade. Calibrated on `fit`, or as the options `agreed` on another device are."""
     costs = [_stage_cost(found, [visit_of(found.measurement)], scale_ms) for found in measured]
     traces: dict[str, StageTrace] = {}
     best: dict[str, int] = {}
@@ -74,7 +79,11 @@ def stage_options(
         if key not in traces:
             fmt = found.built.variant.output
             name = found.built.variant.name
-            traces[key] = StageTrace.calibrate(name, found.outputs, fmt, fit, targets)
+            if agreed:
+                heat = agreed[index].stage.temperature
+                traces[key] = StageTrace(name, heat, calibrated(found.outputs, fmt, heat))
+            else:
+                traces[key] = StageTrace.calibrate(name, found.outputs, fmt, fit, targets)
         if found.candidate.options.spinning:
             continue
         rival = best.get(found.built.key)

@@ -54,11 +54,11 @@ class Verifier:
     def verify(self, plans: Sequence[Judged]) -> None:
         """Verify those that were not yet. A plan that fails is recorded, and the rest goes on."""
         golden = [self.items[row].path for row in self.choice.rows.fit]
-        known = {v.plan_key: v for v in self.store.list_verifications(self.job.id)}
+        known = self._known()
         for number, plan in enumerate(plans):
             self.journal.step("verify", plan.label, number, len(plans))
             try:
-                bundle = keep_bundle(self.store, self.job, plan.key, golden)
+                bundle = self._bundle(plan, golden)
                 done = known.get(plan.key)
                 if done is None or done.state != "ok" or done.bundle_sha256 != bundle.name:
                     done = self._verify_one(plan, bundle)
@@ -72,8 +72,18 @@ class Verifier:
                 failed = VerificationRecord(
                     self.job.id, plan.key, None, {}, {}, "failed", str(error)
                 )
-                self.store.put_verification(failed)
+                self._keep(failed)
         self.journal.step("verify", "", len(plans), len(plans))
+
+    def _known(self) -> dict[str, VerificationRecord]:
+        """Earlier verifications, by the keys of plans."""
+        return {v.plan_key: v for v in self.store.list_verifications(self.job.id)}
+
+    def _bundle(self, plan: Judged, golden: Sequence[Path]) -> Path:
+        return keep_bundle(self.store, self.job, plan.key, golden)
+
+    def _keep(self, record: VerificationRecord) -> None:
+        self.store.put_verification(record, replace=record.state == "ok")
 
     @property
     def _timed(self) -> NDArray[np.int64]:
@@ -127,7 +137,7 @@ class Verifier:
         record = VerificationRecord(
             self.job.id, plan.key, bundle.name, values, samples, details=details
         )
-        self.store.put_verification(record, replace=True)
+        self._keep(record)
         return record
 
     def _frames(

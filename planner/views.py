@@ -10,6 +10,7 @@ import numpy as np
 
 from db import CorrectionRecord, JobRecord, PlanEntry, PlanRecord, Store, VerificationRecord
 from planner.figures import Figure, plan_figures
+from planner.job_tree import devices_of, jobs_of_devices
 from search.fronts import spread
 from trimtab_runtime.errors import PlanningError, StoreError
 from trimtab_runtime.metrics import find_metric
@@ -149,13 +150,16 @@ def printable(text: str) -> str:
 
 def find_job(store: Store, name: str | None = None) -> JobRecord:
     """The job whose id begins with `name` or that is called so, the latest of several of a name;
-    without one the latest of all. Raises StoreError."""
+    without one the latest of all. A job of one of several devices goes by its id alone. Raises
+    StoreError."""
     jobs = store.list_jobs()
     if not jobs:
         raise StoreError("there are no jobs yet; start one with `trimtab plan job.yaml`")
+    parts = jobs_of_devices(jobs)
+    own = [job for job in jobs if job.id not in parts]
     if name is None:
-        return jobs[0]
-    named = [job for job in jobs if name in (job.id, job.name)]
+        return own[0]
+    named = [job for job in jobs if job.id == name] or [job for job in own if job.name == name]
     begun = [job for job in jobs if name and job.id.startswith(name)]
     if named or len(begun) == 1:
         return (named or begun)[0]
@@ -168,10 +172,19 @@ def find_job(store: Store, name: str | None = None) -> JobRecord:
 
 def job_state(store: Store, job: JobRecord) -> str:
     """The state of a job; 'killed' for one that runs by its record, but whose process is gone."""
-    if job.state != "running" or job.device_key is None:
+    if job.state != "running":
         return job.state
-    lease = store.lease_holder(job.device_key)
-    return "running" if lease and lease.holder.startswith(f"job {job.id} ") else "killed"
+    holders = [lease.holder for lease in store.list_leases()]
+    return "running" if any(h.startswith(f"job {job.id} ") for h in holders) else "killed"
+
+
+def job_place(store: Store, job: JobRecord) -> str:
+    """Where a job measures, in a few words."""
+    devices = devices_of(job)
+    if not devices:
+        return device_name(store, job.device_key)
+    names = printable(", ".join(device["name"] for device in devices))
+    return f"the worst of {names}" if job.spec.get("across") == "worst" else names
 
 
 def device_name(store: Store, key: str | None) -> str:
@@ -188,6 +201,9 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
     entries = store.list_plans(job.id)
     if not entries:
         why = f"; {job.message}" if job.message else ""
+        if devices_of(job):
+            names = ", ".join(device["name"] for device in devices_of(job))
+            why += f"; --device shows that of one: {names}"
         raise PlanningError(
             f"job {job.id} ({job.name}) has no plans yet; it is {job_state(store, job)}{why}"
         )
@@ -203,7 +219,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         job_id=job.id,
         job_name=printable(job.name),
         state=job_state(store, job),
-        device=device_name(store, job.device_key),
+        device=job_place(store, job),
         objectives=objectives,
         quality=quality,
         cost=(costs or [LATENCY])[0],

@@ -71,6 +71,11 @@ class Device(ABC):
         """Let go of the device; the next request takes hold of it again."""
         return
 
+    def machine(self) -> str:
+        """What tells this very machine from another with the same fingerprint; empty where
+        nothing does. Known once a request was answered."""
+        return ""
+
     @abstractmethod
     def put(self, path: Path) -> str:
         """The path of a file of this machine on the device, where it is when a request names it.

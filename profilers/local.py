@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +37,11 @@ class LocalDevice(Device):
 
     def put(self, path: Path) -> str:
         return str(path.resolve())
+
+    def machine(self) -> str:
+        with suppress(OSError):
+            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return ""
 
     def probe(
         self,

@@ -56,6 +56,9 @@ class RecordingDevice(Device):
     def close(self) -> None:
         self._device.close()
 
+    def machine(self) -> str:
+        return self._device.machine()
+
     def put(self, path: Path) -> str:
         placed = self._device.put(path)
         self._contents.local[placed] = path
@@ -116,6 +119,9 @@ class RecordedDevice(Device):
 
     def put(self, path: Path) -> str:
         return str(path.resolve())
+
+    def machine(self) -> str:
+        return self.address
 
     def probe(
         self,

@@ -221,13 +221,33 @@ class Sweeps:
         problem, found = self._problem, self.points(stages, rule)
         if not len(found.thresholds):
             return []
-        quality, means = found.quality, found.latency_mean_ms
-        costs = problem.path_costs(stages)
-        energy = costs.energy_mj(found.reach)
         # Within a structure latency is what varies; its percentiles rise with its mean.
-        axes = np.stack([means, *(-quality[m].guarded for m in problem.metrics)], axis=1)
+        quality = [-found.quality[metric].guarded for metric in problem.metrics]
+        axes = np.stack([found.latency_mean_ms, *quality], axis=1)
         kept = np.flatnonzero(non_dominated(axes))
         kept = kept[spread(axes[kept], self._points)]
+        return self._plans(stages, rule, found, np.sort(kept))
+
+    def at(
+        self, stages: tuple[int, ...], rule: str, thresholds: Sequence[Sequence[float]]
+    ) -> list[Composed]:
+        """The structure's plans at `thresholds` (plans, stages - 1), in this order."""
+        columns = np.array(thresholds, np.float64).reshape(len(thresholds), len(stages) - 1).T
+        if not len(columns):
+            kept = np.zeros(len(thresholds), np.intp)
+            return self._plans(stages, rule, self.points(stages, rule), kept)
+        grid = [np.unique(column) for column in columns]
+        places = [np.searchsorted(g, column) for g, column in zip(grid, columns, strict=True)]
+        kept = np.ravel_multi_index(tuple(places), tuple(len(g) for g in grid))
+        return self._plans(stages, rule, self.points(stages, rule, grid), kept)
+
+    def _plans(
+        self, stages: tuple[int, ...], rule: str, found: Points, kept: NDArray[np.intp]
+    ) -> list[Composed]:
+        """The plans at the operating points `kept` of those `found`."""
+        problem, quality, means = self._problem, dict(found.quality), found.latency_mean_ms
+        costs = problem.path_costs(stages)
+        energy = costs.energy_mj(found.reach)
         for metric in set(LINEARISED) & set(quality):
             answers = self._answered(stages, rule, found.thresholds[kept])
             quality[metric] = problem.guard.settled(metric, quality[metric], kept, answers)
@@ -247,7 +267,7 @@ class Sweeps:
                     **(costs.percentiles(found.reach[point]) if problem.percentiles else {}),
                 },
             )
-            for point in sorted(kept)
+            for point in kept
         ]
 
     def _decision(self, stages: tuple[int, ...]) -> Decision:

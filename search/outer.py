@@ -10,6 +10,7 @@ it earlier when the budget is spent.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +27,8 @@ Direction = Literal["maximize", "minimize"]
 
 _REPEATS = 8  # proposals of known candidates before an unknown one is drawn at random
 _CANDIDATE, _PREDICTED = "candidate", "predicted"
+#: Two threads that first open one database would race on making Optuna's tables.
+_OPENING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,9 @@ class OuterStudy:
         self._space = {candidate.key: candidate for candidate in space}
         self._enqueued_first = [candidate.key for candidate in space[:enqueued]]
         self._baselines = self._enqueued_first[:baselines]
-        backend = None if storage is None else optuna.storages.RDBStorage(storage)
-        self._study = _opened(name, directions, backend)
+        with _OPENING:
+            backend = None if storage is None else optuna.storages.RDBStorage(storage)
+            self._study = _opened(name, directions, backend)
         self._known: dict[str, list[float] | None] = {}
         for trial in self._study.get_trials(deepcopy=False):
             if trial.state == TrialState.RUNNING:

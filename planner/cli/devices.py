@@ -198,7 +198,11 @@ def _reached(device: str, host_key: str | None) -> Iterator[SshDevice]:
     if device.startswith(SSH):
         target: str | SshTarget = parse_ssh(device, host_key)
     elif Path(device).suffix in (".yaml", ".yml"):
-        target = load_spec(device).device.target
+        places = load_spec(device).places
+        if len(places) > 1:
+            named = ", ".join(place.address for place in places)
+            raise DeviceError(f"{device} names several devices; give one of {named}")
+        target = places[0].target
     else:
         target = device
     if not isinstance(target, SshTarget):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from db import JobRecord, Store
 from planner.cli import tables
 from planner.cli.devices import meet
 from planner.cli.surroundings import Surroundings, console, surroundings
+from planner.job_tree import devices_of
 from planner.listening import troubles_text
 from planner.views import FrontView, front_view, printable
 from trimtab_runtime.errors import SpecificationError
@@ -54,13 +56,14 @@ def plan(
 
     here = surroundings(context)
     spec = load_spec(job)  # before a store is made
-    meet(spec.device.target)
+    for device in spec.places:
+        meet(device.target)
     again = f"{here.command} plan {shlex.quote(str(job))}"
     try:
         with here.writing() as store:
             with watcher(console(sys.stderr)) as watching:
                 record = run(spec, store, watching)
-            chosen = _print_result(store, record, here)
+            chosen = _print_results(store, record, here)
     except KeyboardInterrupt:
         print(f"stopped; `{again}` goes on from here", file=sys.stderr)
         raise typer.Exit(_INTERRUPTED) from None
@@ -68,8 +71,28 @@ def plan(
         raise typer.Exit(_PROBLEM)
 
 
-def _print_result(store: Store, record: JobRecord, here: Surroundings) -> bool:
-    """The front in short, the chosen plan and what to do next; whether there is one."""
+def _print_results(store: Store, record: JobRecord, here: Surroundings) -> bool:
+    """What was found, on each device and over all; whether that is everything that was asked."""
+    devices, complete = devices_of(record), record.state == "done"
+    if not devices:
+        return _print_result(store, record, here)
+    for device in devices:
+        job = store.get_job(device["job"]) if device["problem"] is None else None
+        if job is not None:
+            again = ["--device", device["name"]]
+            complete &= _print_result(store, job, here, again)
+    if record.state == "done" and record.spec["across"] == "worst":
+        complete &= _print_result(store, record, here)
+    if record.message:
+        print(f"error: {printable(record.message)}", file=sys.stderr)
+    return complete
+
+
+def _print_result(
+    store: Store, record: JobRecord, here: Surroundings, device: Sequence[str] = ()
+) -> bool:
+    """The front in short, the chosen plan and what to do next (with options that name the
+    `device`); whether there is one."""
     view = front_view(store, record)
     rows = view.pick(_SHORT_FRONT)
     screen = console()
@@ -77,7 +100,7 @@ def _print_result(store: Store, record: JobRecord, here: Surroundings) -> bool:
     screen.print(tables.front_table(view, rows, screen.width))
     for line in [*tables.front_notes(view, len(rows)), *_left_out(store, record)]:
         screen.print(line, style="dim")
-    _print_choice(view, here)
+    _print_choice(view, here, shlex.join(device))
     return view.chosen is not None
 
 
@@ -94,7 +117,7 @@ def _left_out(store: Store, record: JobRecord) -> list[str]:
     return lines if told is None else [*lines, told]
 
 
-def _print_choice(view: FrontView, here: Surroundings) -> None:
+def _print_choice(view: FrontView, here: Surroundings, device: str) -> None:
     screen, chosen, baseline = console(), view.row(view.chosen), view.row(view.baseline)
     screen.print()
     if baseline is not None:
@@ -104,11 +127,11 @@ def _print_choice(view: FrontView, here: Surroundings) -> None:
             print(f"error: {line}", file=sys.stderr)
         return
     screen.print(f"Chosen   {tables.summary_line(chosen, view)}", style="bold", soft_wrap=True)
-    key = chosen.key[:8]
+    key, on = chosen.key[:8], f" {device}" if device else ""
     screen.print("\nNext:")
     for command, purpose in (
-        (f"show {key}", "why this plan"),
-        ("front --plot front.html", "the whole front as a picture"),
-        (f"export {key} -o plan.pyz", "one file that runs on the device"),
+        (f"show {key}{on}", "why this plan"),
+        (f"front{on} --plot front.html", "the whole front as a picture"),
+        (f"export {key}{on} -o plan.pyz", "one file that runs on the device"),
     ):
         screen.print(f"  {here.command} {command:<28} # {purpose}", soft_wrap=True)

@@ -71,12 +71,24 @@ class Pace:
         return left if left >= 0.5 else None
 
 
+def _parts(name: str) -> tuple[str, str]:
+    """A step, and its device in a job that has several."""
+    step, _, device = name.partition(" on ")
+    return step, device
+
+
+def _like(step: str, name: str) -> str:
+    """The name that another `step` of the same device has."""
+    _, device = _parts(name)
+    return f"{step} on {device}" if device else step
+
+
 class LineWatcher:
     """A line for each change of step or subject, and for each note."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._last = ("", "")
+        self._last: dict[str, tuple[str, str]] = {}
         self._paces: dict[str, Pace] = {}
 
     def __enter__(self) -> Self:
@@ -87,10 +99,14 @@ class LineWatcher:
     def step(self, name: str, detail: str, done: float, total: float) -> None:
         pace = self._paces.setdefault(name, Pace(done))
         pace.update(done)
-        if (name, detail) == self._last or not detail:
+        step, device = _parts(name)
+        if self._last.get(device) == (step, detail) or not detail:
             return
-        self._last = (name, detail)
-        line = f"{_DOING.get(name, name)} {detail}"
+        self._last[device] = (step, detail)
+        line = f"{_DOING.get(step, step)} {detail}"
+        if device:
+            line = f"{device}: {line}"
+        name = step
         if name == "measure":
             left = pace.left_s(total)
             about = "" if left is None else f", about {time_text(left)} left"
@@ -149,22 +165,29 @@ class LiveWatcher:
         detail = printable(detail)
         if name not in self._tasks:
             self._finish_before(name)
-            doing = _DOING.get(name, name)
+            step, device = _parts(name)
+            doing = _DOING.get(step, step)
+            doing = printable(f"{device}: {doing}" if device else doing)
             self._tasks[name] = self._progress.add_task(doing, total=total, detail=detail)
             self._paces[self._tasks[name]] = Pace(done)
         task = self._tasks[name]
         self._paces[task].update(done)
         self._progress.update(task, completed=done, total=total, detail=detail)
-        if "trace" in self._tasks:  # part of a measurement: seen only while it goes on
-            tracing = name == "trace" and done < total
-            self._progress.update(self._tasks["trace"], visible=tracing)
+        traced = _like("trace", name)
+        if traced in self._tasks:  # part of a measurement: seen only while it goes on
+            tracing = name == traced and done < total
+            self._progress.update(self._tasks[traced], visible=tracing)
 
     def _finish_before(self, name: str) -> None:
-        """A step that begins ends those before it; tracing happens within measuring."""
-        if name == "trace":
+        """A step that begins ends those before it on its device; tracing happens within
+        measuring."""
+        step, device = _parts(name)
+        if step == "trace":
             return
-        for task in self._progress.tasks:
-            self._progress.update(task.id, completed=task.total, detail="")
+        for before, task in self._tasks.items():
+            if _parts(before)[1] == device:
+                total = self._progress.tasks[self._progress.task_ids.index(task)].total
+                self._progress.update(task, completed=total, detail="")
 
     def note(self, level: Level, subject: str, text: str) -> None:
         line = Text(note_line(level, subject, text), style=_STYLES[level])

@@ -13,7 +13,8 @@ from db import JobRecord, Store
 from planner.cli import route_tables, tables
 from planner.cli.surroundings import console, surroundings
 from planner.explaining import Explanation, explain
-from planner.views import device_name, find_job, front_view, job_state, printable
+from planner.job_tree import find_plan, job_on_device
+from planner.views import find_job, front_view, job_place, job_state, printable
 
 _ROWS = 20
 
@@ -21,6 +22,12 @@ _ROWS = 20
 class Format(StrEnum):
     table = "table"
     json = "json"
+
+
+OnDevice = Annotated[
+    str | None,
+    typer.Option("--device", help="Of a job on several devices, this one; else the worst case."),
+]
 
 
 class FrontFormat(StrEnum):
@@ -65,9 +72,9 @@ def _job_line(store: Store, job: JobRecord) -> dict[str, Any]:
         "id": job.id,
         "name": printable(job.name),
         "state": state,
-        "device": device_name(store, job.device_key),
+        "device": job_place(store, job),
         "started": job.started_at.astimezone().strftime("%Y-%m-%d %H:%M"),
-        "candidates": len(store.list_candidates(job.id)),
+        "candidates": len(store.list_candidates(job.id)) or job.summary.get("candidates", 0),
         "plans": job.summary.get("plans"),
         "chosen": job.summary.get("chosen"),
         "message": printable(message) if message else None,
@@ -79,6 +86,7 @@ def front(
     job: Annotated[
         str | None, typer.Argument(help="Id (its beginning is enough) or name; else the latest.")
     ] = None,
+    device: OnDevice = None,
     dominated: Annotated[bool, typer.Option("--all", help="Show dominated plans too.")] = False,
     limit: Annotated[
         int | None,
@@ -95,7 +103,8 @@ def front(
     if plot is not None and plot.suffix.lower() not in (".html", ".png"):
         raise typer.BadParameter(f"a plot ends in .html or .png, got {plot}")
     with surroundings(context).reading() as store:
-        view = front_view(store, find_job(store, job))
+        found = find_job(store, job)
+        view = front_view(store, job_on_device(store, found, device) if device else found)
     if plot is not None:
         from planner.plots import write_plot
 
@@ -122,6 +131,7 @@ def front(
 def show(
     context: typer.Context,
     plan: Annotated[str, typer.Argument(help="The key of a plan, or its beginning.")],
+    device: OnDevice = None,
     output: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
     plot: Annotated[
         Path | None,
@@ -130,23 +140,23 @@ def show(
 ) -> None:
     """Say what a plan does, where its time goes, and how it compares with what was measured."""
     if plot is not None:
-        _plot_exits(context, plan, plot)
+        _plot_exits(context, plan, device, plot)
         return
     with surroundings(context).reading() as store:
-        found = explain(store, store.find_plan(plan))
+        found = explain(store, find_plan(store, plan, device))
     if output is Format.json:
         typer.echo(tables.json_text(asdict(found)))
     else:
         _print_explanation(found)
 
 
-def _plot_exits(context: typer.Context, plan: str, target: Path) -> None:
+def _plot_exits(context: typer.Context, plan: str, device: str | None, target: Path) -> None:
     from planner.plot_exits import exit_picture, write_exits
 
     if target.suffix.lower() != ".png":
         raise typer.BadParameter(f"a plot of a plan ends in .png, got {target}")
     with surroundings(context).reading() as store:
-        picture = exit_picture(store, store.find_plan(plan))
+        picture = exit_picture(store, find_plan(store, plan, device))
     typer.echo(f"Wrote {write_exits(picture, target)}")
 
 

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from planner.cli.reading import OnDevice
 from planner.cli.surroundings import console, surroundings
+from planner.job_tree import find_plan
 from planner.views import printable
 from trimtab_runtime.errors import PlanningError
 
@@ -19,6 +21,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")] = Path(
         "plan.pyz"
     ),
+    device: OnDevice = None,
 ) -> None:
     """Write a plan as one file that runs on the device."""
     from planner.shipping import export_plan
@@ -26,10 +29,10 @@ def export(
     if output.is_dir():
         raise typer.BadParameter(f"{output} is a folder; name a file, as {output / 'plan.pyz'}")
     with surroundings(context).reading() as store:
-        found = store.find_plan(plan)
+        found = find_plan(store, plan, device)
         verified = {v.plan_key for v in store.list_verifications(found.job_id) if v.state == "ok"}
         try:
-            written = export_plan(store, found.key, output)
+            written = export_plan(store, found.key, output, device)
         except OSError as error:
             raise PlanningError(f"{output}: cannot be written ({error.strerror})") from error
     size_mb = written.stat().st_size / 2**20

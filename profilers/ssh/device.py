@@ -65,6 +65,9 @@ class SshDevice(Device):
     def put(self, path: Path) -> str:
         return f"{self.home}/artefacts/{self._named(path)}"
 
+    def machine(self) -> str:
+        return self._boot
+
     def fingerprint(self) -> dict[str, str]:
         self._fingerprint = super().fingerprint()
         return dict(self._fingerprint)

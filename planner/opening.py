@@ -1,0 +1,155 @@
+"""Opening a job: its device is leased to it, its rows are in the store, and its end is noted."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from db import DeviceRecord, JobRecord, Store, WorkloadRecord, let_go
+from planner.inputs import read_inputs
+from planner.journal import Journal, Silent, Watcher
+from planner.listening import Listening
+from planner.run import Run
+from planner.scratch import scratch
+from planner.spec import JobSpec
+from profilers import Device, connect
+from profilers.device import device_key
+from trimtab_runtime.codec import content_key
+from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.probe.requests import MeasureSettings
+from workloads import Splits, Workload, check_images
+
+
+@dataclass(frozen=True)
+class OpenJob:
+    """A job that holds the lease of its device."""
+
+    job_id: str
+    spec: JobSpec
+    store: Store
+    journal: Journal
+    device: Device
+    fingerprint: Mapping[str, str]
+    workload: Workload
+    splits: Splits
+    settings: MeasureSettings | None
+
+    @contextmanager
+    def running(self) -> Iterator[Run]:
+        """The job's steps; how they end is noted in the store."""
+        with closing_job(self.store, self.job_id):
+            check_images(self.workload)
+            yield Run(
+                self.job_id,
+                self.spec,
+                self.store,
+                self.journal,
+                self.device,
+                self.fingerprint,
+                self.workload,
+                self.splits,
+                self.settings,
+            )
+
+
+@contextmanager
+def opened_run(
+    spec: JobSpec,
+    store: Store,
+    watcher: Watcher | None = None,
+    settings: MeasureSettings | None = None,
+    device: Device | None = None,
+) -> Iterator[Run]:
+    """A job with its device leased to it, and its end noted in the store."""
+    with opened_job(spec, store, watcher, settings, device) as job, job.running() as run:
+        yield run
+
+
+@contextmanager
+def opened_job(
+    spec: JobSpec,
+    store: Store,
+    watcher: Watcher | None = None,
+    settings: MeasureSettings | None = None,
+    device: Device | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[OpenJob]:
+    """A job with its device leased to it. When `stop` is set, it ends as by Ctrl-C."""
+    with scratch(store.artefacts.folder), ExitStack() as ours:
+        if device is None:
+            found = connect(spec.device.target, spec.budget.stall_seconds)
+            device = ours.enter_context(found)
+        fingerprint = device.fingerprint()
+        workload, splits = read_inputs(spec)
+        data, key = spec.model_dump(mode="json"), device_key(fingerprint)
+        job_id = content_key({"spec": data, "device": key, "workload": workload.key})[:12]
+        place = content_key([key, device.machine()])
+        lease = ours.enter_context(store.lease(place, holder=f"job {job_id} ({spec.name})"))
+        store.put_device(DeviceRecord(key, device.address, dict(fingerprint)))
+        open_record(store, job_id, spec, workload, splits, key)
+        journal = Journal(store, job_id, watcher or Silent(), lease, stop)
+        device.listener = listening = Listening(journal, device.address)
+        with _troubles_told(store, job_id, listening):
+            yield OpenJob(
+                job_id, spec, store, journal, device, fingerprint, workload, splits, settings
+            )
+
+
+def open_record(
+    store: Store,
+    job_id: str,
+    spec: JobSpec,
+    workload: Workload,
+    splits: Splits,
+    key: str | None = None,
+) -> None:
+    """Have the job in the store, as one that runs (on the device of that `key`)."""
+    summary = {**workload.summary(), "splits": splits.summary()}
+    store.put_workload(WorkloadRecord(workload.key, spec.workload.images.name, summary))
+    if store.get_job(job_id) is not None:
+        store.update_job(job_id, state="running", message=None)
+        return
+    data = spec.model_dump(mode="json")
+    store.add_job(
+        JobRecord(
+            id=job_id,
+            name=spec.name,
+            spec=data,
+            spec_sha256=content_key(data),
+            device_key=key,
+            workload_key=workload.key,
+        )
+    )
+
+
+@contextmanager
+def _troubles_told(store: Store, job_id: str, listening: Listening) -> Iterator[None]:
+    """Add what went wrong on the device, and was dealt with, to what the job knows of itself."""
+    try:
+        yield
+    finally:
+        job = store.get_job(job_id)
+        if job is not None and listening.troubles:
+            known: Counter[str] = Counter(job.summary.get("troubles", {}))
+            troubles = dict(known + listening.troubles)
+            store.update_job(job_id, summary={**job.summary, "troubles": troubles})
+
+
+@contextmanager
+def closing_job(store: Store, job_id: str) -> Iterator[None]:
+    """Note in the store how a job ended."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        let_go(error)
+        text = "stopped by the user; the same command goes on from here"
+        store.update_job(job_id, state="interrupted", message=text)
+        raise
+    except TrimtabError as error:
+        if not isinstance(error, StoreError):
+            store.update_job(job_id, state="failed", message=str(error))
+        raise
+    store.update_job(job_id, state="done", message=None)

@@ -1,0 +1,125 @@
+"""Two devices that are this machine in disguise: one slower than the other, with names of their
+own, so that jobs on several devices can be recorded and replayed."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from killing import SETTINGS, small_job
+
+from db import JobRecord, Store
+from planner.job import plan
+from planner.journal import Watcher
+from profilers import Device, LocalDevice, ProbeResult, RecordedDevice, RecordingDevice
+from trimtab_runtime.errors import DeviceError
+
+#: How many times slower than this machine they are.
+SLOWNESS = {"board": 3.0, "box": 1.0}
+
+
+class Wrapped(Device):
+    """Passes everything on to another device."""
+
+    def __init__(self, device: Device) -> None:
+        self.device, self.address = device, device.address
+
+    def put(self, path: Path) -> str:
+        return self.device.put(path)
+
+    def machine(self) -> str:
+        return self.device.machine()
+
+    def probe(self, request: Any, **how: Any) -> ProbeResult:
+        return self.device.probe(request, **how)
+
+
+class _Once(Wrapped):
+    """This machine: the same question gets the same answer. Threads take turns."""
+
+    _turn = threading.Lock()
+
+    def __init__(self, recording: Path) -> None:
+        super().__init__(RecordingDevice(LocalDevice(), recording))
+        self._recording = recording
+
+    def probe(self, request: Any, **how: Any) -> ProbeResult:
+        with self._turn:
+            if self._recording.exists():
+                with suppress(DeviceError):
+                    return RecordedDevice(self._recording).probe(request, **how)
+            return super().probe(request, **how)
+
+
+class Disguised(Wrapped):
+    """A device of another name (in the place of its CPU's), so many times slower."""
+
+    def __init__(self, device: Device, name: str) -> None:
+        super().__init__(device)
+        self.address, self._name, self._slowness = f"disguised-{name}", name, SLOWNESS[name]
+
+    def machine(self) -> str:
+        return self._name
+
+    def probe(self, request: Any, **how: Any) -> ProbeResult:
+        found = super().probe(request, **how)
+        samples = {name: self._slowed(name, times) for name, times in found.samples.items()}
+        arrays = {name: self._slowed(name, times) for name, times in found.arrays.items()}
+        known = {**found.fingerprint, "cpu": self._name} if found.fingerprint else {}
+        return dataclasses.replace(found, samples=samples, arrays=arrays, fingerprint=known)
+
+    def _slowed(self, name: str, times: Any) -> Any:
+        if not name.endswith("_ms") or name == "reference_ms":
+            return times
+        return (
+            [time * self._slowness for time in times]
+            if isinstance(times, list)
+            else (times * self._slowness)
+        )
+
+
+def two_devices(folder: Path) -> dict[str, Any]:
+    """The specification of a small job on both, as recordings in `folder`."""
+    devices = [{"address": f"recorded:{folder / name}.jsonl", "name": name} for name in SLOWNESS]
+    return small_job(folder) | {
+        "name": "two",
+        "devices": devices,
+        "across": "worst",
+        "techniques": {"quantisation": []},
+        "budget": {"measurements": 2},
+        "together": 2,
+        "verify": 1,
+    }
+
+
+def record_both(spec: Mapping[str, Any], store: Store, folder: Path) -> JobRecord:
+    """Run the job, and leave what the devices answered in its recordings."""
+    given = {
+        name: RecordingDevice(
+            Disguised(_Once(folder / "truth.jsonl"), name), folder / f"{name}.jsonl"
+        )
+        for name in SLOWNESS
+    }
+    return plan(spec, store, settings=SETTINGS, device=given)
+
+
+def replayed(folder: Path, logs: Path | None = None) -> dict[str, Device]:
+    """The recorded devices; with logs of what they are asked."""
+    return {
+        name: RecordedDevice(folder / f"{name}.jsonl", logs / name if logs else None)
+        for name in SLOWNESS
+    }
+
+
+def run_both(
+    spec: Mapping[str, Any],
+    store: Store,
+    devices: Mapping[str, Device],
+    watcher: Watcher | None = None,
+) -> JobRecord:
+    """Run the job, or go on with it."""
+    return plan(spec, store, watcher, SETTINGS, devices)
