@@ -1,10 +1,11 @@
 """How many measurements does the outer search need?
 
 The space of `search_space.py` (736 candidates of seven CIFAR members) is measured whole, once,
-into a table; then searches of it are replayed, each from a cold start. Optuna's samplers start
-with the members as they came, in one way each. The search of jobs (OuterStudy with its Advisor)
-has its own first waves: the members in every way with all graph optimisations, their w8a8 variants
-on one thread. All of that counts as measurements.
+into a table; then searches of it are replayed, each from a cold start. The search of jobs
+(OuterStudy with its Advisor) has its own first waves: the members in every way with all graph
+optimisations, their w8a8 variants on one thread. Optuna's samplers start with the members as they
+came, in one way each; `NAME_same_start` with the search's own first waves instead, which tells
+the worth of the predictors from that of the start. All of it counts as measurements.
 `hypervolume_at_5_percent` and `_10_percent` are shares of the whole space's hypervolume of top-1
 and latency, above the worst member in each; `measurements_to_99_percent` is the share of the space
 that was measured when 99 % was reached, null where a search was given up before. Medians over
@@ -53,6 +54,7 @@ class Space:
         self.baselines = sum(entry.baseline for entry in ordered)
         self._entries = {entry.candidate.key: entry for entry in ordered}
         self._about = {entry.candidate.key: describe(entry) for entry in ordered}
+        self.waves = {c.key: wave_of(c, ["w8a8"], 1) for c in self.candidates}
         first = np.array([self.values(c) for c in self.candidates[: self.baselines]])
         self._reference = np.array([first[:, 0].min(), first[:, 1].max()])
         self._whole = self._volume([self.values(c) for c in self.candidates])
@@ -90,7 +92,7 @@ def describe(entry: Entry) -> Description:
 
 def predicted(space: Space, seed: int) -> Iterator[Candidate]:
     """The product's search, its first waves included."""
-    waves = {c.key: wave_of(c, ["w8a8"], 1) for c in space.candidates}
+    waves = space.waves
     ordered = sorted(space.candidates, key=lambda candidate: waves[candidate.key])
     baselines, enqueued = (sum(w <= last for w in waves.values()) for last in (0, 1))
     study = OuterStudy(
@@ -115,18 +117,23 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
 }
 #: Shares of the space after which a search is given up: the GP sampler takes seconds a trial.
 GIVEN_UP = {"gp": 0.101, "tpe": 0.5}
+SAME_START = "_same_start"
 _REPEATS = 2  # proposals of known candidates before an unknown one is drawn at random
 
 
 def plain(name: str, space: Space, seed: int) -> Iterator[Candidate]:
     """A sampler of Optuna's over what candidates differ in, as a number where it is one. What it
     proposes twice is answered from memory, as the product does."""
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=SAMPLERS[name](seed))
+    sampler = SAMPLERS[name.removesuffix(SAME_START)](seed)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     generator = np.random.default_rng(seed)
     unknown = {_parameters(candidate): candidate for candidate in space.candidates}
     members = sorted({candidate.member for candidate in space.candidates})
     known: dict[_Parameters, tuple[float, float]] = {}
-    waiting = [_parameters(candidate) for candidate in space.candidates[: space.baselines]]
+    first = space.candidates[: space.baselines]
+    if name.endswith(SAME_START):
+        first = [c for c in space.candidates if space.waves[c.key] <= 1]
+    waiting = [_parameters(candidate) for candidate in first]
     repeats = 0
     while unknown:
         if repeats == _REPEATS:
@@ -195,7 +202,8 @@ def replayed(name: str, space: Space, seed: int) -> list[float]:
     """Shares of the hypervolume after each measurement of a search."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    most = math.ceil(GIVEN_UP.get(name, 1.0) * len(space.candidates))
+    given_up = GIVEN_UP.get(name.removesuffix(SAME_START), 1.0)
+    most = math.ceil(given_up * len(space.candidates))
     searched = predicted(space, seed) if name == "predicted" else plain(name, space, seed)
     least = math.ceil(max(SHARES) * len(space.candidates))
     order = list(itertools.islice(searched, least))
@@ -223,7 +231,7 @@ def main(
 ) -> None:
     """Make the table where there is none, search it, print the figures."""
     space = Space(load_table(table, lambda: tabulate(data)))
-    names = ["predicted", *SAMPLERS]
+    names = ["predicted", *SAMPLERS, *(name + SAME_START for name in SAMPLERS)]
     told: dict[str, Any] = {"candidates": len(space.candidates), "baselines": space.baselines}
     os.environ["OMP_NUM_THREADS"] = "1"  # searches run side by side, one a core
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
