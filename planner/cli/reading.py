@@ -13,8 +13,8 @@ from db import JobRecord, Store
 from planner.cli import route_tables, tables
 from planner.cli.surroundings import console, surroundings
 from planner.explaining import Explanation, explain
-from planner.job_tree import find_plan, job_on_device
-from planner.views import find_job, front_view, job_place, job_state, printable
+from planner.job_tree import find_job, find_plan, job_on_device, job_state
+from planner.views import front_view, job_place, printable
 
 _ROWS = 20
 

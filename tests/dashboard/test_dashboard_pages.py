@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from db import DeviceRecord, EventRecord, Store, utc_now
-from planner.views import find_job
+from planner.job_tree import find_job
 
 PAGES = ("jobs", "front", "plan", "compare", "devices", "start")
 
