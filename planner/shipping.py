@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from db import JobRecord, PlanEntry, Store
+from db import JobRecord, PlanEntry, PlanRecord, Store
 from planner.export import BundleParts, write_bundle
 from planner.families import POINTS
 from planner.inputs import read_inputs
@@ -27,7 +27,11 @@ def export_plan(store: Store, plan_key: str, target: Path, device: str | None = 
     A verified plan's bundle is the very file that ran on the device; another is made anew, which
     needs the job's images where they were. Raises StoreError, PlanningError, WorkloadError.
     """
-    plan = find_plan(store, plan_key, device)
+    return export_record(store, find_plan(store, plan_key, device), target)
+
+
+def export_record(store: Store, plan: PlanRecord, target: Path) -> Path:
+    """The same of this very plan."""
     verified = {v.plan_key: v.bundle_sha256 for v in store.list_verifications(plan.job_id)}
     bundle = verified.get(plan.key)
     if bundle is None:
