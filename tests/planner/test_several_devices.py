@@ -10,8 +10,10 @@ import time
 import pytest
 from killing import SETTINGS, committed, probes
 from sample_devices import SLOWNESS, Wrapped, record_both, replayed, run_both, two_devices
+from typer.testing import CliRunner
 
 from db import Store
+from planner.cli import app
 from planner.job import plan
 from planner.job_tree import devices_of, find_job, find_plan, job_on_device, job_state
 from planner.shipping import export_plan
@@ -19,6 +21,8 @@ from planner.spec import load_spec
 from planner.views import front_view
 from profilers import DeviceLost
 from trimtab_runtime import Plan
+from trimtab_runtime.codec import decode
+from trimtab_runtime.definition import PlanDefinition
 from trimtab_runtime.errors import PlanningError, SpecificationError, StoreError
 from trimtab_runtime.metrics import find_metric
 from trimtab_runtime.probe.requests import kind_of
@@ -119,6 +123,17 @@ def test_its_bundle_runs_and_names_all_devices(done, tmp_path):
     assert planned_on["cpu"] == "board | box"
 
 
+def test_every_plan_over_all_is_a_bundle_with_its_points_at_their_worst(done, tmp_path):
+    store, record = done
+    verified = {found.plan_key for found in store.list_verifications(record.id)}
+    for number, entry in enumerate(store.list_plans(record.id)[-3:]):
+        target = export_plan(store, entry.plan.key, tmp_path / f"{number}.pyz")
+        points = {p.thresholds: p.metrics for p in Plan.load(str(target)).manifest.points}
+        own = points[decode(PlanDefinition, entry.plan.definition["plan"]).thresholds]
+        if entry.plan.key not in verified:  # its bundle says what was predicted before it ran
+            assert own["latency_mean_ms"] == entry.value("latency_mean_ms", "tune", "predicted")
+
+
 def test_running_again_asks_the_devices_for_nothing(done, spec, home, tmp_path):
     store, record = done
     before = committed(store)
@@ -146,6 +161,26 @@ def test_jobs_and_plans_are_found_by_device(done):
     baseline = record.summary["baseline"]
     assert find_plan(store, baseline).job_id == record.id
     assert find_plan(store, baseline, "board").job_id == jobs["board"].id
+
+
+def test_the_commands_show_all_of_them_or_one(done, home):
+    store, record = done
+
+    def told(*arguments):
+        path = str(home / "done" / "trimtab.db")
+        found = CliRunner().invoke(app, ["--store", path, *arguments], env={"COLUMNS": "200"})
+        assert found.exit_code == 0, found.output
+        return found.output
+
+    key = record.summary["chosen"]
+    assert "the worst of board, box" in told("front")
+    assert "(box," in told("front", "--device", "box")
+    over_all = told("show", key)
+    assert "run on all devices" in over_all
+    for device in SLOWNESS:
+        assert f"On {device}: " in over_all
+    (on_box, *_) = store.list_plans(jobs_of(store, record)["box"].id)
+    assert "run on all" not in told("show", on_box.plan.key, "--device", "box")
 
 
 class Meeting(Wrapped):
