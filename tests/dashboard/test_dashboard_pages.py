@@ -2,6 +2,7 @@
 
 import html
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -22,8 +23,10 @@ def opened(store, page):
 
 
 @pytest.fixture
-def look():
+def look(monkeypatch):
     """A page of the application on a store, at an address."""
+    # Streamlit puts its script in this place; processes that later tests spawn would run it.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
     def run(store, page="jobs", **parameters):
         app = AppTest.from_function(opened, default_timeout=120, args=(str(store), page))
