@@ -10,9 +10,10 @@ from dashboard import addresses, markup, stored, tabular
 from dashboard.job_choice import state_chip
 from dashboard.job_progress import show_progress
 from db import JobRecord
+from planner.job_tree import job_state
 from planner.spec import JobSpec
 from planner.starting import Start, failure_of, start_job, start_of, starts, stop_job
-from planner.views import LATENCY, device_name, job_state, printable
+from planner.views import LATENCY, job_place, printable
 from trimtab_runtime.errors import TrimtabError
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def _detail(job: JobRecord | None) -> None:
     markup.section(printable(job.name))
     chips = [
         state_chip(state),
-        markup.chip(device_name(opened, job.device_key)),
+        markup.chip(job_place(opened, job)),
         markup.chip(job.id),
     ]
     markup.show(markup.div(*chips, cls="tt-chips"))

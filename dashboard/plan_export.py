@@ -10,15 +10,15 @@ import streamlit as st
 from dashboard import markup, stored
 from db import JobRecord, PlanRecord
 from planner.explaining import Explanation
-from planner.shipping import export_plan
+from planner.shipping import export_record
 from trimtab_runtime.errors import TrimtabError
 
 
 @st.cache_resource(show_spinner="Writing the bundle", max_entries=4)
-def _bundle(location: str, state: str, key: str, job_id: str) -> bytes:
+def _bundle(location: str, state: str, key: str, _plan: PlanRecord) -> bytes:
     """The file's content. Raises TrimtabError where it cannot be made."""
     with tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder:
-        return export_plan(stored.store(), key, Path(folder) / "plan.pyz").read_bytes()
+        return export_record(stored.store(), _plan, Path(folder) / "plan.pyz").read_bytes()
 
 
 def show_export(job: JobRecord, plan: PlanRecord, found: Explanation) -> None:
@@ -34,7 +34,7 @@ def show_export(job: JobRecord, plan: PlanRecord, found: Explanation) -> None:
                 st.rerun()
         else:
             try:
-                content = _bundle(stored.here().store, stored.stamp(job), plan.key, job.id)
+                content = _bundle(stored.here().store, stored.stamp(job), plan.key, plan)
             except TrimtabError as error:
                 markup.problem("It cannot be exported", str(error))
                 return

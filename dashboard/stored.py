@@ -17,7 +17,8 @@ from planner.cli.surroundings import Surroundings
 from planner.explaining import Explanation, explain
 from planner.exploring import front_frame
 from planner.figures import Figure, plan_figures
-from planner.views import FrontView, device_name, front_view, job_state, printable
+from planner.job_tree import job_state
+from planner.views import FrontView, front_view, job_place, printable
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError, TrimtabError
 
@@ -96,7 +97,7 @@ def _line(location: str, state: str, _store: Store, _job: JobRecord) -> JobLine:
     return JobLine(
         job=_job,
         name=printable(_job.name),
-        device=device_name(_store, _job.device_key),
+        device=job_place(_store, _job),
         workload=printable(workload.name) if workload else "",
         chosen=printable(chosen.plan.label) if chosen else None,
         figures=plan_figures(chosen) if chosen else {},

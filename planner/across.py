@@ -12,7 +12,9 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from db import PlanMetricRecord, PlanRecord, Store
+from planner.correcting import correct
 from planner.deciding import ROUNDS, Deciding, count_exposure
+from planner.families import family
 from planner.joint import JointPlan, Place, measured_everywhere, worst_case
 from planner.journal import Journal
 from planner.judging import FRONT_SIZE, Judged
@@ -134,7 +136,6 @@ class Across:
         )
         for number, choice in enumerate(self._choices):
             choice.plans = [plan.parts[number] for plan in self._plans]
-            choice.swept = [plan.composed for plan in choice.plans]
             choice.add_percentiles()
 
     def _joint(self, proposals: Sequence[Sequence[Composed]]) -> list[JointPlan]:
@@ -152,7 +153,7 @@ class Across:
         cases = [worst_case(parts) for parts in rows]
         singles = [case for case in cases if len(case.options) == 1]
         baseline = next(c for c in singles if c.options == (self._first.baseline,))
-        chosen = {id(case) for case in [*singles, *self._first.worthy(cases, baseline)]}
+        chosen = {id(case) for case in [*singles, *self._rules.worthy(cases, baseline)]}
         return [
             self._judged(case, parts)
             for case, parts in zip(cases, rows, strict=True)
@@ -196,7 +197,7 @@ class Across:
         self._run_bundles(verifiers, [plan for plan in self._plans if plan.key in wanted])
         for number in range(ROUNDS):
             for verifier, choice in zip(verifiers, self._choices, strict=True):
-                choice.correct(verifier.pairs)
+                correct(choice.plans, verifier.pairs, choice.correction)
             done = self._verified(verifiers)
             failed = self._unbundled.union(*(verifier.failed for verifier in verifiers))
             last = number == ROUNDS - 1
@@ -259,12 +260,14 @@ class Across:
     def _record(
         self, plan: JointPlan, figures: Sequence[Sequence[PlanMetricRecord]]
     ) -> PlanRecord:
-        """Its stages are told as on the device where it is slowest; `devices` in its definition
-        has the figures of each by 'metric split basis'."""
+        """Its stages are told as on the device where it is slowest, its operating points are
+        those of the worst case; `devices` in its definition has the figures of each by 'metric
+        split basis'."""
         slowest = max(self._numbers, key=lambda n: plan.parts[n].costs["latency_mean_ms"])
         variants, items = self._deciding[slowest].variants, self._places[slowest].run.items
         part, choice = plan.parts[slowest], self._choices[slowest]
-        record = plan_record(self._job_id, part, choice, variants, items)
+        points = family(self._plans, plan, self._rules.quality)
+        record = plan_record(self._job_id, part, choice, variants, items, points)
         devices = {
             place.name: {f"{m.metric} {m.split} {m.basis}": m.value for m in found}
             for place, found in zip(self._places, figures, strict=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from db import DeviceRecord, JobRecord, PlanRecord, Store
 from planner.built import io_of
 from planner.inputs import TRACED_FIT, read_inputs, stops_early, used_inputs
+from planner.job_tree import device_keys
 from planner.shipping import class_names
 from planner.spec import JobSpec
 from planner.views import printable
@@ -143,8 +144,9 @@ def _measured(store: Store, job: JobRecord, plan: PlanRecord, inputs: JobInputs)
 def _outputs(
     store: Store, job: JobRecord, stage: Stage, told: Mapping[str, Any], inputs: JobInputs
 ) -> Floats:
-    """Calibrated probabilities (n, classes) of a stage on the inputs of test."""
-    device = store.get_device(job.device_key) if job.device_key else None
+    """Calibrated probabilities (n, classes) of a stage on the inputs of test, as the first of the
+    job's devices computes them."""
+    device = next(map(store.get_device, device_keys(job)), None)
     variant = decode(Variant, told["variant"])
     trace = store.get_trace(_trace_key(variant, stage, device, inputs)) if device else None
     if trace is None or trace.artefact_sha256 is None:

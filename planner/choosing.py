@@ -8,6 +8,7 @@ import numpy as np
 
 from db import MeasurementRecord
 from planner.certifying import attach_certificates
+from planner.correcting import correct
 from planner.families import family
 from planner.foreseeing import Foresight, steps_of
 from planner.inputs import Rows
@@ -24,9 +25,9 @@ from planner.stages import (
     stage_options,
 )
 from search.blocks import design_effect
-from search.compose import Composed, Objective, Problem, StageOption, compose, front
-from search.constraints import Constraint, feasible, shortfall
-from search.correction import CORRECTED, Correction, Learned, Pair, learn
+from search.compose import Composed, Objective, Problem, StageOption, compose
+from search.constraints import Constraint
+from search.correction import Correction, Learned, Pair
 from search.costs import PathCosts
 from search.guard import Guard, jury
 from search.quality import Targets
@@ -220,21 +221,9 @@ class Choice(Foresight):
         self.pose(together)
         composed = self.swept = [*compose(self.problem), *built]
         singles = composed[: len(self.options)]
-        path = self.worthy(composed, singles[self.baseline])
+        path = self.rules.worthy(composed, singles[self.baseline])
         every = map(self.judged, [*singles, *path, *self._shown(built)])
         return list({plan.key: plan for plan in every}.values())
-
-    def worthy(self, plans: Sequence[Composed], baseline: Composed) -> list[Composed]:
-        """The front, and the front of what meets the constraints, or comes nearest."""
-        limits = {**baseline.costs, **baseline.replayed}
-        allowed = [p for p in plans if feasible(self.constraints, p.values, limits) == "yes"]
-        path = front(plans, self.objectives) + front(allowed, self.objectives)
-        if not allowed:
-            path.append(min(plans, key=lambda p: shortfall(self.constraints, p.values, limits)))
-        if not path:
-            unknown = [o.metric for o in self.objectives if o.metric not in plans[0].values]
-            raise PlanningError(f"{', '.join(unknown)} could not be measured on this device")
-        return path
 
     def proposed(self) -> list[Composed]:
         """The best plans by single measurements: members, the front, the cheapest good ones."""
@@ -287,33 +276,12 @@ class Choice(Foresight):
         """Choose again with what bundles measured.
 
         `failed` plans cannot be chosen; the `last` time, only verified ones can. Returns what
-        was learned, see :meth:`correct`.
+        was learned, see :func:`planner.correcting.correct`.
         """
-        learned = self.correct(verified)
+        learned = correct(self.plans, verified, self.correction)
         among = [p for p in self.plans if p.key in verified or not (last or p.key in failed)]
         self.nearest = self.rules.choose(self.plans, self.baseline_plan, among)
         self.rules.mark_front(self.plans)
-        return learned
-
-    def correct(self, verified: Mapping[str, Mapping[str, Pair]]) -> dict[str, Learned]:
-        """Correct predicted costs by `verified`: pairs of predicted and measured costs by the
-        keys of plans and metric. A verified plan takes its own ratio, every other what the
-        verified ones teach, which is returned."""
-        learned = {}
-        for metric in CORRECTED:
-            pairs = [found[metric] for found in verified.values() if metric in found]
-            lesson = learn(pairs, self.correction.models.get(metric, {}))
-            if lesson is not None:
-                learned[metric] = lesson
-        after = Correction({metric: lesson.model for metric, lesson in learned.items()})
-        for plan in self.plans:
-            stages, own = len(plan.composed.options), verified.get(plan.key, {})
-            for metric in CORRECTED:
-                if metric in own:
-                    plan.factors[metric] = own[metric].measured / own[metric].predicted
-                elif metric in learned:
-                    before = self.correction.factor(metric, stages)
-                    plan.factors[metric] = after.factor(metric, stages) / before
         return learned
 
     @property

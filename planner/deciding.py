@@ -168,7 +168,10 @@ class Deciding:
         choice, job_id = self.choice, self._run.job_id
         plans, metrics = [], []
         for judged in choice.plans:
-            plans.append(plan_record(job_id, judged, choice, self.variants, self._run.items))
+            points = choice.family(judged)
+            plans.append(
+                plan_record(job_id, judged, choice, self.variants, self._run.items, points)
+            )
             metrics += decided_metrics(job_id, judged)
             if judged.is_reported or judged.key in measured:
                 metrics += reported_metrics(job_id, judged, choice, judged.key in measured)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from db import JobRecord, PlanRecord, Store, VariantRecord, VerificationRecord
@@ -66,7 +66,8 @@ class Explanation:
     """Everything about one plan. `verified` holds what the bundle gave on the device, by name
     (metrics, and `answer_mismatch`: the share of inputs answered otherwise than replayed),
     `disturbances` what was noticed meanwhile, `energy_methods` how energy was found; `early` what
-    came of early exits, by variant, and `slimming` what came of that, by member."""
+    came of early exits, by variant, and `slimming` what came of that, by member. Of a plan on
+    several devices `on_each` holds the figures of each, by 'metric split basis'."""
 
     row: PlanRow
     job_id: str
@@ -90,6 +91,7 @@ class Explanation:
     slimming: Mapping[str, str]
     routes: tuple[RouteView, ...] = ()
     router: RouterView | None = None
+    on_each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def explain(store: Store, plan: PlanRecord) -> Explanation:
@@ -131,6 +133,7 @@ def explain(store: Store, plan: PlanRecord) -> Explanation:
         slimming=slimming_told(job, _on_front(store, job)),
         routes=routes_of(plan),
         router=router_of(plan, definition),
+        on_each={printable(n): told for n, told in plan.definition.get("devices", {}).items()},
     )
 
 

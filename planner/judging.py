@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.compose import Composed, Objective
+from search.compose import Composed, Objective, front
 from search.constraints import Constraint, feasible, shortfall
 from search.fronts import non_dominated, spread
 from search.guard import EARLY_CAUTION
 from trimtab_runtime.definition import PlanDefinition
+from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
 
 #: Plans of the front that are judged, kept and shown.
@@ -100,6 +101,19 @@ class Rules:
         nearest = min(plans, key=lambda p: shortfall(self.constraints, p.values, limits))
         nearest.reasons.append("no plan meets the constraints; this one comes nearest")
         return nearest
+
+    def worthy(self, plans: Sequence[Composed], baseline: Composed) -> list[Composed]:
+        """What is worth judging: the front, and the front of what meets the constraints, or comes
+        nearest. Raises PlanningError where an objective is known of none."""
+        limits = {**baseline.costs, **baseline.replayed}
+        allowed = [p for p in plans if feasible(self.constraints, p.values, limits) == "yes"]
+        path = front(plans, self.objectives) + front(allowed, self.objectives)
+        if not allowed:
+            path.append(min(plans, key=lambda p: shortfall(self.constraints, p.values, limits)))
+        if not path:
+            unknown = [o.metric for o in self.objectives if o.metric not in plans[0].values]
+            raise PlanningError(f"{', '.join(unknown)} could not be measured on this device")
+        return path
 
     def good(self, plans: Sequence[Judged], baseline: Judged) -> list[Judged]:
         """Judge `plans`; those that may be chosen, the cheapest first."""

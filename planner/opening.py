@@ -16,7 +16,7 @@ from planner.run import Run
 from planner.scratch import scratch
 from planner.spec import JobSpec
 from profilers import Device, connect
-from profilers.device import device_key
+from profilers.device import device_key, machine_key
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import StoreError, TrimtabError
 from trimtab_runtime.probe.requests import MeasureSettings
@@ -86,7 +86,7 @@ def opened_job(
         workload, splits = read_inputs(spec)
         data, key = spec.model_dump(mode="json"), device_key(fingerprint)
         job_id = content_key({"spec": data, "device": key, "workload": workload.key})[:12]
-        place = content_key([key, device.machine()])
+        place = machine_key(fingerprint, device.machine())
         lease = ours.enter_context(store.lease(place, holder=f"job {job_id} ({spec.name})"))
         store.put_device(DeviceRecord(key, device.address, dict(fingerprint)))
         open_record(store, job_id, spec, workload, splits, key)

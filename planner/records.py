@@ -11,7 +11,7 @@ from planner.exit_table import exit_table
 from planner.judging import Judged
 from planner.route_table import route_rivals, route_table
 from trimtab_runtime.codec import encode
-from trimtab_runtime.definition import Variant
+from trimtab_runtime.definition import OperatingPoint, Variant
 from trimtab_runtime.metrics import METRICS
 from workloads import Item
 
@@ -22,9 +22,10 @@ def plan_record(
     choice: Choice,
     variants: Mapping[str, Variant],
     items: Sequence[Item],
+    points: Sequence[OperatingPoint],
 ) -> PlanRecord:
     """The plan with all that `show` needs: stages with their share of inputs and of time; the
-    routes that inputs take, with some of the `items` as examples."""
+    routes that inputs take, with some of the `items` as examples. Its bundle has the `points`."""
     composed = judged.composed
     router_ms = composed.routed.costs.router_ms() if composed.routed else 0.0
     shares = choice.predicted_stages(judged)
@@ -51,7 +52,7 @@ def plan_record(
         label=judged.label,
         definition={
             "plan": encode(judged.definition),
-            "points": encode(choice.family(judged)),
+            "points": encode(tuple(points)),
             "stages": stages,
             "exits": exit_table(choice, judged, "test"),
             "certificate": judged.certificate,

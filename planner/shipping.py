@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from db import JobRecord, PlanEntry, Store
+from db import JobRecord, PlanEntry, PlanRecord, Store
 from planner.export import BundleParts, write_bundle
 from planner.families import POINTS
 from planner.inputs import read_inputs
-from planner.job_tree import devices_of, find_plan
+from planner.job_tree import device_keys, find_plan
 from planner.spec import JobSpec
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Structure, Variant
@@ -27,7 +27,11 @@ def export_plan(store: Store, plan_key: str, target: Path, device: str | None = 
     A verified plan's bundle is the very file that ran on the device; another is made anew, which
     needs the job's images where they were. Raises StoreError, PlanningError, WorkloadError.
     """
-    plan = find_plan(store, plan_key, device)
+    return export_record(store, find_plan(store, plan_key, device), target)
+
+
+def export_record(store: Store, plan: PlanRecord, target: Path) -> Path:
+    """The same of this very plan."""
     verified = {v.plan_key: v.bundle_sha256 for v in store.list_verifications(plan.job_id)}
     bundle = verified.get(plan.key)
     if bundle is None:
@@ -91,8 +95,7 @@ def _files(structure: Structure) -> list[str]:
 
 def _fingerprint(store: Store, job: JobRecord) -> dict[str, str]:
     """The device's; where a job has several, what they differ in stands side by side."""
-    keys = [job.device_key, *(device["device_key"] for device in devices_of(job))]
-    found = [device for key in keys if key and (device := store.get_device(key))]
+    found = [device for key in device_keys(job) if (device := store.get_device(key))]
     names = dict.fromkeys(name for device in found for name in device.fingerprint)
     return {
         name: " | ".join(dict.fromkeys(device.fingerprint.get(name, "-") for device in found))

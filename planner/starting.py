@@ -153,10 +153,9 @@ def failure_of(store: Store, start: Start) -> str | None:
 
 def start_of(store: Store, job: JobRecord) -> Start | None:
     """The start in whose process a running job runs; None where it runs elsewhere."""
-    lease = store.lease_holder(job.device_key) if job.device_key else None
-    if lease is None or not lease.holder.startswith(f"job {job.id} "):
-        return None
-    return next((s for s in starts(store) if s.pid == lease.pid and s.runs), None)
+    held = [lease for lease in store.list_leases() if lease.holder.startswith(f"job {job.id} ")]
+    pids = {lease.pid for lease in held}
+    return next((s for s in starts(store) if s.pid in pids and s.runs), None)
 
 
 def stop_job(store: Store, job: JobRecord) -> None:

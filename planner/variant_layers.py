@@ -9,7 +9,7 @@ from db import MeasurementRecord, Store
 from planner.layers import LayerProfile, profile_layers
 from planner.views import printable
 from profilers import connect
-from profilers.device import device_key
+from profilers.device import device_key, machine_key
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definition import RuntimeOptions
 from trimtab_runtime.errors import PlanningError
@@ -23,9 +23,11 @@ def why_no_layers(store: Store, record: MeasurementRecord) -> str | None:
         return "its file is not in the store"
     if variant.format != "onnx":
         return f"it is a {variant.format} file, and only onnxruntime tells the times of operators"
-    if device_key(connect("local").fingerprint()) != record.device_key:
+    local = connect("local")
+    fingerprint = local.fingerprint()
+    if device_key(fingerprint) != record.device_key:
         return f"it was measured on another device ({printable(device.address)}); ask there"
-    lease = store.lease_holder(record.device_key)
+    lease = store.lease_holder(machine_key(fingerprint, local.machine()))
     if lease is not None:
         return f"{printable(lease.holder)} is measuring on this device; wait until it is done"
     return None

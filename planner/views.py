@@ -10,9 +10,9 @@ import numpy as np
 
 from db import CorrectionRecord, JobRecord, PlanEntry, PlanRecord, Store, VerificationRecord
 from planner.figures import Figure, plan_figures
-from planner.job_tree import devices_of, jobs_of_devices
+from planner.job_tree import devices_of, job_state
 from search.fronts import spread
-from trimtab_runtime.errors import PlanningError, StoreError
+from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
 
 LATENCY = "latency_mean_ms"
@@ -146,36 +146,6 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
-
-
-def find_job(store: Store, name: str | None = None) -> JobRecord:
-    """The job whose id begins with `name` or that is called so, the latest of several of a name;
-    without one the latest of all. A job of one of several devices goes by its id alone. Raises
-    StoreError."""
-    jobs = store.list_jobs()
-    if not jobs:
-        raise StoreError("there are no jobs yet; start one with `trimtab plan job.yaml`")
-    parts = jobs_of_devices(jobs)
-    own = [job for job in jobs if job.id not in parts]
-    if name is None:
-        return own[0]
-    named = [job for job in jobs if job.id == name] or [job for job in own if job.name == name]
-    begun = [job for job in jobs if name and job.id.startswith(name)]
-    if named or len(begun) == 1:
-        return (named or begun)[0]
-    if begun:
-        listed = ", ".join(f"{job.id} ({job.name})" for job in begun)
-        raise StoreError(f"{len(begun)} jobs begin with {name!r}: {listed}; give more letters")
-    known = ", ".join(f"{job.id} ({job.name})" for job in jobs[:5])
-    raise StoreError(f"no job is called {name!r} or has an id that begins so; there are: {known}")
-
-
-def job_state(store: Store, job: JobRecord) -> str:
-    """The state of a job; 'killed' for one that runs by its record, but whose process is gone."""
-    if job.state != "running":
-        return job.state
-    holders = [lease.holder for lease in store.list_leases()]
-    return "running" if any(h.startswith(f"job {job.id} ") for h in holders) else "killed"
 
 
 def job_place(store: Store, job: JobRecord) -> str:

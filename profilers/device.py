@@ -109,6 +109,11 @@ def device_key(fingerprint: Mapping[str, str]) -> str:
     return content_key(dict(fingerprint))
 
 
+def machine_key(fingerprint: Mapping[str, str], machine: str) -> str:
+    """What the very `machine` (:meth:`Device.machine`) is leased as."""
+    return content_key([device_key(fingerprint), machine])
+
+
 def probe_error(error: str, reason: str) -> TrimtabError:
     """The error that a probe reported, of its own class where that is one of ours."""
     kind = getattr(errors, error, DeviceError)

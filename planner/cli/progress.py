@@ -111,7 +111,7 @@ class LineWatcher:
             left = pace.left_s(total)
             about = "" if left is None else f", about {time_text(left)} left"
             line += f" ({done / total:.0%} of the budget{about})"
-        elif name != "search":
+        elif name not in ("search", "send"):
             line += (
                 f" ({total:.0f} images)" if name == "trace" else f" ({done + 1:.0f}/{total:.0f})"
             )

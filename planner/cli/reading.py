@@ -13,8 +13,8 @@ from db import JobRecord, Store
 from planner.cli import route_tables, tables
 from planner.cli.surroundings import console, surroundings
 from planner.explaining import Explanation, explain
-from planner.job_tree import find_plan, job_on_device
-from planner.views import find_job, front_view, job_place, job_state, printable
+from planner.job_tree import find_job, find_plan, job_on_device, job_state
+from planner.views import front_view, job_place, printable
 
 _ROWS = 20
 
@@ -180,6 +180,8 @@ def _print_explanation(found: Explanation) -> None:
     screen.print(tables.quality_table(row))
     screen.print()
     screen.print(tables.cost_table(found))
+    for line in tables.device_notes(found):
+        screen.print(line, soft_wrap=True)
     for method in found.energy_methods:
         screen.print(f"Energy: {printable(method)}; idle power subtracted.", soft_wrap=True)
     for name, text in found.slimming.items():
@@ -219,7 +221,8 @@ def _print_verification(found: Explanation) -> None:
         told = (
             "" if mismatch is None else f"; {mismatch:.2%} of its answers differ from the replay"
         )
-        screen.print(f"\nVerified: its bundle was run on the device{told}.", soft_wrap=True)
+        where = "on all devices" if found.on_each else "on the device"
+        screen.print(f"\nVerified: its bundle was run {where}{told}.", soft_wrap=True)
         for text in found.disturbances:
             screen.print(f"  meanwhile {text}", soft_wrap=True)
     elif found.row.status == "failed":

@@ -187,6 +187,19 @@ def exit_table(found: Explanation) -> Table:
     return table
 
 
+def device_notes(found: Explanation) -> list[str]:
+    """The mean latency on each of several devices."""
+    notes = []
+    for name, figures in found.on_each.items():
+        measured = figures.get(f"{LATENCY} test measured")
+        predicted = figures.get(f"{LATENCY} tune predicted")
+        if measured is not None:
+            notes.append(f"On {name}: {number(measured)} ms measured.")
+        elif predicted is not None:
+            notes.append(f"On {name}: {number(predicted)} ms predicted.")
+    return notes
+
+
 def exit_notes(found: Explanation) -> list[str]:
     """Thresholds, what is remembered, and what is certified."""
     thresholds = {k: v for k, v in asdict(found.thresholds).items() if v is not None}

@@ -8,9 +8,10 @@ from db import Store
 from planner.answering import PlanAnswers, job_inputs, lead, plan_answers
 from planner.explaining import explain
 from planner.exploring import front_frame, front_of, known_metrics, within
+from planner.job_tree import find_job
 from planner.qualities import measured_variants, same_elsewhere, samples_of
 from planner.variant_layers import layers_of, why_no_layers
-from planner.views import LATENCY, find_job, front_view
+from planner.views import LATENCY, front_view
 from planner.waterfall import waterfall
 from trimtab_runtime.errors import PlanningError
 

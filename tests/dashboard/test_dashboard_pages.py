@@ -2,13 +2,15 @@
 
 import html
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
+from sample_devices import record_both, two_devices
 from streamlit.testing.v1 import AppTest
 
 from db import DeviceRecord, EventRecord, Store, utc_now
-from planner.views import find_job
+from planner.job_tree import devices_of, find_job
 
 PAGES = ("jobs", "front", "plan", "compare", "devices", "start")
 
@@ -21,8 +23,10 @@ def opened(store, page):
 
 
 @pytest.fixture
-def look():
+def look(monkeypatch):
     """A page of the application on a store, at an address."""
+    # Streamlit puts its script in this place; processes that later tests spawn would run it.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
     def run(store, page="jobs", **parameters):
         app = AppTest.from_function(opened, default_timeout=120, args=(str(store), page))
@@ -199,6 +203,23 @@ def test_the_same_job_on_several_devices(look, own):
     (frame,) = [f.value for f in app.dataframe if "device" in f.value]
     assert sorted(frame["role"]) == ["baseline", "baseline", "chosen", "chosen"]
     assert frame["device"].nunique() == 2
+
+
+def test_a_job_over_several_devices_and_those_of_each(look, tmp_path):
+    path = tmp_path / "store" / "trimtab.db"
+    with Store.open(path) as store:
+        job = record_both(two_devices(tmp_path), store, tmp_path)
+        parts = [device["job"] for device in devices_of(job)]
+    assert "the worst of board, box" in texts(look(path, job=job.id))
+    for each in (job.id, *parts):
+        assert "the very file that was verified" in texts(look(path, "plan", job=each))
+        for page in ("front", "compare"):
+            assert 'class="tt-problem' not in texts(look(path, page, job=each))
+    app = look(path, "plan", job=job.id)
+    assert any("this plan" in found.value for found in app.dataframe), "class by class"
+    (frame,) = [f.value for f in look(path, "devices").dataframe if "device" in f.value]
+    assert sorted(frame["role"]) == ["baseline", "baseline", "chosen", "chosen"]
+    assert {name.split(" (")[1].split(",")[0] for name in frame["device"]} == {"board", "box"}
 
 
 def test_lost_photographs_are_told(look, own):

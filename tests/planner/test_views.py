@@ -17,8 +17,9 @@ from db import (
 from planner.cli.progress import LineWatcher, LiveWatcher, time_text
 from planner.cli.surroundings import console
 from planner.cli.tables import front_table
+from planner.job_tree import find_job, job_state
 from planner.plots import write_plot
-from planner.views import Figure, find_job, front_view, job_state
+from planner.views import Figure, front_view
 from trimtab_runtime.errors import PlanningError, StoreError
 
 _SPEC = {"objectives": {"top1": "max", "latency_mean_ms": "min"}, "constraints": []}
