@@ -80,15 +80,16 @@ def candidate_space(
 
 def wave_of(candidate: Candidate, quantisation: Sequence[str], threads: int) -> int:
     """When a candidate's turn comes: 0 for members as they came (the baselines), 1 for them on
-    other execution providers and for their quantised variants on the fewest `threads`, 2 for what
-    the search proposes."""
+    other execution providers, and on the fewest `threads` for their quantised variants and the
+    best slimmed one, 2 for what the search proposes."""
     options = candidate.options
     if options.graph_optimisation != "all" or options.provider == "builtin":
         return 2
     if candidate.precision == "as_is":
         return 0 if options.provider == "default" else 1
-    whole = candidate.precision in quantisation
-    return 1 if whole and options.threads == threads and not options.spinning else 2
+    early = {form for q in ("", *quantisation) for form in (q, f"slim1 {q}".strip())}
+    usual = options.threads == threads and not options.spinning
+    return 1 if candidate.precision in early and usual else 2
 
 
 def _options(
