@@ -28,9 +28,10 @@ _DRAWN = """() => {
     return plot && plot._fullData && plot._fullData.length > 3 && plot._fullLayout.xaxis;
 }"""
 _PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-#: Plans that the sliders left out.
+#: Plans that the sliders left out; null while the front is drawn anew.
 _OUTSIDE = """() => {
     const plot = document.querySelector('.js-plotly-plot');
+    if (!plot || !plot._fullData) return null;
     const trace = plot._fullData.find(each => each.name === 'outside the limits');
     return trace ? trace.x.length : 0;
 }"""
@@ -54,7 +55,7 @@ def one_round(browser: Any, store: Path, job: str) -> tuple[float, float]:
         before = page.evaluate(_OUTSIDE)
         began = time.perf_counter()
         slider.press("PageUp")
-        page.wait_for_function(f"() => ({_OUTSIDE})() !== {before}", polling="raf")
+        page.wait_for_function(f"() => ![null, {before}].includes(({_OUTSIDE})())", polling="raf")
         page.evaluate(_PAINTED)
         redraw = time.perf_counter() - began
         context.close()
