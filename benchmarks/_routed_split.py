@@ -13,9 +13,10 @@ from planner.inputs import Rows
 from planner.measuring import Measured
 from planner.routing import teacher_of
 from planner.spec import JobSpec
-from search.compose import Composed, compose
+from search.compose import compose
 from search.costs import Doubles, PathCosts
 from search.premodels import Sight
+from search.problem import Composed
 from search.replay import Replay, replay
 from search.routed import Routed
 from search.routed_costs import RoutedCosts

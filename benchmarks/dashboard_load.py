@@ -8,13 +8,14 @@ the newest job with plans of the given store. Each round starts the dashboard an
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from benchmarks.dashboard_browser import browsing, served
 from benchmarks.dashboard_stores import multiply
@@ -62,15 +63,13 @@ def one_round(browser: Any, store: Path, job: str) -> tuple[float, float]:
     return first, redraw
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", type=Path, required=True, help="one with a real job")
-    asked = parser.parse_args()
+def main(store: Annotated[Path, typer.Option(help="one with a real job")]) -> None:
+    """Make the store, look at it five times, print the figures."""
     small = (PLANS - _LARGEST) // (JOBS - 1)
     sizes = [_LARGEST + (PLANS - _LARGEST) % (JOBS - 1), *[small] * (JOBS - 1)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trimtab.db"
-        with Store.open(asked.store, read_only=True) as source, Store.open(path) as target:
+        with Store.open(store, read_only=True) as source, Store.open(path) as target:
             jobs = multiply(source, target, sizes)
         with browsing() as browser:
             rounds = [one_round(browser, path, jobs[0]) for _ in range(ROUNDS)]
@@ -86,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

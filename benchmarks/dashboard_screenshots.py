@@ -7,13 +7,13 @@ Prints the pages that overflow, of which there should be none.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from PIL import Image
 
 from benchmarks.dashboard_browser import browsing, served, settle
@@ -42,37 +42,38 @@ def shoot(page: Any, address: str, target: Path, width: int) -> int:
     return int(page.evaluate(_OVERFLOW))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", type=Path, action="append", required=True)
-    parser.add_argument("--job")
-    parser.add_argument("--plan")
-    parser.add_argument("--output", type=Path, default=Path("docs/dashboard"))
-    parser.add_argument("--only", nargs="*", default=_PAGES)
-    asked = parser.parse_args()
-    asked.output.mkdir(parents=True, exist_ok=True)
+def main(
+    store: Annotated[list[Path], typer.Option(help="several are gathered in one")],
+    job: Annotated[str, typer.Option(help="by default the first with plans")] = "",
+    plan: Annotated[str, typer.Option(help="by default the chosen one")] = "",
+    output: Path = Path("docs/dashboard"),
+    only: Annotated[list[str] | None, typer.Option(help="pages; by default all")] = None,
+) -> None:
+    """Shoot the pages, say which are too wide."""
+    names = only or _PAGES
+    output.mkdir(parents=True, exist_ok=True)
     too_wide = {}
     with (
         tempfile.TemporaryDirectory() as folder,
-        gathered(asked.store, Path(folder)) as store,
-        served(store) as address,
+        gathered(store, Path(folder)) as one,
+        served(one) as address,
         browsing() as browser,
     ):
         for scheme, width in _LOOKS:
             context = browser.new_context(color_scheme=scheme)
             page = context.new_page()
             page.set_default_timeout(180_000)
-            for name in asked.only:
-                told = f"job={asked.job}" if asked.job and name != "jobs" else ""
-                told += f"&plan={asked.plan}" if asked.plan and name == "plan" else ""
+            for name in names:
+                told = f"job={job}" if job and name != "jobs" else ""
+                told += f"&plan={plan}" if plan and name == "plan" else ""
                 place = f"{address}/{'' if name == 'jobs' else name}?{told}"
-                target = asked.output / f"{name}-{width}-{scheme}.png"
+                target = output / f"{name}-{width}-{scheme}.png"
                 over = shoot(page, place, target, width)
                 if over > 0:
                     too_wide[target.name] = over
             context.close()
-    print(json.dumps({"pages": len(asked.only) * len(_LOOKS), "too_wide": too_wide}))
+    print(json.dumps({"pages": len(names) * len(_LOOKS), "too_wide": too_wide}))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

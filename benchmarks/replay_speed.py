@@ -24,9 +24,10 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.stateful_replay import stateful_figures
-from search.compose import Objective, Points, Problem, StageOption, Sweeps
+from search.compose import Points, Sweeps
 from search.costs import StageCost
 from search.guard import Guard
+from search.problem import Objective, Problem, StageOption
 from search.quality import Targets
 from trimtab_runtime.definition import RULES, InputFormat, RuntimeOptions, Stage
 from trimtab_runtime.routing import combine, decide

@@ -23,8 +23,9 @@ from planner.shipping import keep_bundle
 from planner.spec import JobSpec
 from planner.verifying_across import Ledger, PlaceVerifier
 from planner.worst import worst_metrics
-from search.compose import Composed, Sweeps, compose
+from search.compose import Sweeps, compose
 from search.costs import PathCosts
+from search.problem import Composed
 from trimtab_runtime.errors import StoreError, TrimtabError
 
 Group = tuple[int, ...]
@@ -278,7 +279,7 @@ class Across:
             definition={**record.definition, "devices": devices},
             on_front=plan.on_front,
             is_chosen=plan.is_chosen,
-            feasible=plan.feasible,  # type: ignore[arg-type]  # as in plan_record
+            feasible=plan.feasible,
             reasons=plan.reasons,
         )
 

@@ -25,11 +25,12 @@ from planner.stages import (
     stage_options,
 )
 from search.blocks import design_effect
-from search.compose import Composed, Objective, Problem, StageOption, compose
+from search.compose import compose
 from search.constraints import Constraint
 from search.correction import Correction, Learned, Pair
 from search.costs import PathCosts
 from search.guard import Guard, jury
+from search.problem import Composed, Objective, Problem, StageOption
 from search.quality import Targets
 from search.step_costs import Chain
 from trimtab_runtime.definition import OperatingPoint
@@ -133,7 +134,7 @@ class Choice(Foresight):
         plans = self._composed(None)
         baseline = self._baseline_of(plans)
         cheapest = self.rules.good(plans, baseline)
-        self._cheapest = [plan.composed for plan in cheapest]
+        self.cheapest = [plan.composed for plan in cheapest]
         self.least = self._least(baseline)
         self.rules.mark_front(plans)
         ahead = self.rules.spanning([plan for plan in plans if plan.on_front], FRONT_SIZE)
@@ -151,10 +152,6 @@ class Choice(Foresight):
             if rule.metric == quality and (limit := rule.limit(limits)) is not None
         ]
         return max(bounds, default=limits[quality])
-
-    def cheapest(self) -> list[Composed]:
-        """The plans that may be chosen, as far as :meth:`screen` could tell; the fastest first."""
-        return self._cheapest
 
     def whole_chain(self, index: int) -> Chain:
         """An option that runs whole, as steps are counted."""

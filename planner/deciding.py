@@ -17,9 +17,9 @@ from planner.tapping import Tapping
 from planner.verifying import Verifier
 from profilers import DeviceLost
 from profilers.device import device_key
-from search.compose import Composed, StageOption
 from search.correction import Correction, Learned
 from search.costs import PathCosts
+from search.problem import Composed, StageOption
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import StoreError, TrimtabError
 

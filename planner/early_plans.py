@@ -15,7 +15,6 @@ from planner.profiles import Part
 from planner.stages import chain_of, overheads_of
 from planner.tapping import Tapping
 from profilers import DeviceLost
-from search.compose import Composed
 from search.early import BuiltEarly, Design, Worth
 from search.early_search import (
     Base,
@@ -26,6 +25,7 @@ from search.early_search import (
     search_base,
     tune_baseline,
 )
+from search.problem import Composed
 from search.step_costs import StepCosts
 from trimtab_runtime.definition import Structure
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -133,7 +133,7 @@ class EarlyPlans:
     def _bases(self) -> list[Base]:
         """The baseline, and the cheapest good plans without early ends."""
         found = [Base((self._cuttable(self.choice.baseline),))]
-        for plan in self.choice.cheapest():
+        for plan in self.choice.cheapest:
             options = tuple(self._cuttable(index) for index in plan.options)
             base = Base(options, plan.rule, plan.thresholds)
             if all(base.options != other.options for other in found):

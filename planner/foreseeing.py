@@ -10,9 +10,9 @@ import numpy as np
 from planner.inputs import Rows
 from planner.judging import Judged
 from search.blocks import block_interval
-from search.compose import Composed, Problem, StageOption
 from search.costs import Doubles, PathCosts
 from search.early import Early, Thresholds
+from search.problem import Composed, Problem, StageOption
 from search.quality import Ints, Targets
 from search.replay import Replay, replay
 from search.routed_costs import RoutedCosts

@@ -10,7 +10,7 @@ from planner.measuring import Measured
 from planner.run import Run
 from planner.spec import JobSpec
 from planner.worst import worst
-from search.compose import Composed
+from search.problem import Composed
 from trimtab_runtime.errors import PlanningError
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.compose import Composed, Objective, front
-from search.constraints import Constraint, feasible, shortfall
+from search.compose import front
+from search.constraints import Answer, Constraint, feasible, shortfall
 from search.fronts import non_dominated, spread
 from search.guard import EARLY_CAUTION
+from search.problem import Composed, Objective
 from trimtab_runtime.definition import PlanDefinition
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
@@ -30,7 +31,7 @@ class Judged:
     composed: Composed
     definition: PlanDefinition
     label: str
-    feasible: str = "unknown"
+    feasible: Answer = "unknown"
     is_baseline: bool = False
     on_front: bool = False
     is_chosen: bool = False

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
 from db import DeviceRecord, JobRecord, Store, WorkloadRecord, let_go
 from planner.inputs import read_inputs
 from planner.journal import Journal, Silent, Watcher
 from planner.listening import Listening
-from planner.run import Run
+from planner.run import OpenJob, Run
 from planner.scratch import scratch
 from planner.spec import JobSpec
 from profilers import Device, connect
@@ -23,36 +22,12 @@ from trimtab_runtime.probe.requests import MeasureSettings
 from workloads import Splits, Workload, check_images
 
 
-@dataclass(frozen=True)
-class OpenJob:
-    """A job that holds the lease of its device."""
-
-    job_id: str
-    spec: JobSpec
-    store: Store
-    journal: Journal
-    device: Device
-    fingerprint: Mapping[str, str]
-    workload: Workload
-    splits: Splits
-    settings: MeasureSettings | None
-
-    @contextmanager
-    def running(self) -> Iterator[Run]:
-        """The job's steps; how they end is noted in the store."""
-        with closing_job(self.store, self.job_id):
-            check_images(self.workload)
-            yield Run(
-                self.job_id,
-                self.spec,
-                self.store,
-                self.journal,
-                self.device,
-                self.fingerprint,
-                self.workload,
-                self.splits,
-                self.settings,
-            )
+@contextmanager
+def running(job: OpenJob) -> Iterator[Run]:
+    """The job's steps; how they end is noted in the store."""
+    with closing_job(job.store, job.job_id):
+        check_images(job.workload)
+        yield Run(**vars(job))
 
 
 @contextmanager
@@ -64,7 +39,7 @@ def opened_run(
     device: Device | None = None,
 ) -> Iterator[Run]:
     """A job with its device leased to it, and its end noted in the store."""
-    with opened_job(spec, store, watcher, settings, device) as job, job.running() as run:
+    with opened_job(spec, store, watcher, settings, device) as job, running(job) as run:
         yield run
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
-from db import Basis, Feasible, PlanMetricRecord, PlanRecord
+from db import Basis, PlanMetricRecord, PlanRecord
 from planner.choosing import Choice
 from planner.exit_table import exit_table
 from planner.judging import Judged
@@ -65,7 +64,7 @@ def plan_record(
         is_baseline=judged.is_baseline,
         on_front=judged.on_front,
         is_chosen=judged.is_chosen,
-        feasible=cast(Feasible, judged.feasible),
+        feasible=judged.feasible,
         reasons=judged.reasons,
     )
 

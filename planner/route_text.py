@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search.compose import Composed
+from search.problem import Composed
 
 
 def describe(names: Sequence[str], plan: Composed) -> str:

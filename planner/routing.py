@@ -17,9 +17,9 @@ from planner.looking import Looking
 from planner.profiles import Part
 from planner.stages import chain_of, one_per_variant
 from planner.tapping import Tapping
-from search.compose import Composed
 from search.costs import pace_ms
 from search.premodels import Lessons, Sight, Teacher
+from search.problem import Composed
 from search.routed import BuiltRouted, Routed
 from search.routed_costs import RoutedCosts
 from search.routed_heads import headed_worths, with_heads
@@ -155,7 +155,7 @@ class RoutedPlans:
         """Options to be routed among: of the cheapest good cascades, and the fastest member with
         the baseline."""
         choice = self.choice
-        found = [plan.options for plan in choice.cheapest() if len(plan.options) > 1]
+        found = [plan.options for plan in choice.cheapest if len(plan.options) > 1]
         problem = choice.problem
 
         def ms(index: int) -> float:

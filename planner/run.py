@@ -39,8 +39,8 @@ from workloads import Splits, Workload
 
 
 @dataclass
-class Run:
-    """The steps of a job, in order. `items` are its images, `rows` their splits."""
+class OpenJob:
+    """A job that holds the lease of its device."""
 
     job_id: str
     spec: JobSpec
@@ -51,6 +51,11 @@ class Run:
     workload: Workload
     splits: Splits
     settings: MeasureSettings | None = None
+
+
+@dataclass
+class Run(OpenJob):
+    """The steps of a job, in order. `items` are its images, `rows` their splits."""
 
     def __post_init__(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix="trimtab-frames-"))  # of the job's scratch folder

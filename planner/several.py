@@ -16,8 +16,8 @@ from planner.inputs import read_inputs, stops_early
 from planner.joint import Place
 from planner.journal import Journal, Silent, Watcher
 from planner.measuring import Measured
-from planner.opening import OpenJob, closing_job, open_record, opened_job
-from planner.run import Run
+from planner.opening import closing_job, open_record, opened_job, running
+from planner.run import OpenJob, Run
 from planner.scratch import scratch
 from planner.spec import JobSpec
 from planner.spec_device import DeviceSpec
@@ -193,7 +193,7 @@ class Several:
             )
             site.job = site.held.enter_context(job)
             self._remember()
-            with site.job.running() as site.run:
+            with running(site.job) as site.run:
                 site.measured = site.run.execute()
         except TrimtabError as error:
             site.problem = str(error)

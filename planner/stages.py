@@ -11,8 +11,8 @@ from db import MeasurementRecord
 from planner.inputs import Rows
 from planner.measuring import Measured
 from planner.profiles import Part
-from search.compose import StageOption
 from search.costs import PathCosts, StageCost, Visit, mean_values, pace_ms
+from search.problem import StageOption
 from search.quality import Ints, Targets, needs_labels
 from search.step_costs import Chain, Overheads
 from search.traces import StageTrace

@@ -7,127 +7,27 @@ structures are enumerated where that is affordable; where not, Optuna's NSGA-II 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from search.correction import Correction
-from search.costs import PathCosts, StageCost
 from search.fronts import non_dominated, spread
-from search.guard import Estimates, Guard
+from search.guard import Estimates
+from search.problem import Composed, Objective, Problem
 from search.quality import LINEARISED, Floats, Ints
 from search.replay import stopping
 from search.sweep import Decision, sweep
-from trimtab_runtime.definition import RULES, PlanDefinition, Stage, Structure
-from trimtab_runtime.metrics import find_metric
+from trimtab_runtime.definition import RULES
 from trimtab_runtime.routing import combine, decide
-
-if TYPE_CHECKING:
-    from search.early import BuiltEarly
-    from search.routed import BuiltRouted
 
 #: Structures that are all swept; above, so many are proposed by Optuna.
 AFFORDABLE = 4000
 #: Operating points that a structure may bring to the common front; the smaller number where
 #: percentiles, which cost more, are asked for.
 PER_STRUCTURE, WITH_PERCENTILES = 64, 24
-
-
-@dataclass(frozen=True)
-class StageOption:
-    """A traced and measured variant with its options: something that can be a stage.
-
-    `probabilities` (inputs, classes) are calibrated and cover the whole workload. `alone` marks
-    options that only a plan of one stage may use (spinning threads).
-    """
-
-    name: str
-    stage: Stage
-    cost: StageCost
-    probabilities: Floats
-    alone: bool = False
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A metric to be maximised or minimised, as metrics.py says."""
-
-    metric: str
-
-    def cost(self, value: float) -> float:
-        """The value as something to be minimised."""
-        return -value if find_metric(self.metric).maximise else value
-
-
-@dataclass(frozen=True)
-class Composed:
-    """A plan over numbered options, with what is expected of it: quality on tune as `replayed`
-    and `guarded` (see guard.py), and predicted `costs`. `early` says how it stops early, where it
-    does, `routed` how inputs are routed; `reach` counts stages all the same."""
-
-    options: tuple[int, ...]
-    rule: str
-    thresholds: tuple[float, ...]
-    reach: tuple[float, ...]
-    replayed: dict[str, float]
-    guarded: dict[str, float]
-    costs: dict[str, float]
-    early: BuiltEarly | None = None
-    routed: BuiltRouted | None = None
-
-    def definition(self, options: Sequence[StageOption]) -> PlanDefinition:
-        """The plan itself."""
-        if self.early is not None:
-            return PlanDefinition(self.early.structure, self.thresholds, self.early.exits)
-        if self.routed is not None:
-            return self.routed.definition(self.thresholds)
-        stages = tuple(options[index].stage for index in self.options)
-        route = "single" if len(stages) == 1 else "cascade"
-        return PlanDefinition(Structure(route, stages, self.rule), self.thresholds)
-
-    @property
-    def values(self) -> dict[str, float]:
-        """What decides: guarded quality and predicted costs."""
-        return {**self.costs, **self.guarded}
-
-    @property
-    def rival(self) -> str:
-        """What a plan is called that others are compared with; '' for any other."""
-        if self.early is not None:
-            return self.early.design.label
-        return "" if self.routed is None else self.routed.rival
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is searched: options, the rows `tune` (indices into the workload) with the guard that
-    judges on them, the quality metrics wanted of every plan, the objectives, and whether latency
-    percentiles are wanted.
-
-    `together` holds the costs of stages that were measured together, the options of cascades in
-    order; where it is given, other cascades are left out. The rest is composed of single
-    measurements, with the `correction` of this device.
-    """
-
-    options: Sequence[StageOption]
-    tune: Ints
-    guard: Guard
-    metrics: Sequence[str]
-    objectives: Sequence[Objective]
-    percentiles: bool = False
-    max_stages: int = 3
-    together: Mapping[tuple[int, ...], PathCosts] | None = None
-    correction: Correction = field(default_factory=Correction)
-
-    def path_costs(self, stages: tuple[int, ...]) -> PathCosts:
-        """What the stages cost, as well as it is known."""
-        known = (self.together or {}).get(stages)
-        costs = [self.options[index].cost for index in stages]
-        return known or PathCosts(costs, correction=self.correction)
 
 
 def compose(problem: Problem, seed: int = 0, affordable: int = AFFORDABLE) -> list[Composed]:

@@ -6,9 +6,12 @@ import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.metrics import find_metric
+
+Answer = Literal["yes", "no", "unknown"]
 
 _NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
 _FORM = re.compile(
@@ -63,7 +66,7 @@ class Constraint:
         known = baseline.get(self.metric)
         return None if known is None else self.factor * known + self.offset
 
-    def check(self, values: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+    def check(self, values: Mapping[str, float], baseline: Mapping[str, float]) -> Answer:
         """'yes', 'no', or 'unknown' where the metric was not measured."""
         limit, value = self.limit(baseline), values.get(self.metric)
         if limit is None or value is None:
@@ -90,7 +93,7 @@ class Constraint:
 
 def feasible(
     constraints: Sequence[Constraint], values: Mapping[str, float], baseline: Mapping[str, float]
-) -> str:
+) -> Answer:
     """'yes' when all are met, 'no' when one is broken, else 'unknown'."""
     answers = {constraint.check(values, baseline) for constraint in constraints}
     return "no" if "no" in answers else "unknown" if "unknown" in answers else "yes"

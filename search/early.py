@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.compose import Problem
 from search.correction import Correction
 from search.guard import EARLY_CAUTION, REUSE_CAUTION
+from search.problem import Problem
 from search.quality import Floats, Ints
 from search.stateful import StatefulReplay, TappedStage, replay_stateful
 from search.step_costs import Chain, Overheads, StepCosts

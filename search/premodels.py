@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # it has no stubs
+from threadpoolctl import threadpool_limits
 
-from search.compose import Problem
 from search.guard import jury
+from search.problem import Problem
 from search.quality import Floats, Ints
 from search.replay import Scoring
 from search.routed import LearnedScorer, Premodel, Routed

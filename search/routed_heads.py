@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from search.compose import Problem
 from search.early import Early, TapChoice
 from search.fronts import non_dominated, spread
+from search.problem import Problem
 from search.routed import Heads, Routed
 from search.routed_costs import RoutedCosts
 from search.routed_sweep import RoutedWorth

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.compose import PER_STRUCTURE, WITH_PERCENTILES, Problem
+from search.compose import PER_STRUCTURE, WITH_PERCENTILES
 from search.fronts import non_dominated, spread
 from search.guard import Estimates
+from search.problem import Problem
 from search.quality import LINEARISED, Floats, Ints
 from search.replay import confidence_of, replay
 from search.routed import Premodel, Routed

@@ -128,7 +128,7 @@ def _regressions(
     one before. Classes not in `codes` get no weights, and a bias _BELOW the lowest logit."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     present = np.unique(codes)
     regression = LogisticRegression(max_iter=_ITERATIONS, tol=1e-3, warm_start=True)

@@ -17,9 +17,9 @@ from planner.judging import Judged
 from planner.judging import Rules as Asked
 from planner.spec_parts import CertifySpec
 from search.certify import Risk, certify
-from search.compose import Composed, Objective
 from search.constraints import Constraint
 from search.early import BuiltEarly, Design, Early
+from search.problem import Composed, Objective
 from trimtab_runtime.definition import Structure
 from trimtab_runtime.exits import NO_MEMORY, Exits, ExitThresholds, Memory, Prior, Tap
 

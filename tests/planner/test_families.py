@@ -19,7 +19,8 @@ from sample_early import (
 
 from planner.families import POINTS, family, operating_point, thinned
 from planner.judging import Judged
-from search.compose import Problem, StageOption, Sweeps
+from search.compose import Sweeps
+from search.problem import Problem, StageOption
 from trimtab_runtime.definition import OperatingPoint
 
 

@@ -8,9 +8,9 @@ import pytest
 from sample_early import independent, make_early
 
 from planner.judging import WORTHWHILE, Judged, Rules
-from search.compose import Composed, Objective
 from search.early import BuiltEarly, Design
 from search.guard import EARLY_CAUTION
+from search.problem import Composed, Objective
 from trimtab_runtime.definition import Structure
 from trimtab_runtime.exits import ExitThresholds, Memory
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from killing import SETTINGS
 from PIL import Image
-from sample_models import INPUT, texture_images, write_onnx
+from sample_models import INPUT, write_onnx, write_photos
 
 import trimtab
 from db import Store
@@ -20,11 +20,7 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("headed")
     write_onnx(folder / "small.onnx", width=16)
     write_onnx(folder / "large.onnx", width=128)
-    images, labels = texture_images(140, seed=5)
-    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        place = folder / "photos" / f"class{label}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{number:03}.png")
+    write_photos(folder / "photos", 140)
     return folder
 
 

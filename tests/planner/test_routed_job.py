@@ -8,7 +8,7 @@ import pytest
 import yaml
 from killing import SETTINGS
 from PIL import Image
-from sample_models import INPUT, texture_images, write_onnx
+from sample_models import INPUT, write_onnx, write_photos
 from typer.testing import CliRunner
 
 import trimtab
@@ -26,11 +26,7 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("routed")
     write_onnx(folder / "small.onnx", width=4)
     write_onnx(folder / "large.onnx", width=128)
-    images, labels = texture_images(150, seed=5)
-    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        place = folder / "photos" / f"class{label}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{number:03}.png")
+    write_photos(folder / "photos", 150)
     return folder
 
 

@@ -3,8 +3,7 @@
 import io
 
 import pytest
-from PIL import Image
-from sample_models import INPUT, texture_images, write_onnx
+from sample_models import INPUT, write_onnx, write_photos
 from sample_tflite import write_tflite
 from ssh_server import SSHD, SshServer
 
@@ -38,11 +37,7 @@ def server(tmp_path, monkeypatch):
 
 @pytest.fixture
 def spec(tmp_path, server):
-    images, labels = texture_images(36, seed=5)
-    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        place = tmp_path / "photos" / f"class{label}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{number:02}.png")
+    write_photos(tmp_path / "photos", 36)
     write_onnx(tmp_path / "large.onnx", width=16)
     write_tflite(tmp_path / "lite.tflite", 8)
     return {

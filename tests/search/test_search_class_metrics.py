@@ -10,11 +10,12 @@ import pytest
 from scipy import special, stats
 from sklearn import metrics as sk
 
-from search.compose import Composed, Objective, Problem, StageOption, compose, front
+from search.compose import compose, front
 from search.constraints import Constraint, feasible
 from search.costs import StageCost
 from search.f1 import macro_f1_interval
 from search.guard import CAUTION, VETO, Guard, jury
+from search.problem import Composed, Objective, Problem, StageOption
 from search.quality import Targets
 from search.replay import replay
 from trimtab_runtime.definition import InputFormat, RuntimeOptions, Stage

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from search.compose import Objective, Problem, StageOption, compose, front
+from search.compose import compose, front
 from search.costs import StageCost
 from search.guard import CAUTION, VETO, Guard, jury
+from search.problem import Objective, Problem, StageOption
 from search.quality import Targets
 from search.replay import replay
 from trimtab_runtime.definition import InputFormat, RuntimeOptions, Stage

@@ -18,8 +18,8 @@ from sample_routed import (
     stage_cost,
 )
 
-from search.compose import Composed
 from search.f1 import macro_f1
+from search.problem import Composed
 from search.replay import replay
 from search.routed import BuiltRouted
 from search.routed_costs import RoutedCosts, paths

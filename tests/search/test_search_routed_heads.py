@@ -10,8 +10,8 @@ import pytest
 from sample_early import CLASSES, FIT, independent, labels_of, make_early, said_of, stage_cost
 from sample_routed import NOTHING, lead, make_design, make_premodel
 
-from search.compose import StageOption
 from search.early import Design, Early, Thresholds
+from search.problem import StageOption
 from search.routed import LearnedScorer, Routed
 from search.routed_costs import RoutedCosts
 from search.routed_heads import headed_worths, with_heads

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from search.compose import Objective, Problem, StageOption
 from search.correction import Correction
 from search.costs import StageCost
 from search.early import Early, Equipment, Tapped
 from search.guard import Guard
+from search.problem import Objective, Problem, StageOption
 from search.quality import Targets
 from search.step_costs import Chain, Overheads
 from trimtab_runtime.definition import InputFormat, RuntimeOptions, Stage

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from search.compose import Objective, Problem, StageOption
 from search.costs import StageCost
 from search.guard import Guard
+from search.problem import Objective, Problem, StageOption
 from search.quality import Targets
 from search.routed import LearnedScorer, Premodel, Routed
 from search.routed_costs import RoutedCosts

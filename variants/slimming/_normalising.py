@@ -6,6 +6,8 @@ import it inside functions.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -15,15 +17,7 @@ class NormalisedConv(nn.Conv2d):
     weights of `conv`, which must have a bias, and until it learns its output too."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]
-            conv.stride,  # type: ignore[arg-type]
-            conv.padding,  # type: ignore[arg-type]
-            conv.dilation,  # type: ignore[arg-type]
-            conv.groups,
-        )
+        super().__init__(**_settings(conv))
         self.weight, self.bias = conv.weight, conv.bias
         self.norm = nn.BatchNorm2d(conv.out_channels)
         self.begun = False
@@ -53,20 +47,20 @@ class NormalisedConv(nn.Conv2d):
         norm = self.norm
         assert norm.running_mean is not None and norm.running_var is not None
         assert self.bias is not None
-        plain = nn.Conv2d(
-            self.in_channels,
-            self.out_channels,
-            self.kernel_size,  # type: ignore[arg-type]
-            self.stride,  # type: ignore[arg-type]
-            self.padding,  # type: ignore[arg-type]
-            self.dilation,  # type: ignore[arg-type]
-            self.groups,
-        )
+        plain = nn.Conv2d(**_settings(self))
         factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         plain.weight.copy_(self.weight * factor[:, None, None, None])
         assert plain.bias is not None
         plain.bias.copy_((self.bias - norm.running_mean) * factor + norm.bias)
         return plain
+
+
+def _settings(conv: nn.Conv2d) -> dict[str, Any]:
+    """What a convolution of the same shape is made with."""
+    names = (
+        "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
+    )  # fmt: skip
+    return {name: getattr(conv, name) for name in names}
 
 
 def normalise(layers: nn.Module) -> None:
