@@ -56,7 +56,7 @@ from variants.slimming import (
     write_network,
 )
 
-_RULES = ("streamline", "branch", "normalisation")
+_RULES = ("streamline", "branch", "normalisation", "lrn")
 _CALIBRATION = 300
 #: Images that blocks are learned from one by one.
 _ALONE = 4000
@@ -111,9 +111,7 @@ def _networks(
         return Inputs(feeds, f"cifar10 batches 0-39, {count}")
 
     cache, began = FolderCache(kept), time.monotonic()
-    blocks = find_blocks(
-        paths["original"], ("streamline", "branch", "normalisation"), inputs(_ALONE), cache
-    )
+    blocks = find_blocks(paths["original"], _RULES, inputs(_ALONE), cache)
     whole_ms = medians_in_turns({"original": paths["original"]}, 60)["original"]
     proposals = blocks.set_saving(whole_ms * (1 - 1 / speed))
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from variants.slimming.proposal import Rule
 from variants.slimming.rules.branch import branch
+from variants.slimming.rules.lrn import lrn
 from variants.slimming.rules.normalisation import normalisation
 from variants.slimming.rules.prune import prune
 from variants.slimming.rules.residual import residual
@@ -16,6 +17,7 @@ RULES: Mapping[str, Rule] = {
     "streamline": streamline,
     "branch": branch,
     "normalisation": normalisation,
+    "lrn": lrn,
     "residual": residual,
     "tucker": tucker,
     "prune": prune,

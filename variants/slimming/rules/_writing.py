@@ -44,6 +44,14 @@ class BlockWriter:
             group=group,
         )
 
+    def constant(self, value: np.ndarray[Any, Any] | np.generic) -> str:
+        """Numbers that are not learned: one float, or integers."""
+        from onnx import numpy_helper
+
+        name = f"constant{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
     def node(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Any operator with one output."""
         from onnx import helper
