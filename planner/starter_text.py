@@ -58,7 +58,7 @@ def starter_text(
         "# check them against how the models were trained. Paths are relative to this file.",
         "",
         f"name: {_scalar(folder.absolute().name[:100] or 'job')}",
-        "device: local",
+        "device: local  # or one behind SSH: ssh://user@host",
         "",
         "models:",
     ]
