@@ -49,8 +49,11 @@ class Blocks:
         return [self.proposals[number] for number in found.chosen]
 
 
-def find_blocks(path: Path, rules: Sequence[str], inputs: Inputs, cache: FolderCache) -> Blocks:
-    """Time what the rules propose against what it replaces, and learn alone what saves time."""
+def find_blocks(
+    path: Path, rules: Sequence[str], inputs: Inputs, cache: FolderCache, worst: float = 1.0
+) -> Blocks:
+    """Time what the rules propose against what it replaces, and learn alone what saves time. What
+    leaves more than `worst` of its map's variance unexplained is in no set."""
     network = read_network(path)
     proposals = propose(network, rules)
     with tempfile.TemporaryDirectory() as name:
@@ -67,10 +70,11 @@ def find_blocks(path: Path, rules: Sequence[str], inputs: Inputs, cache: FolderC
     learned, kept = {}, []
     for proposal, result in found:
         if isinstance(result, Learned):
-            kept.append(proposal)
-            learned[proposal.key] = result
             told = f"saves {saved[proposal.key]:.3f} ms, error {result.error:.4f}"
             print(f"{proposal.note}: {told}", flush=True)
+            if result.error <= worst:
+                kept.append(proposal)
+                learned[proposal.key] = result
     regions = list(dict.fromkeys(proposal.region for proposal in kept))
     replacements = [
         Replacement(regions.index(p.region), saved[p.key], max(learned[p.key].error, 0.0))
