@@ -25,7 +25,11 @@ def front_page() -> None:
     job = choose_job("There is no front yet")
     if job is None:
         return
+    place = st.empty()
+    # The browser gets ready to draw while the plans are read.
+    place.echarts_chart({"series": []}, height=HEIGHT, key="front-to-come")
     found = stored.front(job)
+    place.empty()
     view = found.view
     markup.heading(
         view.job_name,
