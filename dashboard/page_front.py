@@ -221,8 +221,9 @@ def _draw(
         picture.option, key="front-picture", on_select="rerun", height=HEIGHT, alt=picture.alt
     )
     for found in event["selection"]["selected"]:
-        rows, index = picture.rows[found["series_id"]], found["data_indices"][0]
-        addresses.open_page("plan", job=job.id, plan=frame["key"].iloc[rows[index]][:12])
+        rows, index = picture.rows.get(found["series_id"], ()), found["data_indices"][0]
+        if index < len(rows):  # else it was clicked in a picture that is gone
+            addresses.open_page("plan", job=job.id, plan=frame["key"].iloc[rows[index]][:12])
 
 
 def _front_table(job: JobRecord, frame: pd.DataFrame, metrics: list[str]) -> None:
