@@ -99,7 +99,7 @@ def front_picture(
         **_around([each["name"] for each in series if "name" in each]),
     }
     if third is not None and not by_size:
-        option["visualMap"] = _colours(third, scale)
+        option["visualMap"] = _colours(scale)
         option["grid"]["right"] = 70
     front = sum(len(shown.get(name, ())) for name in _ON_FRONT)
     parts = ", ".join(f"{len(rows)} {name}" for name, rows in shown.items() if len(rows))
@@ -193,7 +193,7 @@ def _hue(share: float) -> str:
     return "#" + "".join(f"{round(np.interp(share, at, part)):02x}" for part in _VIRIDIS.T)
 
 
-def _colours(third: str, scale: tuple[float, float]) -> dict[str, Any]:
+def _colours(scale: tuple[float, float]) -> dict[str, Any]:
     """The bar that says what colours mean; the points have theirs already."""
     return {
         "type": "continuous",
@@ -288,7 +288,7 @@ def _around(names: Sequence[str]) -> dict[str, Any]:
     """The legend, and the picture below as many lines as it takes, wide and narrow."""
     wide, narrow = (_legend_lines(names, width) for width in (800, 330))
     legend = {"top": 0, "left": 0, "right": 0, "data": list(names), "itemWidth": 14}
-    place = {"left": 24, "right": 16, "bottom": 24}
+    place = {"left": 8, "right": 16, "bottom": 8}
     return {
         "legend": legend,
         "grid": {**place, "top": 14 + _LEGEND_LINE * wide},
