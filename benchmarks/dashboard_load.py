@@ -24,18 +24,11 @@ from db import Store
 JOBS, PLANS, ROUNDS = 50, 5000, 5
 _LARGEST = 2550
 _TARGETS = {"first_front_s": 3.0, "redraw_s": 0.5}
-_DRAWN = """() => {
-    const plot = document.querySelector('.js-plotly-plot');
-    return plot && plot._fullData && plot._fullData.length > 3 && plot._fullLayout.xaxis;
-}"""
+_CHART = "[data-testid=stEChartsChart]"
+_DRAWN = f"{_CHART}[aria-busy=false][aria-label*='plans on the front'] canvas"
 _PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-#: Plans that the sliders left out; null while the front is drawn anew.
-_OUTSIDE = """() => {
-    const plot = document.querySelector('.js-plotly-plot');
-    if (!plot || !plot._fullData) return null;
-    const trace = plot._fullData.find(each => each.name === 'outside the limits');
-    return trace ? trace.x.length : 0;
-}"""
+#: What the picture says of itself in words; changes with it. Null while there is none.
+_SAYS = f"() => document.querySelector('{_CHART}[aria-busy=false]')?.getAttribute('aria-label')"
 
 
 def one_round(browser: Any, store: Path, job: str) -> tuple[float, float]:
@@ -46,17 +39,18 @@ def one_round(browser: Any, store: Path, job: str) -> tuple[float, float]:
         page.set_default_timeout(120_000)
         began = time.perf_counter()
         page.goto(f"{address}/front?job={job}")
-        page.wait_for_function(_DRAWN, polling="raf")
+        page.wait_for_selector(_DRAWN)
         page.evaluate(_PAINTED)
         first = time.perf_counter() - began
         page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
         page.wait_for_timeout(2000)
         slider = page.get_by_role("slider").first
         slider.focus()
-        before = page.evaluate(_OUTSIDE)
+        before = page.evaluate(_SAYS)
         began = time.perf_counter()
         slider.press("PageUp")
-        page.wait_for_function(f"() => ![null, {before}].includes(({_OUTSIDE})())", polling="raf")
+        changed = f"before => ![undefined, null, before].includes(({_SAYS})())"
+        page.wait_for_function(changed, arg=before, polling="raf")
         page.evaluate(_PAINTED)
         redraw = time.perf_counter() - began
         context.close()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from dashboard import addresses, markup, pictures, stored, tabular
-from dashboard.front_picture import front_picture
+from dashboard import addresses, markup, stored, tabular
+from dashboard.front_picture import HEIGHT, front_picture
 from dashboard.job_choice import choose_job, state_chip
 from db import JobRecord
 from planner.cli.tables import number, why_none, with_interval
@@ -25,7 +25,11 @@ def front_page() -> None:
     job = choose_job("There is no front yet")
     if job is None:
         return
+    place = st.empty()
+    # The browser gets ready to draw while the plans are read.
+    place.echarts_chart({"series": []}, height=HEIGHT, key="front-to-come")
     found = stored.front(job)
+    place.empty()
     view = found.view
     markup.heading(
         view.job_name,
@@ -212,24 +216,14 @@ def _draw(
 ) -> None:
     stairs = np.flatnonzero(front_of(frame, axes, ahead))
     special = np.concatenate([groups["chosen"], groups["baseline"], groups["member"]])
-    figure = front_picture(frame, groups, axes, third, by_size, stairs, special)
-    event = st.plotly_chart(
-        figure,
-        key="front-picture",
-        on_select="rerun",
-        selection_mode="points",
-        config=pictures.CONFIG,
+    picture = front_picture(frame, groups, axes, third, by_size, stairs, special)
+    event = st.echarts_chart(
+        picture.option, key="front-picture", on_select="rerun", height=HEIGHT, alt=picture.alt
     )
-    points = event["selection"]["points"]
-    if points:
-        addresses.open_page("plan", job=job.id, plan=_key(points[0]["customdata"])[:12])
-
-
-def _key(found: object) -> str:
-    """The plan's key in a point: a text, or a list or dict of one."""
-    if isinstance(found, dict):
-        found = list(found.values())
-    return str(found[0]) if isinstance(found, list) else str(found)
+    for found in event["selection"]["selected"]:
+        rows, index = picture.rows.get(found["series_id"], ()), found["data_indices"][0]
+        if index < len(rows):  # else it was clicked in a picture that is gone
+            addresses.open_page("plan", job=job.id, plan=frame["key"].iloc[rows[index]][:12])
 
 
 def _front_table(job: JobRecord, frame: pd.DataFrame, metrics: list[str]) -> None:

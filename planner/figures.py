@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from db import PlanEntry
 from trimtab_runtime.metrics import METRICS, find_metric, recalled_class
@@ -40,22 +41,31 @@ class Figure:
 
 def plan_figures(entry: PlanEntry) -> dict[str, Figure]:
     """Every metric of which anything is known, in the order of metrics.py."""
-    named = dict.fromkeys(metric for metric, _, _ in entry.metrics)
-    recalls = sorted(name for name in named if recalled_class(name) is not None)
-    told = [name for name in (*METRICS, *recalls) if name in named]
-    figures = {metric: _figure(entry, metric) for metric in told}
+    told = _in_order(frozenset(metric for metric, _, _ in entry.metrics))
+    figures = {metric: _figure(entry, metric, kind) for metric, kind in told}
     return {metric: figure for metric, figure in figures.items() if figure is not None}
 
 
-def _figure(entry: PlanEntry, metric: str) -> Figure | None:
+@lru_cache(maxsize=64)  # the plans of a job know much the same metrics
+def _in_order(named: frozenset[str]) -> list[tuple[str, str]]:
+    """These metrics, each with its kind."""
+    recalls = sorted(name for name in named if recalled_class(name) is not None)
+    told = [name for name in (*METRICS, *recalls) if name in named]
+    return [(name, find_metric(name).kind) for name in told]
+
+
+def _figure(entry: PlanEntry, metric: str, kind: str) -> Figure | None:
     """None where what is known of it is nothing that is told."""
-    if find_metric(metric).kind == "quality":
-        test = entry.metrics.get((metric, "test", "replayed"))
-        luck = entry.metrics.get((metric, "test", "optimism"))
-        figure = Figure(
+    get = entry.metrics.get
+    if kind == "quality":
+        guarded, replayed = get((metric, "tune", "guarded")), get((metric, "tune", "replayed"))
+        test, luck = get((metric, "test", "replayed")), get((metric, "test", "optimism"))
+        if guarded is replayed is test is luck is None:
+            return None
+        return Figure(
             metric,
-            decided=entry.value(metric, "tune", "guarded"),
-            replayed=entry.value(metric, "tune", "replayed"),
+            decided=guarded.value if guarded else None,
+            replayed=replayed.value if replayed else None,
             test=test.value if test else None,
             low=test.low if test else None,
             high=test.high if test else None,
@@ -63,14 +73,14 @@ def _figure(entry: PlanEntry, metric: str) -> Figure | None:
             optimism_low=luck.low if luck else None,
             optimism_high=luck.high if luck else None,
         )
-    else:
-        decided = entry.value(metric, "tune", "predicted")
-        same_inputs = entry.value(metric, "test", "predicted")
-        figure = Figure(
-            metric,
-            decided=decided,
-            # What does not depend on the inputs (memory, size) is predicted once.
-            predicted=decided if same_inputs is None else same_inputs,
-            measured=entry.value(metric, "test", "measured"),
-        )
-    return figure if figure != Figure(metric, None) else None
+    decided, measured = get((metric, "tune", "predicted")), get((metric, "test", "measured"))
+    # What does not depend on the inputs (memory, size) is predicted once.
+    predicted = get((metric, "test", "predicted")) or decided
+    if predicted is measured is None:
+        return None
+    return Figure(
+        metric,
+        decided=decided.value if decided else None,
+        predicted=predicted.value if predicted else None,
+        measured=measured.value if measured else None,
+    )
