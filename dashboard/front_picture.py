@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dashboard.colour_scale import colour_bar, hue, positions
 from dashboard.pictures import BLUE, GREY, ORANGE, RED, ink, title
 from planner.plotting import axis_name
 from trimtab_runtime.metrics import find_metric
@@ -46,12 +47,6 @@ _DIMENSIONS, _TEXTS = ("x", "y", "third"), ("plan", "status")
 _TEST = ("test", "low", "high")
 _NARROW = 600  # pixels; pictures below are laid out as on a telephone
 _LEGEND_LINE = 22  # pixels
-_VIRIDIS = np.array(
-    [
-        (68, 1, 84), (72, 40, 120), (62, 73, 137), (49, 104, 142), (38, 130, 142),
-        (31, 158, 137), (53, 183, 121), (110, 206, 88), (181, 222, 43), (253, 231, 37),
-    ]
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ def front_picture(
         **_around([each["name"] for each in series if "name" in each]),
     }
     if third is not None and not by_size:
-        option["visualMap"] = _colours(scale)
+        option["visualMap"] = colour_bar(scale)
         option["grid"]["right"] = 70
     front = sum(len(shown.get(name, ())) for name in _ON_FRONT)
     parts = ", ".join(f"{len(rows)} {name}" for name, rows in shown.items() if len(rows))
@@ -121,12 +116,12 @@ def _points(
     columns = [*map(_rounded, told), *(frame[c].to_numpy()[rows].tolist() for c in _TEXTS)]
     data: list[Any] = list(zip(*columns, strict=True))
     if third is not None and name in _ON_FRONT:
-        shares = _shares(told[2], scale)
+        shares = positions(told[2], scale)
         if by_size:
             sizes = np.nan_to_num(7 + 15 * shares, nan=5).tolist()
             data = [{"value": v, "symbolSize": s} for v, s in zip(data, sizes, strict=True)]
         else:
-            hues = [_hue(share) for share in shares]
+            hues = [hue(share) for share in shares]
             data = [
                 {"value": v, "itemStyle": _style({**look, "color": hue})}
                 for v, hue in zip(data, hues, strict=True)
@@ -180,33 +175,6 @@ def _scale(
     known = np.concatenate([np.empty(0), *found])
     known = known[~np.isnan(known)]
     return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-
-
-def _shares(values: Any, scale: tuple[float, float]) -> Any:
-    return (values - scale[0]) / max(scale[1] - scale[0], 1e-12)
-
-
-def _hue(share: float) -> str:
-    if np.isnan(share):
-        return GREY
-    at = np.linspace(0, 1, len(_VIRIDIS))
-    return "#" + "".join(f"{round(np.interp(share, at, part)):02x}" for part in _VIRIDIS.T)
-
-
-def _colours(scale: tuple[float, float]) -> dict[str, Any]:
-    """The bar that says what colours mean; the points have theirs already."""
-    return {
-        "type": "continuous",
-        "seriesIndex": [],
-        "min": scale[0],
-        "max": scale[1],
-        "inRange": {"color": [_hue(share) for share in np.linspace(0, 1, len(_VIRIDIS))]},
-        "text": _rounded(reversed(scale)),
-        "right": 0,
-        "top": "middle",
-        "itemWidth": 10,
-        "itemHeight": 200,
-    }
 
 
 def _axis(metric: str, values: Any, **more: Any) -> dict[str, Any]:
