@@ -73,8 +73,8 @@ def main(
         blocks = find_blocks(paths["resnet56"], _RULES, inputs(_ALONE), cache)
         whole = medians_in_turns(paths, 60)
         recipe = DistillRecipe(
-            epochs=epochs, learning_rate=1e-3, patience=epochs, flip=True, shift=4,
-            batch=128, loss="kl", normalise=True, max_bytes=1_000_000_000,
+            epochs=epochs, learning_rate=5e-4, patience=epochs, flip=True, shift=4,
+            batch=128, loss="kl", max_bytes=1_000_000_000,
         )  # fmt: skip
         chosen: dict[str, list[str]] = {}
         for depth in (32, 20):
