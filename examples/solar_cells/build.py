@@ -96,7 +96,7 @@ baseline: lite2               # what plans are compared with: the largest member
 objectives: {{top1: max, latency_mean_ms: min, peak_memory_mb: min}}
 techniques: {{cascade: true, quantisation: [w8a8]}}
 runtime: {{threads: [{cores}]}}    # all of this machine
-budget: {{minutes: 2}}
+budget: {{minutes: 3}}
 together: 6
 verify: 2
 """

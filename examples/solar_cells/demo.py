@@ -1,4 +1,4 @@
-"""The whole of Trimtab on real models and photographs, in about six minutes on two cores.
+"""The whole of Trimtab on real models and photographs, in about eight minutes on two cores.
 
     python examples/solar_cells/demo.py [FOLDER]
 
