@@ -64,10 +64,12 @@ class Leaving(Silent):
     """The far device goes when it has measured something."""
 
     def __init__(self, server):
-        self.server, self.told = server, []
+        self.server, self.told, self.gone = server, [], False
 
     def step(self, name, detail, done, total):
-        if name == "trace on far":
+        # Traces are shared: where the near device was first, there is none on the far one.
+        if name in ("trace on far", "together on far") and not self.gone:
+            self.gone = True
             self.server.stop()
 
     def note(self, level, subject, text):
