@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -161,14 +162,13 @@ def _limits(
             continue
         quality = find_metric(metric).kind == "quality"
         text = "at least" if quality else "at most"
-        step = 10 ** np.floor(np.log10((high - low) / 50))
-        low, high = np.floor(low / step) * step, np.ceil(high / step) * step
+        low, high, step = slider_range(low, high)
         value = st.slider(
             f"{axis_name(metric)} {text}",
-            float(low),
-            float(high),
-            float(low if quality else high),
-            step=float(step),
+            low,
+            high,
+            low if quality else high,
+            step=step,
             key=f"limit-{metric}",
             bind="query-params",
         )
@@ -177,6 +177,18 @@ def _limits(
         elif not quality and value < high:
             bounds[metric] = (None, value)
     return bounds, keep
+
+
+def slider_range(low: float, high: float) -> tuple[float, float, float]:
+    """The ends of a slider around two values, and its step: 50 to 500 steps, a power of ten each.
+
+    Ends are the floats that a browser makes of their decimals: 52 * 0.001 is a little more than
+    0.052, so Streamlit would take a slider at its end for one out of bounds, and put it back.
+    """
+    digits = -math.floor(math.log10((high - low) / 50))
+    step = 10.0**-digits
+    low, high = math.floor(low / step), math.ceil(high / step)
+    return round(low * step, digits), round(high * step, digits), step
 
 
 def _groups(

@@ -133,8 +133,6 @@ def told(page):
 
 def test_a_slider_moves_the_front_and_the_address(page, tools, address):
     page.goto(f"{address}/front")
-    page.get_by_role("slider").first.wait_for()
-    settle(page)  # Streamlit may lose what is moved while it still draws the page
     page.get_by_role("slider", name="mean latency, ms at most").press("Home")
     page.wait_for_url(re.compile("limit-latency_mean_ms="))
     page.get_by_text("0 plans on the front").wait_for()
