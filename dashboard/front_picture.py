@@ -1,8 +1,8 @@
 """The scatter of a front, as an option of Apache ECharts.
 
-A browser has ECharts ready in half the time that Plotly takes, and draws thousands of plans on a
-canvas without a noticeable wait. What users named gets into it as data alone, which ECharts and
-Streamlit show as text; only the templates of hovers are HTML.
+A browser loads less code for it than for Plotly, and draws thousands of plans on one canvas. What
+users named gets into it as data alone, which ECharts and Streamlit show as text; only the
+templates of hovers are HTML.
 """
 
 from __future__ import annotations
