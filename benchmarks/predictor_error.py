@@ -7,8 +7,9 @@ are told to the predictor of the search, which predicts all of the one left out,
 `median` and `within_10_percent` are of the relative errors; `after` gives medians after other
 numbers of measurements, `with_itself` what they are once one measurement of the member itself (as
 it came, on one thread: the search measures that first) is among them. `covered` is the share of
-measurements within two predicted standard deviations, `noise` how much the table's own passes
-differ (median). Prints one JSON object as its last line.
+measurements within two predicted standard deviations. `noise` is how much the two best passes of a
+candidate differ, `halves_differ` how much the best of every other pass and the best of
+the rest do (medians): what no predictor can know. Prints one JSON object as its last line.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def main(
     errors, scores = zoos.errors(TOLD, seeds)
     own, _ = zoos.errors(TOLD, seeds, itself=True)
     passes = [sorted(entry.passes_ms) for entry in entries]
+    halves = [(min(e.passes_ms[::2]), min(e.passes_ms[1::2])) for e in entries]
     figures = {
         "members": len({entry.candidate.member for entry in entries}),
         "candidates": len(entries),
@@ -89,6 +91,7 @@ def main(
         },
         "covered": float((np.abs(scores) <= 2).mean()),
         "noise": float(np.median([second / first - 1 for first, second, *_ in passes])),
+        "halves_differ": float(np.median([max(pair) / min(pair) - 1 for pair in halves])),
     }
     print(json.dumps(figures))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -12,6 +13,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from benchmarks.slimming_shape import session_of
 from search.slimming import Combination, Replacement, best_combinations
@@ -26,10 +28,13 @@ from variants.slimming import (
     overlaps,
     propose,
     read_network,
+    replace,
     write_network,
 )
+from variants.slimming.keeping import key_of, model_key
 
-_TRIALS, _ROUNDS, _LEARNED = 4000, 60, 60
+_TRIALS, _ROUNDS = 4000, 60
+_ALIKE = 1.02  # times of equal networks, measured in turns, differ by so much
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Blocks:
     proposals: list[Proposal]
     learned: dict[str, Learned]
     front: list[Combination]
+    cache: FolderCache
 
     def set_saving(self, least_ms: float) -> list[Proposal]:
         """The set of least errors that saves so much."""
@@ -48,12 +54,47 @@ class Blocks:
         found = next(enough, self.front[-1])  # the least errors come first
         return [self.proposals[number] for number in found.chosen]
 
+    def set_as_fast_as(self, other: Path) -> list[Proposal]:
+        """The set of least errors that, built, takes no longer than another network, in turns (but
+        for noise). It is kept, as another time's figures may tell another one."""
+        key = key_of(
+            kind="set",
+            network=model_key(self.network.model),
+            other=model_key(onnx.load(other)),
+        )
+        kept = self.cache.get(key)
+        if kept is None:
+            found = next((f for f in self._sets() if self._as_fast(f, other)), None)
+            if found is None:
+                raise SystemExit(f"no set of blocks is as fast as {other.stem}")
+            kept = json.dumps([proposal.key for proposal in found]).encode()
+            self.cache.put(key, kept)
+        chosen = set(json.loads(kept))
+        return [proposal for proposal in self.proposals if proposal.key in chosen]
+
+    def _sets(self) -> Iterator[list[Proposal]]:
+        for combination in self.front:
+            yield [self.proposals[number] for number in combination.chosen]
+
+    def _as_fast(self, proposals: Sequence[Proposal], other: Path) -> bool:
+        built = [(p.region, self.learned[p.key].block) for p in proposals]
+        with tempfile.TemporaryDirectory() as name:
+            path = Path(name) / "slim.onnx"
+            write_network(replace(self.network, built), path)
+            ms = medians_in_turns({"slim": path, "other": other}, _ROUNDS)
+        return ms["slim"] <= _ALIKE * ms["other"]
+
 
 def find_blocks(
-    path: Path, rules: Sequence[str], inputs: Inputs, cache: FolderCache, worst: float = 1.0
+    path: Path,
+    rules: Sequence[str],
+    inputs: Inputs,
+    cache: FolderCache,
+    worst: float = 1.0,
+    most: int = 60,
 ) -> Blocks:
-    """Time what the rules propose against what it replaces, and learn alone what saves time. What
-    leaves more than `worst` of its map's variance unexplained is in no set."""
+    """Time what the rules propose against what it replaces, and learn alone the `most` that save
+    most. What leaves more than `worst` of its map's variance unexplained is in no set."""
     network = read_network(path)
     proposals = propose(network, rules)
     with tempfile.TemporaryDirectory() as name:
@@ -65,8 +106,8 @@ def find_blocks(
                 write_network(model, files[f"{number}_{kind}"])
         ms = medians_in_turns(files, _ROUNDS)
     saved = {p.key: ms[f"{n}_old"] - ms[f"{n}_new"] for n, p in enumerate(proposals)}
-    most = sorted(proposals, key=lambda p: -saved[p.key])[:_LEARNED]
-    found = learn_alone(network, [p for p in most if saved[p.key] > 0], inputs, cache=cache)
+    worth = sorted(proposals, key=lambda p: -saved[p.key])[:most]
+    found = learn_alone(network, [p for p in worth if saved[p.key] > 0], inputs, cache=cache)
     learned, kept = {}, []
     for proposal, result in found:
         if isinstance(result, Learned):
@@ -86,7 +127,7 @@ def find_blocks(
         if overlaps(network, kept[a].region, kept[b].region)
     }
     front = best_combinations(replacements, conflicts, _TRIALS, 0)
-    return Blocks(network, kept, learned, front)
+    return Blocks(network, kept, learned, front, cache)
 
 
 def medians_in_turns(paths: dict[str, Path], rounds: int) -> dict[str, float]:

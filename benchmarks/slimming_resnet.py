@@ -2,9 +2,10 @@
 
 The CIFAR-10 networks of the data pack. Blocks are proposed for regions of ResNet-56 by the rules,
 timed by turns on one thread, learned from batches 0 to 39 without labels, and put together in sets
-by search/slimming.py; of the sets whose predicted latency is at most that of ResNet-32 (or of
-ResNet-20), the one of the least damage is built, learned bottom up and taught end to end by
-ResNet-56. Batch 50 reports: top-1, and paired differences in points with 95 % bootstrap intervals.
+by search/slimming.py; of the sets that, built, are at least as fast as ResNet-32 (or ResNet-20),
+the one of the least damage is learned bottom up (`slim_at_...`) and then taught end to end by
+ResNet-56 (`at_...`). Batch 50 reports: top-1, and paired differences in points with 95 % bootstrap
+intervals.
 Latency: medians of all networks in turns, onnxruntime with all optimisations, one thread.
 Prints one JSON object as its last line.
 """
@@ -41,14 +42,17 @@ from variants.slimming import (
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _RULES = ("residual", "prune")
-#: Images that single blocks are learned from: conv layers see many positions of each.
-_ALONE = 1500
+#: Images that single blocks are learned from, and all of a set from the bottom up: convolutions
+#: see many positions of each.
+_ALONE, _TOGETHER = 1500, 6000
+_LEARNED = 90
 
 
 def main(
     data: Annotated[Path, typer.Option(envvar="TRIMTAB_DATA")] = DEFAULT_DATA,
-    images: Annotated[int, typer.Option(help="of batches 0 to 39, to learn from")] = 40_000,
-    epochs: Annotated[int, typer.Option(help="of end-to-end teaching, at most")] = 20,
+    images: Annotated[int, typer.Option(help="of batches 0 to 39, to teach with")] = 20_000,
+    epochs: Annotated[int, typer.Option(help="of end-to-end teaching, at most")] = 5,
+    rate: Annotated[float, typer.Option(help="Adam's, of that teaching")] = 2e-4,
     keep: Annotated[Path | None, typer.Option(help="keep what is learned here")] = None,
 ) -> None:
     """Time, learn, choose, build, report."""
@@ -70,20 +74,21 @@ def main(
             return Inputs(feeds, f"cifar10 batches 0-39, {count}")
 
         cache = FolderCache(keep or folder / "learned")
-        blocks = find_blocks(paths["resnet56"], _RULES, inputs(_ALONE), cache)
-        whole = medians_in_turns(paths, 60)
+        blocks = find_blocks(paths["resnet56"], _RULES, inputs(_ALONE), cache, most=_LEARNED)
         recipe = DistillRecipe(
-            epochs=epochs, learning_rate=5e-4, patience=epochs, flip=True, shift=4,
+            epochs=epochs, learning_rate=rate, patience=epochs, flip=True, shift=4,
             batch=128, loss="kl", max_bytes=1_000_000_000,
         )  # fmt: skip
         chosen: dict[str, list[str]] = {}
         for depth in (32, 20):
-            proposals = blocks.set_saving(whole["resnet56"] - whole[f"resnet{depth}"])
+            proposals = blocks.set_as_fast_as(paths[f"resnet{depth}"])
             chosen[f"at_resnet{depth}"] = [proposal.note for proposal in proposals]
             slimmed = slim(
-                blocks.network, proposals, inputs(_ALONE), LearnRecipe(epochs=8, solve=False), 0,
-                cache, blocks.learned,
+                blocks.network, proposals, inputs(_TOGETHER), LearnRecipe(epochs=8, solve=False),
+                0, cache, blocks.learned,
             )  # fmt: skip
+            path = paths[f"slim_at_resnet{depth}"] = folder / f"slim_at_resnet{depth}.onnx"
+            write_network(slimmed.model, path)
             taught = distill(
                 blocks.network, slimmed.model, inputs(images), recipe, 0, cache,
                 [part.region for part in slimmed.parts], _told(depth),
@@ -128,6 +133,9 @@ def _figures(data: Path, paths: dict[str, Path]) -> dict[str, Any]:
         "top1_at_resnet20_latency": float(right["at_resnet20"].mean()),
         "difference_to_resnet56_at_resnet32": against("at_resnet32", "resnet56"),
         "difference_to_resnet56_at_resnet20": against("at_resnet20", "resnet56"),
+        "difference_to_resnet56_before_teaching": [
+            against(f"slim_at_resnet{depth}", "resnet56") for depth in (32, 20)
+        ],
         "difference_to_resnet32": against("at_resnet32", "resnet32"),
         "difference_to_resnet20": against("at_resnet20", "resnet20"),
     }

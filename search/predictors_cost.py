@@ -6,9 +6,11 @@ each at a pace of its own. The logarithm of a pace is linear in how the candidat
 threads, spinning, precision, graph level, steps), with effects on all parts alike, on each part,
 and, shrunk more, pairs of them; members, and what was made of them, have factors of their own,
 which is how one measurement of a member corrects what is said of its variants. All effects have
-normal priors, so the first measurements already say much, and the posterior is found by
-Gauss-Newton steps (Laplace's approximation; MacKay, 1992). The noise, and how far members differ,
-are chosen by evidence.
+normal priors, so the first measurements already say much. What paces cannot say (a kernel that
+suits one shape and not another) is the same for works that are alike, in every way to run: a
+Gaussian process over the shares of their parts. The posterior is found by Gauss-Newton steps
+(Laplace's approximation; MacKay, 1992). The noise, and how far members differ, are chosen by
+evidence.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
 from search.predictors import Description, Doubles, Prediction, Predictor, to_scale
@@ -35,6 +38,9 @@ _NOISE = (0.01, 0.03, 0.1)
 _DEVICE, _PART, _EFFECT, _SEEN = 1.0, 0.5, 0.6, 0.1
 #: Of an effect's, for what it does to one part only, or together with another effect.
 _ON_PART, _PAIR = 0.7, 0.3
+#: Length scales of likeness: of square roots of shares of the time, and of the logarithm of the
+#: whole; components that count less than the first by this are left out.
+_SHARES, _WHOLE, _LITTLE = 0.3, 1.5, 1e-2
 _SERIAL = ("call", "operators", "preprocessing", "process", "weights", "activations")
 #: Effects on parts that are expected: the log of their pace, and parts that are exempt.
 _EXPECTED = {"threads": (-0.6, _SERIAL), "bytes": (-0.7, _SERIAL)}
@@ -153,9 +159,11 @@ def _columns(found: Sequence[Description], parts_of: PartsOf) -> _Columns:
         {"pace": (1.0, _PART), **_effects(each.options, each.steps, each.unseen, each.in_bytes)}
         for each in found
     ]
-    own = [_own_factors(each) for each in found]
+    work = np.array([[each[name] for name in names] for each in parts])
     effects, spread = _table(runs)
-    owned, own_spread = _table(own)
+    owned, own_spread = _table([_own_factors(each) for each in found])
+    alike = (_likeness(work)[:, :, None] * effects[:, None, :]).reshape(len(found), -1)
+    owned, own_spread = np.hstack([owned, alike]), np.append(own_spread, np.ones(alike.shape[1]))
     on_parts = np.where(np.arange(len(spread)) > 0, _ON_PART * spread, spread)
     on_parts = np.tile(on_parts, (len(names), 1))
     mean = np.zeros(on_parts.shape)
@@ -167,13 +175,25 @@ def _columns(found: Sequence[Description], parts_of: PartsOf) -> _Columns:
     whole = spread.copy()
     whole[0] = _DEVICE
     return _Columns(
-        parts=np.array([[each[name] for name in names] for each in parts]),
+        parts=work,
         effects=effects,
         factors=np.hstack([effects, owned]),
         own=len(own_spread),
         mean=np.concatenate([mean.ravel(), np.zeros(len(whole) + len(own_spread))]),
         spread=np.concatenate([on_parts.ravel(), whole, own_spread]),
     )
+
+
+def _likeness(parts: Doubles) -> Doubles:
+    """(n, components): their products are how alike works are, by `parts` (n, parts) of the time
+    (1 for the same, squared-exponential)."""
+    whole = parts.sum(axis=1, keepdims=True)
+    places = np.hstack([np.sqrt(parts / whole) / _SHARES, np.log(whole) / _WHOLE])
+    places, which = np.unique(places.round(9), axis=0, return_inverse=True)
+    weights, vectors = np.linalg.eigh(np.exp(-0.5 * cdist(places, places, "sqeuclidean")))
+    kept = weights > _LITTLE * weights.max()
+    found: Doubles = (vectors[:, kept] * np.sqrt(weights[kept]))[which.ravel()]
+    return found
 
 
 def _table(rows: Sequence[Effects]) -> tuple[Doubles, Doubles]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
 
 from search.fronts import non_dominated
 
@@ -24,6 +25,7 @@ TOLERANCES = (0.01, 0.03, 0.06, 0.12)
 _PRIOR_DAMAGE, _PRIOR_LOST = 0.1, 0.03
 #: Share of the least saving by which two sets must differ to be worth building both.
 _ALIKE = 0.05
+_PRICES = 40
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def best_combinations(
     """Sets that no other beats in saving and damage, least damage first; never the empty one.
 
     `conflicts` are pairs (lower number first) that cannot stand together. NSGA-II proposes one
-    replacement or none a slot, beginning with those of the best ratio taken one after another; of
-    two in conflict the one proposed first in order stays.
+    replacement or none a slot, beginning with the sets that are best at some price of damage,
+    that without a price included; of two in conflict the one proposed first in order stays.
     """
     found: dict[tuple[int, ...], Combination] = {}
 
@@ -73,7 +75,7 @@ def best_combinations(
         directions=["maximize", "minimize"],
         sampler=optuna.samplers.NSGAIISampler(seed=seed, population_size=40),
     )
-    for start in _greedy(replacements, conflicts):
+    for start in _best_at_prices(replacements, conflicts):
         tell(start)
         by_slot = {f"slot_{s}": next((n for n in start if n in members[s]), -1) for s in slots}
         study.enqueue_trial(by_slot)
@@ -103,29 +105,34 @@ def _without_conflicts(
     return tuple(sorted(kept))
 
 
-def _greedy(
+def _best_at_prices(
     replacements: Sequence[Replacement], conflicts: Collection[tuple[int, int]]
 ) -> list[tuple[int, ...]]:
-    """Sets that grow by what saves most for its error."""
-    numbers = [n for n, r in enumerate(replacements) if r.saved_ms > 0]
-    ratio = {n: replacements[n].saved_ms / (replacements[n].error + 1e-6) for n in numbers}
-    order = _taken(sorted(numbers, key=lambda n: -ratio[n]), replacements, conflicts)
-    return [tuple(order[:count]) for count in range(1, len(order) + 1)]
+    """Sets of the largest saving less damage at a price, for prices from none on: the corners of
+    the front, exactly (as an integer programme)."""
+    worth = [n for n, r in enumerate(replacements) if r.saved_ms > 0]
+    if not worth:
+        return []
+    saved, error = (
+        np.array([getattr(replacements[n], name) for n in worth]) for name in ("saved_ms", "error")
+    )
+    apart = _exclusions(worth, [replacements[n].slot for n in worth], conflicts)
+    # A price a little below what one of them saves for its damage: that one is worth it.
+    ratios = 0.999 * np.quantile(saved / (error + 1e-6), np.linspace(0, 1, _PRICES))
+    found = []
+    for price in (0.0, *ratios):
+        solved = milp(price * error - saved, integrality=1, bounds=Bounds(0, 1), constraints=apart)
+        found.append(tuple(n for n, taken in zip(worth, solved.x, strict=True) if taken > 0.5))
+    return list(dict.fromkeys(found))
 
 
-def _taken(
-    order: Sequence[int],
-    replacements: Sequence[Replacement],
-    conflicts: Collection[tuple[int, int]],
-) -> list[int]:
-    taken: list[int] = []
-    for number in order:
-        slots = {replacements[n].slot for n in taken}
-        if replacements[number].slot not in slots and len(
-            _without_conflicts([*taken, number], conflicts)
-        ) > len(taken):
-            taken.append(number)
-    return taken
+def _exclusions(
+    numbers: Sequence[int], slots: Sequence[int], conflicts: Collection[tuple[int, int]]
+) -> list[LinearConstraint]:
+    """At most one of a slot, and of two in conflict."""
+    rows = [np.isin(slots, [slot]) for slot in sorted(set(slots))]
+    rows += [np.isin(numbers, pair) for pair in sorted(conflicts) if set(pair) <= set(numbers)]
+    return [LinearConstraint(np.array(rows, np.float64), ub=1)]
 
 
 class LossPredictor:

@@ -62,6 +62,20 @@ def test_the_front_is_nearly_that_of_all_sets(seed: int) -> None:
     assert max(c.saved_ms for c in front) >= 0.98 * max(saved for _, saved in every)
 
 
+def test_the_set_that_saves_most_is_found_among_many_that_overlap() -> None:
+    """Runs of one to three of 27 blocks in a row, of which no two can share a block: nine runs of
+    three save most, and one wrong step makes them impossible."""
+    runs = [(first, size) for size in (1, 2, 3) for first in range(28 - size)]
+    replacements = [Replacement(n, size - 0.9, 0.01 * size**2) for n, (_, size) in enumerate(runs)]
+    spans = [set(range(first, first + size)) for first, size in runs]
+    conflicts = {
+        (a, b) for a, b in itertools.combinations(range(len(runs)), 2) if spans[a] & spans[b]
+    }
+    front = best_combinations(replacements, conflicts, trials=50, seed=0)
+    assert front[-1].saved_ms == pytest.approx(9 * 2.1)
+    assert sorted(runs[n] for n in front[-1].chosen) == [(first, 3) for first in range(0, 27, 3)]
+
+
 def test_nothing_that_only_costs_is_replaced() -> None:
     slower = [Replacement(0, -0.2, 0.0), Replacement(1, -0.1, 0.1)]
     assert best_combinations(slower, set(), trials=50, seed=0) == []
