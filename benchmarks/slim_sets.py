@@ -63,7 +63,7 @@ class Blocks:
             other=model_key(onnx.load(other)),
         )
         kept = self.cache.get(key)
-        if kept is None:
+        if kept is None or not self.learned.keys() >= set(json.loads(kept)):
             found = next((f for f in self._sets() if self._as_fast(f, other)), None)
             if found is None:
                 raise SystemExit(f"no set of blocks is as fast as {other.stem}")
