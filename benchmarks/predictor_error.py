@@ -9,7 +9,7 @@ numbers of measurements, `with_itself` what they are once one measurement of the
 it came, on one thread: the search measures that first) is among them. `covered` is the share of
 measurements within two predicted standard deviations. `noise` is how much the two best passes of a
 candidate differ, `halves_differ` how much the best of every other pass and the best of
-the rest do (medians): what no predictor can know. Prints one JSON object as its last line.
+the rest do (medians), which no predictor can know. Prints one JSON object as its last line.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ _RULES = ("residual", "prune")
 #: Images that single blocks are learned from, and all of a set from the bottom up: convolutions
 #: see many positions of each.
 _ALONE, _TOGETHER = 1500, 6000
+#: Blocks that are learned, those that save most.
 _LEARNED = 90
 
 

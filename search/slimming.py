@@ -25,6 +25,7 @@ TOLERANCES = (0.01, 0.03, 0.06, 0.12)
 _PRIOR_DAMAGE, _PRIOR_LOST = 0.1, 0.03
 #: Share of the least saving by which two sets must differ to be worth building both.
 _ALIKE = 0.05
+#: Prices of damage at which the best set is sought.
 _PRICES = 40
 
 

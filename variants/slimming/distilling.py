@@ -148,7 +148,7 @@ def _with_end(network: Network, learned: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _teacher(network: Network) -> OnnxModule:
-    """The original with the channels of a pixel side by side, which halves its time; what learns
+    """The original with the channels of a pixel side by side, in which it runs faster; what learns
     is not laid out so (see `batch_of`)."""
     import torch
 
