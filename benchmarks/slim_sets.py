@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 
 from benchmarks.slimming_shape import session_of
 from search.slimming import Combination, Replacement, best_combinations
@@ -34,6 +35,7 @@ from variants.slimming import (
 from variants.slimming.keeping import key_of, model_key
 
 _TRIALS, _ROUNDS = 4000, 60
+_NEAR = 0.8  # of what a set is to save, what its blocks must save alone, summed
 _ALIKE = 1.02  # times of equal networks, measured in turns, differ by so much
 
 
@@ -48,11 +50,19 @@ class Blocks:
     front: list[Combination]
     cache: FolderCache
 
-    def set_saving(self, least_ms: float) -> list[Proposal]:
-        """The set of least errors that saves so much."""
-        enough = (combination for combination in self.front if combination.saved_ms >= least_ms)
-        found = next(enough, self.front[-1])  # the least errors come first
-        return [self.proposals[number] for number in found.chosen]
+    def set_reaching(self, speed: float) -> list[Proposal]:
+        """The set of least errors that, built, is so many times as fast as the network; that which
+        saves most where none is."""
+        with tempfile.TemporaryDirectory() as name:
+            whole = Path(name) / "whole.onnx"
+            write_network(self.network.model, whole)
+            wanted = medians_in_turns({"whole": whole}, _ROUNDS)["whole"] * (1 - 1 / speed)
+            near = (f for f in self.front if f.saved_ms >= _NEAR * wanted)
+            for found in [*near, self.front[-1]]:
+                proposals = [self.proposals[number] for number in found.chosen]
+                if self._speed(proposals, whole) >= speed:
+                    break
+        return proposals
 
     def set_as_fast_as(self, other: Path) -> list[Proposal]:
         """The set of least errors that, built, takes no longer than another network, in turns (but
@@ -64,7 +74,7 @@ class Blocks:
         )
         kept = self.cache.get(key)
         if kept is None or not self.learned.keys() >= set(json.loads(kept)):
-            found = next((f for f in self._sets() if self._as_fast(f, other)), None)
+            found = next((f for f in self._sets() if self._speed(f, other) >= 1 / _ALIKE), None)
             if found is None:
                 raise SystemExit(f"no set of blocks is as fast as {other.stem}")
             kept = json.dumps([proposal.key for proposal in found]).encode()
@@ -76,13 +86,14 @@ class Blocks:
         for combination in self.front:
             yield [self.proposals[number] for number in combination.chosen]
 
-    def _as_fast(self, proposals: Sequence[Proposal], other: Path) -> bool:
+    def _speed(self, proposals: Sequence[Proposal], other: Path) -> float:
+        """How many times as fast as another network the set is, built."""
         built = [(p.region, self.learned[p.key].block) for p in proposals]
         with tempfile.TemporaryDirectory() as name:
             path = Path(name) / "slim.onnx"
             write_network(replace(self.network, built), path)
             ms = medians_in_turns({"slim": path, "other": other}, _ROUNDS)
-        return ms["slim"] <= _ALIKE * ms["other"]
+        return ms["other"] / ms["slim"]
 
 
 def find_blocks(
@@ -146,6 +157,12 @@ def medians_in_turns(paths: dict[str, Path], rounds: int) -> dict[str, float]:
                 sessions[name].run(None, feeds[name])
                 times[name].append((time.perf_counter_ns() - start) / 1e6)
     return {name: float(np.median(found[3:])) for name, found in times.items()}
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor does: then learning in these is faster."""
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 @contextmanager

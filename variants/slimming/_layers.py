@@ -14,31 +14,53 @@ from torch.nn import functional
 
 from variants.slimming._node import Function, Node
 
+Pair = tuple[int, int]
+
 Pads = tuple[int, int, int, int]
 """Left, right, top, bottom, as torch pads."""
 
 
 def convolution(node: Node) -> Function:
-    """Conv of feature maps: nn.Conv2d, a ZeroPad2d before it where its pads are uneven."""
+    """Conv of feature maps: nn.Conv2d, a ZeroPad2d before it where its pads are uneven. One of
+    single pixels that passes some over is given those that it takes: torch 2.13 corrupts memory in
+    its backward pass where the channels of a pixel lie side by side."""
     weight = _required(node.read(1, lambda layer: _last(layer).weight))
     bias = node.read(2, lambda layer: _last(layer).bias)
     if weight.ndim != 4:
         raise node.refuse(f"has {weight.ndim - 2} dimensions in space, only 2 can be run")
     kernel, strides, dilations = _window(node, weight.shape[2:])
     left, right, top, bottom = _pads(node, kernel, strides, dilations)
-    even = left == right and top == bottom
+    some = kernel == (1, 1) and strides != (1, 1)
+    pad = (top, left)
+    before: list[nn.Module] = []
+    if left != right or top != bottom or (some and any(pad)):
+        before, pad = [nn.ZeroPad2d((left, right, top, bottom))], (0, 0)
+    if some:
+        before, strides = [*before, Every(strides)], (1, 1)
     layer = nn.Conv2d(
         weight.shape[1] * node.get("group", 1),
         weight.shape[0],
         kernel,
         strides,
-        (top, left) if even else 0,
+        pad,
         dilations,
         node.get("group", 1),
         bias is not None,
     )
     _fill(layer, weight, bias)
-    return layer if even else nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), layer)
+    return nn.Sequential(*before, layer) if before else layer
+
+
+class Every(nn.Module):
+    """Every so many rows and columns of maps, from the first on."""
+
+    def __init__(self, strides: Pair) -> None:
+        super().__init__()
+        self._strides = strides
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows, columns = self._strides
+        return x[:, :, ::rows, ::columns]
 
 
 def linear(node: Node) -> Function:
@@ -197,9 +219,6 @@ def _fill(layer: Any, weight: NDArray[Any], bias: NDArray[Any] | None) -> None:
         layer.weight.copy_(torch.tensor(np.ascontiguousarray(weight)))
         if bias is not None:
             layer.bias.copy_(torch.tensor(bias))
-
-
-Pair = tuple[int, int]
 
 
 def _window(node: Node, kernel: Any) -> tuple[Pair, Pair, Pair]:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trimtab_runtime.errors import ModelError
+from variants.slimming._augmenting import asks_anew
 from variants.slimming.activations import Map, chosen, count_inputs, open_session, run_all, some
 from variants.slimming.keeping import Cache, Inputs, key_of, model_key
-from variants.slimming.learning import batch_of, held_out, parts_of
 from variants.slimming.network import Network, Region, between, plain_network
 
 if TYPE_CHECKING:
     import onnx
-    import torch
 
+    from variants.slimming._lesson import Lesson
     from variants.slimming._training import Progress, State
-    from variants.slimming.module import OnnxModule
 
 _LOSSES = ("mse", "kl")
 
@@ -32,11 +30,12 @@ class DistillRecipe:
 
     `loss` is the mean squared error of the logits ('mse'), or the Kullback-Leibler divergence of
     probabilities softened by `temperature` ('kl', Hinton et al. 2015). Replaced regions learn
-    `new_factor` times as fast as the rest (DeepRebirth: 10). With `flip` and `shift` (pixels)
-    images are mirrored and moved at random, and the original is asked anew each time.
-    `normalise` puts batch normalisation behind convolutions, and folds it away in the end: for
-    networks that have much to learn. The rest is as in :class:`LearnRecipe`; `max_bytes` is of
-    images.
+    `new_factor` times as fast as the rest (DeepRebirth: 10). With `flip`, `shift` (pixels) and
+    `mix` images are mirrored, moved and blended at random (:mod:`._augmenting`), and the original
+    is asked anew each time. `normalise` puts batch normalisation behind convolutions, and folds it
+    away in the end: for networks that have much to learn. `bfloat16` learns in numbers of so many
+    bits, which is faster where the processor multiplies them; errors are told in float32. The rest
+    is as in :class:`LearnRecipe`; `max_bytes` is of images.
     """
 
     epochs: int = 10
@@ -49,12 +48,16 @@ class DistillRecipe:
     new_factor: float = 1.0
     flip: bool = False
     shift: int = 0
+    mix: float = 0.0
     normalise: bool = False
+    bfloat16: bool = False
     max_bytes: int = 1_000_000_000
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch, self.patience, self.max_bytes) < 1 or self.shift < 0:
-            raise ValueError("epochs, batch, patience, max_bytes >= 1, shift >= 0 must hold")
+        if min(self.epochs, self.batch, self.patience, self.max_bytes) < 1:
+            raise ValueError("epochs, batch, patience, max_bytes >= 1 must hold")
+        if self.shift < 0 or self.mix < 0:
+            raise ValueError("shift >= 0, mix >= 0 must hold")
         if not 0 < self.learning_rate < 1 or self.new_factor <= 0 or self.temperature <= 0:
             raise ValueError("0 < learning_rate < 1, new_factor > 0, temperature > 0 must hold")
         if not 0 < self.held_out <= 0.5:
@@ -98,14 +101,14 @@ def distill(
     Raises ModelError when there are fewer than 8 inputs, torch cannot run one of the networks,
     memory runs out, or learning gives NaN or diverges.
     """
+    from variants.slimming._lesson import Lesson, to_learn
     from variants.slimming._normalising import fold
     from variants.slimming._training import memory_said
-    from variants.slimming.module import OnnxModule
 
     recipe = recipe or DistillRecipe()
     student = plain_network(model)
-    module = OnnxModule(trunk(student))
-    teacher = _teacher(network) if recipe.flip or recipe.shift else None
+    module = to_learn(trunk(student))
+    teacher = to_learn(trunk(network)) if asks_anew(recipe) else None
     said = {"inputs": inputs.key, "recipe": asdict(recipe), "seed": seed}
     said |= {"new": [[r.start, r.end] for r in new]}
     key = key_of(
@@ -113,7 +116,7 @@ def distill(
     )
     with memory_said("lower max_bytes or batch"):
         images, logits = _teach(network, inputs, recipe, seed)
-        lesson = _Lesson(module, teacher, images, logits, recipe, seed)
+        lesson = Lesson(module, teacher, images, logits, recipe, seed)
         error_before, agreement_before = lesson.measure()
         if recipe.normalise:
             lesson.normalise()
@@ -147,18 +150,6 @@ def _with_end(network: Network, learned: onnx.ModelProto) -> onnx.ModelProto:
     return plain_network(learned).model
 
 
-def _teacher(network: Network) -> OnnxModule:
-    """The original with the channels of a pixel side by side, in which it runs faster; what learns
-    is not laid out so (see `batch_of`)."""
-    import torch
-
-    from variants.slimming.module import OnnxModule
-
-    module = OnnxModule(trunk(network))
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return module
-
-
 def _teach(
     network: Network, inputs: Inputs, recipe: DistillRecipe, seed: int
 ) -> tuple[list[Map], Map]:
@@ -173,101 +164,8 @@ def _teach(
     return images, logits.reshape(len(images), -1)
 
 
-class _Lesson:
-    """Losses to learn from, and errors on what is held out."""
-
-    def __init__(
-        self,
-        module: OnnxModule,
-        teacher: OnnxModule | None,
-        images: list[Map],
-        logits: Map,
-        recipe: DistillRecipe,
-        seed: int,
-    ) -> None:
-        self.module, self._teacher = module, teacher
-        self._images, self._logits, self._recipe, self._seed = images, logits, recipe, seed
-        self.used, self._held = held_out(len(images), recipe.held_out, seed)
-        self._scale = max(float(logits[self._held].var(axis=0).mean()), 1e-12)
-
-    def normalise(self) -> None:
-        """Put batch normalisation behind the convolutions, for the time of learning."""
-        import torch
-
-        from variants.slimming._normalising import normalise
-
-        normalise(self.module)
-        some = self.used[: 2 * self._recipe.batch]
-        with torch.no_grad():
-            self.module(batch_of(self._images, some))
-
-    def losses(self, epoch: int) -> Iterator[torch.Tensor]:
-        """The loss of each batch of an epoch."""
-        rng = np.random.default_rng([self._seed, epoch])
-        for part in parts_of(rng.permutation(self.used), self._recipe.batch):
-            x, wanted = self._batch(part, rng)
-            yield self._loss(self.module(x).flatten(1), wanted)
-
-    def evaluate(self) -> float:
-        """The loss on what is held out."""
-        import torch
-
-        made = torch.from_numpy(self._answers())
-        return float(self._loss(made, torch.from_numpy(self._logits[self._held])))
-
-    def measure(self) -> tuple[float, float]:
-        """Squared error by variance, and agreement, on what is held out."""
-        made, wanted = self._answers(), self._logits[self._held]
-        error = float(np.square(made - wanted, dtype=np.float64).mean()) / self._scale
-        return error, float((made.argmax(1) == wanted.argmax(1)).mean())
-
-    def _answers(self) -> Map:
-        import torch
-
-        self.module.eval()
-        with torch.no_grad():
-            made = [
-                self.module(batch_of(self._images, part)).flatten(1).numpy()
-                for part in parts_of(self._held, self._recipe.batch)
-            ]
-        return np.concatenate(made)
-
-    def _batch(
-        self, part: NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        import torch
-
-        if self._teacher is None:
-            return batch_of(self._images, part), torch.from_numpy(self._logits[part])
-        moved = [_moved(self._images[i], self._recipe, rng) for i in part]
-        x = batch_of(moved, range(len(moved)))
-        with torch.no_grad():
-            return x, self._teacher(x.contiguous(memory_format=torch.channels_last)).flatten(1)
-
-    def _loss(self, made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        from torch.nn import functional
-
-        if self._recipe.loss == "mse":
-            return functional.mse_loss(made, wanted) / self._scale
-        heat = self._recipe.temperature
-        ours, theirs = (functional.log_softmax(x / heat, 1) for x in (made, wanted))
-        return heat**2 * functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
-
-
-def _moved(image: Map, recipe: DistillRecipe, rng: np.random.Generator) -> Map:
-    """The image, mirrored and shifted at random; edges are repeated."""
-    if recipe.flip and rng.random() < 0.5:
-        image = image[:, :, ::-1]
-    if recipe.shift:
-        height, width = image.shape[1:]
-        wide = np.pad(image, ((0, 0), *[(recipe.shift, recipe.shift)] * 2), mode="edge")
-        top, left = rng.integers(0, 2 * recipe.shift + 1, 2)
-        image = wide[:, top : top + height, left : left + width]
-    return image
-
-
 def _train(
-    lesson: _Lesson,
+    lesson: Lesson,
     new: Sequence[Region],
     recipe: DistillRecipe,
     cache: Cache | None,

@@ -23,6 +23,7 @@ from variants.slimming import (
     read_network,
     slim,
 )
+from variants.slimming._augmenting import changed
 from variants.slimming._normalising import fold, normalise
 from variants.slimming.module import OnnxModule
 
@@ -35,6 +36,7 @@ from variants.slimming.module import OnnxModule
         {"loss": "kl", "temperature": 2.0, "learning_rate": 3e-4},
         {"flip": True, "shift": 2, "new_factor": 3.0},
         {"normalise": True},
+        {"mix": 0.3, "bfloat16": True},
     ],
 )
 def test_the_original_teaches_the_slimmed_network(
@@ -141,9 +143,40 @@ def test_teaching_with_normalisation_goes_on_after_a_kill(
     assert (after.epochs, content(after.model)) == (3, content(whole.model))
 
 
+def test_images_are_blended_in_pairs_moved_and_mirrored() -> None:
+    """With one colour an image a blend tells its share; moved and mirrored alone, an image is a
+    part of itself with its edges repeated."""
+    colours = [np.full((3, 4, 4), value, np.float32) for value in (0.0, 1.0, 10.0, 100.0)]
+    recipe = DistillRecipe(mix=0.5)
+    blends = changed(colours, recipe, np.random.default_rng(3))
+    assert np.ptp(blends.reshape(4, -1), axis=1).max() == 0
+    values = blends[:, 0, 0, 0]
+    assert len(set(values.tolist()) - {0.0, 1.0, 10.0, 100.0}) >= 2  # one may meet itself
+    assert values.min() >= 0 and values.max() <= 100
+    np.testing.assert_array_equal(blends, changed(colours, recipe, np.random.default_rng(3)))
+    (moved,) = changed(IMAGES[:1], DistillRecipe(shift=2), np.random.default_rng(0))
+    wide = np.pad(IMAGES[0], ((0, 0), (2, 2), (2, 2)), mode="edge")
+    height, width = moved.shape[1:]
+    places = [(y, x) for y in range(5) for x in range(5)]
+    assert any((wide[:, y : y + height, x : x + width] == moved).all() for y, x in places)
+    flips = [
+        changed(IMAGES[:1], DistillRecipe(flip=True), np.random.default_rng(n))[0]
+        for n in range(8)
+    ]
+    mirrored = {bool((found == IMAGES[0, :, :, ::-1]).all()) for found in flips}
+    assert mirrored == {True, False}
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"loss": "mae"}, {"shift": -1}, {"new_factor": 0.0}, {"epochs": 0}, {"held_out": 0.9}],
+    [
+        {"loss": "mae"},
+        {"shift": -1},
+        {"mix": -0.1},
+        {"new_factor": 0.0},
+        {"epochs": 0},
+        {"held_out": 0.9},
+    ],
 )
 def test_recipes_of_teaching_hold_their_rules(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must"):

@@ -116,6 +116,13 @@ CASES: dict[str, onnx.ModelProto] = {
     "Conv dilated": one_node("Conv", [KERNEL, BIAS], dilations=[2, 2], pads=[2, 2, 2, 2]),
     "Conv groups": one_node("Conv", [KERNEL[:6, :2], BIAS[:6]], group=3),
     "Conv depthwise": one_node("Conv", [KERNEL[:6, :1], BIAS[:6]], group=6, strides=[2, 2]),
+    "Conv some": one_node("Conv", [KERNEL[:, :, :1, :1], BIAS], strides=[2, 3]),
+    "Conv some padded": one_node(
+        "Conv", [KERNEL[:, :, :1, :1], BIAS], strides=[2, 2], pads=[1, 1, 1, 1]
+    ),
+    "Conv some uneven": one_node(
+        "Conv", [KERNEL[:, :, :1, :1], BIAS], strides=[2, 1], pads=[0, 1, 1, 0]
+    ),
     "Conv uneven": one_node("Conv", [KERNEL, BIAS], pads=[0, 1, 2, 0]),
     "Conv upper": one_node("Conv", [KERNEL, BIAS], auto_pad="SAME_UPPER", strides=[2, 2]),
     "Conv lower": one_node("Conv", [KERNEL, BIAS], auto_pad="SAME_LOWER", strides=[2, 2]),
@@ -198,6 +205,21 @@ def test_operators_answer_as_in_onnxruntime(name: str) -> None:
     assert unsupported(model) is None
     np.testing.assert_allclose(torch_run(module, x), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(run(module.to_onnx(), x), expected)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("Conv")])
+def test_channels_may_lie_together(name: str) -> None:
+    """Gradients are the same; torch's own strided 1x1 Conv corrupts memory there (torch 2.13)."""
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        module = OnnxModule(CASES[name]).to(memory_format=layout)
+        for _ in range(20):
+            x = torch.from_numpy(draw(9, *MAP[1:], seed=7)).contiguous(memory_format=layout)
+            module.zero_grad()
+            module(x).square().mean().backward()
+        found.append([parameter.grad.numpy().copy() for parameter in module.parameters()])
+    for plain, together in zip(*found, strict=True):
+        np.testing.assert_allclose(together, plain, rtol=1e-4, atol=1e-5)
 
 
 def test_every_operator_is_tried() -> None:
