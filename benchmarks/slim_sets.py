@@ -59,14 +59,15 @@ class Blocks:
             wanted = medians_in_turns({"whole": whole}, _ROUNDS)["whole"] * (1 - 1 / speed)
             near = (f for f in self.front if f.saved_ms >= _NEAR * wanted)
             for found in [*near, self.front[-1]]:
-                proposals = [self.proposals[number] for number in found.chosen]
+                proposals = self._proposals(found)
                 if self._speed(proposals, whole) >= speed:
                     break
         return proposals
 
     def set_as_fast_as(self, other: Path) -> list[Proposal]:
         """The set of least errors that, built, takes no longer than another network, in turns (but
-        for noise). It is kept, as another time's figures may tell another one."""
+        for noise); that which saves most where none does. It is kept, as another time's figures
+        may tell another one."""
         key = key_of(
             kind="set",
             network=model_key(self.network.model),
@@ -74,17 +75,18 @@ class Blocks:
         )
         kept = self.cache.get(key)
         if kept is None or not self.learned.keys() >= set(json.loads(kept)):
-            found = next((f for f in self._sets() if self._speed(f, other) >= 1 / _ALIKE), None)
-            if found is None:
-                raise SystemExit(f"no set of blocks is as fast as {other.stem}")
+            fast = (f for f in self._sets() if self._speed(f, other) >= 1 / _ALIKE)
+            found = next(fast, self._proposals(self.front[-1]))
             kept = json.dumps([proposal.key for proposal in found]).encode()
             self.cache.put(key, kept)
         chosen = set(json.loads(kept))
         return [proposal for proposal in self.proposals if proposal.key in chosen]
 
     def _sets(self) -> Iterator[list[Proposal]]:
-        for combination in self.front:
-            yield [self.proposals[number] for number in combination.chosen]
+        return map(self._proposals, self.front)
+
+    def _proposals(self, combination: Combination) -> list[Proposal]:
+        return [self.proposals[number] for number in combination.chosen]
 
     def _speed(self, proposals: Sequence[Proposal], other: Path) -> float:
         """How many times as fast as another network the set is, built."""

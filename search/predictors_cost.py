@@ -33,6 +33,8 @@ _STEPS = 4
 #: Standard deviations, in log units, of what differs by member, and of noise: to be chosen from.
 _MEMBERS = (0.03, 0.1, 0.3)
 _NOISE = (0.01, 0.03, 0.1)
+#: What the spreads below are multiplied by: to be chosen from.
+_EFFECTS = (1.0, 1.7, 3.0)
 #: Of the pace of the device, of a part's pace, of what changes the work unseen or the way it runs,
 #: of what changes it in sight.
 _DEVICE, _PART, _EFFECT, _SEEN = 1.0, 0.5, 0.6, 0.1
@@ -93,7 +95,7 @@ def _effects(
     if options.spinning:
         told["spinning"] = (1.0, _EFFECT)
     if options.graph_optimisation != "all":
-        told[f"graph {options.graph_optimisation}"] = (1.0, _SEEN)
+        told[f"graph {options.graph_optimisation}"] = (1.0, _EFFECT)
     if in_bytes:
         told["bytes"] = (1.0, _EFFECT)
     for step in steps:
@@ -135,10 +137,10 @@ class _Columns:
         parts, effects, factors = self.parts[which], self.effects[which], self.factors[which]
         return replace(self, parts=parts, effects=effects, factors=factors)
 
-    def spreads(self, members: float) -> Doubles:
-        """The spreads, where members differ so much."""
-        found = self.spread.copy()
-        found[len(found) - self.own :] *= members
+    def spreads(self, members: float, effects: float) -> Doubles:
+        """The spreads, where members differ so much, and effects so many times as much."""
+        found = self.spread * effects
+        found[len(found) - self.own :] *= members / effects
         return found
 
     def values(self, beta: Doubles) -> tuple[Doubles, Doubles]:
@@ -218,8 +220,8 @@ class CostPredictor(Predictor):
         seen, ahead = columns.rows(slice(len(known))), columns.rows(slice(len(known), None))
         target = to_scale(self.metric, values)
         fits = (
-            _Fit.of(seen, columns.spreads(members), target, noise)
-            for members, noise in itertools.product(_MEMBERS, _NOISE)
+            _Fit.of(seen, columns.spreads(members, effects), target, noise)
+            for members, effects, noise in itertools.product(_MEMBERS, _EFFECTS, _NOISE)
         )
         best = max(fits, key=lambda fit: fit.evidence)
         return Prediction(self.metric, *best.predict(ahead))
