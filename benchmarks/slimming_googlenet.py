@@ -68,7 +68,7 @@ def main(
     data: Annotated[Path, typer.Option(envvar="TRIMTAB_DATA")] = DEFAULT_DATA,
     images: Annotated[int, typer.Option(help="of batches 0 to 39, to learn from")] = 40_000,
     epochs: Annotated[int, typer.Option(help="of end-to-end teaching, at most")] = 25,
-    speed: Annotated[float, typer.Option(help="what the set of blocks is to reach")] = 2.5,
+    speed: Annotated[float, typer.Option(help="what the set of blocks is to reach")] = 2.4,
     worst: Annotated[float, typer.Option(help="largest error of a block")] = 0.35,
     rounds: Annotated[int, typer.Option(help="runs of each network")] = 200,
     shape: Annotated[bool, typer.Option(help="part (a) too")] = True,

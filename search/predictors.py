@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -38,14 +38,21 @@ class Work:
 
     def in_floats(self) -> Work:
         """The same of the float file that this one was quantised from."""
-        return Work(tuple(replace(operator, element_bytes=4) for operator in self.operators))
+        return Work(tuple(replace(o, element_bytes=4, unsigned=False) for o in self.operators))
 
     @cached_property
     def in_bytes(self) -> bool:
         """Whether most of its multiplications are of bytes."""
-        whole = sum(o.multiply_accumulates for o in self.operators)
-        small = sum(o.multiply_accumulates for o in self.operators if o.element_bytes == 1)
-        return 2 * small > whole
+        return self._mostly(o.element_bytes == 1 for o in self.operators)
+
+    @cached_property
+    def unsigned(self) -> bool:
+        """Whether most of its multiplications are of bytes without a sign."""
+        return self._mostly(o.unsigned for o in self.operators)
+
+    def _mostly(self, which: Iterable[bool]) -> bool:
+        work = [o.multiply_accumulates for o in self.operators]
+        return 2 * sum(w for w, yes in zip(work, which, strict=True) if yes) > sum(work)
 
     @cached_property
     def amounts(self) -> Mapping[str, float]:
@@ -92,9 +99,11 @@ class Description:
         return dict(amount_of(step) for step in self.steps)
 
     @property
-    def in_bytes(self) -> bool:
-        """Whether it multiplies bytes."""
-        return "w8a8" in self.steps or self.work.in_bytes
+    def multiplies(self) -> tuple[str, ...]:
+        """What it multiplies, where that is not floats: 'bytes', perhaps 'unsigned' ones."""
+        if "w8a8" in self.steps:
+            return ("bytes",)
+        return ("bytes",) * self.work.in_bytes + ("unsigned",) * self.work.unsigned
 
 
 def amount_of(step: str) -> tuple[str, float]:

@@ -29,12 +29,11 @@ from scipy.special import logsumexp
 from search.predictors import Description, Doubles, Prediction, Predictor, to_scale
 from trimtab_runtime.definition import RuntimeOptions
 
-_STEPS = 4
+#: Gauss-Newton: steps at most, shares of one that are tried, and a gain that is none.
+_STEPS, _SHORTER, _SETTLED = 12, (1.0, 0.5, 0.25, 0.1, 0.03), 0.01
 #: Standard deviations, in log units, of what differs by member, and of noise: to be chosen from.
 _MEMBERS = (0.03, 0.1, 0.3)
 _NOISE = (0.01, 0.03, 0.1)
-#: What the spreads below are multiplied by: to be chosen from.
-_EFFECTS = (1.0, 1.7, 3.0)
 #: Of the pace of the device, of a part's pace, of what changes the work unseen or the way it runs,
 #: of what changes it in sight.
 _DEVICE, _PART, _EFFECT, _SEEN = 1.0, 0.5, 0.6, 0.1
@@ -86,7 +85,10 @@ Effects = dict[str, tuple[float, float]]
 
 @lru_cache(maxsize=4096)
 def _effects(
-    options: RuntimeOptions, steps: tuple[str, ...], unseen: tuple[str, ...], in_bytes: bool
+    options: RuntimeOptions,
+    steps: tuple[str, ...],
+    unseen: tuple[str, ...],
+    multiplies: tuple[str, ...],
 ) -> Effects:
     """How a candidate runs: value and standard deviation of every effect on its cost."""
     told: Effects = {f"engine {options.engine} {options.provider}": (1.0, _EFFECT)}
@@ -94,10 +96,10 @@ def _effects(
         told["threads"] = (math.log(options.threads), _EFFECT)
     if options.spinning:
         told["spinning"] = (1.0, _EFFECT)
-    if options.graph_optimisation != "all":
-        told[f"graph {options.graph_optimisation}"] = (1.0, _EFFECT)
-    if in_bytes:
-        told["bytes"] = (1.0, _EFFECT)
+    if options.graph_optimisation != "all":  # the last level lays maps of floats out anew
+        of, width = (" of bytes", _SEEN) if multiplies else ("", _EFFECT)
+        told[f"graph {options.graph_optimisation}{of}"] = (1.0, width)
+    told |= dict.fromkeys(multiplies, (1.0, _EFFECT))
     for step in steps:
         if step in unseen:
             told[f"step {step}"] = (1.0, _EFFECT)
@@ -115,7 +117,7 @@ def _own_factors(found: Description) -> Effects:
     return {
         f"member {member}": (1.0, 1.0),
         f"form {member} {found.steps}": (1.0, _PAIR),
-        f"run {member} {found.in_bytes} {run}": (1.0, _PAIR),
+        f"run {member} {found.multiplies} {run}": (1.0, _PAIR),
     }
 
 
@@ -137,10 +139,10 @@ class _Columns:
         parts, effects, factors = self.parts[which], self.effects[which], self.factors[which]
         return replace(self, parts=parts, effects=effects, factors=factors)
 
-    def spreads(self, members: float, effects: float) -> Doubles:
-        """The spreads, where members differ so much, and effects so many times as much."""
-        found = self.spread * effects
-        found[len(found) - self.own :] *= members / effects
+    def spreads(self, members: float) -> Doubles:
+        """The spreads, where members differ so much."""
+        found = self.spread.copy()
+        found[len(found) - self.own :] *= members
         return found
 
     def values(self, beta: Doubles) -> tuple[Doubles, Doubles]:
@@ -158,7 +160,7 @@ def _columns(found: Sequence[Description], parts_of: PartsOf) -> _Columns:
     parts = [parts_of(each) for each in found]
     names = list(parts[0])
     runs: list[Effects] = [
-        {"pace": (1.0, _PART), **_effects(each.options, each.steps, each.unseen, each.in_bytes)}
+        {"pace": (1.0, _PART), **_effects(each.options, each.steps, each.unseen, each.multiplies)}
         for each in found
     ]
     work = np.array([[each[name] for name in names] for each in parts])
@@ -220,8 +222,8 @@ class CostPredictor(Predictor):
         seen, ahead = columns.rows(slice(len(known))), columns.rows(slice(len(known), None))
         target = to_scale(self.metric, values)
         fits = (
-            _Fit.of(seen, columns.spreads(members, effects), target, noise)
-            for members, effects, noise in itertools.product(_MEMBERS, _EFFECTS, _NOISE)
+            _Fit.of(seen, columns.spreads(members), target, noise)
+            for members, noise in itertools.product(_MEMBERS, _NOISE)
         )
         best = max(fits, key=lambda fit: fit.evidence)
         return Prediction(self.metric, *best.predict(ahead))
@@ -243,18 +245,33 @@ class _Fit:
     @classmethod
     def of(cls, known: _Columns, spread: Doubles, target: Doubles, noise: float) -> _Fit:
         """Gauss-Newton from the mean of the prior, in the space of the known (n,): there are
-        fewer of them than coefficients."""
-        beta, n = known.mean, len(target)
+        fewer of them than coefficients. Steps that overshoot are shortened."""
+
+        def left(beta: Doubles, value: Doubles) -> float:
+            off, moved = (target - value) / noise, (beta - known.mean) / spread
+            return float(off @ off + moved @ moved)
+
+        beta, (value, slopes) = known.mean, known.values(known.mean)
+        least = left(beta, value)
         for _ in range(_STEPS):
-            value, slopes = known.values(beta)
-            rows = slopes * spread
-            factor = np.asarray(np.linalg.cholesky(rows @ rows.T + noise**2 * np.eye(n)), float)
+            rows, factor = _covered(slopes, spread, noise)
             gap = target - value + slopes @ (beta - known.mean)
             white = solve_triangular(factor, gap, lower=True)
-            beta = known.mean + spread * (
+            aim = known.mean + spread * (
                 rows.T @ solve_triangular(factor, white, lower=True, trans=1)
             )
-        evidence = -0.5 * float(white @ white) - float(np.log(np.diag(factor)).sum())
+            before = least
+            for share in _SHORTER:
+                tried = beta + share * (aim - beta)
+                value, slopes = known.values(tried)
+                least = left(tried, value)
+                if least < before:
+                    break
+            beta = tried
+            if before - least < _SETTLED:
+                break
+        rows, factor = _covered(slopes, spread, noise)
+        evidence = -0.5 * least - float(np.log(np.diag(factor)).sum())
         return cls(beta, spread, noise, rows, factor, evidence)
 
     def predict(self, wanted: _Columns) -> tuple[Doubles, Doubles]:
@@ -264,3 +281,11 @@ class _Fit:
         told = solve_triangular(self.factor, self.rows @ rows.T, lower=True)
         left = (rows**2).sum(axis=1) - (told**2).sum(axis=0)
         return mean, np.sqrt(np.maximum(left, 0.0) + self.noise**2)
+
+
+def _covered(slopes: Doubles, spread: Doubles, noise: float) -> tuple[Doubles, Doubles]:
+    """Slopes (n, coefficients) in units of the priors' spread, and the Cholesky factor (n, n) of
+    the covariance of what is measured."""
+    rows = slopes * spread
+    covariance = rows @ rows.T + noise**2 * np.eye(len(rows))
+    return rows, np.asarray(np.linalg.cholesky(covariance), float)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from trimtab_runtime.errors import ModelError
 from variants._dataflow import (
     WEIGHTS,
@@ -50,7 +52,8 @@ class OperatorWork:
     """One operator of a file, on one image.
 
     `kind` is one of `KINDS`. `read`, `written` and `weights` count elements (of activations, and
-    of constants); `element_bytes` is the width in which its factors are multiplied.
+    of constants); `element_bytes` is the width in which its factors are multiplied, and `unsigned`
+    says that a TFLite file holds these bytes without a sign, for which LiteRT has other kernels.
     """
 
     kind: str
@@ -59,6 +62,7 @@ class OperatorWork:
     written: int
     weights: int
     element_bytes: int
+    unsigned: bool = False
 
 
 def operator_work(
@@ -137,14 +141,16 @@ def _of_tflite(path: Path) -> Iterator[OperatorWork]:
             depthwise = name == "DEPTHWISE_CONV_2D"
             work = written * _product(shape[1:3] if depthwise else shape[1:])
             kind = kind if name == "FULLY_CONNECTED" else _conv_kind(depthwise, shape[1:3])
-        width = _width(tensors, inputs + outputs)
+        held = _held(tensors, inputs + outputs)
         read = elements(index for index in inputs if index not in weights)
-        yield OperatorWork(kind, work, read, written, elements(weights), width)
+        yield OperatorWork(
+            kind, work, read, written, elements(weights), held.itemsize, held == np.uint8
+        )
 
 
-def _width(tensors: Mapping[int, Any], indices: Iterable[int]) -> int:
-    """Bytes of an element of the first tensor; 4 for an operator without any."""
-    return next((int(tensors[index]["dtype"]().itemsize) for index in indices), 4)
+def _held(tensors: Mapping[int, Any], indices: Iterable[int]) -> np.dtype[Any]:
+    """What the first tensor is made of; float32 for an operator without any."""
+    return next((np.dtype(tensors[index]["dtype"]) for index in indices), np.dtype(np.float32))
 
 
 def _conv_kind(depthwise: bool, kernel: Shape) -> str:

@@ -128,7 +128,7 @@ def describe(key: str) -> Description:
 def values(candidate: Candidate) -> list[float]:
     """Wider is better, pruning hurts more and more; bytes and threads are faster."""
     about = describe(candidate.key)
-    pruned, quantised = about.amounts.get("prune", 0.0), about.in_bytes
+    pruned, quantised = about.amounts.get("prune", 0.0), "bytes" in about.multiplies
     level = {"small": 1.0, "medium": 1.6, "large": 2.4}[candidate.member]
     top1 = 1 / (1 + np.exp(-level + 3 * pruned**2 + 0.1 * quantised))
     work_ms = sum(each.multiply_accumulates for each in about.work.operators) / 15e6

@@ -72,7 +72,7 @@ def true_ms(found: Description) -> float:
     has to be dispatched."""
     macs = sum(operator.multiply_accumulates for operator in found.work.operators)
     moved = sum(operator.read + operator.written for operator in found.work.operators)
-    speed = 2.5 if found.in_bytes else 1.0
+    speed = 2.5 if found.multiplies else 1.0
     threads = 1.7 if found.options.threads == 2 else 1.0
     waking = 0.004 if found.options.threads == 2 and not found.options.spinning else 0.0
     work_ms = macs / 12e6 / speed / threads + moved / 3e6 / threads

@@ -45,7 +45,7 @@ def test_a_tflite_file_has_the_same_work(tmp_path: Path, quantised: bool, width:
     weighted = [each for each in found if each.multiply_accumulates]
     expected = [FIRST, SECOND, HEAD]
     assert [each.kind for each in weighted] == ["conv", "conv", "dense"]
-    assert {each.element_bytes for each in found} == {width}
+    assert {(each.element_bytes, each.unsigned) for each in found} == {(width, quantised)}
     for one, other in zip(weighted, expected, strict=True):
         for name in ("multiply_accumulates", "read", "written", "weights"):
             assert getattr(one, name) == getattr(other, name)
