@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
@@ -35,7 +35,6 @@ from variants.slimming import (
 from variants.slimming.keeping import key_of, model_key
 
 _TRIALS, _ROUNDS = 4000, 60
-_NEAR = 0.8  # of what a set is to save, what its blocks must save alone, summed
 _ALIKE = 1.02  # times of equal networks, measured in turns, differ by so much
 
 
@@ -50,17 +49,16 @@ class Blocks:
     front: list[Combination]
     cache: FolderCache
 
-    def set_reaching(self, speed: float) -> list[Proposal]:
-        """The set of least errors that, built, is so many times as fast as the network; that which
-        saves most where none is."""
-        with tempfile.TemporaryDirectory() as name:
-            whole = Path(name) / "whole.onnx"
-            write_network(self.network.model, whole)
-            wanted = medians_in_turns({"whole": whole}, _ROUNDS)["whole"] * (1 - 1 / speed)
-            near = (f for f in self.front if f.saved_ms >= _NEAR * wanted)
-            for found in [*near, self.front[-1]]:
-                proposals = self._proposals(found)
-                if self._speed(proposals, whole) >= speed:
+    def least_set(self, holds: Callable[[Path], bool]) -> list[Proposal]:
+        """The set of least errors of which, built, something holds; that which saves most where it
+        holds of none."""
+        for combination in self.front:  # the least errors come first
+            proposals = self._proposals(combination)
+            built = [(p.region, self.learned[p.key].block) for p in proposals]
+            with tempfile.TemporaryDirectory() as name:
+                path = Path(name) / "slim.onnx"
+                write_network(replace(self.network, built), path)
+                if holds(path):
                     break
         return proposals
 
@@ -75,27 +73,14 @@ class Blocks:
         )
         kept = self.cache.get(key)
         if kept is None or not self.learned.keys() >= set(json.loads(kept)):
-            fast = (f for f in self._sets() if self._speed(f, other) >= 1 / _ALIKE)
-            found = next(fast, self._proposals(self.front[-1]))
+            found = self.least_set(lambda path: speed_of(path, other) >= 1 / _ALIKE)
             kept = json.dumps([proposal.key for proposal in found]).encode()
             self.cache.put(key, kept)
         chosen = set(json.loads(kept))
         return [proposal for proposal in self.proposals if proposal.key in chosen]
 
-    def _sets(self) -> Iterator[list[Proposal]]:
-        return map(self._proposals, self.front)
-
     def _proposals(self, combination: Combination) -> list[Proposal]:
         return [self.proposals[number] for number in combination.chosen]
-
-    def _speed(self, proposals: Sequence[Proposal], other: Path) -> float:
-        """How many times as fast as another network the set is, built."""
-        built = [(p.region, self.learned[p.key].block) for p in proposals]
-        with tempfile.TemporaryDirectory() as name:
-            path = Path(name) / "slim.onnx"
-            write_network(replace(self.network, built), path)
-            ms = medians_in_turns({"slim": path, "other": other}, _ROUNDS)
-        return ms["other"] / ms["slim"]
 
 
 def find_blocks(
@@ -141,6 +126,12 @@ def find_blocks(
     }
     front = best_combinations(replacements, conflicts, _TRIALS, 0)
     return Blocks(network, kept, learned, front, cache)
+
+
+def speed_of(path: Path, other: Path, rounds: int = _ROUNDS) -> float:
+    """How many times as fast as another network one is, in turns."""
+    ms = medians_in_turns({"one": path, "other": other}, rounds)
+    return ms["other"] / ms["one"]
 
 
 def medians_in_turns(paths: dict[str, Path], rounds: int) -> dict[str, float]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from playwright.sync_api import TimeoutError as NotThere
 
 from db import Store
 from planner.starting import starts
@@ -39,10 +40,25 @@ def overflow(page):
     )
 
 
+def drawn(page):
+    """The front's picture, once it is there. On a busy machine it once did not come within a
+    hundred seconds, and never again in hundreds of tries: then the page is asked for anew, as a
+    person would, and what it showed is told if that is in vain too."""
+    chart = page.locator("[data-testid=stEChartsChart][aria-busy=false]")
+    found = chart.and_(page.get_by_label("plans on the front"))
+    try:
+        found.wait_for(timeout=60_000)
+    except NotThere:
+        print(page.url, page.locator("body").inner_text(), page.content(), sep="\n")
+        page.reload()
+        found.wait_for()
+    found.scroll_into_view_if_needed()
+    return chart
+
+
 def click_chosen(page, tools):
     """Click the star of the chosen plan, once the picture tells what is under the mouse."""
-    chart = page.locator("[data-testid=stEChartsChart][aria-busy=false]")
-    chart.and_(page.get_by_label("plans on the front")).scroll_into_view_if_needed()
+    chart = drawn(page)
     settle(page)
 
     def found():
