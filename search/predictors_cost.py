@@ -260,17 +260,18 @@ class _Fit:
             aim = known.mean + spread * (
                 rows.T @ solve_triangular(factor, white, lower=True, trans=1)
             )
-            before = least
             for share in _SHORTER:
                 tried = beta + share * (aim - beta)
                 value, slopes = known.values(tried)
-                least = left(tried, value)
-                if least < before:
+                now = left(tried, value)
+                if now < least:
                     break
-            beta = tried
-            if before - least < _SETTLED:
+            else:
                 break
-        rows, factor = _covered(slopes, spread, noise)
+            gained, beta, least = least - now, tried, now
+            if gained < _SETTLED:
+                break
+        rows, factor = _covered(known.values(beta)[1], spread, noise)
         evidence = -0.5 * least - float(np.log(np.diag(factor)).sum())
         return cls(beta, spread, noise, rows, factor, evidence)
 

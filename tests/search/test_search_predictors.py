@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -131,6 +132,47 @@ def test_one_measurement_corrects_what_is_said_of_a_member() -> None:
         errors.append(np.median(error_of(LATENCY, told.median, truth)))
     assert errors[0] > 0.4
     assert errors[1] < 0.15
+
+
+def test_what_lays_floats_out_says_nothing_of_bytes() -> None:
+    """Without onnxruntime's last level floats take three times as long, and bytes as before."""
+    ways = [RuntimeOptions("onnxruntime", graph_optimisation=g) for g in ("all", "extended")]
+    found = [
+        described(member, *steps, options=way)
+        for member, steps, way in itertools.product(MEMBERS, ((), ("w8a8",)), ways)
+    ]
+    slower = [3.0 if way == ways[1] and not f.steps else 1.0 for f in found for way in [f.options]]
+    truth = np.array([true_ms(f) for f in found]) * slower
+    seen = [n for n, f in enumerate(found) if f.options == ways[0] or f.member in MEMBERS[:2]]
+    ahead = [n for n in range(len(found)) if n not in seen and found[n].steps]
+    seen = [n for n in seen if found[n].options == ways[0] or not found[n].steps]
+    told = CostPredictor(LATENCY).predict(
+        [found[n] for n in seen], truth[seen], [found[n] for n in ahead]
+    )
+    assert len(ahead) == 3
+    assert error_of(LATENCY, told.median, truth[ahead]).max() < 0.1
+
+
+def test_bytes_without_a_sign_have_a_pace_of_their_own() -> None:
+    def held(member: str, unsigned: bool) -> Description:
+        operators = [
+            replace(o, element_bytes=1, unsigned=unsigned) for o in WORK[member].operators
+        ]
+        return Description(member, (), RuntimeOptions("litert"), Work(tuple(operators)), 32 * 32)
+
+    found = [held(member, unsigned) for member in MEMBERS for unsigned in (False, True)]
+    truth = np.array([true_ms(f) * (4.0 if f.work.unsigned else 1.0) for f in found])
+    told = CostPredictor(LATENCY).predict(found[:6], truth[:6], found[6:])
+    assert error_of(LATENCY, told.median, truth[6:]).max() < 0.25
+
+
+def test_what_no_prior_expects_is_learned_all_the_same() -> None:
+    """Two threads take three hundred times as long: whole steps from the prior would overshoot."""
+    slow = [n for n, found in enumerate(ALL) if found.options == WAYS[1]]
+    truth = LAW.copy()
+    truth[slow] *= 300
+    told = CostPredictor(LATENCY).predict(ALL, truth, ALL)
+    assert error_of(LATENCY, told.median, truth).max() < 0.05
 
 
 def test_nothing_is_known_at_first_but_the_order_of_magnitude() -> None:
