@@ -118,6 +118,7 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
 #: Shares of the space after which a search is given up: the GP sampler takes seconds a trial.
 GIVEN_UP = {"gp": 0.101, "tpe": 0.5}
 SAME_START = "_same_start"
+NAMES = ["predicted", *SAMPLERS, *(name + SAME_START for name in SAMPLERS)]
 _REPEATS = 2  # proposals of known candidates before an unknown one is drawn at random
 
 
@@ -228,10 +229,13 @@ def main(
     data: Annotated[Path, typer.Option(envvar="TRIMTAB_DATA")] = DEFAULT_DATA,
     table: Annotated[Path, typer.Option(help="made where it is absent")] = DEFAULT_TABLE,
     seeds: int = 10,
+    search: Annotated[list[str], typer.Option(help="which searches, once each")] = NAMES,
 ) -> None:
     """Make the table where there is none, search it, print the figures."""
+    names = search
+    if not set(names) <= set(NAMES):
+        raise typer.BadParameter(f"--search must be one of {', '.join(NAMES)}")
     space = Space(load_table(table, lambda: tabulate(data)))
-    names = ["predicted", *SAMPLERS, *(name + SAME_START for name in SAMPLERS)]
     told: dict[str, Any] = {"candidates": len(space.candidates), "baselines": space.baselines}
     os.environ["OMP_NUM_THREADS"] = "1"  # searches run side by side, one a core
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
