@@ -34,7 +34,7 @@ from variants.slimming import (
 )
 from variants.slimming.keeping import key_of, model_key
 
-_TRIALS, _ROUNDS = 4000, 60
+_TRIALS, _ROUNDS, _TRIES = 4000, 60, 3
 _ALIKE = 1.02  # times of equal networks, measured in turns, differ by so much
 
 
@@ -49,11 +49,28 @@ class Blocks:
     front: list[Combination]
     cache: FolderCache
 
-    def least_set(self, holds: Callable[[Path], bool]) -> list[Proposal]:
+    def least_set(self, holds: Callable[[Path], bool], **said: object) -> list[Proposal]:
         """The set of least errors of which, built, something holds; that which saves most where it
-        holds of none."""
+        holds of none. It is kept as what `said` calls it, for another time's figures may tell
+        another set."""
+        key = key_of(kind="set", network=model_key(self.network.model), **said)
+        kept = self.cache.get(key)
+        if kept is None or not self.learned.keys() >= set(json.loads(kept)):
+            kept = json.dumps([proposal.key for proposal in self._least_set(holds)]).encode()
+            self.cache.put(key, kept)
+        chosen = set(json.loads(kept))
+        return [proposal for proposal in self.proposals if proposal.key in chosen]
+
+    def set_as_fast_as(self, other: Path) -> list[Proposal]:
+        """The set of least errors that, built, takes no longer than another network, in turns (but
+        for noise)."""
+        return self.least_set(
+            lambda path: speed_of(path, other) >= 1 / _ALIKE, other=model_key(onnx.load(other))
+        )
+
+    def _least_set(self, holds: Callable[[Path], bool]) -> list[Proposal]:
         for combination in self.front:  # the least errors come first
-            proposals = self._proposals(combination)
+            proposals = [self.proposals[number] for number in combination.chosen]
             built = [(p.region, self.learned[p.key].block) for p in proposals]
             with tempfile.TemporaryDirectory() as name:
                 path = Path(name) / "slim.onnx"
@@ -61,26 +78,6 @@ class Blocks:
                 if holds(path):
                     break
         return proposals
-
-    def set_as_fast_as(self, other: Path) -> list[Proposal]:
-        """The set of least errors that, built, takes no longer than another network, in turns (but
-        for noise); that which saves most where none does. It is kept, as another time's figures
-        may tell another one."""
-        key = key_of(
-            kind="set",
-            network=model_key(self.network.model),
-            other=model_key(onnx.load(other)),
-        )
-        kept = self.cache.get(key)
-        if kept is None or not self.learned.keys() >= set(json.loads(kept)):
-            found = self.least_set(lambda path: speed_of(path, other) >= 1 / _ALIKE)
-            kept = json.dumps([proposal.key for proposal in found]).encode()
-            self.cache.put(key, kept)
-        chosen = set(json.loads(kept))
-        return [proposal for proposal in self.proposals if proposal.key in chosen]
-
-    def _proposals(self, combination: Combination) -> list[Proposal]:
-        return [self.proposals[number] for number in combination.chosen]
 
 
 def find_blocks(
@@ -128,10 +125,11 @@ def find_blocks(
     return Blocks(network, kept, learned, front, cache)
 
 
-def speed_of(path: Path, other: Path, rounds: int = _ROUNDS) -> float:
-    """How many times as fast as another network one is, in turns."""
-    ms = medians_in_turns({"one": path, "other": other}, rounds)
-    return ms["other"] / ms["one"]
+def speed_of(path: Path, other: Path) -> float:
+    """How many times as fast as another network one is, in turns: the median of some tries with
+    sessions of their own, for where their memory lies counts."""
+    tries = [medians_in_turns({"one": path, "other": other}, _ROUNDS) for _ in range(_TRIES)]
+    return float(np.median([ms["other"] / ms["one"] for ms in tries]))
 
 
 def medians_in_turns(paths: dict[str, Path], rounds: int) -> dict[str, float]:
