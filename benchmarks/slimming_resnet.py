@@ -56,7 +56,7 @@ def main(
     images: Annotated[int, typer.Option(help="of batches 0 to 39, to teach with")] = 40_000,
     epochs: Annotated[
         tuple[int, int], typer.Option(help="of end-to-end teaching, as ResNet-20 and ResNet-32")
-    ] = (30, 10),
+    ] = (20, 20),
     rate: Annotated[float, typer.Option(help="Adam's, of that teaching")] = 1e-3,
     keep: Annotated[Path | None, typer.Option(help="keep what is learned here")] = None,
 ) -> None:
