@@ -80,7 +80,7 @@ def test_learned_routers_score_as_scikit_learn_does(name, lessons):
 @pytest.mark.parametrize(
     "estimator",
     [
-        GradientBoostingClassifier(n_estimators=8),
+        GradientBoostingClassifier(n_estimators=8, random_state=0),
         make_pipeline(StandardScaler(), MLPClassifier((8,), max_iter=3000, random_state=0)),
         make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=3)),
         KNeighborsClassifier(7),
