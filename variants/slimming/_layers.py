@@ -36,7 +36,7 @@ def convolution(node: Node) -> Function:
     if left != right or top != bottom or (some and any(pad)):
         before, pad = [nn.ZeroPad2d((left, right, top, bottom))], (0, 0)
     if some:
-        before, strides = [*before, Every(strides)], (1, 1)
+        before, strides = [*before, nn.AvgPool2d(1, strides)], (1, 1)
     layer = nn.Conv2d(
         weight.shape[1] * node.get("group", 1),
         weight.shape[0],
@@ -49,18 +49,6 @@ def convolution(node: Node) -> Function:
     )
     _fill(layer, weight, bias)
     return nn.Sequential(*before, layer) if before else layer
-
-
-class Every(nn.Module):
-    """Every so many rows and columns of maps, from the first on."""
-
-    def __init__(self, strides: Pair) -> None:
-        super().__init__()
-        self._strides = strides
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rows, columns = self._strides
-        return x[:, :, ::rows, ::columns]
 
 
 def linear(node: Node) -> Function:

@@ -102,6 +102,7 @@ class Lesson:
 def to_learn(model: onnx.ModelProto) -> OnnxModule:
     """A model for torch, with the channels of a pixel side by side."""
     module = OnnxModule(model)
+    # torch's annotations know a layout only beside a device or a type of numbers.
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trimtab_runtime.errors import ModelError
-from variants.slimming._augmenting import asks_anew
 from variants.slimming.activations import Map, chosen, count_inputs, open_session, run_all, some
 from variants.slimming.keeping import Cache, Inputs, key_of, model_key
 from variants.slimming.network import Network, Region, between, plain_network
@@ -65,6 +64,11 @@ class DistillRecipe:
         if self.loss not in _LOSSES:
             raise ValueError(f"loss must be one of {', '.join(_LOSSES)}, got {self.loss!r}")
 
+    @property
+    def asks_anew(self) -> bool:
+        """Whether images are changed, so that the original must be asked what they show."""
+        return self.flip or self.shift > 0 or self.mix > 0
+
 
 @dataclass(frozen=True)
 class Distilled:
@@ -108,7 +112,7 @@ def distill(
     recipe = recipe or DistillRecipe()
     student = plain_network(model)
     module = to_learn(trunk(student))
-    teacher = to_learn(trunk(network)) if asks_anew(recipe) else None
+    teacher = to_learn(trunk(network)) if recipe.asks_anew else None
     said = {"inputs": inputs.key, "recipe": asdict(recipe), "seed": seed}
     said |= {"new": [[r.start, r.end] for r in new]}
     key = key_of(
