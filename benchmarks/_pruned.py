@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from variants import fit_heads
+from trimtab.variants import fit_heads
 
 Floats = NDArray[np.float32]
 _RIDGE = 1e-4

@@ -8,24 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from planner.choosing import Choice
-from planner.inputs import Rows
-from planner.measuring import Measured
-from planner.routing import teacher_of
-from planner.spec import JobSpec
-from search.compose import compose
-from search.costs import Doubles, PathCosts
-from search.premodels import Sight
-from search.problem import Composed
-from search.replay import Replay, replay
-from search.routed import Routed
-from search.routed_costs import RoutedCosts
-from search.routed_sweep import RoutedSweep, RoutedWorth
-from search.step_costs import Chain
+from trimtab.planner.candidates.measured import Measured
+from trimtab.planner.jobs.dataset import SplitRows
+from trimtab.planner.selection.selector import PlanSelector
+from trimtab.planner.specification.job import JobSpec
+from trimtab.planner.techniques.routing.plans import teacher_of
+from trimtab.search.costs.cascade import CascadeCosts
+from trimtab.search.costs.routed import RoutedCosts
+from trimtab.search.costs.segmented import StageSegments
+from trimtab.search.costs.stage import Doubles
+from trimtab.search.plans.cascades import compose
+from trimtab.search.plans.plan import ComposedPlan
+from trimtab.search.replay.cascade import Replay, replay
+from trimtab.search.routing.design import RoutedDesign
+from trimtab.search.routing.sweep import RoutedPoint, RoutedSweep
+from trimtab.search.routing.training import RouterInputs
 
 _NONE: Doubles = np.zeros(0)
 #: What a plan is: one without a router, or an operating point of a routed design.
-Plan = Composed | RoutedWorth
+Plan = ComposedPlan | RoutedPoint
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class RouterMs:
 
     routers: Mapping[str, Doubles]
     scorers: Mapping[str, Doubles]
-    chains: Mapping[int, Chain]
+    chains: Mapping[int, StageSegments]
 
 
 @dataclass(frozen=True)
@@ -44,27 +45,29 @@ class Material:
 
     spec: JobSpec
     measured: Sequence[Measured]
-    rows: Rows
-    sight: Sight | None = None
+    rows: SplitRows
+    sight: RouterInputs | None = None
     costs: RouterMs | None = None
-    together: Mapping[tuple[int, ...], PathCosts] | None = None
+    together: Mapping[tuple[int, ...], CascadeCosts] | None = None
     routed_groups: tuple[tuple[int, ...], ...] = ()
 
-    def choice(self, case: tuple[int, bool]) -> Choice:
+    def choice(self, case: tuple[int, bool]) -> PlanSelector:
         """The job on a split: its seed, and whether tune and test are swapped."""
         seed, swapped = case
         rows = self.rows
         total = len(rows.fit) + len(rows.tune) + len(rows.test)
         order = np.random.default_rng(seed).permutation(total)
         halves = order[300:800], order[800:]
-        part = Rows(order[:300], halves[swapped], halves[not swapped], rows.labels, rows.classes)
-        return Choice(self.spec, self.measured, part)
+        part = SplitRows(
+            order[:300], halves[swapped], halves[not swapped], rows.labels, rows.classes
+        )
+        return PlanSelector(self.spec, self.measured, part)
 
 
 class Split:
     """Everything about one split."""
 
-    def __init__(self, material: Material, choice: Choice) -> None:
+    def __init__(self, material: Material, choice: PlanSelector) -> None:
         assert material.sight is not None
         assert material.costs is not None
         self._material, self._ms, self.choice = material, material.costs, choice
@@ -117,20 +120,20 @@ class Split:
             "best": [*plain, *any_kind, *behind, *deferral],
         }
 
-    def _published(self) -> RoutedWorth:
+    def _published(self) -> RoutedPoint:
         found = self._teacher.published(self.choice.members, self.choice.baseline)
         assert found is not None
         return self._swept(found)[0]
 
-    def _swept(self, design: Routed, at_once: bool = False) -> list[RoutedWorth]:
+    def _swept(self, design: RoutedDesign, at_once: bool = False) -> list[RoutedPoint]:
         return RoutedSweep(self.choice.problem, design, self._costs(design), at_once).worths()
 
-    def _costs(self, design: Routed) -> RoutedCosts:
+    def _costs(self, design: RoutedDesign) -> RoutedCosts:
         """Stages as measured together, if they were, with a router of this kind."""
         known = (self._material.together or {}).get(design.options)
         chains = [self.choice.whole_chain(option) for option in design.options]
         if known is not None:
-            chains = [Chain((s,), s.values, s.size_mb) for s in known.stages]
+            chains = [StageSegments((s,), s.values, s.size_mb) for s in known.stages]
         premodel, router, taps = design.premodel, _NONE, False
         if premodel is not None:
             taps = premodel.kind == "tap"
@@ -164,7 +167,7 @@ class Split:
         """Milliseconds, top-1, share of the time in the router."""
         found = self._replayed(plan)
         top1 = float((found.answer == self._labels).mean())
-        if isinstance(plan, RoutedWorth):
+        if isinstance(plan, RoutedPoint):
             costs = self._costs(plan.design)
             took = float(costs.mean_ms(plan.design.path_shares(found)[None])[0])
             return took, top1, costs.router_ms() / took
@@ -172,12 +175,12 @@ class Split:
         return float(paths.mean_ms(found.reach(len(plan.options))[None])[0]), top1, 0.0
 
     def _replayed(self, plan: Plan) -> Replay:
-        if isinstance(plan, RoutedWorth):
+        if isinstance(plan, RoutedPoint):
             return plan.design.replay(self._every, plan.thresholds, plan.price, self._rows)
         own = [self._every[option][self._rows] for option in plan.options]
         return replay(own, plan.rule, plan.thresholds)
 
-    def _beside(self, published: RoutedWorth, premodel: Plan) -> dict[str, Any]:
+    def _beside(self, published: RoutedPoint, premodel: Plan) -> dict[str, Any]:
         """What every router must be compared with, on test."""
         choice, labels = self.choice, self._labels
         right = {i: self._every[i][self._rows].argmax(1) == labels for i in choice.members}
@@ -205,14 +208,14 @@ class Split:
 
     def _label(self, plan: Plan) -> str:
         names = " → ".join(self.choice.options[option].name for option in _options(plan))
-        return f"{names}: {plan.design.text}" if isinstance(plan, RoutedWorth) else names
+        return f"{names}: {plan.design.text}" if isinstance(plan, RoutedPoint) else names
 
 
 def _options(plan: Plan) -> tuple[int, ...]:
-    return plan.design.options if isinstance(plan, RoutedWorth) else plan.options
+    return plan.design.options if isinstance(plan, RoutedPoint) else plan.options
 
 
 def _tune_ms(plan: Plan) -> float:
-    if isinstance(plan, RoutedWorth):
+    if isinstance(plan, RoutedPoint):
         return plan.latency_mean_ms
     return plan.costs["latency_mean_ms"]

@@ -34,21 +34,21 @@ import typer
 import trimtab
 from benchmarks.zoo import DEFAULT_DATA, imagenet_job, lite_members, tflite_members
 from benchmarks.zoo_imagenet import Lines
-from planner.choosing import Choice
-from planner.deciding import Deciding
-from planner.export import BundleParts, write_bundle
-from planner.families import family
-from planner.job import opened_run
-from planner.judging import Judged
-from planner.measuring import Measured
-from planner.profiles import Part
-from planner.run import Run
-from search.compose import Sweeps
-from search.outer import Candidate
+from trimtab.planner.bundles.archive import BundleParts, write_bundle
+from trimtab.planner.cache.measurements import StageSetup
+from trimtab.planner.candidates.measured import Measured
+from trimtab.planner.pipeline.job import opened_run
+from trimtab.planner.pipeline.planning import PlanningStage
+from trimtab.planner.pipeline.run import Run
+from trimtab.planner.selection.operating_points import family
+from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.selection.selector import PlanSelector
+from trimtab.search.candidates.candidate import Candidate
+from trimtab.search.plans.cascades import Sweeps
 from trimtab_runtime import Plan
-from trimtab_runtime.definition import RuntimeOptions
+from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import format_engine
-from trimtab_runtime.preprocess import decode_image
+from trimtab_runtime.images.preprocess import decode_image
 
 #: The stages, and the group of options that they are.
 STAGES = (("mobilenet_v1_0.5_160_quant", "as_is"), ("lite0", "w8a8"), ("lite2", "as_is"))
@@ -87,7 +87,7 @@ def made(data: Path, home: Path, store: trimtab.Store) -> tuple[Path, list[Path]
         models=[member for member in members if member["name"] in dict(STAGES)],
     )
     with opened_run(trimtab.load_spec(spec), store, Lines()) as run:
-        deciding = Deciding(run, _measured(run))
+        deciding = PlanningStage(run, _measured(run))
         deciding.choice.judge(deciding.measured_together([GROUP]))
         bundle = _bundle(run, deciding.choice, home / "tracked.pyz")
         labels = run.rows.labels
@@ -104,15 +104,15 @@ def _measured(run: Run) -> list[Measured]:
         stage = run.builder.precision(built[name], precision)
         options = RuntimeOptions(format_engine(stage.variant.format))
         print(f"measure: {name} {precision}", flush=True)
-        measurement = run.profiles.measurement([Part(stage, options)])
+        measurement = run.profiles.measurement([StageSetup(stage, options)])
         outputs = run.evidence.trace(stage, options)
         found.append(Measured(Candidate(name, precision, options), stage, measurement, outputs))
     return found
 
 
-def _bundle(run: Run, choice: Choice, target: Path) -> Path:
+def _bundle(run: Run, choice: PlanSelector, target: Path) -> Path:
     plans = Sweeps(choice.problem).plans(GROUP, "mean")
-    judged = [Judged(p, p.definition(choice.options), choice.describe(p)) for p in plans]
+    judged = [PlanCandidate(p, p.definition(choice.options), choice.describe(p)) for p in plans]
     own, quality = judged[len(judged) // 2], choice.quality[0]
     points = family(judged, own, quality)
     for point in points:

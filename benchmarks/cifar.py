@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.zoo import ROOT
-from variants import export_module
+from trimtab.variants import export_module
 
 SIDE = 32
 #: ImageNet's mean and deviation, in pixels, with which the networks were trained.

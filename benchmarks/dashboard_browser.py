@@ -14,7 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_CALL = [sys.executable, "-P", "-c", "import sys; from planner.cli import main; sys.exit(main())"]
+_CALL = [
+    sys.executable,
+    "-P",
+    "-c",
+    "import sys; from trimtab.planner.cli import main; sys.exit(main())",
+]
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

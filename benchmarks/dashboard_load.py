@@ -19,7 +19,7 @@ import typer
 
 from benchmarks.dashboard_browser import browsing, served
 from benchmarks.dashboard_stores import multiply
-from db import Store
+from trimtab.db import Store
 
 JOBS, PLANS, ROUNDS = 50, 5000, 5
 _LARGEST = 2550

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from db import JobRecord, PlanEntry, PlanMetricRecord, PlanRecord, Store
+from trimtab.db import JobRecord, PlanEntry, PlanMetricRecord, PlanRecord, Store
 
 
 def copy_evidence(source: Store, target: Store, with_files: bool = True) -> None:

@@ -23,12 +23,12 @@ import typer
 from PIL import Image
 from scipy import stats
 
-from profilers import Device, LocalDevice
-from profilers.ssh import SshDevice
-from trimtab_runtime.definition import RuntimeOptions
+from trimtab.profilers import Device, LocalDevice
+from trimtab.profilers.ssh import SshDevice
+from trimtab.variants import inspect_model, make_variant
+from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.probe.measure import PARTS
 from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, StageFile
-from variants import inspect_model, make_variant
 
 SUPPORT = Path(__file__).resolve().parent.parent / "tests" / "support"
 _SETTINGS = MeasureSettings(seconds=4.0, min_rounds=64, energy_seconds=0.0)

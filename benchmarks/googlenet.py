@@ -14,7 +14,7 @@ import onnx
 import torch
 from torch import nn
 
-from variants._clean import strip_notes, write_model
+from trimtab.variants.files.writing import strip_notes, write_model
 
 
 class Maps(NamedTuple):

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from benchmarks.search_efficiency import describe
 from benchmarks.search_space import Entry, load_table, tabulate_zoos
 from benchmarks.zoo import DEFAULT_DATA
-from search.predictors import error_of
-from search.predictors_cost import CostPredictor
+from trimtab.search.predictors.cost import CostPredictor
+from trimtab.search.predictors.errors import error_of
 
 METRIC = "latency_mean_ms"
 DEFAULT_TABLE = Path(tempfile.gettempdir()) / "trimtab-zoos.json"

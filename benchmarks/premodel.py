@@ -40,12 +40,12 @@ import trimtab
 from benchmarks._routed_split import Material, RouterMs, Split
 from benchmarks.zoo import DEFAULT_DATA, imagenet_job
 from benchmarks.zoo_imagenet import Lines
-from planner.deciding import Deciding
-from planner.job import opened_run
-from planner.routing import RoutedPlans, teacher_of
-from planner.run import Run
-from search.costs import Doubles
-from search.step_costs import Chain
+from trimtab.planner.pipeline.job import opened_run
+from trimtab.planner.pipeline.planning import PlanningStage
+from trimtab.planner.pipeline.run import Run
+from trimtab.planner.techniques.routing.plans import RoutingTechnique, teacher_of
+from trimtab.search.costs.segmented import StageSegments
+from trimtab.search.costs.stage import Doubles
 
 RIVAL = "lite2"
 #: Groups of stages that are measured together, and those of them that routers are trained for.
@@ -96,18 +96,18 @@ def prepared(data: Path, home: Path, store: trimtab.Store, splits: int, workers:
         with _pool(workers) as pool:
             screened = pool.map(_screened, [plain] * len(cases), cases)
             wanted = Counter(group for groups in screened for group in groups)
-        deciding = Deciding(run, measured)
+        deciding = PlanningStage(run, measured)
         together = deciding.measured_together([g for g, _ in wanted.most_common(GROUPS)])
         groups = [group for group in together if len(group) > 1][:ROUTED_GROUPS]
         deciding.choice.screen(spec.together)
-        routed = RoutedPlans(run, deciding.choice)
+        routed = RoutingTechnique(run, deciding.choice)
         sight = routed.looking.sight(groups)
         costs = measured_routers(run, routed, sight, groups)
     return replace(plain, sight=sight, costs=costs, together=together, routed_groups=tuple(groups))
 
 
 def measured_routers(
-    run: Run, routed: RoutedPlans, sight: Any, groups: Sequence[tuple[int, ...]]
+    run: Run, routed: RoutingTechnique, sight: Any, groups: Sequence[tuple[int, ...]]
 ) -> RouterMs:
     """What one router of each kind takes beside its stages, and one scorer of each."""
     choice, teacher = routed.choice, teacher_of(routed.choice, sight)
@@ -119,7 +119,7 @@ def measured_routers(
             designs.setdefault(kind, design)
     routers: dict[str, Doubles] = {}
     scorers: dict[str, Doubles] = {}
-    chains: dict[int, Chain] = {}
+    chains: dict[int, StageSegments] = {}
     for name, design in designs.items():
         one = routed.build(design)
         router = one.structure.router

@@ -2,10 +2,10 @@
 
 Ten random members over 500 inputs of 1,000 classes. Distinct random plans (structure of two or
 three stages, rule, thresholds drawn at random for each structure anew, every combination of them
-a plan) are evaluated through `search.compose.Sweeps.points`, which the search itself calls:
-guarded and replayed top-1, the share of inputs that reaches each stage, mean latency. One core. A
-sample of them is checked against a plain loop over inputs, whose speed is measured in turns with
-it. The same for frames of a plan that remembers (stateful_replay.py).
+a plan) are evaluated through `trimtab.search.plans.cascades.Sweeps.points`, which the search
+itself calls: guarded and replayed top-1, the share of inputs that reaches each stage, mean
+latency. One core. A sample of them is checked against a plain loop over inputs, whose speed is
+measured in turns with it. The same for frames of a plan that remembers (stateful_replay.py).
 Prints one JSON object as its last line.
 """
 
@@ -24,13 +24,15 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.stateful_replay import stateful_figures
-from search.compose import Points, Sweeps
-from search.costs import StageCost
-from search.guard import Guard
-from search.problem import Objective, Problem, StageOption
-from search.quality import Targets
-from trimtab_runtime.definition import RULES, InputFormat, RuntimeOptions, Stage
-from trimtab_runtime.routing import combine, decide
+from trimtab.search.costs.stage import StageCost
+from trimtab.search.estimates.guard import Guard
+from trimtab.search.estimates.targets import Targets
+from trimtab.search.objectives.objective import Objective
+from trimtab.search.plans.cascades import Points, Sweeps
+from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.problem import Problem
+from trimtab_runtime.definitions.plan import RULES, InputFormat, RuntimeOptions, Stage
+from trimtab_runtime.plans.routing import combine, decide
 
 MEMBERS, INPUTS, CLASSES = 10, 500, 1000
 _SAMPLE = 12  # plans of a turn that are checked
@@ -159,7 +161,8 @@ def plain_replay(
 def plain_guarded(
     problem: Problem, labels: NDArray[np.int64], answers: NDArray[np.int64]
 ) -> float:
-    """The guarded top-1 (search/guard.py) of answers, the last member being the baseline."""
+    """The guarded top-1 (search/estimates/guard.py) of answers, the last member being the
+    baseline."""
     opinion = np.mean([option.probabilities for option in problem.options], axis=0)
     base, rows = problem.options[-1].probabilities.argmax(1), np.arange(INPUTS)
     credit = opinion[rows, answers] - opinion[rows, base]

@@ -22,9 +22,10 @@ import typer
 from PIL import Image
 from scipy import stats
 
-from planner.export import BundleParts, write_bundle
+from trimtab.planner.bundles.archive import BundleParts, write_bundle
+from trimtab.variants import export_module, inspect_model, make_variant
 from trimtab_runtime import Plan
-from trimtab_runtime.definition import (
+from trimtab_runtime.definitions.plan import (
     OperatingPoint,
     PlanDefinition,
     RuntimeOptions,
@@ -33,8 +34,7 @@ from trimtab_runtime.definition import (
 )
 from trimtab_runtime.engines._onnx import session_options
 from trimtab_runtime.fingerprint import fingerprint
-from trimtab_runtime.preprocess import Preprocessor
-from variants import export_module, inspect_model, make_variant
+from trimtab_runtime.images.preprocess import Preprocessor
 
 SIZE = (224, 224)
 

@@ -2,7 +2,7 @@
 
 The space of `search_space.py` (736 candidates of seven CIFAR members) is measured whole, once,
 into a table; then searches of it are replayed, each from a cold start. The search of jobs
-(OuterStudy with its Advisor) has its own first waves: the members in every way with all graph
+(CandidateStudy with its Advisor) has its own first waves: the members in every way with all graph
 optimisations, their w8a8 variants on one thread. Optuna's samplers start with the members as they
 came, in one way each; `NAME_same_start` with the search's own first waves instead, which tells
 the worth of the predictors from that of the start. All of it counts as measurements.
@@ -33,11 +33,12 @@ import typer
 
 from benchmarks.search_space import CUT, PRUNED, Entry, load_table, tabulate
 from benchmarks.zoo import DEFAULT_DATA
-from planner.measuring import wave_of
-from search.acquisition import Advisor
-from search.fronts import non_dominated
-from search.outer import Candidate, OuterStudy
-from search.predictors import Description, Work, amount_of
+from trimtab.planner.candidates.space import wave_of
+from trimtab.search.candidates.acquisition import Advisor
+from trimtab.search.candidates.candidate import Candidate
+from trimtab.search.candidates.study import CandidateStudy
+from trimtab.search.objectives.pareto import non_dominated
+from trimtab.search.predictors.description import Description, Work, amount_of
 
 METRICS = ("top1", "latency_mean_ms")
 DEFAULT_TABLE = Path(tempfile.gettempdir()) / "trimtab-search-space.json"
@@ -95,7 +96,7 @@ def predicted(space: Space, seed: int) -> Iterator[Candidate]:
     waves = space.waves
     ordered = sorted(space.candidates, key=lambda candidate: waves[candidate.key])
     baselines, enqueued = (sum(w <= last for w in waves.values()) for last in (0, 1))
-    study = OuterStudy(
+    study = CandidateStudy(
         "predicted",
         ordered,
         baselines,

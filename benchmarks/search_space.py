@@ -26,11 +26,8 @@ from PIL import Image
 from benchmarks._pruned import Pruner
 from benchmarks.cifar import INPUT, TEST_BATCH, write_images, write_resnet
 from benchmarks.zoo import ROOT, lite_members
-from search.outer import Candidate
-from trimtab_runtime.definition import RuntimeOptions, Variant
-from trimtab_runtime.engines import create_engine
-from trimtab_runtime.preprocess import Preprocessor
-from variants import (
+from trimtab.search.candidates.candidate import Candidate
+from trimtab.variants import (
     OperatorWork,
     derive_variant,
     export_module,
@@ -39,6 +36,9 @@ from variants import (
     operator_work,
     quantise_w8a8,
 )
+from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
+from trimtab_runtime.engines import create_engine
+from trimtab_runtime.images.preprocess import Preprocessor
 
 DEPTHS = (20, 32, 56)
 PRUNED = (0.0, 0.0625, 0.125, 0.25, 0.5)

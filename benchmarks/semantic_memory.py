@@ -27,12 +27,12 @@ import trimtab
 from benchmarks.cifar import INPUT, TEST_BATCH, write_images, write_resnet
 from benchmarks.zoo import DEFAULT_DATA, imagenet_job
 from benchmarks.zoo_imagenet import Lines
-from db import JobRecord
-from planner.deciding import Deciding
-from planner.job import opened_run
-from planner.run import Run
+from trimtab.db import JobRecord
+from trimtab.planner.pipeline.job import opened_run
+from trimtab.planner.pipeline.planning import PlanningStage
+from trimtab.planner.pipeline.run import Run
+from trimtab.workloads import Splits
 from trimtab_runtime.probe.requests import MeasureSettings
-from workloads import Splits
 
 MOTION = {"zipf": 1.0, "shift": 3, "gain": 0.02, "noise": 0.01}
 #: Of each split; moved frames show the same few objects, so more of them are needed.
@@ -89,7 +89,7 @@ def _one(
         run = replace(run, splits=_halves(run, seed)) if model == "resnet56" else run
         measured = run.measure(run.members())
         run.remember(classes=measured[0].outputs.shape[1], candidates=len(measured))
-        Deciding(run, measured).decide()
+        PlanningStage(run, measured).decide()
     found = _figures(store, run.record)
     print(json.dumps({"stream": stream, "seed": seed, **found}), flush=True)
     return found

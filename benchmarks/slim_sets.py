@@ -17,13 +17,13 @@ import onnx
 import torch
 
 from benchmarks.slimming_shape import session_of
-from search.slimming import Combination, Replacement, best_combinations
-from variants.slimming import (
+from trimtab.search.block_sets import Combination, Replacement, best_combinations
+from trimtab.variants.slimming import (
     FolderCache,
-    Inputs,
     Learned,
     Network,
     Proposal,
+    TrainingImages,
     extract,
     learn_alone,
     overlaps,
@@ -32,7 +32,7 @@ from variants.slimming import (
     replace,
     write_network,
 )
-from variants.slimming.keeping import key_of, model_key
+from trimtab.variants.slimming.training.cache import key_of, model_key
 
 _TRIALS, _ROUNDS, _TRIES = 4000, 60, 3
 _ALIKE = 1.02  # times of equal networks, measured in turns, differ by so much
@@ -83,7 +83,7 @@ class Blocks:
 def find_blocks(
     path: Path,
     rules: Sequence[str],
-    inputs: Inputs,
+    inputs: TrainingImages,
     cache: FolderCache,
     worst: float = 1.0,
     most: int = 60,

@@ -42,17 +42,17 @@ from benchmarks.train_googlenet import (
     trained_googlenet,
 )
 from benchmarks.zoo import DEFAULT_DATA
-from trimtab_runtime.preprocess import Preprocessor
-from variants import inspect_model, make_variant, quantise_w8a8
-from variants.slimming import (
+from trimtab.variants import inspect_model, make_variant, quantise_w8a8
+from trimtab.variants.slimming import (
     DistillRecipe,
     FolderCache,
-    Inputs,
     LearnRecipe,
+    TrainingImages,
     distill,
     slim,
     write_network,
 )
+from trimtab_runtime.images.preprocess import Preprocessor
 
 _RULES = ("streamline", "branch", "normalisation", "lrn")
 _CALIBRATION = 300
@@ -107,12 +107,12 @@ def _networks(
     variant = make_variant(paths["original"], inspect_model(paths["original"]), said, {}, "net")
     pixels, _ = read_images(data, FIT, images)
 
-    def inputs(count: int) -> Inputs:
+    def inputs(count: int) -> TrainingImages:
         def feeds() -> Iterator[Array]:
             for image in pixels[:count]:
                 yield Preprocessor(image).tensor(variant.input)
 
-        return Inputs(feeds, f"cifar10 batches 0-39, {count}")
+        return TrainingImages(feeds, f"cifar10 batches 0-39, {count}")
 
     cache, began = FolderCache(kept), time.monotonic()
     blocks = find_blocks(paths["original"], _RULES, inputs(_ALONE), cache, worst)

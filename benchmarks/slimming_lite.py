@@ -15,8 +15,8 @@ import typer
 
 import trimtab
 from benchmarks.zoo import DEFAULT_DATA, imagenet_job, lite_members
-from db import JobRecord, Store
-from planner.cli import app
+from trimtab.db import JobRecord, Store
+from trimtab.planner.cli import app
 
 
 def main(

@@ -2,7 +2,7 @@
 
 The CIFAR-10 networks of the data pack. Blocks are proposed for regions of ResNet-56 by the rules,
 timed by turns on one thread, learned from batches 0 to 39 without labels, and put together in sets
-by search/slimming.py; of the sets that, built, are at least as fast as ResNet-32 (or ResNet-20),
+by search/block_sets.py; of the sets that, built, are at least as fast as ResNet-32 (or ResNet-20),
 the one of the least damage is learned bottom up (`slim_at_...`) and then taught end to end by
 ResNet-56 (`at_...`). Batch 50 reports: top-1, and paired differences in points with 95 % bootstrap
 intervals.
@@ -28,17 +28,17 @@ from benchmarks.slim_sets import find_blocks, medians_in_turns, multiplies_bfloa
 from benchmarks.slimming_shape import session_of
 from benchmarks.train_googlenet import FIT, read_images
 from benchmarks.zoo import DEFAULT_DATA
-from trimtab_runtime.preprocess import Preprocessor
-from variants import inspect_model, make_variant
-from variants.slimming import (
+from trimtab.variants import inspect_model, make_variant
+from trimtab.variants.slimming import (
     DistillRecipe,
     FolderCache,
-    Inputs,
     LearnRecipe,
+    TrainingImages,
     distill,
     slim,
     write_network,
 )
+from trimtab_runtime.images.preprocess import Preprocessor
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _RULES = ("residual", "prune")
@@ -71,12 +71,12 @@ def main(
             paths["resnet56"], inspect_model(paths["resnet56"]), INPUT, {}, "resnet56"
         )
 
-        def inputs(count: int) -> Inputs:
+        def inputs(count: int) -> TrainingImages:
             def feeds() -> Iterator[Array]:
                 for image in pixels[:count]:
                     yield Preprocessor(image).tensor(variant.input)
 
-            return Inputs(feeds, f"cifar10 batches 0-39, {count}")
+            return TrainingImages(feeds, f"cifar10 batches 0-39, {count}")
 
         cache = FolderCache(keep or folder / "learned")
         blocks = find_blocks(paths["resnet56"], _RULES, inputs(_ALONE), cache, most=_LEARNED)

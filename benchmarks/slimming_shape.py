@@ -32,11 +32,12 @@ from scipy import stats
 
 from benchmarks.googlenet import export_onnx, random_googlenet
 from benchmarks.runtime_overhead import photograph
-from variants import inspect_model, make_variant, quantise_w8a8
-from variants.slimming.network import Network, plain_network, read_network, replace
-from variants.slimming.proposal import Proposal, propose
-from variants.slimming.rules._writing import block_work
-from variants.slimming.rules.tucker import decomposed
+from trimtab.variants import inspect_model, make_variant, quantise_w8a8
+from trimtab.variants.slimming.network.network import Network, plain_network, read_network, replace
+from trimtab.variants.slimming.proposal import Proposal
+from trimtab.variants.slimming.rules import propose
+from trimtab.variants.slimming.rules.patterns.writing import block_work
+from trimtab.variants.slimming.rules.tucker import decomposed
 
 SIDE = 224
 _WARM = 5

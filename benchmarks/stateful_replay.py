@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 
-from search.stateful import StatefulReplay, TappedStage, replay_stateful
-from trimtab_runtime.exits import Centres, ExitThresholds, Memory, Tap
-from trimtab_runtime.memory import Recall, TapArrays
+from trimtab.search.replay.stateful import StatefulReplay, TappedStage, replay_stateful
+from trimtab_runtime.definitions.exits import Centres, ExitThresholds, Memory, Tap
+from trimtab_runtime.memory.semantic import Recall, TapArrays
 
 CHANNELS, CLASSES, FRAMES = (16, 32, 64, 64), 100, 20_000
 _PLAIN = 500  # frames of a turn that the device's own loop takes

@@ -23,13 +23,7 @@ import typer
 from scipy import stats
 
 from benchmarks.runtime_overhead import SIZE, photograph
-from trimtab_runtime.definition import RuntimeOptions, Variant
-from trimtab_runtime.engines import create_engine, create_segments
-from trimtab_runtime.engines.base import SegmentedEngine
-from trimtab_runtime.exits import Centres, Exits, ExitThresholds, Memory, Tap
-from trimtab_runtime.memory import Recall, TapArrays
-from trimtab_runtime.preprocess import Preprocessor
-from variants import (
+from trimtab.variants import (
     cut_segments,
     derive_variant,
     export_module,
@@ -38,6 +32,12 @@ from variants import (
     quantise_w8a8,
     usable_taps,
 )
+from trimtab_runtime.definitions.exits import Centres, Exits, ExitThresholds, Memory, Tap
+from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
+from trimtab_runtime.engines import create_engine, create_segments
+from trimtab_runtime.engines.base import SegmentedEngine
+from trimtab_runtime.images.preprocess import Preprocessor
+from trimtab_runtime.memory.semantic import Recall, TapArrays
 
 TAPS, CLASSES = 5, 100
 OPTIONS = RuntimeOptions("onnxruntime")

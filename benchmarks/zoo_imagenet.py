@@ -25,14 +25,14 @@ import typer
 
 import trimtab
 from benchmarks.zoo import DEFAULT_DATA, imagenet_job
-from planner.choosing import Choice
-from planner.deciding import Deciding
-from planner.inputs import Rows
-from planner.job import opened_run
-from planner.judging import Judged
-from planner.measuring import Measured
-from planner.spec import JobSpec
-from search.costs import PathCosts
+from trimtab.planner.candidates.measured import Measured
+from trimtab.planner.jobs.dataset import SplitRows
+from trimtab.planner.pipeline.job import opened_run
+from trimtab.planner.pipeline.planning import PlanningStage
+from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.selection.selector import PlanSelector
+from trimtab.planner.specification.job import JobSpec
+from trimtab.search.costs.cascade import CascadeCosts
 
 RIVALS = ("lite2", "lite1")
 #: Groups of stages that are measured together for all splits.
@@ -88,7 +88,7 @@ def run(data: Path, home: Path, store: trimtab.Store, splits: int) -> dict[str, 
         groups = cases.screened()
         wanted = Counter(group for screened in groups.values() for group in screened)
         most = [group for group, _ in wanted.most_common(GROUPS)]
-        together = Deciding(job, measured).measured_together(most)
+        together = PlanningStage(job, measured).measured_together(most)
     for rival in RIVALS:
         figures |= cases.figures(rival, groups, together)
     return _merged(figures)
@@ -139,7 +139,7 @@ class Cases:
 
     specs: Mapping[str, JobSpec]
     measured: Sequence[Measured]
-    rows: Rows
+    rows: SplitRows
     splits: int
 
     def screened(self) -> dict[Case, list[Group]]:
@@ -156,7 +156,7 @@ class Cases:
         self,
         rival: str,
         groups: Mapping[Case, Sequence[Group]],
-        together: Mapping[Group, PathCosts],
+        together: Mapping[Group, CascadeCosts],
     ) -> dict[str, Any]:
         """Speed, difference on test and optimism of what is chosen on tune."""
         cases = [case for case in groups if case[0] == rival]
@@ -177,20 +177,22 @@ class Cases:
             f"evaluations_{rival}": len(found),
         }
 
-    def _choice(self, case: Case) -> Choice:
+    def _choice(self, case: Case) -> PlanSelector:
         rival, seed, swapped = case
         rows = self.rows
         total = len(rows.fit) + len(rows.tune) + len(rows.test)
         order = np.random.default_rng(seed).permutation(total)
         halves = order[300:800], order[800:]
-        part = Rows(order[:300], halves[swapped], halves[not swapped], rows.labels, rows.classes)
-        return Choice(self.specs[rival], self.measured, part)
+        part = SplitRows(
+            order[:300], halves[swapped], halves[not swapped], rows.labels, rows.classes
+        )
+        return PlanSelector(self.specs[rival], self.measured, part)
 
     def _screen(self, case: Case) -> list[Group]:
         return self._choice(case).screen(self.specs[case[0]].together)
 
     def _evaluate(
-        self, case: Case, together: Mapping[Group, PathCosts]
+        self, case: Case, together: Mapping[Group, CascadeCosts]
     ) -> tuple[float, float, float, str]:
         """Speedup, difference on test and optimism (points) of the chosen plan, and its label."""
         choice = self._choice(case)
@@ -199,11 +201,11 @@ class Cases:
         labels = self.rows.labels
         assert labels is not None
 
-        def points(judged: Judged, split: str) -> float:
+        def points(judged: PlanCandidate, split: str) -> float:
             wanted = labels[getattr(choice.rows, split)]
             return 100 * float((choice.replayed_on(judged, split).answer == wanted).mean())
 
-        def latency(judged: Judged) -> float:
+        def latency(judged: PlanCandidate) -> float:
             return choice.predicted(judged, choice.rows.test)["latency_mean_ms"]
 
         optimism = (points(plan, "tune") - points(plan, "test")) - (

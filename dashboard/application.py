@@ -6,14 +6,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import addresses, login, markup, stored
-from dashboard.page_compare import compare_page
-from dashboard.page_devices import devices_page
-from dashboard.page_front import front_page
-from dashboard.page_jobs import jobs_page
-from dashboard.page_plan import plan_page
-from dashboard.page_start import start_page
-from planner.cli.surroundings import Surroundings
+from trimtab.dashboard import addresses, login, markup, store_cache
+from trimtab.dashboard.pages.compare import compare_page
+from trimtab.dashboard.pages.devices import devices_page
+from trimtab.dashboard.pages.front import front_page
+from trimtab.dashboard.pages.jobs import jobs_page
+from trimtab.dashboard.pages.plan import plan_page
+from trimtab.dashboard.pages.start import start_page
+from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab_runtime.errors import TrimtabError
 
 _ICON = Path(__file__).with_name("icon.svg")
@@ -27,13 +27,13 @@ _PAGES = {
 }
 
 
-def run(here: Surroundings, first: str = "jobs") -> None:
+def run(here: StoreLocation, first: str = "jobs") -> None:
     """The page of the address (of an address without one, the `first`) on a store."""
     icon = _ICON.read_text(encoding="utf-8")
     st.set_page_config("Trimtab", page_icon=icon, layout="wide")
     markup.style()
     login.require()
-    stored.use(here)
+    store_cache.use(here)
     pages = {
         name: st.Page(page, title=title, url_path=name, default=name == first)
         for name, (title, page) in _PAGES.items()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from planner.views import printable
+from trimtab.planner.reports.text import printable
 
 _STYLE = Path(__file__).with_name("style.css")
 

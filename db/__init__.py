@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from db._base import let_go
-from db._collecting import Leftover, Unreferenced
-from db._jobs import JobChanges
-from db._plans import PlanChanges
-from db.artefacts import ArtefactStore
-from db.lease import LEASE_LASTS_S, Lease
-from db.records import (
+from trimtab.db._base import let_go
+from trimtab.db._collecting import Leftover, Unreferenced
+from trimtab.db._jobs import JobChanges
+from trimtab.db._plans import PlanChanges
+from trimtab.db.artefacts import ArtefactStore
+from trimtab.db.lease import LEASE_LASTS_S, Lease
+from trimtab.db.records import (
     ArtefactRecord,
     Basis,
     CandidateRecord,
@@ -36,7 +36,7 @@ from db.records import (
     WorkState,
     utc_now,
 )
-from db.store import Store
+from trimtab.db.store import Store
 
 __all__ = [
     "LEASE_LASTS_S",

@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from db._codec import decode, encode, field_names
-from db._engine import Location, translate
-from db.artefacts import ArtefactStore
-from db.schema import Base
+from trimtab.db._codec import decode, encode, field_names
+from trimtab.db._engine import Location, translate
+from trimtab.db.artefacts import ArtefactStore
+from trimtab.db.schema import Base
 from trimtab_runtime.errors import StoreError
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from sqlalchemy import JSON, Connection, String, Table, cast, delete, exists, select
 
-from db._base import find
-from db._evidence import EvidenceStore
-from db.artefacts import StoredFile
-from db.lease import LeaseStore, living_leases, one_lease_at_a_time
-from db.records import ArtefactRecord
-from db.schema import ArtefactRow, Base, EventRow, PlanRow, VerificationRow
+from trimtab.db._base import find
+from trimtab.db._evidence import EvidenceStore
+from trimtab.db.artefacts import StoredFile
+from trimtab.db.lease import LeaseStore, living_leases, one_lease_at_a_time
+from trimtab.db.records import ArtefactRecord
+from trimtab.db.schema import ArtefactRow, Base, EventRow, PlanRow, VerificationRow
 from trimtab_runtime.errors import StoreError
 
 #: How old a file that no row knows must be, so that no writer has it in hand.

@@ -7,10 +7,10 @@ from typing import TypeVar, cast
 
 from sqlalchemy import false
 
-from db._base import StoreBase, find, find_one, matching, put
-from db._codec import encode
-from db.artefacts import ArtefactStore
-from db.records import (
+from trimtab.db._base import StoreBase, find, find_one, matching, put
+from trimtab.db._codec import encode
+from trimtab.db.artefacts import ArtefactStore
+from trimtab.db.records import (
     ArtefactRecord,
     DeviceRecord,
     MeasurementRecord,
@@ -19,7 +19,7 @@ from db.records import (
     WorkloadRecord,
     WorkState,
 )
-from db.schema import (
+from trimtab.db.schema import (
     ArtefactRow,
     DeviceRow,
     MeasurementRow,

@@ -9,9 +9,9 @@ from typing import TypedDict, Unpack
 
 from sqlalchemy import func, insert, select, update
 
-from db._base import StoreBase, find, find_one, matching, put
-from db._codec import encode, encode_changes
-from db.records import (
+from trimtab.db._base import StoreBase, find, find_one, matching, put
+from trimtab.db._codec import encode, encode_changes
+from trimtab.db.records import (
     CandidateRecord,
     CandidateRole,
     CandidateState,
@@ -24,7 +24,7 @@ from db.records import (
     Split,
     utc_now,
 )
-from db.schema import CandidateRow, EventRow, ExposureRow, JobRow
+from trimtab.db.schema import CandidateRow, EventRow, ExposureRow, JobRow
 from trimtab_runtime.errors import StoreError
 
 

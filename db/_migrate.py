@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, func, select
 
-from db._engine import Location
+from trimtab.db._engine import Location
 from trimtab_runtime.errors import StoreError
 
 MIGRATIONS = Path(__file__).parent / "migrations"

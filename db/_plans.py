@@ -7,9 +7,9 @@ from typing import TypedDict, Unpack, cast
 
 from sqlalchemy import delete, func, insert, update
 
-from db._base import StoreBase, find, find_one, matching, put
-from db._codec import encode, encode_changes
-from db.records import (
+from trimtab.db._base import StoreBase, find, find_one, matching, put
+from trimtab.db._codec import encode, encode_changes
+from trimtab.db.records import (
     CorrectionRecord,
     Feasible,
     JobRecord,
@@ -18,7 +18,7 @@ from db.records import (
     PlanRecord,
     VerificationRecord,
 )
-from db.schema import CorrectionRow, JobRow, PlanMetricRow, PlanRow, VerificationRow
+from trimtab.db.schema import CorrectionRow, JobRow, PlanMetricRow, PlanRow, VerificationRow
 from trimtab_runtime.errors import StoreError
 
 _NAMED_AT_MOST = 8

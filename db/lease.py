@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 from sqlalchemy import Connection, delete, func, select, update
 
-from db._base import StoreBase, find, find_one, let_go, put
-from db._codec import encode_changes
-from db.records import LeaseRecord, utc_now
-from db.schema import LeaseRow, UtcDateTime
+from trimtab.db._base import StoreBase, find, find_one, let_go, put
+from trimtab.db._codec import encode_changes
+from trimtab.db.records import LeaseRecord, utc_now
+from trimtab.db.schema import LeaseRow, UtcDateTime
 from trimtab_runtime.errors import StoreError
 
 LEASE_LASTS_S = 300.0

@@ -1,4 +1,5 @@
-"""Tables. Columns bear the names of the fields of `db.records`; `db._codec` stands between."""
+"""Tables. Columns bear the names of the fields of `trimtab.db.records`; `trimtab.db._codec`
+stands between."""
 
 from __future__ import annotations
 

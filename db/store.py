@@ -8,12 +8,12 @@ from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from db import _migrate
-from db._collecting import CollectingStore
-from db._engine import Location, connect, translate
-from db._jobs import JobStore
-from db._plans import PlanStore
-from db.artefacts import ArtefactStore
+from trimtab.db import _migrate
+from trimtab.db._collecting import CollectingStore
+from trimtab.db._engine import Location, connect, translate
+from trimtab.db._jobs import JobStore
+from trimtab.db._plans import PlanStore
+from trimtab.db.artefacts import ArtefactStore
 from trimtab_runtime.errors import StoreError
 
 

@@ -1,9 +1,10 @@
 """Devices, and what is measured on them."""
 
-from profilers.address import SshTarget, parse_ssh
-from profilers.device import Device, DeviceLost, Listener, ProbeResult, connect
-from profilers.local import LocalDevice
-from profilers.recorded import RecordedDevice, RecordingDevice
+from trimtab.profilers.device import Device, DeviceLost, Listener, ProbeResult
+from trimtab.profilers.local import LocalDevice
+from trimtab.profilers.recorded import RecordedDevice, RecordingDevice
+from trimtab.profilers.registry import connect
+from trimtab.profilers.ssh_address import SshTarget, parse_ssh
 
 __all__ = [
     "Device",

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from profilers.address import SSH, SshTarget, parse_ssh
 from trimtab_runtime import errors
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import DeviceError, TrimtabError
@@ -121,25 +120,3 @@ def probe_error(error: str, reason: str) -> TrimtabError:
     if error == "MemoryError":
         reason = "the device ran out of memory; take a smaller model or input size, or free memory"
     return kind(reason) if known else DeviceError(reason)
-
-
-def connect(device: str | SshTarget, stall_s: float = 120.0) -> Device:
-    """The device at an address; see :meth:`Device.probe` for `stall_s`. Raises DeviceError for an
-    address that no device has."""
-    from profilers.local import LocalDevice
-    from profilers.recorded import SCHEME, RecordedDevice
-
-    if isinstance(device, str) and device.startswith(SSH):
-        device = parse_ssh(device)
-    if isinstance(device, SshTarget):
-        from profilers.ssh import SshDevice  # imports asyncssh
-
-        return SshDevice(device, stall_s)
-    if device == "local":
-        return LocalDevice(stall_s=stall_s)
-    if device.startswith(SCHEME):
-        return RecordedDevice(Path(device.removeprefix(SCHEME)))
-    raise DeviceError(
-        f"device {device!r} is unknown: there are 'local', '{SSH}user@host' and "
-        f"'{SCHEME}FILE', which answers from a recording"
-    )

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import trimtab_runtime
-from profilers.device import Device, ProbeResult, Progress
-from profilers.probing import (
+from trimtab.profilers.device import Device, ProbeResult, Progress
+from trimtab.profilers.probe_process import (
     ARGUMENTS,
     THREADS,
     Lines,

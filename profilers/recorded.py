@@ -24,7 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from profilers.device import Device, DeviceLost, Listener, ProbeResult, Progress, probe_error
+from trimtab.profilers.device import (
+    Device,
+    DeviceLost,
+    Listener,
+    ProbeResult,
+    Progress,
+    probe_error,
+)
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
 from trimtab_runtime.probe.requests import kind_of
@@ -139,7 +146,7 @@ class RecordedDevice(Device):
             raise DeviceError(
                 f"{self._file} holds no answer to this {kind} request (models, images, settings "
                 "and versions must be those of the recording); record it with "
-                "profilers.RecordingDevice"
+                "trimtab.profilers.RecordingDevice"
             )
         number = self._asked.get(key, 0)
         self._asked[key] = number + 1

@@ -8,7 +8,7 @@ import os
 # onnxruntime's official wheels report to their makers unless told not to before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from trimtab_runtime.plan import Answer, Plan
+from trimtab_runtime.plans.plan import Answer, Plan
 
 __all__ = ["Answer", "Plan", "__version__"]
 

@@ -13,9 +13,9 @@ from typing import Any, Optional
 import numpy as np
 
 from trimtab_runtime.errors import TrimtabError
+from trimtab_runtime.images.preprocess import decode_image
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
-from trimtab_runtime.plan import Answer, Plan
-from trimtab_runtime.preprocess import decode_image
+from trimtab_runtime.plans.plan import Answer, Plan
 
 #: Of a shell whose command was interrupted.
 INTERRUPTED = 130

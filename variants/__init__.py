@@ -5,18 +5,18 @@ A variant is one model file, named by the sha256 of its content, with the format
 output. Whatever cannot be made or read raises :class:`trimtab_runtime.errors.ModelError`.
 """
 
-from variants._apart import inspect_apart
-from variants._facts import ModelFacts, inspect_model
-from variants._heads import Head, fit_heads
-from variants._operators import KINDS, OperatorWork, operator_work
-from variants._origins import Executed, Origin, find_origins, holds_weights
-from variants._quantise import QuantisationRecipe, quantise_w8a8
-from variants._segments import cut_segments
-from variants._specification import derive_variant, make_variant
-from variants._suitability import Suitability, quantisable
-from variants._taps import TapPlace, find_taps
-from variants._torch_export import export_module
-from variants._usable import assert_same_answers, usable_taps
+from trimtab.variants.inspection.facts import ModelFacts, inspect_model
+from trimtab.variants.inspection.formats import derive_variant, make_variant
+from trimtab.variants.inspection.isolated import inspect_in_subprocess
+from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
+from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
+from trimtab.variants.quantisation.suitability import Suitability, quantisable
+from trimtab.variants.quantisation.w8a8 import QuantisationRecipe, quantise_w8a8
+from trimtab.variants.segments.cutting import cut_segments
+from trimtab.variants.segments.heads import Head, fit_heads
+from trimtab.variants.segments.taps import TapPlace, find_taps
+from trimtab.variants.segments.verified_taps import assert_same_answers, usable_taps
+from trimtab.variants.torch_export.export import export_module
 
 __all__ = [
     "KINDS",
@@ -36,7 +36,7 @@ __all__ = [
     "find_taps",
     "fit_heads",
     "holds_weights",
-    "inspect_apart",
+    "inspect_in_subprocess",
     "inspect_model",
     "make_variant",
     "operator_work",

@@ -1,13 +1,13 @@
 """Images, labels, splits and streams: what a job's models are tried on."""
 
-from workloads.checking import check_images
-from workloads.frames import frame_items, write_frames
-from workloads.motion import render
-from workloads.reading import IMAGE_SUFFIXES, read_workload
-from workloads.recipes import STREAM_KINDS, StreamRecipe
-from workloads.splits import SPLIT_NAMES, Splits, split_workload
-from workloads.streams import Stream, make_stream
-from workloads.workload import Item, Workload
+from trimtab.workloads.images.checks import check_images
+from trimtab.workloads.images.reader import IMAGE_SUFFIXES, read_workload
+from trimtab.workloads.splits import SPLIT_NAMES, Splits, split_workload
+from trimtab.workloads.streams.frames import frame_items, write_frames
+from trimtab.workloads.streams.motion import render
+from trimtab.workloads.streams.recipes import STREAM_KINDS, StreamRecipe
+from trimtab.workloads.streams.stream import Stream, make_stream
+from trimtab.workloads.workload import Item, Workload
 
 __all__ = [
     "IMAGE_SUFFIXES",

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.workloads.streams.shuffling import rank
+from trimtab.workloads.workload import Workload, read_only
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import WorkloadError
-from workloads.shuffling import rank
-from workloads.workload import Workload, read_only
 
 SPLIT_NAMES = ("fit", "tune", "test")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from db._migrate import VERSION_TABLE
-from db.schema import Base
+from trimtab.db._migrate import VERSION_TABLE
+from trimtab.db.schema import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.workloads import Workload, read_workload
 from trimtab_runtime.codec import content_key
-from trimtab_runtime.definition import InputFormat
+from trimtab_runtime.definitions.plan import InputFormat
 from trimtab_runtime.errors import WorkloadError
-from trimtab_runtime.preprocess import Preprocessor
-from workloads import Workload, read_workload
+from trimtab_runtime.images.preprocess import Preprocessor
 
 #: Called with what is being done, and how much of how much of it is done.
 Progress = Callable[[str, int, int], None]

@@ -1,5 +1,5 @@
 """The `trimtab` command."""
 
-from planner.cli.app import app, main
+from trimtab.planner.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from planner.cli import collecting, devices, looking, planning, profiling, reading, shipping
-from planner.cli.surroundings import DEFAULT_STORE, Surroundings
-from planner.views import printable
+from trimtab.planner.cli.commands import dashboard, devices, export, gc, layers, plan, show
+from trimtab.planner.jobs.store_location import DEFAULT_STORE, StoreLocation
+from trimtab.planner.reports.text import printable
 from trimtab_runtime import __version__
 from trimtab_runtime.errors import SpecificationError, TrimtabError
 
@@ -27,15 +27,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    planning.init,
-    planning.plan,
-    profiling.layers,
-    reading.jobs,
-    reading.front,
-    reading.show,
-    looking.dashboard,
-    shipping.export,
-    collecting.gc,
+    plan.init,
+    plan.plan,
+    layers.layers,
+    show.jobs,
+    show.front,
+    show.show,
+    dashboard.dashboard,
+    export.export,
+    gc.gc,
 ):
     app.command()(command)
 app.add_typer(devices.app, name="devices")
@@ -70,7 +70,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    context.obj = Surroundings(store, artefacts)
+    context.obj = StoreLocation(store, artefacts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import Self
 
@@ -19,8 +18,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from db import Level
-from planner.views import printable
+from trimtab.db import Level
+from trimtab.planner.jobs.progress import Pace, time_text
+from trimtab.planner.reports.text import printable
 
 _DOING = {
     "members": "reading models",
@@ -36,39 +36,6 @@ _STYLES: dict[Level, str] = {"info": "dim", "warning": "yellow", "error": "red"}
 def watcher(console: Console) -> LiveWatcher | LineWatcher:
     """The one that suits the console; use it as a context manager."""
     return LiveWatcher(console) if console.is_terminal else LineWatcher(console)
-
-
-def time_text(seconds: float) -> str:
-    """A span of time for people: 40 s, 3 min 20 s, 1 h 05 min."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-class Pace:
-    """How long a step will take yet, by what it has done since it was first seen.
-
-    A job that goes on begins at some share that an earlier run has done: it does not count.
-    """
-
-    def __init__(self, done: float) -> None:
-        self._began, self._first = time.monotonic(), done
-        self._at, self._done = self._began, done
-
-    def update(self, done: float) -> None:
-        self._at, self._done = time.monotonic(), done
-
-    def left_s(self, total: float) -> float | None:
-        """Seconds, counting down between updates; None while nothing is known, or at the end."""
-        gained = self._done - self._first
-        if gained <= 0:
-            return None
-        needed = (total - self._done) * (self._at - self._began) / gained
-        left = needed - (time.monotonic() - self._at)
-        return left if left >= 0.5 else None
 
 
 def _parts(name: str) -> tuple[str, str]:

@@ -1,4 +1,6 @@
-"""Views as rich tables, and as text."""
+"""How a plan of several stages routes its inputs, as a table and in words.
+
+Views as rich tables, and as text."""
 
 from __future__ import annotations
 
@@ -6,18 +8,33 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from pathlib import PurePath
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from planner.explaining import Explanation, StageView
-from planner.figures import Figure
-from planner.views import LATENCY, FrontView, PlanRow, printable
+from trimtab.planner.reports.figures import MetricValues
+from trimtab.planner.reports.front import FrontView, PlanRow
+from trimtab.planner.reports.plan.report import PlanReport, StageView
+from trimtab.planner.reports.text import UNKNOWN, number, optimism, printable, with_interval
 from trimtab_runtime.metrics import METRICS, find_metric, recalled_class
 
-UNKNOWN = "\N{EN DASH}"  # what nobody measured is neither zero nor nothing
+
+def route_table(found: PlanReport) -> Table:
+    """A line for each way through the stages."""
+    inside = ["by heads"] if any(row.heads for row in found.routes) else []
+    table = plain_table("enters", "answered by", "share", "right", *inside, "for example")
+    for column in table.columns[2:-1]:
+        column.justify = "right"
+    for row in found.routes:
+        names = (f"{place + 1} {found.stages[place].name}" for place in (row.enter, row.stop))
+        examples = "  ".join(PurePath(path).name for path in row.examples)
+        shares = [row.share, row.right, *([row.heads] if inside else [])]
+        table.add_row(*names, *(f"{share:.1%}" for share in shares), examples)
+    return table
+
+
 _WIDE = 130  # columns of a screen
 _ROLE_STYLES = {"chosen": "bold green", "baseline": "bold", "rival": "", "member": "", "front": ""}
 
@@ -30,23 +47,6 @@ def plain_table(*headers: str, title: str | None = None) -> Table:
     for header in headers:
         table.add_column(header, overflow="fold", header_style="bold")
     return table
-
-
-def number(value: float | None, metric: str | None = None) -> str:
-    """A figure with as many digits as it deserves: fractions three, the rest three significant."""
-    if value is None:
-        return UNKNOWN
-    if metric is not None and find_metric(metric).kind == "quality":
-        return f"{value:.3f}"
-    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
-
-
-def with_interval(figure: Figure, between: str = " ") -> str:
-    """A test value with its 95 % interval."""
-    text = number(figure.test, figure.metric)
-    if figure.low is None or figure.high is None:
-        return text
-    return f"{text}{between}({figure.low:.3f}\N{EN DASH}{figure.high:.3f})"
 
 
 def front_table(view: FrontView, rows: Sequence[PlanRow], width: int) -> Table:
@@ -99,38 +99,6 @@ def _front_cells(view: FrontView, row: PlanRow, wide: bool) -> list[list[str]]:
     return [*groups, [speedup, row.status + infeasible[row.feasible]]]
 
 
-def front_notes(view: FrontView, shown: int) -> list[str]:
-    """What the reader of a front table must know."""
-    front = sum("front" in row.roles for row in view.rows)
-    looks = "once" if view.test_looks == 1 else f"{view.test_looks} times"
-    lines = [
-        f"{shown} of {len(view.rows)} plans, {front} on the front. Chosen on tune (guarded "
-        "estimates, predicted costs); test is only reported.",
-        "Verified: the exported bundle was measured (meas.); all else is predicted (pred.). "
-        f"Jobs have looked at this test split {looks}.",
-    ]
-    chosen = view.row(view.chosen)
-    if chosen is not None and chosen.figure(view.quality).optimism is not None:
-        lines.append(
-            f"Optimism left in the chosen plan's {printable(view.quality)} (its guarded lead over "
-            f"the baseline less its lead on test): {optimism(chosen.figure(view.quality))}."
-        )
-    for found in view.corrections:
-        lines.append(
-            f"{found.plans} verified plans: {found.metric} predicted with a median error of "
-            f"{found.error_before:.1%}; corrected by the others, {found.error_held_out:.1%}."
-        )
-    return lines + [found.text for found in view.predictors]
-
-
-def why_none(view: FrontView) -> list[str]:
-    """Why no plan is chosen: which came nearest, and by how much it misses what."""
-    row = view.row(view.nearest)
-    if row is None:
-        return ["no plan is chosen"]
-    return [f"no plan is chosen; nearest: {row.key[:8]} {row.label}", *row.reasons]
-
-
 def csv_text(rows: Sequence[PlanRow], metrics: Sequence[str]) -> str:
     """Rows as CSV; unknown is empty."""
     flat = [row.flat(metrics) for row in rows]
@@ -176,7 +144,7 @@ def _options_text(stage: StageView) -> str:
     return ", ".join([*words, *(["spinning"] if options.spinning else [])])
 
 
-def exit_table(found: Explanation) -> Table:
+def exit_table(found: PlanReport) -> Table:
     """A line for each place where inputs stop."""
     table = plain_table("where", "by")
     for header in ("share", "right", "full network", "ms until there"):
@@ -185,42 +153,6 @@ def exit_table(found: Explanation) -> Table:
         shares = (f"{share:.1%}" for share in (row.share, row.right, row.full_right))
         table.add_row(row.where, row.by, *shares, number(row.spent_ms))
     return table
-
-
-def device_notes(found: Explanation) -> list[str]:
-    """The mean latency on each of several devices."""
-    notes = []
-    for name, figures in found.on_each.items():
-        measured = figures.get(f"{LATENCY} test measured")
-        predicted = figures.get(f"{LATENCY} tune predicted")
-        if measured is not None:
-            notes.append(f"On {name}: {number(measured)} ms measured.")
-        elif predicted is not None:
-            notes.append(f"On {name}: {number(predicted)} ms predicted.")
-    return notes
-
-
-def exit_notes(found: Explanation) -> list[str]:
-    """Thresholds, what is remembered, and what is certified."""
-    thresholds = {k: v for k, v in asdict(found.thresholds).items() if v is not None}
-    told = ", ".join(f"{kind} {value:.4g}" for kind, value in thresholds.items())
-    notes = [f"Thresholds: {told}."] if told else []
-    memory, parts = found.memory, []
-    if memory.thumbnails:
-        parts.append(f"{memory.thumbnails} thumbnails")
-    if memory.instances:
-        parts.append(f"{memory.instances} instances a tap")
-    if memory.centres is not None:
-        parts.append(f"class centres (measure {memory.centres.measure})")
-    if memory.prior is not None:
-        prior = memory.prior
-        parts.append(
-            f"running prior (decay {prior.decay:g}, weight {prior.weight:g}, on final answers "
-            f"{prior.final:g})"
-        )
-    if parts:
-        notes.append(f"Remembers {', '.join(parts)}.")
-    return notes + ([f"Certificate: {found.certificate}."] if found.certificate else [])
 
 
 def quality_table(row: PlanRow) -> Table:
@@ -235,15 +167,7 @@ def quality_table(row: PlanRow) -> Table:
     return table
 
 
-def optimism(figure: Figure) -> str:
-    """In points of a hundred; what was not decided on has none."""
-    if figure.optimism is None or figure.optimism_low is None or figure.optimism_high is None:
-        return UNKNOWN
-    low, high = 100 * figure.optimism_low, 100 * figure.optimism_high
-    return f"{100 * figure.optimism:+.1f} ({low:+.1f} to {high:+.1f}) points"
-
-
-def cost_table(found: Explanation) -> Table:
+def cost_table(found: PlanReport) -> Table:
     """Predicted for the inputs of test, beside what its bundle was measured to take."""
     table = plain_table("cost", "predicted", "measured", "error")
     for column in table.columns[1:]:
@@ -251,7 +175,7 @@ def cost_table(found: Explanation) -> Table:
     figures = dict(found.row.figures)
     for name, value in found.verified.items():
         if name in METRICS and name not in figures:
-            figures[name] = Figure(name, None, measured=value)
+            figures[name] = MetricValues(name, None, measured=value)
     for name in METRICS:
         figure = figures.get(name)
         if figure is not None and METRICS[name].kind == "cost":
@@ -262,17 +186,3 @@ def cost_table(found: Explanation) -> Table:
 
 def heading(text: str) -> Text:
     return Text(text, style="bold")
-
-
-def summary_line(row: PlanRow, view: FrontView) -> str:
-    """A plan in one line: quality on test, latency, speed-up."""
-    latency = row.figure(LATENCY)
-    basis = "measured" if latency.measured is not None else "predicted"
-    value = latency.measured if latency.measured is not None else latency.decided
-    quality = with_interval(row.figure(view.quality))
-    text = (
-        f"{row.label}: {printable(view.quality)} {quality} on test, {number(value)} ms ({basis})"
-    )
-    if row.speedup is None or "baseline" in row.roles:
-        return text
-    return f"{text}, {row.speedup:.2f}x ({row.speedup_basis})"

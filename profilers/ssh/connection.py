@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import asyncssh
 
-from profilers.address import SshTarget
-from profilers.probing import Lines
-from profilers.ssh.trust import Trust
+from trimtab.profilers.probe_process import Lines
+from trimtab.profilers.ssh.trust import Trust
+from trimtab.profilers.ssh_address import SshTarget
 from trimtab_runtime.errors import DeviceError
 
 T = TypeVar("T")

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from profilers.address import SshTarget
-from profilers.device import Device, DeviceLost, ProbeResult, Progress
-from profilers.probing import ProbeDied, ProbeStalled
-from profilers.ssh.artefacts import sha256_of
-from profilers.ssh.connection import Connection, ConnectionBroken, Patience
-from profilers.ssh.remote import RemoteProbe
-from profilers.ssh.scripts import in_shell, open_script, running_script
-from profilers.ssh.wheel import runtime_wheel
+from trimtab.profilers.device import Device, DeviceLost, ProbeResult, Progress
+from trimtab.profilers.probe_process import ProbeDied, ProbeStalled
+from trimtab.profilers.ssh.artefacts import sha256_of
+from trimtab.profilers.ssh.connection import Connection, ConnectionBroken, Patience
+from trimtab.profilers.ssh.remote import RemoteProbe
+from trimtab.profilers.ssh.scripts import in_shell, open_script, running_script
+from trimtab.profilers.ssh.wheel import runtime_wheel
+from trimtab.profilers.ssh_address import SshTarget
 from trimtab_runtime.codec import encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
 from trimtab_runtime.probe.requests import FingerprintRequest

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from profilers.ssh.device import SshDevice
-from profilers.ssh.scripts import in_shell, stop_script
-from profilers.ssh.wheel import ENGINES, runtime_wheel
+from trimtab.profilers.ssh.device import SshDevice
+from trimtab.profilers.ssh.scripts import in_shell, stop_script
+from trimtab.profilers.ssh.wheel import ENGINES, runtime_wheel
 from trimtab_runtime.errors import DeviceError
 
 _OLDEST = (3, 9)

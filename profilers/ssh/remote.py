@@ -14,11 +14,18 @@ from typing import Any
 
 import asyncssh
 
-from profilers.device import Listener, ProbeResult, Progress
-from profilers.probing import Lines, ProbeDied, ProbeStalled, follow, read_result, request_text
-from profilers.ssh.artefacts import Artefacts, Sent
-from profilers.ssh.connection import Connection, followed
-from profilers.ssh.scripts import in_shell, probe_script, stop_script
+from trimtab.profilers.device import Listener, ProbeResult, Progress
+from trimtab.profilers.probe_process import (
+    Lines,
+    ProbeDied,
+    ProbeStalled,
+    follow,
+    read_result,
+    request_text,
+)
+from trimtab.profilers.ssh.artefacts import Artefacts, Sent
+from trimtab.profilers.ssh.connection import Connection, followed
+from trimtab.profilers.ssh.scripts import in_shell, probe_script, stop_script
 from trimtab_runtime.errors import DeviceError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from profilers.probing import ARGUMENTS, THREADS
+from trimtab.profilers.probe_process import ARGUMENTS, THREADS
 
 #: Says where home is and which boot this is; makes our folder, which nobody else may enter.
 _OPEN = """umask 077

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import asyncssh
 
-from profilers.address import SshTarget
+from trimtab.profilers.ssh_address import SshTarget
 from trimtab_runtime.errors import DeviceError
 
 _PORT = 22

@@ -16,11 +16,16 @@ import yaml
 from PIL import Image
 from sample_models import INPUT, texture_images, write_onnx
 
-from db import Store
-from planner.job import plan
+from trimtab.db import Store
+from trimtab.planner.pipeline.job import plan
 from trimtab_runtime.probe.requests import MeasureSettings
 
-_CALL = [sys.executable, "-P", "-c", "import sys; from planner.cli import main; sys.exit(main())"]
+_CALL = [
+    sys.executable,
+    "-P",
+    "-c",
+    "import sys; from trimtab.planner.cli import main; sys.exit(main())",
+]
 _QUICK = MeasureSettings(seconds=0.1, max_seconds=5, min_rounds=8, warmup_seconds=0.02)
 EVIL = "<img src=x onerror=window.hacked=1> **b** :red[r] $x$"
 """A name that would be markup wherever it is not escaped."""

@@ -7,8 +7,8 @@ import sys
 import pytest
 from playwright.sync_api import TimeoutError as NotThere
 
-from db import Store
-from planner.starting import starts
+from trimtab.db import Store
+from trimtab.planner.jobs.background import starts
 
 #: The middle of the largest patch of a colour in the front's picture, on the screen.
 _PATCH = """colour => {

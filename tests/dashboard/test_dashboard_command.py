@@ -4,17 +4,19 @@ import importlib.util
 
 import pytest
 
-from planner.cli import main
-from planner.cli.looking import command, is_loopback
-from planner.cli.surroundings import Surroundings
+from trimtab.planner.cli import main
+from trimtab.planner.cli.commands.dashboard import command, is_loopback
+from trimtab.planner.jobs.store_location import StoreLocation
 
 
 def test_it_runs_the_packaged_application_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = command(Surroundings("some/trimtab.db", None), 8600, "127.0.0.1", browser=False)
+    words = command(StoreLocation("some/trimtab.db", None), 8600, "127.0.0.1", browser=False)
     script = words[words.index("run") + 1]
     assert (
-        script == importlib.util.find_spec("dashboard").submodule_search_locations[0] + "/main.py"
+        script
+        == importlib.util.find_spec("trimtab.dashboard").submodule_search_locations[0]
+        + "/script/main.py"
     )
     assert "--server.address=127.0.0.1" in words
     assert "--browser.gatherUsageStats=false" in words
@@ -23,7 +25,7 @@ def test_it_runs_the_packaged_application_from_anywhere(tmp_path, monkeypatch):
 
 
 def test_a_store_by_url_stays_one(tmp_path):
-    words = command(Surroundings("postgresql://host/db", tmp_path), 8600, "::1", browser=True)
+    words = command(StoreLocation("postgresql://host/db", tmp_path), 8600, "::1", browser=True)
     assert words[-3:] == ["postgresql://host/db", "--artefacts", str(tmp_path)]
 
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import yaml
 
-from db import Store
-from planner.answering import PlanAnswers, job_inputs, lead, plan_answers
-from planner.explaining import explain
-from planner.exploring import front_frame, front_of, known_metrics, within
-from planner.job_tree import find_job
-from planner.qualities import measured_variants, same_elsewhere, samples_of
-from planner.variant_layers import layers_of, why_no_layers
-from planner.views import LATENCY, front_view
-from planner.waterfall import waterfall
+from trimtab.db import Store
+from trimtab.planner.jobs.lookup import find_job
+from trimtab.planner.reports.front import LATENCY, front_view
+from trimtab.planner.reports.front_frame import front_frame, front_of, known_metrics, within
+from trimtab.planner.reports.layers import layers_of, why_no_layers
+from trimtab.planner.reports.measurements import measured_variants, same_elsewhere, samples_of
+from trimtab.planner.reports.plan.report import report_plan
+from trimtab.planner.reports.plan.waterfall import waterfall
+from trimtab.planner.reports.predictions import PlanAnswers, job_inputs, lead, plan_answers
 from trimtab_runtime.errors import PlanningError
 
 
@@ -82,7 +82,7 @@ def test_a_waterfall_leads_from_the_baseline_to_the_plan(store):
     baseline = view.row(view.baseline)
     seen = 0
     for row in view.rows:
-        steps = waterfall(explain(store, store.find_plan(row.key, job_id=job.id)), baseline)
+        steps = waterfall(report_plan(store, store.find_plan(row.key, job_id=job.id)), baseline)
         if row.key == view.baseline:
             assert steps == []
             continue

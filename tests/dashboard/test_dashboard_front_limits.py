@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.page_front import slider_range
+from trimtab.dashboard.pages.front import slider_range
 
 
 @given(st.floats(1e-3, 1e4), st.floats(1.01, 1e4))

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard import front_picture as drawing
-from dashboard.front_picture import LOOKS, TESTED, front_picture
+from trimtab.dashboard.charts import front as drawing
+from trimtab.dashboard.charts.front import LOOKS, TESTED, front_picture
 
 EVIL = "<img src=x onerror=alert(1)> {@status}"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dashboard.markup import Markup, div, escape, tag
-from dashboard.pictures import wrapped
+from trimtab.dashboard.charts.figures import wrapped
+from trimtab.dashboard.markup import Markup, div, escape, tag
 
 
 @pytest.mark.parametrize(

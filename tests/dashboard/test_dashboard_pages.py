@@ -9,17 +9,17 @@ import pytest
 from sample_devices import record_both, two_devices
 from streamlit.testing.v1 import AppTest
 
-from db import DeviceRecord, EventRecord, Store, utc_now
-from planner.job_tree import devices_of, find_job
+from trimtab.db import DeviceRecord, EventRecord, Store, utc_now
+from trimtab.planner.jobs.lookup import devices_of, find_job
 
 PAGES = ("jobs", "front", "plan", "compare", "devices", "start")
 
 
 def opened(store, page):
-    from dashboard.application import run
-    from planner.cli.surroundings import Surroundings
+    from trimtab.dashboard.application import run
+    from trimtab.planner.jobs.store_location import StoreLocation
 
-    run(Surroundings(store, None), page)
+    run(StoreLocation(store, None), page)
 
 
 @pytest.fixture
@@ -124,15 +124,15 @@ def test_two_plans_are_compared(look, path):
 
 
 def test_what_was_measured_is_not_compared_with_what_was_predicted():
-    from dashboard.page_compare import _values
-    from planner.figures import Figure
+    from trimtab.dashboard.pages.compare import _values
+    from trimtab.planner.reports.figures import MetricValues
 
-    verified = Figure("latency_mean_ms", decided=9.0, predicted=10.0, measured=11.0)
-    other = Figure("latency_mean_ms", decided=4.0, predicted=5.0)
+    verified = MetricValues("latency_mean_ms", decided=9.0, predicted=10.0, measured=11.0)
+    other = MetricValues("latency_mean_ms", decided=4.0, predicted=5.0)
     assert _values([verified, verified]) == ("measured", [11.0, 11.0])
     assert _values([verified, other]) == ("predicted", [10.0, 5.0])
-    assert _values([other, Figure("latency_mean_ms", None)])[1] == [5.0, None]
-    assert _values([Figure("top1", None)]) == ("", [None])
+    assert _values([other, MetricValues("latency_mean_ms", None)])[1] == [5.0, None]
+    assert _values([MetricValues("top1", None)]) == ("", [None])
 
 
 def test_a_limit_moves_the_front(look, path):

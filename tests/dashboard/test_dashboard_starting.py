@@ -6,10 +6,8 @@ import sys
 import pytest
 import yaml
 
-from db import Store
-from planner.field_lines import field_line
-from planner.spec import load_spec
-from planner.starting import (
+from trimtab.db import Store
+from trimtab.planner.jobs.background import (
     checked_fields,
     failure_of,
     read_uploaded,
@@ -18,6 +16,8 @@ from planner.starting import (
     starts,
     stop_job,
 )
+from trimtab.planner.specification.job import load_spec
+from trimtab.planner.specification.yaml_file import field_line
 from trimtab_runtime.errors import PlanningError, SpecificationError
 
 
@@ -119,8 +119,8 @@ def test_a_job_outlives_who_started_it_and_can_be_stopped(tools, tmp_path):
     code = f"""
 import signal
 from pathlib import Path
-from planner.spec import load_spec
-from planner.starting import start_job
+from trimtab.planner.specification.job import load_spec
+from trimtab.planner.jobs.background import start_job
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 start_job(load_spec(Path({str(tmp_path / "job.yaml")!r})), {str(path)!r}, None)
 """

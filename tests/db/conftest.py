@@ -17,10 +17,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-import db
-from db import Store
+from trimtab.db import Store
 
-ROOT = Path(db.__file__).parents[1]
+ROOT = Path(__file__).parents[2] / "src"
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from db import ArtefactStore
+from trimtab.db import ArtefactStore
 from trimtab_runtime.errors import StoreError
 
 LIMITED = """
-import resource, sys; from db import ArtefactStore; from trimtab_runtime.errors import StoreError
+import resource, sys
+from trimtab.db import ArtefactStore; from trimtab_runtime.errors import StoreError
 resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 try:
     ArtefactStore(sys.argv[1]).put_file(sys.argv[2])
@@ -23,7 +24,7 @@ except StoreError as error:
     print(error)
 """
 PUT = """
-import sys; from db import ArtefactStore
+import sys; from trimtab.db import ArtefactStore
 print("ready", flush=True); input()
 print(ArtefactStore(sys.argv[1]).put_bytes(b"x" * 5_000_000), flush=True)
 """

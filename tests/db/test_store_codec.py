@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from db import PlanMetricRecord, PlanRecord, TraceRecord, VariantRecord, VerificationRecord
-from db._codec import encode, encode_changes
+from trimtab.db import PlanMetricRecord, PlanRecord, TraceRecord, VariantRecord, VerificationRecord
+from trimtab.db._codec import encode, encode_changes
 from trimtab_runtime.errors import StoreError
 
 METRIC = PlanMetricRecord("j", "p", "top1", "tune", "replayed", 0.5)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from db import (
+from trimtab.db import (
     ArtefactRecord,
     DeviceRecord,
     EventRecord,
@@ -27,12 +27,12 @@ from db import (
 from trimtab_runtime.errors import StoreError
 
 HOLD = """
-import sys; from db import Store
+import sys; from trimtab.db import Store
 with Store.open(sys.argv[1]) as store, store.lease("dev", holder="job j1 (camera)"):
     print("holds", flush=True); input()
 """
 WRITE_HALF = """
-import sys; from db import ArtefactStore
+import sys; from trimtab.db import ArtefactStore
 def chunks():
     yield b"half"
     print("half", flush=True); input()

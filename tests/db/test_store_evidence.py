@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from db import (
+from trimtab.db import (
     ArtefactRecord,
     DeviceRecord,
     MeasurementRecord,

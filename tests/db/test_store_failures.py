@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from db import DeviceRecord, JobRecord, Store
+from trimtab.db import DeviceRecord, JobRecord, Store
 from trimtab_runtime.errors import StoreError
 
 HALF = """
-import sys; from db import Store; from sqlalchemy import text
+import sys; from trimtab.db import Store; from sqlalchemy import text
 with Store.open(sys.argv[1]) as store, store.transaction(write=True) as connection:
     connection.execute(text("UPDATE trimtab_job SET message = 'half'"))
     print("half", flush=True); input()

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from db import ArtefactStore, DeviceRecord, EventRecord, JobRecord, Store, utc_now
+from trimtab.db import ArtefactStore, DeviceRecord, EventRecord, JobRecord, Store, utc_now
 from trimtab_runtime.errors import StoreError
 
 FULL = "the disk is full; free some space"
@@ -91,7 +91,7 @@ def test_a_process_that_dies_on_a_full_disk_leaves_what_it_had(
     small_disk: Any, on_small_disk: Store, second: Callable[..., Any]
 ) -> None:
     script = """
-import os, sys; from db import Store, DeviceRecord
+import os, sys; from trimtab.db import Store, DeviceRecord
 store = Store.open(sys.argv[1])
 for number in range(1000):
     store.put_device(DeviceRecord(f"{number:04}", "local", {"text": os.urandom(20_000).hex()}))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from db import (
+from trimtab.db import (
     CandidateRecord,
     DeviceRecord,
     EventRecord,

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
-from db import Store, utc_now
-from db.schema import LeaseRow
+from trimtab.db import Store, utc_now
+from trimtab.db.schema import LeaseRow
 from trimtab_runtime.errors import StoreError
 
 HOLD = """
-import sys; from db import Store; from trimtab_runtime.errors import StoreError
+import sys; from trimtab.db import Store; from trimtab_runtime.errors import StoreError
 with Store.open(sys.argv[1]) as store:
     print("ready", flush=True); input()
     try:

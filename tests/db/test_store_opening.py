@@ -14,10 +14,10 @@ from alembic.migration import MigrationContext
 from filelock import FileLock
 from sqlalchemy import create_engine, inspect, text
 
-from db import ArtefactRecord, DeviceRecord, Store, VariantRecord
-from db._engine import Location, connect
-from db._migrate import MIGRATIONS, VERSION_TABLE, _newest, upgrade
-from db.schema import Base
+from trimtab.db import ArtefactRecord, DeviceRecord, Store, VariantRecord
+from trimtab.db._engine import Location, connect
+from trimtab.db._migrate import MIGRATIONS, VERSION_TABLE, _newest, upgrade
+from trimtab.db.schema import Base
 from trimtab_runtime.errors import StoreError
 
 SHA = "ab" * 32
@@ -47,12 +47,12 @@ def upgrade():
 """
 MIGRATE = """
 import sys; from pathlib import Path
-from db._engine import Location, connect; from db._migrate import upgrade
+from trimtab.db._engine import Location, connect; from trimtab.db._migrate import upgrade
 location = Location.parse(sys.argv[1])
 upgrade(connect(location, read_only=False, busy_timeout_s=30), location, 30, Path(sys.argv[2]))
 """
 OPEN = """
-import sys; from db import Store, JobRecord
+import sys; from trimtab.db import Store, JobRecord
 print("ready", flush=True); input()
 with Store.open(sys.argv[1]) as store:
     store.add_job(JobRecord(sys.argv[2], "race", {}, "aa"))

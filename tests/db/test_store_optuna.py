@@ -9,8 +9,8 @@ import optuna
 import pytest
 from sqlalchemy import inspect
 
-from db import JobRecord, Store
-from db._engine import Location
+from trimtab.db import JobRecord, Store
+from trimtab.db._engine import Location
 
 
 @contextmanager

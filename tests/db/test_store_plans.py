@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from db import (
+from trimtab.db import (
     CorrectionRecord,
     DeviceRecord,
     JobRecord,

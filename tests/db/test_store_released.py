@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from alembic.script import ScriptDirectory
 
-from db import (
+from trimtab.db import (
     ArtefactRecord,
     CandidateRecord,
     DeviceRecord,
@@ -28,7 +28,7 @@ from db import (
     VerificationRecord,
     WorkloadRecord,
 )
-from db._migrate import MIGRATIONS, _newest
+from trimtab.db._migrate import MIGRATIONS, _newest
 from trimtab_runtime.errors import StoreError
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -11,7 +11,7 @@ from sample_models import INPUT, write_onnx, write_photos
 from sample_tflite import write_tflite
 
 import trimtab
-from planner.inputs import read_inputs
+from trimtab.planner.jobs.dataset import load_dataset
 from trimtab_runtime.probe.requests import MeasureSettings
 
 QUICK = MeasureSettings(seconds=0.1, max_seconds=5, min_rounds=8, warmup_seconds=0.02)
@@ -69,7 +69,7 @@ def darkest_outside_tune(spec):
     [-1, 1]) between: what measures the images of tune does not meet it, tracing does."""
     for seed in range(20):
         spec["workload"]["splits"]["seed"] = seed
-        workload, splits = read_inputs(trimtab.load_spec(spec))
+        workload, splits = load_dataset(trimtab.load_spec(spec))
         means = np.array([np.asarray(Image.open(i.path)).mean() for i in workload.items])
         in_tune = means[splits.tune].min()
         elsewhere = means[np.concatenate([splits.fit, splits.test])].min()

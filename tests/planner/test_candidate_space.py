@@ -8,11 +8,11 @@ import pytest
 from sample_models import write_onnx, write_photos
 from sample_tflite import write_tflite
 
-from planner.built import Built
-from planner.measuring import Space, candidate_space
-from planner.members import Member
-from planner.spec import JobSpec, load_spec
-from variants import inspect_model, make_variant
+from trimtab.planner.cache.variants import StoredVariant
+from trimtab.planner.candidates.members import Member
+from trimtab.planner.candidates.space import Space, candidate_space
+from trimtab.planner.specification.job import JobSpec, load_spec
+from trimtab.variants import inspect_model, make_variant
 
 CUDA, OPENVINO = "CUDAExecutionProvider", "OpenVINOExecutionProvider"
 
@@ -33,7 +33,9 @@ def spec(tmp_path: Path) -> JobSpec:
 
 def space_of(spec: JobSpec, path: Path, accelerators: list[str]) -> Space:
     variant = make_variant(path, inspect_model(path), {"mean": 127, "std": 128}, {}, path.stem)
-    member = Member(Built("key", path.stem, "as_is", variant, path), 4, path.suffix == ".onnx")
+    member = Member(
+        StoredVariant("key", path.stem, "as_is", variant, path), 4, path.suffix == ".onnx"
+    )
     return candidate_space(spec, [member], 2, accelerators)
 
 

@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 from sample_early import FIT, independent, make_early
 
-from planner.certifying import attach_certificates
-from planner.foreseeing import Foresight
-from planner.inputs import Rows
-from planner.judging import Judged
-from planner.judging import Rules as Asked
-from planner.spec_parts import CertifySpec
-from search.certify import Risk, certify
-from search.constraints import Constraint
-from search.early import BuiltEarly, Design, Early
-from search.problem import Composed, Objective
-from trimtab_runtime.definition import Structure
-from trimtab_runtime.exits import NO_MEMORY, Exits, ExitThresholds, Memory, Prior, Tap
+from trimtab.planner.jobs.dataset import SplitRows
+from trimtab.planner.selection.certificates import attach_certificates
+from trimtab.planner.selection.evaluation import PlanEvaluator
+from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.selection.rules import SelectionRules as Asked
+from trimtab.planner.specification.sections import CertifySpec
+from trimtab.search.estimates.risk_control import Risk, certify
+from trimtab.search.exits.design import BuiltExits, Early, ExitDesign
+from trimtab.search.objectives.constraints import Constraint
+from trimtab.search.objectives.objective import Objective
+from trimtab.search.plans.plan import ComposedPlan
+from trimtab_runtime.definitions.exits import NO_MEMORY, Exits, ExitThresholds, Memory, Prior, Tap
+from trimtab_runtime.definitions.plan import Structure
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FRAMES, ASIDE = 500, 200
@@ -49,26 +50,26 @@ def choice_of(
 ) -> Any:
     """What certificates ask of a choice: its replays, rows and specification."""
     objects = np.arange(FIT + FRAMES) // per_object
-    rows = Rows(np.arange(FIT), TUNE, TUNE[:0], None, objects=objects, certify=certify)
-    choice = Foresight(rows, early.problem.options, {})
+    rows = SplitRows(np.arange(FIT), TUNE, TUNE[:0], None, objects=objects, certify=certify)
+    choice = PlanEvaluator(rows, early.problem.options, {})
     choice.early = early
     choice.spec = SimpleNamespace(certify=asked)  # type: ignore[attr-defined]
     return choice
 
 
-def plan(latency: float, taps: tuple[int, ...] = (), memory: Memory = NO_MEMORY) -> Judged:
+def plan(latency: float, taps: tuple[int, ...] = (), memory: Memory = NO_MEMORY) -> PlanCandidate:
     """A plan with heads at these taps; without any (nor a memory) the network itself."""
     stage = early_of().problem.options[0].stage
     if taps:
         found = tuple(Tap(f"t{tap}", "segment", ("heads",)) for tap in taps)
         stage = dataclasses.replace(stage, exits=Exits(found, "last", "arrays"))
-    used = Design((0,), "last", (tuple((tap, ("heads",)) for tap in taps),), memory)
+    used = ExitDesign((0,), "last", (tuple((tap, ("heads",)) for tap in taps),), memory)
     exits = ExitThresholds(
         thumbnails=2.0 if memory.thumbnails else None, heads=0.9 if taps else None
     )
     structure = Structure("single", (stage,), "last", memory)
-    built = BuiltEarly(used, structure, exits, (1.0,) * (2 + len(taps)), 0.0)
-    composed = Composed(
+    built = BuiltExits(used, structure, exits, (1.0,) * (2 + len(taps)), 0.0)
+    composed = ComposedPlan(
         (0,),
         "last",
         (),
@@ -78,7 +79,7 @@ def plan(latency: float, taps: tuple[int, ...] = (), memory: Memory = NO_MEMORY)
         {"latency_mean_ms": latency},
         built if taps or memory != NO_MEMORY else None,
     )
-    return Judged(composed, composed.definition(early_of().problem.options), "x")
+    return PlanCandidate(composed, composed.definition(early_of().problem.options), "x")
 
 
 REMEMBERING = Memory(thumbnails=8), Memory(prior=Prior())

@@ -7,7 +7,7 @@ import pytest
 from sample_models import INPUT, write_onnx, write_photos
 
 import trimtab
-from planner.cli import main
+from trimtab.planner.cli import main
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.probe.requests import MeasureSettings
 

@@ -7,13 +7,14 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from db import DeviceRecord, JobRecord, PlanMetricRecord, PlanRecord, Store
-from planner.cli.surroundings import console
-from planner.cli.tables import csv_text, front_table, json_text, quality_table, summary_line
-from planner.explaining import _constraints
-from planner.plots import write_plot
-from planner.plotting import axis_name
-from planner.views import front_view
+from trimtab.db import DeviceRecord, JobRecord, PlanMetricRecord, PlanRecord, Store
+from trimtab.planner.cli.console import console
+from trimtab.planner.cli.tables import csv_text, front_table, json_text, quality_table
+from trimtab.planner.reports.front import front_view
+from trimtab.planner.reports.notes import summary_line
+from trimtab.planner.reports.plan.report import _constraints
+from trimtab.planner.reports.plots.front import write_plot
+from trimtab.planner.reports.plots.style import axis_name
 
 CLASS = "<b>$\\frac x$ my_class, [red]: \x1b[31m"
 RECALL = f"recall[{CLASS}]"

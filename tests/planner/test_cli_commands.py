@@ -16,10 +16,14 @@ from PIL import Image
 from sample_models import INPUT, write_onnx, write_photos
 from sample_tflite import write_tflite
 
-from db import Store
-from planner.cli import main
+from trimtab.db import Store
+from trimtab.planner.cli import main
 
-_CALL = [sys.executable, "-c", "import sys; from planner.cli import main; sys.exit(main())"]
+_CALL = [
+    sys.executable,
+    "-c",
+    "import sys; from trimtab.planner.cli import main; sys.exit(main())",
+]
 _SPEC = {
     "name": "textures",
     "models": [

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from db import Store, VariantRecord
-from planner.cli import main
+from trimtab.db import Store, VariantRecord
+from trimtab.planner.cli import main
 
 
 @pytest.fixture

@@ -10,11 +10,15 @@ import pytest
 import yaml
 from killing import leftovers, small_job
 
-from db import Store
-from planner.job import opened_run
-from planner.spec import load_spec
+from trimtab.db import Store
+from trimtab.planner.pipeline.job import opened_run
+from trimtab.planner.specification.job import load_spec
 
-_CALL = [sys.executable, "-c", "import sys; from planner.cli import main; sys.exit(main())"]
+_CALL = [
+    sys.executable,
+    "-c",
+    "import sys; from trimtab.planner.cli import main; sys.exit(main())",
+]
 
 
 @pytest.fixture

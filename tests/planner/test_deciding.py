@@ -10,15 +10,15 @@ import pytest
 from sample_models import INPUT, write_onnx, write_photos
 
 import trimtab
-from db import EventRecord
-from planner.choosing import Choice
-from planner.job import opened_run
-from planner.profiles import ATTEMPTS, Part, settings_for
-from profilers import Device, LocalDevice, ProbeResult
-from profilers.device import Progress
-from search.correction import Pair
-from search.costs import pace_ms
-from trimtab_runtime.definition import RuntimeOptions
+from trimtab.db import EventRecord
+from trimtab.planner.cache.measurements import ATTEMPTS, StageSetup, settings_for
+from trimtab.planner.pipeline.job import opened_run
+from trimtab.planner.selection.selector import PlanSelector
+from trimtab.profilers import Device, LocalDevice, ProbeResult
+from trimtab.profilers.device import Progress
+from trimtab.search.costs.correction import Pair
+from trimtab.search.costs.stage import pace_ms
+from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, VerifyRequest
 
 QUICK = MeasureSettings(seconds=0.05, max_seconds=5, min_rounds=6, warmup_seconds=0.01)
@@ -146,7 +146,7 @@ def test_what_the_bundle_measured_has_the_last_word(zoo: Path, tmp_path: Path) -
         trimtab.Store.open(tmp_path / "trimtab.db") as store,
         opened_run(spec, store, settings=QUICK) as run,
     ):
-        choice = Choice(spec, run.measure(run.members()), run.rows)
+        choice = PlanSelector(spec, run.measure(run.members()), run.rows)
     choice.judge(None)
     chosen, baseline = choice.chosen, choice.baseline_plan
     assert chosen is not None
@@ -217,11 +217,11 @@ def test_disturbed_measurements_are_repeated_within_a_bound(
     ):
         first, *others = run.members()
         options = RuntimeOptions("onnxruntime")
-        found = run.profiles.measurement([Part(first.built, options)])
+        found = run.profiles.measurement([StageSetup(first.built, options)])
         assert device.measured == expected
         assert bool(found.warnings) == (steady > 2)
         # A device that stays disturbed does not take three times as long for all that follows.
-        run.profiles.measurement([Part(others[0].built, options)])
+        run.profiles.measurement([StageSetup(others[0].built, options)])
         assert device.measured == (expected + 2 if steady == 2 else expected + 1)
 
 

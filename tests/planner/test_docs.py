@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-import planner.spec
-from planner.cli.app import app
+import trimtab.planner.specification.job
+from trimtab.planner.cli.app import app
 from trimtab_runtime.metrics import METRICS
 
 NOT_YET = {"premodel"}
@@ -20,7 +20,7 @@ def test_every_command_is_in_the_readme(name):
     assert f"`trimtab {name}" in README
 
 
-@pytest.mark.parametrize("name", sorted(planner.spec._field_names()))
+@pytest.mark.parametrize("name", sorted(trimtab.planner.specification.job._field_names()))
 def test_every_field_of_a_specification_is_documented(name):
     written = (f"`{name}", f".{name}`", f"{name}:")
     assert name in NOT_YET or any(text in SPECIFICATION for text in written)

@@ -8,9 +8,9 @@ from sample_tflite import write_tflite
 from typer.testing import CliRunner
 
 import trimtab
-from db import Store
-from planner.cli import app
-from planner.explaining import explain
+from trimtab.db import Store
+from trimtab.planner.cli import app
+from trimtab.planner.reports.plan.report import report_plan
 
 STREAM = {"kind": "dwelling", "mean_frames": 6, "frames": 160, "shift": 1}
 
@@ -100,7 +100,7 @@ def test_nothing_of_a_plan_is_a_leftover(done):
 def test_show_says_where_inputs_stop(done, home):
     store, record = done
     (chosen,) = [e.plan for e in store.list_plans(record.id) if e.plan.is_chosen]
-    told = explain(store, chosen)
+    told = report_plan(store, chosen)
     assert told.exits
     assert "taps cost" in told.early["net 1t"]
     (home / "job.yaml").write_text(yaml.safe_dump(job(home, "net.onnx", STREAM)))

@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.equipping import Calibration, Fitted, Taught, equip
+from trimtab.planner.techniques.early_exits.classifiers import (
+    Calibration,
+    Fitted,
+    TrainingTargets,
+    fit_tap_classifiers,
+)
+from trimtab.variants import TapPlace
+from trimtab_runtime.definitions.exits import Memory, Tap
 from trimtab_runtime.errors import ModelError
-from trimtab_runtime.exits import Memory, Tap
-from trimtab_runtime.memory import fresh_tap_states, tap_models
-from variants import TapPlace
+from trimtab_runtime.memory.semantic import fresh_tap_states, tap_models
 
 Array = np.ndarray[Any, np.dtype[Any]]
 CLASSES, WIDTHS, GRIDS, INPUTS = 5, (6, 9, 4), (1, 2, 3), 340
@@ -57,9 +62,9 @@ def equipped(
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit = Taught([found[FIT] for found in features], taught[FIT])
+        fit = TrainingTargets([found[FIT] for found in features], taught[FIT])
         tune = Calibration(TUNE, taught[TUNE])
-        return equip(taps, features, fit, tune, classes, with_heads)
+        return fit_tap_classifiers(taps, features, fit, tune, classes, with_heads)
 
 
 @pytest.fixture(scope="module")
@@ -236,8 +241,8 @@ def test_a_sum_over_thousands_of_inputs_does_not_make_a_constant_vary(value: flo
     taps = [TapPlace("a", 2, 0.5)]
     fit, tune = rows[:5000], rows[5000:]
     raw = features.astype(np.float32)
-    taught, calibration = Taught([raw[fit]], labels[fit]), Calibration(tune, labels[tune])
-    found = equip(taps, [raw], taught, calibration, 2, False)
+    taught, calibration = TrainingTargets([raw[fit]], labels[fit]), Calibration(tune, labels[tune])
+    found = fit_tap_classifiers(taps, [raw], taught, calibration, 2, False)
     (vectors,) = found.tapped.fitted.vectors
     assert (vectors[:, 1] == 0).all()
     np.testing.assert_allclose(vectors[fit, 0].std(), 1, rtol=1e-3)

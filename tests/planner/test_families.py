@@ -17,11 +17,12 @@ from sample_early import (
     stage_cost,
 )
 
-from planner.families import POINTS, family, operating_point, thinned
-from planner.judging import Judged
-from search.compose import Sweeps
-from search.problem import Problem, StageOption
-from trimtab_runtime.definition import OperatingPoint
+from trimtab.planner.selection.operating_points import POINTS, family, operating_point, thinned
+from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.search.plans.cascades import Sweeps
+from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.problem import Problem
+from trimtab_runtime.definitions.plan import OperatingPoint
 
 
 def point(latency_ms: float, top1: float, threshold: float = 0.5) -> OperatingPoint:
@@ -87,9 +88,9 @@ def problem() -> Problem:
     return replace(early.problem, options=[fast, slow])
 
 
-def judged(problem: Problem, stages: tuple[int, ...], rule: str = "last") -> list[Judged]:
+def judged(problem: Problem, stages: tuple[int, ...], rule: str = "last") -> list[PlanCandidate]:
     plans = Sweeps(problem).plans(stages, rule)
-    return [Judged(plan, plan.definition(problem.options), "x") for plan in plans]
+    return [PlanCandidate(plan, plan.definition(problem.options), "x") for plan in plans]
 
 
 def test_a_family_is_of_one_structure(problem: Problem) -> None:

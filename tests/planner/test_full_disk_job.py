@@ -9,7 +9,7 @@ import pytest
 from sample_models import INPUT, write_onnx, write_photos
 
 import trimtab
-from planner.journal import Silent
+from trimtab.planner.jobs.journal import NullListener
 from trimtab_runtime.errors import StoreError
 from trimtab_runtime.probe.requests import MeasureSettings
 
@@ -30,7 +30,7 @@ def disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-class Filler(Silent):
+class Filler(NullListener):
     """Fills the disk when the first candidate has been measured."""
 
     def __init__(self, store, folder):

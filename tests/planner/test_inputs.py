@@ -5,8 +5,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from planner.inputs import read_inputs, used_inputs
-from planner.spec import load_spec
+from trimtab.planner.jobs.dataset import load_dataset, used_inputs
+from trimtab.planner.specification.job import load_spec
 from trimtab_runtime.errors import SpecificationError
 
 CLASSES = ("defective", "good [new]", "two words")
@@ -43,7 +43,7 @@ def spec_of(photos, objectives=("top1",), constraints=(), workload=None, **chang
 def test_the_metrics_of_classes_that_exist(photos):
     constraints = ["recall[two words] >= baseline - 0.01", "macro_f1 >= 0.5"]
     spec = spec_of(photos, ["recall[defective]", "recall[good [new]]", "macro_f1"], constraints)
-    workload, splits = read_inputs(spec)
+    workload, splits = load_dataset(spec)
     assert used_inputs(workload, splits, spec, photos)[1].classes == CLASSES
 
 
@@ -69,13 +69,13 @@ def test_the_metrics_of_classes_that_exist(photos):
 )
 def test_what_cannot_be_told(photos, objectives, constraints, message):
     with pytest.raises(SpecificationError, match=message):
-        read_inputs(spec_of(photos, objectives, constraints))
+        load_dataset(spec_of(photos, objectives, constraints))
 
 
 def test_a_class_without_images_in_tune_cannot_be_told(photos):
     classes = {"classes": [*CLASSES, "never seen"]}
     with pytest.raises(SpecificationError, match=r"\[never seen\]' cannot be told: no image of"):
-        read_inputs(spec_of(photos, ["recall[never seen]"], workload=classes))
+        load_dataset(spec_of(photos, ["recall[never seen]"], workload=classes))
 
 
 def test_a_class_whose_images_are_all_in_other_splits_cannot_be_told(photos, tmp_path):
@@ -87,7 +87,7 @@ def test_a_class_whose_images_are_all_in_other_splits_cannot_be_told(photos, tmp
         splits = {"splits": {"fit": 6, "tune": 12, "test": 12, "seed": seed}}
         spec = spec_of(tmp_path / "photos", constraints=["recall[rare] >= 0.5"], workload=splits)
         try:
-            workload, found = read_inputs(spec)
+            workload, found = load_dataset(spec)
         except SpecificationError as error:
             assert "constraints[0]: 'recall[rare]' cannot be told" in str(error)
             told.add(False)
@@ -100,16 +100,16 @@ def test_a_class_whose_images_are_all_in_other_splits_cannot_be_told(photos, tmp
 def test_classes_that_bear_one_name_cannot_be_told_apart(photos):
     classes = {"classes": [*CLASSES, "crane", "crane"]}
     with pytest.raises(SpecificationError, match="ambiguous: 2 classes bear that name"):
-        read_inputs(spec_of(photos, ["recall[crane]"], workload=classes))
+        load_dataset(spec_of(photos, ["recall[crane]"], workload=classes))
 
 
 def test_without_labels_a_constraint_on_them_is_refused_and_an_objective_is_not(photos, tmp_path):
     for number, path in enumerate(sorted(photos.rglob("*.png"))):
         (tmp_path / f"{number}.png").write_bytes(path.read_bytes())
-    read_inputs(spec_of(tmp_path, ["recall[defective]"], reference="a"))
+    load_dataset(spec_of(tmp_path, ["recall[defective]"], reference="a"))
     for constraint in ("recall[defective] >= 0.5", "macro_f1 >= 0.5"):
         with pytest.raises(SpecificationError, match=r"constraints\[0\]: .* needs labels"):
-            read_inputs(spec_of(tmp_path, ["agreement"], [constraint], reference="a"))
+            load_dataset(spec_of(tmp_path, ["agreement"], [constraint], reference="a"))
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,14 @@ from sample_models import INPUT, onnx_model, write_onnx, write_photos
 from sample_tflite import write_tflite
 
 import trimtab
-from planner.journal import Silent
+from trimtab.planner.jobs.journal import NullListener
 from trimtab_runtime.errors import PlanningError, WorkloadError
 from trimtab_runtime.probe.requests import MeasureSettings
 
 QUICK = MeasureSettings(seconds=0.1, max_seconds=5, min_rounds=8, warmup_seconds=0.02)
 
 
-class Watcher(Silent):
+class Watcher(NullListener):
     """Remembers what a job said."""
 
     def __init__(self):

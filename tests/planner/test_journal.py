@@ -1,7 +1,7 @@
 """A running job keeps its lease in the eyes of other hosts."""
 
-from db import JobRecord, Store
-from planner.journal import Journal, Silent
+from trimtab.db import JobRecord, Store
+from trimtab.planner.jobs.journal import Journal, NullListener
 
 
 def test_progress_refreshes_the_lease(tmp_path):
@@ -9,5 +9,5 @@ def test_progress_refreshes_the_lease(tmp_path):
         store.add_job(JobRecord("j", "job", {}, "0"))
         with store.lease("device", holder="j", lasts_s=1e-6) as lease:
             before = store.lease_holder("device").expires_at
-            Journal(store, "j", Silent(), lease).step("trace", "", 0, 1)
+            Journal(store, "j", NullListener(), lease).step("trace", "", 0, 1)
             assert store.lease_holder("device").expires_at > before

@@ -7,26 +7,28 @@ import dataclasses
 import pytest
 from sample_early import independent, make_early
 
-from planner.judging import WORTHWHILE, Judged, Rules
-from search.early import BuiltEarly, Design
-from search.guard import EARLY_CAUTION
-from search.problem import Composed, Objective
-from trimtab_runtime.definition import Structure
-from trimtab_runtime.exits import ExitThresholds, Memory
+from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.selection.rules import WORTHWHILE, SelectionRules
+from trimtab.search.estimates.guard import EARLY_CAUTION
+from trimtab.search.exits.design import BuiltExits, ExitDesign
+from trimtab.search.objectives.objective import Objective
+from trimtab.search.plans.plan import ComposedPlan
+from trimtab_runtime.definitions.exits import ExitThresholds, Memory
+from trimtab_runtime.definitions.plan import Structure
 
-RULES = Rules([Objective("agreement"), Objective("latency_mean_ms")], [], "agreement")
+RULES = SelectionRules([Objective("agreement"), Objective("latency_mean_ms")], [], "agreement")
 
 
-def plan(latency_ms: float, error_ms: float | None = None) -> Judged:
+def plan(latency_ms: float, error_ms: float | None = None) -> PlanCandidate:
     """The network itself or, with an error, beside a memory of eight thumbnails."""
     problem = make_early(independent(40)).problem
     early = None
     if error_ms is not None:
         memory = Memory(thumbnails=8)
         structure = Structure("single", (problem.options[0].stage,), "last", memory)
-        design = Design((0,), "last", ((),), memory)
-        early = BuiltEarly(design, structure, ExitThresholds(thumbnails=2.0), (1.0, 0.9), error_ms)
-    composed = Composed(
+        design = ExitDesign((0,), "last", ((),), memory)
+        early = BuiltExits(design, structure, ExitThresholds(thumbnails=2.0), (1.0, 0.9), error_ms)
+    composed = ComposedPlan(
         (0,),
         "last",
         (),
@@ -36,7 +38,7 @@ def plan(latency_ms: float, error_ms: float | None = None) -> Judged:
         {"latency_mean_ms": latency_ms},
         early,
     )
-    return Judged(composed, composed.definition(problem.options), "x")
+    return PlanCandidate(composed, composed.definition(problem.options), "x")
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from PIL import Image
 from sample_models import GraphDrawer, write_onnx
 from sample_tflite import write_tflite
 
-from planner.cli import main
-from planner.layers import LayerProfile, NodeTime, OperatorTime, profile_layers
-from planner.plot_layers import write_layers
-from profilers import LocalDevice, RecordingDevice, connect
-from trimtab_runtime.definition import RuntimeOptions
+from trimtab.planner.cli import main
+from trimtab.planner.reports.layers import LayerProfile, NodeTime, OperatorTime, profile_layers
+from trimtab.planner.reports.plots.layers import write_layers
+from trimtab.profilers import LocalDevice, RecordingDevice, connect
+from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.errors import DeviceError, EngineError, ModelError, PlanningError
 
 Run = Callable[..., tuple[int, str, str]]

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from planner.spec import JobSpec, load_spec
+from trimtab.planner.specification.job import JobSpec, load_spec
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.metrics import METRICS

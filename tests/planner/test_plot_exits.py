@@ -3,13 +3,27 @@
 import pytest
 from PIL import Image
 
-from db import DeviceRecord, JobRecord, PlanMetricRecord, PlanRecord, Store, VerificationRecord
-from planner.cli import main
-from planner.plot_exits import exit_picture, write_exits
+from trimtab.db import (
+    DeviceRecord,
+    JobRecord,
+    PlanMetricRecord,
+    PlanRecord,
+    Store,
+    VerificationRecord,
+)
+from trimtab.planner.cli import main
+from trimtab.planner.reports.plots.exits import exit_picture, write_exits
 from trimtab_runtime.codec import encode
-from trimtab_runtime.definition import PlanDefinition, RuntimeOptions, Stage, Structure
+from trimtab_runtime.definitions.exits import (
+    TAP_KINDS,
+    Centres,
+    Exits,
+    ExitThresholds,
+    Memory,
+    Tap,
+)
+from trimtab_runtime.definitions.plan import PlanDefinition, RuntimeOptions, Stage, Structure
 from trimtab_runtime.errors import PlanningError
-from trimtab_runtime.exits import TAP_KINDS, Centres, Exits, ExitThresholds, Memory, Tap
 
 _SPEC = {"objectives": {"top1": "max", "latency_mean_ms": "min"}, "constraints": []}
 _NAMES = ("/features/features.3/conv/very/long/Add_output_0", "$x$ \u7532 \x1b[31m")

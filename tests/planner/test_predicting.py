@@ -13,12 +13,12 @@ from sample_models import INPUT, texture_images, write_onnx
 from sample_tflite import write_tflite
 
 import trimtab
-from db import JobRecord, PlanMetricRecord, PlanRecord, Store
-from planner.cli.tables import front_notes
-from planner.job import opened_run
-from planner.measuring import candidate_space
-from planner.predicting import Describing
-from planner.views import front_view
+from trimtab.db import JobRecord, PlanMetricRecord, PlanRecord, Store
+from trimtab.planner.candidates.features import CandidateFeatures
+from trimtab.planner.candidates.space import candidate_space
+from trimtab.planner.pipeline.job import opened_run
+from trimtab.planner.reports.front import front_view
+from trimtab.planner.reports.notes import front_notes
 
 MEASUREMENTS = 7
 
@@ -126,7 +126,7 @@ def test_a_job_starts_from_earlier_measurements_on_the_device(
     with opened_run(spec, store, settings=SETTINGS) as run:
         members = run.members()
         space = candidate_space(spec, members, 1).candidates
-        describing = Describing(run, members, space)
+        describing = CandidateFeatures(run, members, space)
         earlier = describing.earlier(["top1", "latency_mean_ms"])
         known = [measurement for measurement in store.list_measurements()]
         assert len(earlier) == len(known) >= MEASUREMENTS
@@ -149,6 +149,8 @@ def test_what_a_job_measured_itself_is_not_told_twice(
 ) -> None:
     with opened_run(first(home), store, settings=SETTINGS) as run:
         members = run.members()
-        describing = Describing(run, members, candidate_space(run.spec, members, 1).candidates)
+        describing = CandidateFeatures(
+            run, members, candidate_space(run.spec, members, 1).candidates
+        )
         assert run.job_id == done.id
         assert describing.earlier(["latency_mean_ms"]) == []

@@ -8,7 +8,7 @@ from PIL import Image
 from sample_models import INPUT, texture_images, write_onnx
 
 import trimtab
-from planner.inputs import read_inputs, unseen_classes
+from trimtab.planner.jobs.dataset import load_dataset, unseen_classes
 from trimtab_runtime.probe.requests import MeasureSettings
 
 QUICK = MeasureSettings(seconds=0.1, max_seconds=5, min_rounds=8, warmup_seconds=0.02)
@@ -67,7 +67,7 @@ def test_a_job_goes_on_without_images_of_a_class(folder, tmp_path, monkeypatch):
 
 def test_each_split_is_looked_at(folder):
     spec = trimtab.load_spec(job(folder))
-    warned = unseen_classes(*read_inputs(spec))
+    warned = unseen_classes(*load_dataset(spec))
     assert warned is not None
     # One image of class 2 is in one split at most; class 3 is in none.
     counts = {split: int(count) for count, split in re.findall(r"(\d) in (\w+)", warned)}

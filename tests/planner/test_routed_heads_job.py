@@ -10,8 +10,8 @@ from PIL import Image
 from sample_models import INPUT, write_onnx, write_photos
 
 import trimtab
-from db import Store
-from planner.explaining import explain
+from trimtab.db import Store
+from trimtab.planner.reports.plan.report import report_plan
 from trimtab_runtime import Plan
 
 
@@ -63,7 +63,7 @@ def test_a_premodel_with_heads_behind_it_ships_and_answers_as_replayed(done, hom
         assert tested.returncode == 0, tested.stderr + tested.stdout
         plan = Plan.load(str(bundle))
         assert plan.point.exits.heads is not None
-        routes = explain(store, own).routes
+        routes = report_plan(store, own).routes
         assert sum(route.share for route in routes) == pytest.approx(1)
         for route in routes:
             for example in route.examples:

@@ -12,10 +12,10 @@ from sample_models import INPUT, write_onnx, write_photos
 from typer.testing import CliRunner
 
 import trimtab
-from db import Store
-from planner.cli import app
-from planner.explaining import explain
-from planner.families import POINTS
+from trimtab.db import Store
+from trimtab.planner.cli import app
+from trimtab.planner.reports.plan.report import report_plan
+from trimtab.planner.selection.operating_points import POINTS
 from trimtab_runtime import Plan
 
 KINDS = {"image", "tensor", "tap", "deferral"}  # of learned deferral there are two
@@ -58,7 +58,7 @@ def routed(store, record):
     """Plans that something learned routes, by kind."""
     found = {}
     for entry in store.list_plans(record.id):
-        router = explain(store, entry.plan).router
+        router = report_plan(store, entry.plan).router
         if router is not None:
             found.setdefault(router.kind or "deferral", []).append(entry.plan)
     return found
@@ -73,7 +73,7 @@ def test_the_published_premodel_is_verified_and_agrees_with_its_replay(done):
     assert rival.definition["rival"] == "premodel as published"
     assert found[rival.key].state == "ok", found[rival.key].reason
     assert found[rival.key].values["answer_mismatch"] == 0
-    router = explain(store, rival).router
+    router = report_plan(store, rival).router
     assert router.kind == "image"
     assert len(router.names) == 7
     assert router.router_ms > 0

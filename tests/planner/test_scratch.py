@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from planner.scratch import scratch
+from trimtab.planner.jobs.scratch import scratch
 from trimtab_runtime.errors import StoreError
 
 _HOLDER = """
 import sys, tempfile, time
 from pathlib import Path
-from planner.scratch import scratch
+from trimtab.planner.jobs.scratch import scratch
 with scratch(Path(sys.argv[1])):
     Path(tempfile.mkdtemp(), "file").write_text("x")
     print(tempfile.gettempdir(), flush=True)

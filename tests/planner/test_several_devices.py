@@ -12,17 +12,17 @@ from killing import SETTINGS, committed, probes
 from sample_devices import SLOWNESS, Wrapped, record_both, replayed, run_both, two_devices
 from typer.testing import CliRunner
 
-from db import Store
-from planner.cli import app
-from planner.job import plan
-from planner.job_tree import devices_of, find_job, find_plan, job_on_device, job_state
-from planner.shipping import export_plan
-from planner.spec import load_spec
-from planner.views import front_view
-from profilers import DeviceLost
+from trimtab.db import Store
+from trimtab.planner.bundles.export import export_plan
+from trimtab.planner.cli import app
+from trimtab.planner.jobs.lookup import devices_of, find_job, find_plan, job_on_device, job_state
+from trimtab.planner.pipeline.job import plan
+from trimtab.planner.reports.front import front_view
+from trimtab.planner.specification.job import load_spec
+from trimtab.profilers import DeviceLost
 from trimtab_runtime import Plan
 from trimtab_runtime.codec import decode
-from trimtab_runtime.definition import PlanDefinition
+from trimtab_runtime.definitions.plan import PlanDefinition
 from trimtab_runtime.errors import PlanningError, SpecificationError, StoreError
 from trimtab_runtime.metrics import find_metric
 from trimtab_runtime.probe.requests import kind_of

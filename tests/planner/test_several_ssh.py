@@ -5,10 +5,10 @@ from sample_models import INPUT, write_onnx, write_photos
 from ssh_server import SSHD, SshServer
 
 import trimtab
-from planner.journal import Silent
-from planner.spec import load_spec
-from planner.views import front_view
-from profilers.ssh import Patience, SshDevice
+from trimtab.planner.jobs.journal import NullListener
+from trimtab.planner.reports.front import front_view
+from trimtab.planner.specification.job import load_spec
+from trimtab.profilers.ssh import Patience, SshDevice
 from trimtab_runtime.probe.requests import MeasureSettings
 
 QUICK = MeasureSettings(seconds=0.0, max_seconds=5.0, min_rounds=8, warmup_seconds=0.0)
@@ -60,7 +60,7 @@ def spec(tmp_path, servers):
     }
 
 
-class Leaving(Silent):
+class Leaving(NullListener):
     """The far device goes when it has measured something."""
 
     def __init__(self, server):

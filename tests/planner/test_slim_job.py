@@ -15,16 +15,20 @@ from slimming_models import write_inception
 from typer.testing import CliRunner
 
 import trimtab
-from db import Store
-from planner.cli import app
-from planner.explaining import explain
-from planner.job import opened_run
-from planner.slim_blocks import find_blocks
-from planner.slimming import VARIANTS
-from planner.spec import load_spec
+from trimtab.db import Store
+from trimtab.planner.cli import app
+from trimtab.planner.pipeline.job import opened_run
+from trimtab.planner.reports.plan.report import report_plan
+from trimtab.planner.specification.job import load_spec
+from trimtab.planner.techniques.slimming.blocks import learn_blocks
+from trimtab.search.block_sets import VARIANTS
 from trimtab_runtime.errors import SpecificationError, StoreError
 
-_CALL = [sys.executable, "-c", "import sys; from planner.cli import main; sys.exit(main())"]
+_CALL = [
+    sys.executable,
+    "-c",
+    "import sys; from trimtab.planner.cli import main; sys.exit(main())",
+]
 RULES = ["streamline", "branch"]
 
 
@@ -115,14 +119,14 @@ def test_a_job_that_goes_on_tries_as_many_blocks_as_before(done, home):
     told = {}
     with opened_run(load_spec(job(home)), store, settings=SETTINGS) as run:
         (member,) = run.members()
-        found = find_blocks(run, member.built, 1, 0, {"tried": 1}, told.update)
+        found = learn_blocks(run, member.built, 1, 0, {"tried": 1}, told.update)
     assert len(found.proposals) == told["tried"] == len(told["blocks"]) == 1
 
 
 def test_show_tells_what_was_replaced_and_whether_it_pays(done, home):
     store, record = done
     entry = next(e for e in store.list_plans(record.id) if e.plan.label == "inception slim1 1t")
-    told = explain(store, entry.plan)
+    told = report_plan(store, entry.plan)
     assert any("(streamline; unexplained" in line or "(branch; unexplained" in line
                for line in told.stages[0].lineage)  # fmt: skip
     assert "save time on this device" in told.slimming["inception"]

@@ -8,12 +8,12 @@ from sample_tflite import write_tflite
 from ssh_server import SSHD, SshServer
 
 import trimtab
-from planner.cli.app import main
-from planner.journal import Silent
-from planner.listening import troubles_text
-from planner.spec import load_spec
-from profilers import DeviceLost
-from profilers.ssh import Patience, SshDevice
+from trimtab.planner.cli.app import main
+from trimtab.planner.jobs.journal import NullListener
+from trimtab.planner.reports.notes import troubles_text
+from trimtab.planner.specification.job import load_spec
+from trimtab.profilers import DeviceLost
+from trimtab.profilers.ssh import Patience, SshDevice
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.probe.requests import MeasureSettings
 
@@ -60,7 +60,7 @@ def spec(tmp_path, server):
     }
 
 
-class Faults(Silent):
+class Faults(NullListener):
     """Cuts the connection in the middle of a trace, twice."""
 
     def __init__(self, server):
@@ -103,7 +103,7 @@ def test_a_job_goes_on_through_faults_and_tells_of_them(spec, server, store):
     assert list((server.device / "runs").iterdir()) == []
 
 
-class Away(Silent):
+class Away(NullListener):
     """The device goes when something has been measured."""
 
     def __init__(self, server, store):

@@ -8,9 +8,9 @@ from PIL import Image
 from sample_models import texture_images, write_onnx
 from sample_tflite import write_tflite
 
-from planner.cli import main
-from planner.spec import load_spec
-from planner.starter import write_starter
+from trimtab.planner.cli import main
+from trimtab.planner.specification.job import load_spec
+from trimtab.planner.specification.scaffold import write_starter
 from trimtab_runtime.errors import SpecificationError, WorkloadError
 
 

@@ -11,17 +11,17 @@ import pytest
 from PIL import Image
 from sample_models import texture_images
 
-from planner.inputs import (
+from trimtab.planner.jobs.dataset import (
     EQUIPPED_FIT,
     TRACED_FIT,
-    Rows,
+    SplitRows,
     equipping_inputs,
-    read_inputs,
+    load_dataset,
     used_inputs,
 )
-from planner.spec import JobSpec, load_spec
+from trimtab.planner.specification.job import JobSpec, load_spec
+from trimtab.workloads import Item, Splits, Workload, make_stream
 from trimtab_runtime.errors import SpecificationError
-from workloads import Item, Splits, Workload, make_stream
 
 SIZES = {"fit": 24, "tune": 24, "test": 24}
 MOVING = ("dwelling", "interleaved")
@@ -69,11 +69,11 @@ def spec_of(photos: Path, stream: Any = None, techniques: Any = None, **changes:
     )
 
 
-Used = tuple[Workload, Splits, list[Item], Rows]
+Used = tuple[Workload, Splits, list[Item], SplitRows]
 
 
 def used(spec: JobSpec, folder: Path) -> Used:
-    workload, splits = read_inputs(spec)
+    workload, splits = load_dataset(spec)
     items, rows = used_inputs(workload, splits, spec, folder)
     return workload, splits, list(items), rows
 
@@ -198,8 +198,8 @@ def test_with_exits_independent_inputs_arrive_in_a_random_order(
 def test_more_of_fit_is_for_taps_than_is_traced(
     photos: Path, tmp_path: Path, equips: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("planner.inputs.TRACED_FIT", 5)
-    monkeypatch.setattr("planner.inputs.EQUIPPED_FIT", 11)
+    monkeypatch.setattr("trimtab.planner.jobs.dataset.TRACED_FIT", 5)
+    monkeypatch.setattr("trimtab.planner.jobs.dataset.EQUIPPED_FIT", 11)
     assert TRACED_FIT < EQUIPPED_FIT
     for stream in (None, {"kind": "longtail", "frames": 9}):
         spec = spec_of(photos, stream, {"exits": equips})

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from db import (
+from trimtab.db import (
     DeviceRecord,
     JobRecord,
     PlanMetricRecord,
@@ -14,12 +14,13 @@ from db import (
     Store,
     VerificationRecord,
 )
-from planner.cli.progress import LineWatcher, LiveWatcher, time_text
-from planner.cli.surroundings import console
-from planner.cli.tables import front_table
-from planner.job_tree import find_job, job_state
-from planner.plots import write_plot
-from planner.views import Figure, front_view
+from trimtab.planner.cli.console import console
+from trimtab.planner.cli.progress import LineWatcher, LiveWatcher
+from trimtab.planner.cli.tables import front_table
+from trimtab.planner.jobs.lookup import find_job, job_state
+from trimtab.planner.jobs.progress import time_text
+from trimtab.planner.reports.front import Figure, front_view
+from trimtab.planner.reports.plots.front import write_plot
 from trimtab_runtime.errors import PlanningError, StoreError
 
 _SPEC = {"objectives": {"top1": "max", "latency_mean_ms": "min"}, "constraints": []}

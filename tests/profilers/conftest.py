@@ -17,11 +17,11 @@ from sample_models import INPUT, onnx_model, texture_images, write_onnx
 from sample_tflite import write_tflite
 from ssh_server import SSHD, SshServer
 
-from profilers import Device, LocalDevice
-from trimtab_runtime.definition import RuntimeOptions, Variant
+from trimtab.profilers import Device, LocalDevice
+from trimtab.variants import inspect_model, make_variant
+from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
 from trimtab_runtime.engines import format_engine
 from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, StageFile, TraceRequest
-from variants import inspect_model, make_variant
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.export import BundleParts, write_bundle
-from profilers import Device, LocalDevice, ProbeResult, RecordedDevice, RecordingDevice, connect
+from trimtab.planner.bundles.archive import BundleParts, write_bundle
+from trimtab.profilers import (
+    Device,
+    LocalDevice,
+    ProbeResult,
+    RecordedDevice,
+    RecordingDevice,
+    connect,
+)
 from trimtab_runtime import Plan
-from trimtab_runtime.definition import (
+from trimtab_runtime.definitions.plan import (
     OperatingPoint,
     PlanDefinition,
     RuntimeOptions,
@@ -30,7 +37,7 @@ from trimtab_runtime.errors import (
     TrimtabError,
     WorkloadError,
 )
-from trimtab_runtime.preprocess import Preprocessor
+from trimtab_runtime.images.preprocess import Preprocessor
 from trimtab_runtime.probe.requests import LayersRequest, RaceRequest, VerifyRequest
 
 

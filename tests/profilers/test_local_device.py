@@ -14,11 +14,11 @@ import onnxruntime
 import psutil
 import pytest
 
-from planner.export import BundleParts, write_bundle
-from profilers import LocalDevice, connect
-from profilers.device import device_key
+from trimtab.planner.bundles.archive import BundleParts, write_bundle
+from trimtab.profilers import LocalDevice, connect
+from trimtab.profilers.device import device_key
 from trimtab_runtime import Plan
-from trimtab_runtime.definition import (
+from trimtab_runtime.definitions.plan import (
     OperatingPoint,
     PlanDefinition,
     RuntimeOptions,
@@ -29,7 +29,7 @@ from trimtab_runtime.definition import (
 from trimtab_runtime.engines import create_engine
 from trimtab_runtime.errors import DeviceError
 from trimtab_runtime.fingerprint import fingerprint
-from trimtab_runtime.preprocess import Preprocessor
+from trimtab_runtime.images.preprocess import Preprocessor
 from trimtab_runtime.probe.requests import MeasureSettings, VerifyRequest
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")

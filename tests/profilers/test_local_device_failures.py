@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from profilers import LocalDevice
-from profilers.device import probe_error
+from trimtab.profilers import LocalDevice
+from trimtab.profilers.device import probe_error
 from trimtab_runtime import errors
 from trimtab_runtime.errors import (
     BundleError,

@@ -19,7 +19,7 @@ from trimtab_runtime.codec import encode
 _ASKER = """
 import json, sys
 from pathlib import Path
-from profilers import LocalDevice
+from trimtab.profilers import LocalDevice
 from trimtab_runtime.codec import decode
 from trimtab_runtime.probe.requests import TraceRequest
 

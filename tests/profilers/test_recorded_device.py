@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.spec import load_spec
-from profilers import Device, ProbeResult, RecordedDevice, RecordingDevice, connect
-from trimtab_runtime.definition import Variant
+from trimtab.planner.specification.job import load_spec
+from trimtab.profilers import Device, ProbeResult, RecordedDevice, RecordingDevice, connect
+from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import DeviceError, InferenceError, SpecificationError
 from trimtab_runtime.probe.requests import FingerprintRequest
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from ssh_server import SSHD, SshServer
 
-from profilers import Listener, RecordedDevice, RecordingDevice, SshTarget, parse_ssh
-from profilers.ssh import Patience, SshDevice, UnknownHostKey, remember_host
+from trimtab.profilers import Listener, RecordedDevice, RecordingDevice, SshTarget, parse_ssh
+from trimtab.profilers.ssh import Patience, SshDevice, UnknownHostKey, remember_host
 from trimtab_runtime.errors import DeviceError, WorkloadError
 
 MB = 2**20

@@ -19,10 +19,10 @@ import psutil
 import pytest
 from ssh_server import SshServer
 
-from profilers import DeviceLost, Listener
-from profilers.device import Progress
-from profilers.ssh import Patience, SshDevice
-from profilers.ssh.preparing import clean
+from trimtab.profilers import DeviceLost, Listener
+from trimtab.profilers.device import Progress
+from trimtab.profilers.ssh import Patience, SshDevice
+from trimtab.profilers.ssh.preparing import clean
 from trimtab_runtime.errors import DeviceError
 
 PATIENT = Patience(first_s=0.1, longest_s=1.0, total_s=20.0, keep_alive_s=1.0)

@@ -14,9 +14,9 @@ import pytest
 from packaging.requirements import Requirement
 from ssh_server import SSHD, SshServer
 
-from profilers.ssh import SshDevice
-from profilers.ssh.preparing import clean, prepare, survey
-from profilers.ssh.wheel import runtime_wheel
+from trimtab.profilers.ssh import SshDevice
+from trimtab.profilers.ssh.preparing import clean, prepare, survey
+from trimtab.profilers.ssh.wheel import runtime_wheel
 from trimtab_runtime.errors import DeviceError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.acquisition import Advisor, expected_improvement, reference_point
-from search.fronts import non_dominated
-from search.outer import Candidate, OuterStudy
-from search.predictors import Description, Prediction, Work
-from trimtab_runtime.definition import RuntimeOptions
-from variants import OperatorWork
+from trimtab.search.candidates.acquisition import Advisor, expected_improvement, reference_point
+from trimtab.search.candidates.candidate import Candidate
+from trimtab.search.candidates.study import CandidateStudy
+from trimtab.search.objectives.pareto import non_dominated
+from trimtab.search.predictors.base import Prediction
+from trimtab.search.predictors.description import Description, Work
+from trimtab.variants import OperatorWork
+from trimtab_runtime.definitions.plan import RuntimeOptions
 
 METRICS = ["top1", "latency_mean_ms"]
 
@@ -151,13 +153,13 @@ def volume(points: np.ndarray) -> float:
     return float((np.diff(np.append(front[:, 0], 0.0)) * -front[:, 1]).sum())
 
 
-def study(storage: Path | None = None, seed: int = 0) -> OuterStudy:
+def study(storage: Path | None = None, seed: int = 0) -> CandidateStudy:
     url = None if storage is None else f"sqlite:///{storage}"
     advisor = Advisor(METRICS, describe, seed=seed)
-    return OuterStudy("job", SPACE, 3, 3, ["maximize", "minimize"], url, seed, advisor)
+    return CandidateStudy("job", SPACE, 3, 3, ["maximize", "minimize"], url, seed, advisor)
 
 
-def searched(found: OuterStudy, count: int) -> list[Candidate]:
+def searched(found: CandidateStudy, count: int) -> list[Candidate]:
     order = []
     for _ in range(count):
         proposal = found.next()

@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from search.blocks import block_error, block_f1_interval, block_interval, design_effect, enough
-from search.f1 import macro_f1, macro_f1_interval
-from search.guard import CAUTION, EARLY_CAUTION, VETO, Guard
-from search.intervals import interval, wilson
-from search.quality import Targets
+from trimtab.search.estimates.cluster_bootstrap import (
+    block_error,
+    block_f1_interval,
+    block_interval,
+    design_effect,
+    enough,
+)
+from trimtab.search.estimates.guard import CAUTION, EARLY_CAUTION, VETO, Guard
+from trimtab.search.estimates.intervals import interval, wilson
+from trimtab.search.estimates.macro_f1 import macro_f1, macro_f1_interval
+from trimtab.search.estimates.targets import Targets
 
 Array = np.ndarray[Any, np.dtype[Any]]
 NAMES = ("a", "b", "c", "d")

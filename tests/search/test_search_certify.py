@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from search.certify import Certificate, Risk, certify, hoeffding_bentkus, losses_by_object
+from trimtab.search.estimates.risk_control import (
+    Certificate,
+    Risk,
+    certify,
+    hoeffding_bentkus,
+    losses_by_object,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -10,15 +10,17 @@ import pytest
 from scipy import special, stats
 from sklearn import metrics as sk
 
-from search.compose import compose, front
-from search.constraints import Constraint, feasible
-from search.costs import StageCost
-from search.f1 import macro_f1_interval
-from search.guard import CAUTION, VETO, Guard, jury
-from search.problem import Composed, Objective, Problem, StageOption
-from search.quality import Targets
-from search.replay import replay
-from trimtab_runtime.definition import InputFormat, RuntimeOptions, Stage
+from trimtab.search.costs.stage import StageCost
+from trimtab.search.estimates.guard import CAUTION, VETO, Guard, jury
+from trimtab.search.estimates.macro_f1 import macro_f1_interval
+from trimtab.search.estimates.targets import Targets
+from trimtab.search.objectives.constraints import Constraint, feasible
+from trimtab.search.objectives.objective import Objective
+from trimtab.search.plans.cascades import compose, front
+from trimtab.search.plans.plan import ComposedPlan, StageOption
+from trimtab.search.plans.problem import Problem
+from trimtab.search.replay.cascade import replay
+from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions, Stage
 
 Array = np.ndarray[Any, np.dtype[Any]]
 NAMES = ("a", "good one", "c[0]", "d", "e", "never seen")
@@ -196,11 +198,11 @@ class Case:
         wanted = [Objective(metric) for metric in objectives]
         return Problem(self.options, self.tune, self.guard, metrics, wanted)
 
-    def answers(self, plan: Composed) -> Array:
+    def answers(self, plan: ComposedPlan) -> Array:
         stages = [self.variants[i][self.tune] for i in plan.options]
         return replay(stages, plan.rule, plan.thresholds).answer
 
-    def exact(self, metric: str, plan: Composed) -> float:
+    def exact(self, metric: str, plan: ComposedPlan) -> float:
         if metric == "macro_f1":
             return f1(self.labels, self.answers(plan))
         return recall(self.labels, self.answers(plan), RECALLS.index(metric))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.constraints import Constraint, feasible
+from trimtab.search.objectives.constraints import Constraint, feasible
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.metrics import METRICS, find_metric
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from search.correction import Correction, Pair, learn
+from trimtab.search.costs.correction import Correction, Pair, learn
 
 
 def pairs(base: float, further: float, noise: float = 0.0, count: int = 9) -> list[Pair]:

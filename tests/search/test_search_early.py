@@ -21,11 +21,18 @@ from sample_early import (
     stretches,
 )
 
-from search.early import Design, Early, Equipment, Thresholds
-from search.step_costs import Chain, Overheads, StepCosts
-from trimtab_runtime import kernel
-from trimtab_runtime.exits import NO_MEMORY, Centres, ExitThresholds, Memory, Prior, Tap
-from trimtab_runtime.memory import Recall
+from trimtab.search.costs.segmented import FrameOverheads, SegmentedCosts, StageSegments
+from trimtab.search.exits.design import Early, Equipment, ExitDesign, Thresholds
+from trimtab_runtime.definitions.exits import (
+    NO_MEMORY,
+    Centres,
+    ExitThresholds,
+    Memory,
+    Prior,
+    Tap,
+)
+from trimtab_runtime.memory import kernel
+from trimtab_runtime.memory.semantic import Recall
 
 HEADS = ((0, ("heads",)), (1, ("heads",)))
 EVERYTHING = ((0, ("instances", "centres", "heads")), (1, ("instances", "centres", "heads")))
@@ -33,8 +40,8 @@ ALL_MEMORY = Memory(8, 16, Centres("probability", 30, update="all"), Prior(final
 ALL_EXITS = ExitThresholds(thumbnails=5.0, instances=0.97, centres=0.9, heads=0.8)
 
 
-def design(taps: Any = HEADS, memory: Memory = NO_MEMORY, **changes: Any) -> Design:
-    return Design((0,), "last", (taps,), memory, **changes)
+def design(taps: Any = HEADS, memory: Memory = NO_MEMORY, **changes: Any) -> ExitDesign:
+    return ExitDesign((0,), "last", (taps,), memory, **changes)
 
 
 def heads_at(threshold: float) -> Thresholds:
@@ -69,10 +76,10 @@ def heads_at(threshold: float) -> Thresholds:
             False,
         ),
     ],
-    ids=lambda value: value.text if isinstance(value, Design) else "",
+    ids=lambda value: value.text if isinstance(value, ExitDesign) else "",
 )
 def test_what_a_design_is_called(
-    found: Design, text: str, kinds: tuple[str, ...], static: bool
+    found: ExitDesign, text: str, kinds: tuple[str, ...], static: bool
 ) -> None:
     assert (found.text, found.kinds, found.is_static) == (text, kinds, static)
 
@@ -85,7 +92,7 @@ def test_a_design_is_known_by_its_content() -> None:
         design(published=True),
         design(label="x"),
         dataclasses.replace(design(), options=(1,)),
-        Design((0, 1), "mean", (HEADS, HEADS), NO_MEMORY),
+        ExitDesign((0, 1), "mean", (HEADS, HEADS), NO_MEMORY),
     ]
     assert len({found.key for found in [design(), *changes]}) == 7
 
@@ -195,7 +202,7 @@ MEMORIES = [
 @pytest.mark.parametrize("stream", [dwelling(), stretches()], ids=["dwelling", "stretches"])
 @pytest.mark.parametrize(("used", "exits"), MEMORIES, ids=[d.text for d, _ in MEMORIES])
 def test_a_replay_is_what_a_device_would_remember(
-    stream: Any, used: Design, exits: ExitThresholds
+    stream: Any, used: ExitDesign, exits: ExitThresholds
 ) -> None:
     """Frame by frame through the memory that plans run with."""
     early = make_early(stream)
@@ -282,9 +289,9 @@ def test_a_cascade_with_taps_in_its_second_stage(early: Early) -> None:
     small = np.exp(said_of(labels, np.arange(len(labels)), 2.0, generator))
     cheap = dataclasses.replace(option, name="small", probabilities=small, cost=stage_cost(2.0))
     problem = dataclasses.replace(early.problem, options=[option, cheap])
-    chains = {**early.chains, 1: Chain((cheap.cost,), cheap.cost.values, 1.0)}
+    chains = {**early.chains, 1: StageSegments((cheap.cost,), cheap.cost.values, 1.0)}
     both = dataclasses.replace(early, problem=problem, chains=chains)
-    cascade = Design((1, 0), "last", ((), HEADS), NO_MEMORY)
+    cascade = ExitDesign((1, 0), "last", ((), HEADS), NO_MEMORY)
     at = Thresholds((0.9,), ExitThresholds(heads=0.8))
     found = both.replay(cascade, at, rows)
     stops = small[rows].max(1) >= 0.9
@@ -300,8 +307,8 @@ def test_a_cascade_with_taps_in_its_second_stage(early: Early) -> None:
 
 
 def test_what_was_measured_wins_over_what_is_composed(early: Early) -> None:
-    none = Overheads(np.zeros(0), np.zeros(0))
-    measured = StepCosts([Chain((stage_cost(1.0),) * 3, {"load_ms": 7.0}, 2.0)], none)
+    none = FrameOverheads(np.zeros(0), np.zeros(0))
+    measured = SegmentedCosts([StageSegments((stage_cost(1.0),) * 3, {"load_ms": 7.0}, 2.0)], none)
     known = dataclasses.replace(early, measured={design().key: measured})
     assert known.costs(design()) is measured
     assert known.worth(design(), heads_at(1.01)).latency_mean_ms == pytest.approx(3.0)

@@ -16,8 +16,8 @@ from sample_early import (
     stretches,
 )
 
-from search.early import Design, Early, Thresholds, Worth
-from search.early_search import (
+from trimtab.search.exits.design import Early, ExitDesign, ExitPoint, Thresholds
+from trimtab.search.exits.search import (
     Base,
     baseline_designs,
     best_designs,
@@ -26,17 +26,19 @@ from search.early_search import (
     search_base,
     tune_baseline,
 )
-from trimtab_runtime.exits import NO_MEMORY, Centres, ExitThresholds, Memory, Prior
+from trimtab_runtime.definitions.exits import NO_MEMORY, Centres, ExitThresholds, Memory, Prior
 
 TRIALS = 120
 BASE = Base((0,))
 
 
-def searched(early: Early, heads: bool = True, memory: bool = True, seed: int = 0) -> list[Worth]:
+def searched(
+    early: Early, heads: bool = True, memory: bool = True, seed: int = 0
+) -> list[ExitPoint]:
     return search_base(early, BASE, heads, memory, plain_quality(early), TRIALS, seed)
 
 
-def fastest(early: Early, tried: list[Worth]) -> Worth:
+def fastest(early: Early, tried: list[ExitPoint]) -> ExitPoint:
     """The fastest without a loss."""
     good = [worth for worth in tried if worth.guarded["top1"] >= plain_quality(early)]
     return min(good, key=lambda worth: worth.latency_mean_ms)
@@ -70,9 +72,9 @@ def test_classes_that_come_in_stretches_make_a_prior_pay() -> None:
     assert early.worth(without, together.thresholds).latency_mean_ms > together.latency_mean_ms
 
 
-def never(early: Early) -> Worth:
+def never(early: Early) -> ExitPoint:
     """Heads that never answer: what must be paid for nothing."""
-    used = Design((0,), "last", (((0, ("heads",)),),), NO_MEMORY)
+    used = ExitDesign((0,), "last", (((0, ("heads",)),),), NO_MEMORY)
     return early.worth(used, Thresholds(exits=ExitThresholds(heads=1.01)))
 
 
@@ -228,7 +230,7 @@ def test_refining_moves_a_threshold_both_ways(
     early = make_early(dwelling(), skills=(1.5, 2.0, 4.0))
     taps = tuple((tap, kinds) for tap in range(2)) if kinds else ()
     start = early.worth(
-        Design((0,), "last", (taps,), memory),
+        ExitDesign((0,), "last", (taps,), memory),
         Thresholds(exits=ExitThresholds(**{kind: value})),
     )
     found = refined(early, [start])
@@ -250,7 +252,9 @@ def test_refining_moves_a_threshold_both_ways(
 
 def test_refining_moves_one_threshold_at_a_time() -> None:
     early = make_early(dwelling())
-    used = Design((0,), "last", (((0, ("instances", "heads")),),), Memory(4, 16, prior=Prior()))
+    used = ExitDesign(
+        (0,), "last", (((0, ("instances", "heads")),),), Memory(4, 16, prior=Prior())
+    )
     exits = ExitThresholds(thumbnails=5.0, instances=0.9, heads=0.8)
     start = early.worth(used, Thresholds(exits=exits))
     moved = set()
@@ -265,13 +269,13 @@ def test_refining_moves_one_threshold_at_a_time() -> None:
 # ---- choosing ----------------------------------------------------------------------------------
 
 
-def made(name: str, latency: float, quality: float) -> Worth:
-    used = Design((0,), "last", ((),), Memory(thumbnails=1), label=name)
+def made(name: str, latency: float, quality: float) -> ExitPoint:
+    used = ExitDesign((0,), "last", ((),), Memory(thumbnails=1), label=name)
     at = Thresholds(exits=ExitThresholds(thumbnails=latency))
-    return Worth(used, at, (1.0, 1.0), {"top1": quality}, {"top1": quality}, latency, 0.0)
+    return ExitPoint(used, at, (1.0, 1.0), {"top1": quality}, {"top1": quality}, latency, 0.0)
 
 
-def figures(worths: list[Worth]) -> list[tuple[float, float]]:
+def figures(worths: list[ExitPoint]) -> list[tuple[float, float]]:
     return [(worth.latency_mean_ms, worth.guarded["top1"]) for worth in worths]
 
 
@@ -313,7 +317,7 @@ def test_the_designs_worth_building() -> None:
 def test_a_design_keeps_four_points_and_the_one_it_was_chosen_for() -> None:
     early = make_early(stretches(), skills=(1.5, 2.5, 4.0))
     least = plain_quality(early) - 0.02
-    used = Design((0,), "last", (((0, ("heads",)), (1, ("heads",))),), NO_MEMORY)
+    used = ExitDesign((0,), "last", (((0, ("heads",)), (1, ("heads",))),), NO_MEMORY)
     tried = [
         early.worth(used, Thresholds(exits=ExitThresholds(heads=float(at))))
         for at in np.linspace(0.4, 1.0, 60)

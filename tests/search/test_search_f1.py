@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from search.f1 import macro_f1, macro_f1_interval
+from trimtab.search.estimates.macro_f1 import macro_f1, macro_f1_interval
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

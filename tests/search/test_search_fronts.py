@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from search.fronts import non_dominated, spread
+from trimtab.search.objectives.pareto import non_dominated, spread
 
 Costs = np.ndarray[Any, np.dtype[np.float64]]
 

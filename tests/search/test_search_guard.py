@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from search.compose import compose, front
-from search.costs import StageCost
-from search.guard import CAUTION, VETO, Guard, jury
-from search.problem import Objective, Problem, StageOption
-from search.quality import Targets
-from search.replay import replay
-from trimtab_runtime.definition import InputFormat, RuntimeOptions, Stage
+from trimtab.search.costs.stage import StageCost
+from trimtab.search.estimates.guard import CAUTION, VETO, Guard, jury
+from trimtab.search.estimates.targets import Targets
+from trimtab.search.objectives.objective import Objective
+from trimtab.search.plans.cascades import compose, front
+from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.problem import Problem
+from trimtab.search.replay.cascade import replay
+from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions, Stage
 
 CLASSES = 20
 FMT = InputFormat((8, 8))

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from search.outer import Candidate, Direction, OuterStudy, options_label
-from trimtab_runtime.definition import RuntimeOptions
+from trimtab.search.candidates.candidate import Candidate, options_label
+from trimtab.search.candidates.study import CandidateStudy, Direction
+from trimtab_runtime.definitions.plan import RuntimeOptions
 
 
 def candidates() -> list[Candidate]:
@@ -40,12 +41,12 @@ SPACE = candidates()
 SMALL = [c for c in SPACE if c.member != "b" and not c.options.spinning]
 
 
-def study(storage: Path | None = None, seed: int = 0) -> OuterStudy:
+def study(storage: Path | None = None, seed: int = 0) -> CandidateStudy:
     """In memory over all candidates, on a disk over the few."""
     directions: list[Direction] = ["maximize", "minimize"]
     if storage is None:
-        return OuterStudy("job", SPACE, 3, 5, directions, seed=seed)
-    return OuterStudy("job", SMALL, 2, 3, directions, f"sqlite:///{storage}", seed)
+        return CandidateStudy("job", SPACE, 3, 5, directions, seed=seed)
+    return CandidateStudy("job", SMALL, 2, 3, directions, f"sqlite:///{storage}", seed)
 
 
 def values(candidate: Candidate) -> list[float]:
@@ -53,7 +54,7 @@ def values(candidate: Candidate) -> list[float]:
     return [0.5 + number / 100, 20.0 - number]
 
 
-def exhaust(found: OuterStudy) -> list[Candidate]:
+def exhaust(found: CandidateStudy) -> list[Candidate]:
     proposed = []
     while (proposal := found.next()) is not None:
         assert len(proposed) < len(SPACE), "proposed more than there is"
@@ -209,7 +210,7 @@ def test_two_jobs_share_a_database(tmp_path: Path) -> None:
     proposal = first.next()
     assert proposal is not None
     first.report(proposal, values(proposal.candidate))
-    other = OuterStudy("other", SMALL, 2, 3, ["maximize"], f"sqlite:///{storage}")
+    other = CandidateStudy("other", SMALL, 2, 3, ["maximize"], f"sqlite:///{storage}")
     assert other.measured == []
     assert study(storage).measured == [proposal.candidate]
 

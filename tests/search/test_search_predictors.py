@@ -8,21 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search.predictors import (
-    Description,
-    Doubles,
-    Prediction,
-    Work,
-    error_of,
-    from_scale,
-    left_out_errors,
-    summed_errors,
-    to_scale,
-)
-from search.predictors_cost import CostPredictor
-from search.predictors_quality import QualityPredictor
-from trimtab_runtime.definition import RuntimeOptions
-from variants import OperatorWork
+from trimtab.search.predictors.base import Doubles, Prediction, from_scale, to_scale
+from trimtab.search.predictors.cost import CostPredictor
+from trimtab.search.predictors.description import Description, Work
+from trimtab.search.predictors.errors import error_of, left_out_errors, summed_errors
+from trimtab.search.predictors.quality import QualityPredictor
+from trimtab.variants import OperatorWork
+from trimtab_runtime.definitions.plan import RuntimeOptions
 
 WAYS = [
     RuntimeOptions("onnxruntime"),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from sklearn import metrics as sk
 
-from search.intervals import interval
-from search.quality import Targets
+from trimtab.search.estimates.intervals import interval
+from trimtab.search.estimates.targets import Targets
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from search.quality import Targets
-from search.replay import replay
-from search.sweep import BINS, Decision, Sweep, edges, sweep
-from trimtab_runtime.routing import combine, decide
+from trimtab.search.estimates.targets import Targets
+from trimtab.search.plans.threshold_sweep import BINS, Decision, Sweep, edges, sweep
+from trimtab.search.replay.cascade import replay
+from trimtab_runtime.plans.routing import combine, decide
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 RULES = ("last", "mean")

@@ -18,14 +18,14 @@ from sample_routed import (
     stage_cost,
 )
 
-from search.f1 import macro_f1
-from search.problem import Composed
-from search.replay import replay
-from search.routed import BuiltRouted
-from search.routed_costs import RoutedCosts, paths
-from search.routed_sweep import RoutedSweep, prices
-from trimtab_runtime.definition import Stage, Structure
-from trimtab_runtime.routers import Router
+from trimtab.search.costs.routed import RoutedCosts, paths
+from trimtab.search.estimates.macro_f1 import macro_f1
+from trimtab.search.plans.plan import ComposedPlan
+from trimtab.search.replay.cascade import replay
+from trimtab.search.routing.design import BuiltRouted
+from trimtab.search.routing.sweep import RoutedSweep, prices
+from trimtab_runtime.definitions.plan import Stage, Structure
+from trimtab_runtime.definitions.routers import Router
 
 Array = np.ndarray[Any, np.dtype[Any]]
 KINDS = ["premodel", "published", "deferral", "both"]
@@ -222,7 +222,7 @@ def test_a_composed_plan_carries_router_and_price() -> None:
     structure = Structure("premodel", stages, router=router)
     costs = make_costs(design)
     worth = RoutedSweep(problem, design, costs).worths()[1]
-    plan = Composed(
+    plan = ComposedPlan(
         (0, 2),
         "last",
         worth.thresholds,

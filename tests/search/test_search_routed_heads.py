@@ -10,15 +10,15 @@ import pytest
 from sample_early import CLASSES, FIT, independent, labels_of, make_early, said_of, stage_cost
 from sample_routed import NOTHING, lead, make_design, make_premodel
 
-from search.early import Design, Early, Thresholds
-from search.problem import StageOption
-from search.routed import LearnedScorer, Routed
-from search.routed_costs import RoutedCosts
-from search.routed_heads import headed_worths, with_heads
-from search.routed_sweep import RoutedSweep
-from search.step_costs import Chain
-from trimtab_runtime import kernel
-from trimtab_runtime.exits import NO_MEMORY, ExitThresholds
+from trimtab.search.costs.routed import RoutedCosts
+from trimtab.search.costs.segmented import StageSegments
+from trimtab.search.exits.design import Early, ExitDesign, Thresholds
+from trimtab.search.plans.plan import StageOption
+from trimtab.search.routing.design import LearnedScorer, RoutedDesign
+from trimtab.search.routing.heads import headed_worths, with_heads
+from trimtab.search.routing.sweep import RoutedSweep
+from trimtab_runtime.definitions.exits import NO_MEMORY, ExitThresholds
+from trimtab_runtime.memory import kernel
 
 STREAM = independent(200)
 SEGMENTS_MS = (3.2, 3.2, 4.0)
@@ -38,7 +38,7 @@ def early() -> Early:
     return replace(found, problem=problem)
 
 
-def design_of(early: Early, kind: str = "tensor", rule: str = "last") -> Routed:
+def design_of(early: Early, kind: str = "tensor", rule: str = "last") -> RoutedDesign:
     premodel = replace(make_premodel(len(early.thumbnails), 2), kind=kind)
     plain = replace(make_design((0, 1), rule, premodel), costs_ms=(10.0, 30.0))
     found = with_heads(plain, early)
@@ -46,15 +46,15 @@ def design_of(early: Early, kind: str = "tensor", rule: str = "last") -> Routed:
     return found
 
 
-def costs_of(design: Routed) -> RoutedCosts:
+def costs_of(design: RoutedDesign) -> RoutedCosts:
     """Segments as long as the taps of the design make them."""
     heads = [tap for tap, _ in design.heads.taps[0]] if design.heads else []
     taps = [0] * design.reads_tap + heads
     segments = [stage_cost(ms) for ms in SEGMENTS_MS]
-    chain = Chain(tuple(segments), segments[0].values, 1.5).merged(taps)
+    chain = StageSegments(tuple(segments), segments[0].values, 1.5).merged(taps)
     slow = stage_cost(30.0)
     return RoutedCosts(
-        [chain, Chain((slow,), slow.values, 1.0)],
+        [chain, StageSegments((slow,), slow.values, 1.0)],
         np.full(64, 0.1),
         [NOTHING, NOTHING],
         True,
@@ -175,7 +175,7 @@ def test_from_its_entry_on_it_is_the_plan_that_stops_early(early: Early) -> None
     exits = ExitThresholds(heads=0.6)
     everyone = replace(design, costs_ms=(0.0, 1e9))  # all enter at the first
     found: Any = everyone.replay(said, (0.7,), 1.0, rows, exits)
-    plan = Design((0, 1), "last", design.heads.taps, NO_MEMORY)
+    plan = ExitDesign((0, 1), "last", design.heads.taps, NO_MEMORY)
     other = early.replay(plan, Thresholds((0.7,), exits), rows)
     for name in ("answer", "stage", "tap", "by"):
         assert (getattr(found, name) == getattr(other, name)).all(), name

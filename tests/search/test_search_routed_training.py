@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from sample_routed import labels_of, make_costs, make_problem
 
-from search.premodels import Lessons, Sight, Teacher
-from search.routed_sweep import RoutedSweep
-from trimtab_runtime.definition import RULES
-from variants.routers import TINY_INPUT, Runner
+from trimtab.search.routing.sweep import RoutedSweep
+from trimtab.search.routing.training import RouterInputs, RouterTargets, RouterTrainer
+from trimtab.variants.routers import TINY_INPUT, Runner
+from trimtab_runtime.definitions.plan import RULES
 
 NAMES = tuple(f"f{number}" for number in range(10))
 
 
-def teacher_of(inputs: int = 360, told: bool = True) -> tuple[Teacher, object, np.ndarray]:
+def teacher_of(inputs: int = 360, told: bool = True) -> tuple[RouterTrainer, object, np.ndarray]:
     """A problem whose first feature tells, more or less, whether the cheapest model is right."""
     problem = make_problem(inputs)
     generator = np.random.default_rng(5)
@@ -28,14 +28,14 @@ def teacher_of(inputs: int = 360, told: bool = True) -> tuple[Teacher, object, n
     vectors[:, :40] += 2 * right[:, None]
     tensor = generator.normal(size=(inputs, 3, 48, 48)).astype(np.float32)
     tensor[right] *= 0.2
-    sight = Sight(
+    sight = RouterInputs(
         NAMES if told else (),
         image if told else image[:0, :0],
         tensor,
         {0: vectors} if told else {},
     )
     said = [option.probabilities for option in problem.options]
-    return Teacher(problem, Lessons.of(said, fit, truth[fit]), sight), problem, truth
+    return RouterTrainer(problem, RouterTargets.of(said, fit, truth[fit]), sight), problem, truth
 
 
 def make_labels(inputs: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pytest
 
-from search.slimming import (
+from trimtab.search.block_sets import (
     TOLERANCES,
     Combination,
     LossPredictor,

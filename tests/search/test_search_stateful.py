@@ -9,17 +9,11 @@ import numpy as np
 import pytest
 from early_plans import TAP_KINDS, Frame, InventedStream, Told, standardised
 
-from search.stateful import StatefulReplay, TappedStage, replay_stateful
-from trimtab_runtime.definition import OperatingPoint, RuntimeOptions, Stage, Structure
-from trimtab_runtime.early import Found, make_recall, run_early
-from trimtab_runtime.exits import (
-    Centres,
-    Exits,
-    ExitThresholds,
-    Memory,
-    Prior,
-)
-from trimtab_runtime.states import TapArrays
+from trimtab.search.replay.stateful import StatefulReplay, TappedStage, replay_stateful
+from trimtab_runtime.definitions.exits import Centres, Exits, ExitThresholds, Memory, Prior
+from trimtab_runtime.definitions.plan import OperatingPoint, RuntimeOptions, Stage, Structure
+from trimtab_runtime.memory.states import TapArrays
+from trimtab_runtime.plans.early_exits import Found, make_recall, run_early
 
 FRAMES = 240
 #: Frames that this file has compared, and how many were answered by whom.

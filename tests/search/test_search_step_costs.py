@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.correction import Correction
-from search.costs import BUNDLE_OVERHEAD_MB, PathCosts, StageCost
-from search.step_costs import Chain, Overheads, StepCosts
-from trimtab_runtime.definition import InputFormat, RuntimeOptions
+from trimtab.search.costs.base import BUNDLE_OVERHEAD_MB
+from trimtab.search.costs.cascade import CascadeCosts
+from trimtab.search.costs.correction import Correction
+from trimtab.search.costs.segmented import FrameOverheads, SegmentedCosts, StageSegments
+from trimtab.search.costs.stage import StageCost
+from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions
 
 SMALL = InputFormat((96, 96), mean=(127.0,), std=(128.0,))
 LARGE = InputFormat((224, 224), mean=(127.0,), std=(128.0,))
 OPTIONS = RuntimeOptions("onnxruntime")
-NONE = Overheads(np.zeros(0), np.zeros(0))
+NONE = FrameOverheads(np.zeros(0), np.zeros(0))
 VALUES = {
     "load_ms": 30.0,
     "start_mb": 40.0,
@@ -39,7 +41,7 @@ def chain(
     rounds: int = 200,
     values: Mapping[str, float] = VALUES,
     spread: bool = True,
-) -> Chain:
+) -> StageSegments:
     """Segments with skewed times, or with constant ones; beside another all is a fifth slower."""
     generator = np.random.default_rng(seed)
     segments = []
@@ -50,18 +52,18 @@ def chain(
                 drawn = generator.gamma(20, 1 / 20, count) if spread else np.ones(count)
                 samples[f"{context}_{name}_ms"] = mean * slower * drawn
         segments.append(StageCost(fmt, OPTIONS, values, samples, 4.0))
-    return Chain(tuple(segments), values, 4.0)
+    return StageSegments(tuple(segments), values, 4.0)
 
 
-def flat(seed: int = 0, **changes: Any) -> Chain:
+def flat(seed: int = 0, **changes: Any) -> StageSegments:
     return chain(seed, spread=False, **changes)
 
 
-def overheads(thumbnails: float, learning: float, count: int = 200) -> Overheads:
-    return Overheads(np.full(count, thumbnails), np.full(count, learning))
+def overheads(thumbnails: float, learning: float, count: int = 200) -> FrameOverheads:
+    return FrameOverheads(np.full(count, thumbnails), np.full(count, learning))
 
 
-def mean_ms(costs: StepCosts, *reach: float) -> float:
+def mean_ms(costs: SegmentedCosts, *reach: float) -> float:
     return float(costs.mean_ms(np.array([reach]))[0])
 
 
@@ -71,7 +73,7 @@ def mean_ms(costs: StepCosts, *reach: float) -> float:
 def test_a_whole_network_behind_thumbnails() -> None:
     """All frames look (0.5) and learn (0.125); a quarter of them are not known and run: of these
     a quarter follows a frame that ran too."""
-    costs = StepCosts([flat()], overheads(0.5, 0.125))
+    costs = SegmentedCosts([flat()], overheads(0.5, 0.125))
     assert costs.steps == 2
     hot, beside = 6.25, 7.5
     assert mean_ms(costs, 1.0, 0.25) == pytest.approx(0.625 + 0.25 * (0.25 * hot + 0.75 * beside))
@@ -80,7 +82,7 @@ def test_a_whole_network_behind_thumbnails() -> None:
 
 
 def test_segments_are_paid_by_those_that_come_to_them() -> None:
-    costs = StepCosts([flat(parts=THREE)], NONE)
+    costs = SegmentedCosts([flat(parts=THREE)], NONE)
     assert costs.steps == 4
     expected = 3.25 + 0.5 * (0.5 * 3.0 + 0.5 * 3.6) + 0.25 * (0.25 * 4.0 + 0.75 * 4.8)
     assert mean_ms(costs, 1.0, 1.0, 0.5, 0.25) == pytest.approx(expected)
@@ -88,7 +90,7 @@ def test_segments_are_paid_by_those_that_come_to_them() -> None:
 
 
 def test_a_second_stage_is_always_beside_and_cools_the_first() -> None:
-    costs = StepCosts(
+    costs = SegmentedCosts(
         [flat(parts=THREE[:2]), flat(parts=[(2.0, 0.5, 8.0), (0.0, 0.0, 1.0)], fmt=LARGE)],
         overheads(0.5, 0.125),
     )
@@ -111,12 +113,12 @@ def test_a_second_stage_is_always_beside_and_cools_the_first() -> None:
     ids=["same tensor", "same resize", "nothing shared"],
 )
 def test_what_the_first_stage_prepared_is_not_paid_again(fmt: InputFormat, paid: float) -> None:
-    costs = StepCosts([flat(), flat(fmt=fmt)], NONE)
+    costs = SegmentedCosts([flat(), flat(fmt=fmt)], NONE)
     assert costs.step_ms() == pytest.approx([0.0, 6.25, 1.2 * paid])
 
 
 def test_samples_of_many_plans_at_a_time_are_those_of_each() -> None:
-    costs = StepCosts([chain(0, THREE), chain(1, fmt=LARGE)], overheads(0.5, 0.1))
+    costs = SegmentedCosts([chain(0, THREE), chain(1, fmt=LARGE)], overheads(0.5, 0.1))
     reach = np.sort(np.random.default_rng(0).uniform(0, 1, (7, 5)), axis=1)[:, ::-1]
     alone = [mean_ms(costs, *row) for row in reach]
     assert costs.mean_ms(reach).tolist() == pytest.approx(alone)
@@ -136,7 +138,7 @@ def test_a_merged_chain_is_the_sum_of_its_parts(taps: tuple[int, ...]) -> None:
             summed = sum(part.samples[name] for part in whole.segments[start:end])
             np.testing.assert_allclose(segment.samples[name], summed)
     assert (merged.values, merged.size_mb) == (whole.values, whole.size_mb)
-    full, fewer = (StepCosts([c], NONE).mean_ms(np.ones((1, 1 + len(c.segments))))
+    full, fewer = (SegmentedCosts([c], NONE).mean_ms(np.ones((1, 1 + len(c.segments))))
                    for c in (whole, merged))  # fmt: skip
     assert full.tolist() == pytest.approx(fewer.tolist())
 
@@ -156,9 +158,9 @@ def test_a_merged_chain_is_the_sum_of_its_parts(taps: tuple[int, ...]) -> None:
 )
 def test_draws_have_the_predicted_mean(reach: tuple[float, ...]) -> None:
     generator = np.random.default_rng(5)
-    used = Overheads(generator.gamma(4, 0.1, 300), generator.gamma(4, 0.05, 300))
+    used = FrameOverheads(generator.gamma(4, 0.1, 300), generator.gamma(4, 0.05, 300))
     second = [(1.0, 0.25, 9.0), (0.0, 0.0, 6.0)]
-    costs = StepCosts([chain(0, THREE), chain(1, second, LARGE)], used)
+    costs = SegmentedCosts([chain(0, THREE), chain(1, second, LARGE)], used)
     draws = costs.draws(np.array(reach))
     assert len(draws) == pytest.approx(2000, abs=6)
     error = 4 * draws.std() / np.sqrt(len(draws))
@@ -167,7 +169,7 @@ def test_draws_have_the_predicted_mean(reach: tuple[float, ...]) -> None:
 
 
 def test_percentiles_are_of_the_mixture() -> None:
-    costs = StepCosts([chain(0, [(1.0, 0.25, 1.0), (0.0, 0.0, 50.0)])], NONE)
+    costs = SegmentedCosts([chain(0, [(1.0, 0.25, 1.0), (0.0, 0.0, 50.0)])], NONE)
     rare = costs.percentiles(np.array([1.0, 1.0, 0.02]))
     often = costs.percentiles(np.array([1.0, 1.0, 0.3]))
     assert rare["latency_p95_ms"] < 6
@@ -187,9 +189,9 @@ def test_percentiles_need_samples_of_every_step(count: int, known: str, scarce: 
     if scarce in used:
         used[scarce] = np.ones(count)
     rounds = {name: count if scarce == name else 700 for name in ("first", "second")}
-    costs = StepCosts(
+    costs = SegmentedCosts(
         [chain(0, THREE, rounds=rounds["first"]), chain(1, fmt=LARGE, rounds=rounds["second"])],
-        Overheads(**used),
+        FrameOverheads(**used),
     )
     reach = np.array([1.0, 0.9, 0.5, 0.4, 0.2])
     expected = {f"latency_p{percentile}_ms" for percentile in known.split()}
@@ -203,7 +205,7 @@ def test_percentiles_need_samples_of_every_step(count: int, known: str, scarce: 
 
 
 def test_fixed_costs_of_one_chain_are_those_of_its_process() -> None:
-    found = StepCosts([chain(0, THREE)], NONE).fixed()
+    found = SegmentedCosts([chain(0, THREE)], NONE).fixed()
     assert found == {
         "load_ms": 30.0,
         "bundle_size_mb": 4.0 + BUNDLE_OVERHEAD_MB,
@@ -213,16 +215,16 @@ def test_fixed_costs_of_one_chain_are_those_of_its_process() -> None:
 
 def test_of_two_chains_the_peak_is_known_only_where_they_were_measured_together() -> None:
     chains = [chain(0, THREE), chain(1, fmt=LARGE)]
-    apart = StepCosts(chains, NONE).fixed()
+    apart = SegmentedCosts(chains, NONE).fixed()
     assert apart == {"load_ms": 60.0, "bundle_size_mb": 8.0 + BUNDLE_OVERHEAD_MB}
-    together = StepCosts(chains, NONE, {"load_ms": 41.0, "peak_mb": 90.0}).fixed()
+    together = SegmentedCosts(chains, NONE, {"load_ms": 41.0, "peak_mb": 90.0}).fixed()
     assert together == {**apart, "load_ms": 41.0, "peak_memory_mb": 90.0}
-    alone = StepCosts(chains[:1], NONE, {"peak_mb": 80.0}).fixed()
+    alone = SegmentedCosts(chains[:1], NONE, {"peak_mb": 80.0}).fixed()
     assert (alone["peak_memory_mb"], alone["load_ms"]) == (80.0, 30.0)
 
 
 def test_memory_is_absent_where_it_was_not_measured() -> None:
-    found = StepCosts([chain(0, values={"load_ms": 1.0})], NONE).fixed()
+    found = SegmentedCosts([chain(0, values={"load_ms": 1.0})], NONE).fixed()
     assert set(found) == {"load_ms", "bundle_size_mb"}
 
 
@@ -233,8 +235,8 @@ def test_a_correction_moves_time_and_memory_of_plans_with_so_many_stages() -> No
         "peak_memory_mb": {"base": np.log(0.5)},
     }
     together = {"peak_mb": 90.0}
-    plain = StepCosts(chains, overheads(0.5, 0.1), together)
-    moved = StepCosts(chains, overheads(0.5, 0.1), together, Correction(models))
+    plain = SegmentedCosts(chains, overheads(0.5, 0.1), together)
+    moved = SegmentedCosts(chains, overheads(0.5, 0.1), together, Correction(models))
     after = moved.known(reach)
     assert {"latency_mean_ms", "latency_p95_ms", "peak_memory_mb"} <= after.keys()
     for name, value in plain.known(reach).items():
@@ -247,9 +249,9 @@ def test_a_correction_moves_time_and_memory_of_plans_with_so_many_stages() -> No
 @pytest.mark.parametrize("seed", range(3))
 def test_a_network_that_runs_whole_costs_what_it_costs_as_a_plan_without_exits(seed: int) -> None:
     one, two = chain(seed, rounds=700), chain(seed + 9, [(1.0, 0.25, 9.0)], LARGE, rounds=700)
-    steps, paths = StepCosts([one], NONE), PathCosts(one.segments)
+    steps, paths = SegmentedCosts([one], NONE), CascadeCosts(one.segments)
     assert steps.known(np.ones(2)) == pytest.approx(paths.known(np.ones(1)))
-    cascade, plain = StepCosts([one, two], NONE), PathCosts(one.segments + two.segments)
+    cascade, plain = SegmentedCosts([one, two], NONE), CascadeCosts(one.segments + two.segments)
     for share in (0.0, 0.3, 1.0):
         expected = plain.mean_ms(np.array([[1.0, share]]))
         assert mean_ms(cascade, 1.0, 1.0, share) == pytest.approx(float(expected[0]))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from search.traces import StageTrace, fit_temperature
-from trimtab_runtime.definition import OutputFormat
-from trimtab_runtime.routing import calibrated
+from trimtab.search.estimates.calibration import StageTrace, fit_temperature
+from trimtab_runtime.definitions.plan import OutputFormat
+from trimtab_runtime.plans.routing import calibrated
 
 LOGITS, PROBABILITIES = OutputFormat("logits"), OutputFormat("probabilities")
 COUNT = 6000

@@ -22,9 +22,9 @@ import psutil
 from killing import SETTINGS, committed, outcome, small_job
 from ssh_server import SshServer
 
-from db import Store
-from planner.job import plan
-from profilers.ssh import Patience, SshDevice
+from trimtab.db import Store
+from trimtab.planner.pipeline.job import plan
+from trimtab.profilers.ssh import Patience, SshDevice
 
 STALL_S = 8.0
 #: A real probe that is killed or hangs so often is given up; here faults never end.

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from sample_models import CLASSES, INPUT, activations, make_net, texture_images, write_onnx
 
-from trimtab_runtime import kernel
-from trimtab_runtime.definition import RuntimeOptions, Stage, Variant
-from trimtab_runtime.exits import Exits, Tap
-from trimtab_runtime.states import TapArrays, tap_models
-from variants import Head, cut_segments, inspect_model, make_variant
+from trimtab.variants import Head, cut_segments, inspect_model, make_variant
+from trimtab_runtime.definitions.exits import Exits, Tap
+from trimtab_runtime.definitions.plan import RuntimeOptions, Stage, Variant
+from trimtab_runtime.memory import kernel
+from trimtab_runtime.memory.states import TapArrays, tap_models
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TAPS = ("relu1", "relu2")

@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from trimtab_runtime import exits
-from trimtab_runtime.exits import Centres, Exits, ExitThresholds, Memory, Prior, Tap
+from trimtab_runtime.definitions import exits
+from trimtab_runtime.definitions.exits import Centres, Exits, ExitThresholds, Memory, Prior, Tap
 
 hexes = st.text("0123456789abcdef", min_size=64, max_size=64)
 finite = st.floats(allow_nan=False, allow_infinity=False)

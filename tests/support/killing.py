@@ -20,9 +20,9 @@ from typing import Any
 from PIL import Image
 from sample_models import INPUT, texture_images, write_onnx
 
-from db import Store
-from planner.job import plan
-from profilers import LocalDevice, ProbeResult, RecordedDevice, RecordingDevice
+from trimtab.db import Store
+from trimtab.planner.pipeline.job import plan
+from trimtab.profilers import LocalDevice, ProbeResult, RecordedDevice, RecordingDevice
 from trimtab_runtime.errors import DeviceError
 from trimtab_runtime.probe.requests import MeasureSettings
 
@@ -34,7 +34,14 @@ _OLD_S = 7200.0
 
 _START = multiprocessing.get_context("forkserver")
 _START.set_forkserver_preload(
-    ["pytest", "killing", "onnx", "planner.job", "optuna.storages._rdb.storage", "alembic.command"]
+    [
+        "pytest",
+        "killing",
+        "onnx",
+        "trimtab.planner.pipeline.job",
+        "optuna.storages._rdb.storage",
+        "alembic.command",
+    ]
 )
 
 Committed = dict[tuple[str, ...], Any]

@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 from sample_models import texture_images
 
-from planner.export import BundleParts
+from trimtab.planner.bundles.archive import BundleParts
 from trimtab_runtime import Plan
-from trimtab_runtime.definition import (
+from trimtab_runtime.definitions.exits import NO_THRESHOLDS
+from trimtab_runtime.definitions.plan import (
     InputFormat,
     OperatingPoint,
     PlanDefinition,
     Stage,
     Structure,
 )
+from trimtab_runtime.definitions.routers import Router
 from trimtab_runtime.engines import create_engine
-from trimtab_runtime.exits import NO_THRESHOLDS
-from trimtab_runtime.image_features import image_features
-from trimtab_runtime.preprocess import Preprocessor
-from trimtab_runtime.routers import Router
-from trimtab_runtime.routing import calibrated
+from trimtab_runtime.images.features import image_features
+from trimtab_runtime.images.preprocess import Preprocessor
+from trimtab_runtime.plans.routing import calibrated
 
 Array = np.ndarray[Any, np.dtype[Any]]
 NAMES = ("contrast", "brightness", "keypoints")

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from trimtab_runtime.definition import InputFormat
-from trimtab_runtime.image_features import IMAGE_FEATURES
-from trimtab_runtime.routers import FEATURE_KINDS, Router, Scorer
+from trimtab_runtime.definitions.plan import InputFormat
+from trimtab_runtime.definitions.routers import FEATURE_KINDS, Router, Scorer
+from trimtab_runtime.images.features import IMAGE_FEATURES
 
 hexes = st.text("0123456789abcdef", min_size=64, max_size=64)
 scorers = st.builds(Scorer, model=hexes)

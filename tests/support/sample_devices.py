@@ -12,10 +12,10 @@ from typing import Any
 
 from killing import SETTINGS, small_job
 
-from db import JobRecord, Store
-from planner.job import plan
-from planner.journal import Watcher
-from profilers import Device, LocalDevice, ProbeResult, RecordedDevice, RecordingDevice
+from trimtab.db import JobRecord, Store
+from trimtab.planner.jobs.journal import ProgressListener
+from trimtab.planner.pipeline.job import plan
+from trimtab.profilers import Device, LocalDevice, ProbeResult, RecordedDevice, RecordingDevice
 from trimtab_runtime.errors import DeviceError
 
 #: How many times slower than this machine they are.
@@ -119,7 +119,7 @@ def run_both(
     spec: Mapping[str, Any],
     store: Store,
     devices: Mapping[str, Device],
-    watcher: Watcher | None = None,
+    watcher: ProgressListener | None = None,
 ) -> JobRecord:
     """Run the job, or go on with it."""
     return plan(spec, store, watcher, SETTINGS, devices)

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from search.correction import Correction
-from search.costs import StageCost
-from search.early import Early, Equipment, Tapped
-from search.guard import Guard
-from search.problem import Objective, Problem, StageOption
-from search.quality import Targets
-from search.step_costs import Chain, Overheads
-from trimtab_runtime.definition import InputFormat, RuntimeOptions, Stage
-from trimtab_runtime.memory import TapArrays
+from trimtab.search.costs.correction import Correction
+from trimtab.search.costs.segmented import FrameOverheads, StageSegments
+from trimtab.search.costs.stage import StageCost
+from trimtab.search.estimates.guard import Guard
+from trimtab.search.estimates.targets import Targets
+from trimtab.search.exits.design import Early, Equipment, Tapped
+from trimtab.search.objectives.objective import Objective
+from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.problem import Problem
+from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions, Stage
+from trimtab_runtime.memory.semantic import TapArrays
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -119,8 +121,8 @@ def make_early(
         problem,
         thumbnails.astype(np.float32),
         {0: Tapped(TAPS, _equipment(fitted), _equipment(published), tuple(logits))},
-        {0: Chain(tuple(stage_cost(ms) for ms in SEGMENTS_MS), _VALUES, 1.5)},
-        Overheads(np.full(64, 0.05), np.full(64, 0.02)),
+        {0: StageSegments(tuple(stage_cost(ms) for ms in SEGMENTS_MS), _VALUES, 1.5)},
+        FrameOverheads(np.full(64, 0.05), np.full(64, 0.02)),
         Correction(),
         {},
     )

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from trimtab_runtime.exits import Centres, ExitThresholds, Memory, Prior, Tap
-from trimtab_runtime.memory import Recall
-from trimtab_runtime.states import TapArrays
+from trimtab_runtime.definitions.exits import Centres, ExitThresholds, Memory, Prior, Tap
+from trimtab_runtime.memory.semantic import Recall
+from trimtab_runtime.memory.states import TapArrays
 
 
 def vector(*values: float) -> Any:

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from search.costs import StageCost
-from search.guard import Guard
-from search.problem import Objective, Problem, StageOption
-from search.quality import Targets
-from search.routed import LearnedScorer, Premodel, Routed
-from search.routed_costs import RoutedCosts
-from search.step_costs import Chain
-from trimtab_runtime.definition import InputFormat, RuntimeOptions, Stage
+from trimtab.search.costs.routed import RoutedCosts
+from trimtab.search.costs.segmented import StageSegments
+from trimtab.search.costs.stage import StageCost
+from trimtab.search.estimates.guard import Guard
+from trimtab.search.estimates.targets import Targets
+from trimtab.search.objectives.objective import Objective
+from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.problem import Problem
+from trimtab.search.routing.design import LearnedScorer, Premodel, RoutedDesign
+from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions, Stage
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -83,19 +85,19 @@ def make_design(
     rule: str = "last",
     premodel: Premodel | None = None,
     scored: bool = False,
-) -> Routed:
+) -> RoutedDesign:
     """A design over options of :func:`make_problem`."""
     scorer = LearnedScorer("test", b"", lead) if scored else None
     scorers = (*[scorer] * (len(options) - 1), None)
-    return Routed(options, rule, premodel, scorers, tuple(STAGE_MS[o] for o in options))
+    return RoutedDesign(options, rule, premodel, scorers, tuple(STAGE_MS[o] for o in options))
 
 
-def make_costs(design: Routed, router_ms: float = 0.3, taps: bool = False) -> RoutedCosts:
+def make_costs(design: RoutedDesign, router_ms: float = 0.3, taps: bool = False) -> RoutedCosts:
     """What it costs; with `taps` the first stage is in two segments."""
-    chains = [Chain((c,), c.values, c.size_mb) for c in map(stage_cost, design.options)]
+    chains = [StageSegments((c,), c.values, c.size_mb) for c in map(stage_cost, design.options)]
     if taps:
         parts = tuple(stage_cost(design.options[0], ms) for ms in (0.3, 0.7))
-        chains[0] = Chain(parts, parts[0].values, 2.0)
+        chains[0] = StageSegments(parts, parts[0].values, 2.0)
     routed = design.premodel is not None
     return RoutedCosts(
         chains,

@@ -10,14 +10,8 @@ import onnx
 from sample_blocks import conv_block, run_model
 from sample_models import texture_images
 
-from variants.slimming import (
-    Inputs,
-    LearnRecipe,
-    Network,
-    Proposal,
-    Region,
-)
-from variants.slimming.network import between
+from trimtab.variants.slimming import LearnRecipe, Network, Proposal, Region, TrainingImages
+from trimtab.variants.slimming.network.network import between
 
 Array = np.ndarray[Any, np.dtype[Any]]
 COUNT = 48
@@ -40,8 +34,8 @@ class Feeds:
         return iter(self.images[:, None])
 
 
-def inputs(images: Array = IMAGES) -> Inputs:
-    return Inputs(Feeds(images), f"{len(images)} images")
+def inputs(images: Array = IMAGES) -> TrainingImages:
+    return TrainingImages(Feeds(images), f"{len(images)} images")
 
 
 def propose(network: Network, start: str, end: str, size: int = 3, seed: int = 0) -> Proposal:

@@ -15,8 +15,9 @@ import onnxruntime
 from onnx import numpy_helper
 from sample_models import SIZE, GraphDrawer
 
-from variants.slimming.network import Network, extract, read_network, replace
-from variants.slimming.proposal import Proposal, propose
+from trimtab.variants.slimming.network.network import Network, extract, read_network, replace
+from trimtab.variants.slimming.proposal import Proposal
+from trimtab.variants.slimming.rules import propose
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

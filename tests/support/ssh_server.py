@@ -18,7 +18,7 @@ from pathlib import Path
 import asyncssh
 import psutil
 
-from profilers import SshTarget
+from trimtab.profilers import SshTarget
 
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
 

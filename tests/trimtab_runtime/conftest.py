@@ -16,8 +16,10 @@ from sample_models import INPUT, texture_images, write_onnx
 from sample_routers import sha256_of, write_linear_router, write_margin_scorer
 from sample_tflite import write_tflite
 
-from planner.export import BundleParts, write_bundle
-from trimtab_runtime.definition import (
+from trimtab.planner.bundles.archive import BundleParts, write_bundle
+from trimtab.variants import inspect_model, make_variant
+from trimtab_runtime.definitions.exits import Centres, ExitThresholds, Memory, Prior
+from trimtab_runtime.definitions.plan import (
     InputFormat,
     OperatingPoint,
     OutputFormat,
@@ -27,10 +29,8 @@ from trimtab_runtime.definition import (
     Structure,
     Variant,
 )
+from trimtab_runtime.definitions.routers import Router, Scorer
 from trimtab_runtime.engines import format_engine
-from trimtab_runtime.exits import Centres, ExitThresholds, Memory, Prior
-from trimtab_runtime.routers import Router, Scorer
-from variants import inspect_model, make_variant
 
 
 @dataclass(frozen=True)

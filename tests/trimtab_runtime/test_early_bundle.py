@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from early_plans import CutModel, standardised, stream_images
 
-from planner.export import BundleParts, write_bundle
-from search.stateful import StatefulReplay, TappedStage, replay_stateful
+from trimtab.planner.bundles.archive import BundleParts, write_bundle
+from trimtab.search.replay.stateful import StatefulReplay, TappedStage, replay_stateful
 from trimtab_runtime import Plan
-from trimtab_runtime.definition import OperatingPoint, RuntimeOptions
-from trimtab_runtime.early import ANSWERED_BY
+from trimtab_runtime.bundles.manifest import MANIFEST_NAME
+from trimtab_runtime.definitions.exits import NO_MEMORY, Centres, ExitThresholds, Memory, Prior
+from trimtab_runtime.definitions.plan import OperatingPoint, RuntimeOptions
 from trimtab_runtime.engines import create_engine, create_segments
 from trimtab_runtime.errors import (
     BundleError,
@@ -27,10 +28,9 @@ from trimtab_runtime.errors import (
     ModelError,
     PlanningError,
 )
-from trimtab_runtime.exits import NO_MEMORY, Centres, ExitThresholds, Memory, Prior
-from trimtab_runtime.manifest import MANIFEST_NAME
-from trimtab_runtime.preprocess import Preprocessor
-from trimtab_runtime.routing import calibrated
+from trimtab_runtime.images.preprocess import Preprocessor
+from trimtab_runtime.plans.early_exits import ANSWERED_BY
+from trimtab_runtime.plans.routing import calibrated
 
 OPTIONS = RuntimeOptions("onnxruntime")
 HEADS = ExitThresholds(heads=0.93)

@@ -13,12 +13,12 @@ from early_plans import CutModel
 
 from trimtab_runtime import Plan
 from trimtab_runtime.codec import decode, encode
-from trimtab_runtime.definition import RuntimeOptions
-from trimtab_runtime.early import ANSWERED_BY
+from trimtab_runtime.definitions.exits import NO_MEMORY, Centres, Memory, Prior
+from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import create_engine
 from trimtab_runtime.errors import BundleError, InferenceError, ModelError
-from trimtab_runtime.exits import NO_MEMORY, Centres, Memory, Prior
-from trimtab_runtime.preprocess import Preprocessor
+from trimtab_runtime.images.preprocess import Preprocessor
+from trimtab_runtime.plans.early_exits import ANSWERED_BY
 from trimtab_runtime.probe import answers as answers_module
 from trimtab_runtime.probe.answers import trace, verify
 from trimtab_runtime.probe.footprint import full_recall

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from sample_models import texture_images
 
-from trimtab_runtime import image_features as module
 from trimtab_runtime.errors import EngineError, WorkloadError
-from trimtab_runtime.image_features import IMAGE_FEATURES, LONGEST_SIDE, image_features, opencv
+from trimtab_runtime.images import features as module
+from trimtab_runtime.images.features import IMAGE_FEATURES, LONGEST_SIDE, image_features, opencv
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -162,7 +162,7 @@ def test_opencv_waits_until_it_is_asked_for() -> None:
     code = (
         "import sys, json, trimtab_runtime, trimtab_runtime.probe.measure as m;"
         "before = 'cv2' in sys.modules;"
-        "from trimtab_runtime.image_features import opencv;"
+        "from trimtab_runtime.images.features import opencv;"
         "print(json.dumps([before, opencv().getNumThreads()]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)

@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trimtab_runtime import Plan
+from trimtab_runtime.bundles.manifest import MANIFEST_NAME
 from trimtab_runtime.errors import BundleError, TrimtabError
-from trimtab_runtime.manifest import MANIFEST_NAME
 
 Content = dict[str, bytes]
 MAX_EXAMPLES = 1000

@@ -14,7 +14,7 @@ import pytest
 from sample_models import GraphDrawer, write_onnx
 
 from trimtab_runtime.codec import decode, encode
-from trimtab_runtime.definition import RuntimeOptions
+from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.errors import EngineError, InferenceError, ModelError
 from trimtab_runtime.probe.layers import layers, read_profile
 from trimtab_runtime.probe.race import race

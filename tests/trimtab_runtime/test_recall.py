@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_recall import arrays, full, learn, one_hot, recall_of, vector
 
-from trimtab_runtime import kernel, memory
+from trimtab_runtime.definitions.exits import Centres, ExitThresholds, Memory, Prior, Tap
 from trimtab_runtime.errors import InferenceError
-from trimtab_runtime.exits import Centres, ExitThresholds, Memory, Prior, Tap
-from trimtab_runtime.kernel import CENTRES, HEADS, INSTANCES, NETWORK, THUMBNAILS
-from trimtab_runtime.memory import Recall
+from trimtab_runtime.memory import kernel, semantic
+from trimtab_runtime.memory.kernel import CENTRES, HEADS, INSTANCES, NETWORK, THUMBNAILS
+from trimtab_runtime.memory.semantic import Recall
 
 ALWAYS = ExitThresholds(instances=0.99)
 
@@ -258,7 +258,7 @@ def test_no_label_enters() -> None:
     taken = {name for m in methods for name in inspect.signature(getattr(Recall, m)).parameters}
     own = {"self", "thumbnail", "vector", "logits", "tap", "probabilities", "said", "answer"}
     assert taken == own
-    for module in (kernel, memory):
+    for module in (kernel, semantic):
         assert "truth" not in inspect.getsource(module)
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_recall import full, play
 
-from trimtab_runtime import memory
 from trimtab_runtime.errors import BundleError
+from trimtab_runtime.memory import semantic
 
 
 def test_saving_and_restoring(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_saving_replaces_at_once_or_not_at_all(
     def broken(*_: Any, **__: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(memory.np, "savez", broken)
+    monkeypatch.setattr(semantic.np, "savez", broken)
     with pytest.raises(OSError, match="no space left"):
         full().save(str(path))
     assert path.read_bytes() == before

@@ -35,11 +35,11 @@ from sample_routers import (
     write_pooling_router,
 )
 
-from planner.export import write_bundle
+from trimtab.planner.bundles.archive import write_bundle
 from trimtab_runtime import Plan
-from trimtab_runtime.definition import OperatingPoint, PlanDefinition, Stage
-from trimtab_runtime.routers import Router, Scorer
-from trimtab_runtime.routing import entries
+from trimtab_runtime.definitions.plan import OperatingPoint, PlanDefinition, Stage
+from trimtab_runtime.definitions.routers import Router, Scorer
+from trimtab_runtime.plans.routing import entries
 
 STAGES = ("tiny", "small", "lite")
 

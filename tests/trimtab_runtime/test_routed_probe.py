@@ -22,10 +22,10 @@ from sample_routers import (
     write_pooling_router,
 )
 
-from planner.export import BundleParts, write_bundle
-from trimtab_runtime import Plan, preprocess
+from trimtab.planner.bundles.archive import BundleParts, write_bundle
+from trimtab_runtime import Plan
 from trimtab_runtime.codec import DecodeError, decode, encode
-from trimtab_runtime.definition import (
+from trimtab_runtime.definitions.plan import (
     InputFormat,
     OperatingPoint,
     PlanDefinition,
@@ -33,9 +33,11 @@ from trimtab_runtime.definition import (
     Stage,
     Structure,
 )
+from trimtab_runtime.definitions.routers import Router
 from trimtab_runtime.errors import ModelError
-from trimtab_runtime.image_features import IMAGE_FEATURES, image_features
-from trimtab_runtime.preprocess import Preprocessor, decode_image
+from trimtab_runtime.images import preprocess
+from trimtab_runtime.images.features import IMAGE_FEATURES, image_features
+from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 from trimtab_runtime.probe.answers import trace, verify
 from trimtab_runtime.probe.features import features
 from trimtab_runtime.probe.measure import measure
@@ -49,7 +51,6 @@ from trimtab_runtime.probe.requests import (
     VerifyRequest,
     kind_of,
 )
-from trimtab_runtime.routers import Router
 
 SHORT = MeasureSettings(
     seconds=0.05, min_rounds=4, warmup_seconds=0.01, idle_seconds=0.01, energy_seconds=0.01

@@ -13,19 +13,19 @@ import pytest
 from routed_plans import parts_of
 from sample_routers import sha256_of, write_graph
 
-from planner.export import write_bundle
+from trimtab.planner.bundles.archive import write_bundle
 from trimtab_runtime import Plan
-from trimtab_runtime.definition import (
+from trimtab_runtime.bundles.manifest import MANIFEST_NAME
+from trimtab_runtime.definitions.exits import Memory
+from trimtab_runtime.definitions.plan import (
     InputFormat,
     PlanDefinition,
     RuntimeOptions,
     Stage,
     Structure,
 )
+from trimtab_runtime.definitions.routers import Router, Scorer
 from trimtab_runtime.errors import BundleError, InferenceError, ModelError, PlanningError
-from trimtab_runtime.exits import Memory
-from trimtab_runtime.manifest import MANIFEST_NAME
-from trimtab_runtime.routers import Router, Scorer
 
 OPTIONS = RuntimeOptions("onnxruntime")
 IMAGE = Router("a" * 64, "image", (1.0, 2.0), ("contrast",))

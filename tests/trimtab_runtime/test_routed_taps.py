@@ -15,15 +15,15 @@ from early_plans import CutModel, cut_model
 from routed_plans import Array, parts_of, pictures, probabilities_of, replayed, split
 from sample_routers import sha256_of, write_linear_router
 
-from planner.export import BundleParts, write_bundle
+from trimtab.planner.bundles.archive import BundleParts, write_bundle
 from trimtab_runtime import Plan
-from trimtab_runtime.definition import RuntimeOptions, Stage
+from trimtab_runtime.definitions.exits import NO_THRESHOLDS, ExitThresholds
+from trimtab_runtime.definitions.plan import RuntimeOptions, Stage
+from trimtab_runtime.definitions.routers import Router
 from trimtab_runtime.engines import create_segments
-from trimtab_runtime.exits import NO_THRESHOLDS, ExitThresholds
-from trimtab_runtime.preprocess import Preprocessor
-from trimtab_runtime.routers import Router
-from trimtab_runtime.routing import entries
-from trimtab_runtime.stage import SegmentedStage
+from trimtab_runtime.images.preprocess import Preprocessor
+from trimtab_runtime.plans.routing import entries
+from trimtab_runtime.plans.stage import SegmentedStage
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trimtab_runtime import Plan
-from trimtab_runtime.bundle import open_bundle
+from trimtab_runtime.bundles.archive import open_bundle
+from trimtab_runtime.bundles.manifest import MANIFEST_NAME
 from trimtab_runtime.errors import BundleError, TrimtabError
-from trimtab_runtime.manifest import MANIFEST_NAME
 
 
 def content_of(path: Path) -> dict[str, bytes]:
@@ -115,7 +115,7 @@ def test_another_zip_application(tmp_path: Path, cache: Path) -> None:
     assert "no manifest.json inside" in refused(path, cache)
 
 
-@pytest.mark.parametrize("name", ["golden.npz", "__main__.py", "trimtab_runtime/plan.py"])
+@pytest.mark.parametrize("name", ["golden.npz", "__main__.py", "trimtab_runtime/plans/plan.py"])
 def test_a_file_is_missing(cascade: Path, tmp_path: Path, cache: Path, name: str) -> None:
     content = content_of(cascade)
     del content[name]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trimtab_runtime import Plan
-from trimtab_runtime.bundle import cache_folder, open_bundle
+from trimtab_runtime.bundles.archive import cache_folder, open_bundle
 from trimtab_runtime.errors import BundleError
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.export import write_bundle
+from trimtab.planner.bundles.archive import write_bundle
 from trimtab_runtime import Plan
-from trimtab_runtime.definition import OperatingPoint
+from trimtab_runtime.definitions.plan import OperatingPoint
 from trimtab_runtime.errors import BundleError
 
 

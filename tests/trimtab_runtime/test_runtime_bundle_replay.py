@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.export import write_bundle
-from search.replay import replay
+from trimtab.planner.bundles.archive import write_bundle
+from trimtab.search.replay.cascade import replay
 from trimtab_runtime import Plan
-from trimtab_runtime.definition import OperatingPoint
+from trimtab_runtime.definitions.plan import OperatingPoint
 from trimtab_runtime.engines import create_engine
-from trimtab_runtime.preprocess import Preprocessor
-from trimtab_runtime.routing import calibrated
+from trimtab_runtime.images.preprocess import Preprocessor
+from trimtab_runtime.plans.routing import calibrated
 
 
 @pytest.mark.parametrize("rule", ["last", "mean"])

@@ -13,9 +13,13 @@ import routed_strategies as routed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimtab_runtime import definition, exits, manifest, routers
+from trimtab_runtime.bundles import manifest
+from trimtab_runtime.bundles.manifest import Manifest
 from trimtab_runtime.codec import DecodeError, canonical, content_key, decode, encode
-from trimtab_runtime.definition import (
+from trimtab_runtime.definitions import exits, routers
+from trimtab_runtime.definitions import plan as definition
+from trimtab_runtime.definitions.exits import Centres, Exits, ExitThresholds, Memory, Prior, Tap
+from trimtab_runtime.definitions.plan import (
     InputFormat,
     OperatingPoint,
     OutputFormat,
@@ -26,11 +30,9 @@ from trimtab_runtime.definition import (
     Structure,
     Variant,
 )
-from trimtab_runtime.exits import Centres, Exits, ExitThresholds, Memory, Prior, Tap
-from trimtab_runtime.manifest import Manifest
+from trimtab_runtime.definitions.routers import Router, Scorer
 from trimtab_runtime.metrics import METRICS
 from trimtab_runtime.probe.requests import KINDS
-from trimtab_runtime.routers import Router, Scorer
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 positive = st.floats(1e-30, 1e30)

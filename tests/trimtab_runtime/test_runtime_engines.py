@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from sample_models import onnx_model, write_onnx
 from sample_tflite import write_tflite
 
-from trimtab_runtime.definition import (
+from trimtab_runtime.definitions.plan import (
     GRAPH_LEVELS,
     InputFormat,
     OutputFormat,
@@ -30,7 +30,7 @@ from trimtab_runtime.definition import (
 from trimtab_runtime.engines import create_engine, engine_accelerators, engine_versions
 from trimtab_runtime.engines.base import real_outputs
 from trimtab_runtime.errors import EngineError, InferenceError, ModelError
-from trimtab_runtime.preprocess import Preprocessor
+from trimtab_runtime.images.preprocess import Preprocessor
 
 ORT = RuntimeOptions("onnxruntime")
 LITE = RuntimeOptions("litert")

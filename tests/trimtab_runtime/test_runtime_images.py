@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from trimtab_runtime.definition import InputFormat
+from trimtab_runtime.definitions.plan import InputFormat
 from trimtab_runtime.errors import WorkloadError
-from trimtab_runtime.preprocess import Preprocessor, as_image, decode_image
+from trimtab_runtime.images.preprocess import Preprocessor, as_image, decode_image
 
 RNG = np.random.default_rng(5)
 COLOUR = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

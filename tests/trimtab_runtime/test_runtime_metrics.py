@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trimtab_runtime.codec import DecodeError, decode, encode
-from trimtab_runtime.definition import OperatingPoint
+from trimtab_runtime.definitions.plan import OperatingPoint
 from trimtab_runtime.metrics import METRICS, find_metric, recall_of, recalled_class
 
 CLASSES = [

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from trimtab_runtime import definition
-from trimtab_runtime.definition import InputFormat, Quantisation
+from trimtab_runtime.definitions import plan as definition
+from trimtab_runtime.definitions.plan import InputFormat, Quantisation
 from trimtab_runtime.errors import WorkloadError
-from trimtab_runtime.preprocess import Preprocessor, resize_key
+from trimtab_runtime.images.preprocess import Preprocessor, resize_key
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import special
 
-from trimtab_runtime.definition import OutputFormat, Quantisation
-from trimtab_runtime.routing import calibrated, combine, decide
+from trimtab_runtime.definitions.plan import OutputFormat, Quantisation
+from trimtab_runtime.plans.routing import calibrated, combine, decide
 
 Array = np.ndarray[Any, np.dtype[Any]]
 STORED = OutputFormat("probabilities", quantisation=Quantisation(0.01, 0))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab_runtime.definition import OperatingPoint
+from trimtab_runtime.definitions.plan import OperatingPoint
 from trimtab_runtime.errors import BundleError
-from trimtab_runtime.tracking import WINDOW, Tracker, Tracking, best_within
+from trimtab_runtime.plans.tracking import WINDOW, Tracker, Tracking, best_within
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -16,14 +16,14 @@ from routed_plans import TENSOR, features_of, pictures, split
 from routed_plans import parts_of as routed_parts
 from sample_routers import sha256_of, write_pooling_router
 
-from planner.export import write_bundle
+from trimtab.planner.bundles.archive import write_bundle
 from trimtab_runtime import Plan
 from trimtab_runtime.cli import main
-from trimtab_runtime.definition import OperatingPoint, Stage
+from trimtab_runtime.definitions.exits import ExitThresholds
+from trimtab_runtime.definitions.plan import OperatingPoint, Stage
+from trimtab_runtime.definitions.routers import Router
 from trimtab_runtime.errors import BundleError, TrimtabError
-from trimtab_runtime.exits import ExitThresholds
-from trimtab_runtime.routers import Router
-from trimtab_runtime.tracking import WINDOW
+from trimtab_runtime.plans.tracking import WINDOW
 
 #: Far above what any answer takes, and far below.
 AMPLE_MS, TIGHT_MS = 1e9, 1e-9

@@ -21,8 +21,7 @@ from sample_models import (
     write_residual,
 )
 
-from trimtab_runtime.errors import ModelError
-from variants import (
+from trimtab.variants import (
     Head,
     assert_same_answers,
     cut_segments,
@@ -33,6 +32,7 @@ from variants import (
     quantise_w8a8,
     usable_taps,
 )
+from trimtab_runtime.errors import ModelError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

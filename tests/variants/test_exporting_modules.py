@@ -13,8 +13,8 @@ import onnxruntime
 import pytest
 import torch
 
+from trimtab.variants import export_module, inspect_model
 from trimtab_runtime.errors import ModelError
-from variants import export_module, inspect_model
 
 NETS = '''
 import torch
@@ -118,7 +118,7 @@ def test_another_process_writes_the_same_bytes(
     folder: Path, exported: Path, tmp_path: Path
 ) -> None:
     code = (
-        "from variants import export_module; import sys; f, o = sys.argv[1:]; "
+        "from trimtab.variants import export_module; import sys; f, o = sys.argv[1:]; "
         "export_module('job_nets:Small', {}, f + '/weights.pth', 32, o, folder=f)"
     )
     root, out = Path(__file__).parents[2], tmp_path / "b.onnx"

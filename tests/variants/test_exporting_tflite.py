@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from trimtab.variants import export_module, inspect_model
+from trimtab.variants.files.tflite import load_tflite
 from trimtab_runtime.errors import ModelError
-from variants import export_module, inspect_model
-from variants._tflite_file import load_tflite
 
 NET = """
 import torch

@@ -11,11 +11,8 @@ import pytest
 from sample_models import INPUT, GraphDrawer, texture_images, write_inverted, write_onnx
 from sample_models import write_residual as residual
 
-from profilers import LocalDevice
-from trimtab_runtime.definition import GRAPH_LEVELS, RuntimeOptions
-from trimtab_runtime.errors import ModelError
-from trimtab_runtime.probe.requests import LayersRequest
-from variants import (
+from trimtab.profilers import LocalDevice
+from trimtab.variants import (
     Executed,
     Origin,
     find_origins,
@@ -24,6 +21,9 @@ from variants import (
     make_variant,
     quantise_w8a8,
 )
+from trimtab_runtime.definitions.plan import GRAPH_LEVELS, RuntimeOptions
+from trimtab_runtime.errors import ModelError
+from trimtab_runtime.probe.requests import LayersRequest
 
 
 def parallel(path: Path) -> Path:

@@ -19,15 +19,9 @@ from sample_models import (
 )
 from sample_tflite import write_tflite
 
+from trimtab.variants import TapPlace, find_taps, inspect_model, make_variant, quantise_w8a8
+from trimtab.variants.segments.taps import thin
 from trimtab_runtime.errors import ModelError
-from variants import (
-    TapPlace,
-    find_taps,
-    inspect_model,
-    make_variant,
-    quantise_w8a8,
-)
-from variants._taps import thin
 
 
 def found(path: Path, **options: Any) -> list[TapPlace]:

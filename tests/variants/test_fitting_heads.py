@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from trimtab.variants import Head, fit_heads
 from trimtab_runtime.errors import ModelError
-from variants import Head, fit_heads
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from sample_models import CLASSES, make_net, onnx_model, write_onnx
 from sample_tflite import write_tflite
 
-from trimtab_runtime.definition import Quantisation
+from trimtab.variants import inspect_model
+from trimtab_runtime.definitions.plan import Quantisation
 from trimtab_runtime.errors import ModelError
-from variants import inspect_model
 
 
 def save(path: Path, model: onnx.ModelProto) -> Path:

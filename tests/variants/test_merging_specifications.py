@@ -12,11 +12,11 @@ import pytest
 from sample_models import CLASSES, INPUT, activations, make_net, texture_images, write_onnx
 from sample_tflite import write_tflite
 
-from trimtab_runtime.definition import InputFormat, Quantisation, RuntimeOptions, Variant
+from trimtab.variants import derive_variant, inspect_model, make_variant
+from trimtab_runtime.definitions.plan import InputFormat, Quantisation, RuntimeOptions, Variant
 from trimtab_runtime.engines import create_engine, format_engine
 from trimtab_runtime.errors import ModelError
-from trimtab_runtime.preprocess import Preprocessor
-from variants import derive_variant, inspect_model, make_variant
+from trimtab_runtime.images.preprocess import Preprocessor
 
 
 def made(

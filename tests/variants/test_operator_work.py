@@ -11,8 +11,15 @@ from onnx import TensorProto, helper, numpy_helper
 from sample_models import INPUT, onnx_model, texture_images, write_onnx
 from sample_tflite import write_tflite
 
+from trimtab.variants import (
+    KINDS,
+    OperatorWork,
+    inspect_model,
+    make_variant,
+    operator_work,
+    quantise_w8a8,
+)
 from trimtab_runtime.errors import ModelError
-from variants import KINDS, OperatorWork, inspect_model, make_variant, operator_work, quantise_w8a8
 
 #: Width 8 on 32 x 32 images: 15 x 15 x 8 after the first convolution, 7 x 7 x 16 after the second.
 FIRST = OperatorWork("conv", 225 * 8 * 27, 3 * 1024, 225 * 8, 8 * 27 + 8, 4)

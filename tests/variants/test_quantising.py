@@ -16,11 +16,7 @@ from PIL import Image
 from sample_models import INPUT, activations, make_net, texture_images, write_onnx
 from sample_tflite import write_tflite
 
-from trimtab_runtime.definition import RuntimeOptions, Variant
-from trimtab_runtime.engines import create_engine
-from trimtab_runtime.errors import ModelError, WorkloadError
-from trimtab_runtime.preprocess import Preprocessor
-from variants import (
+from trimtab.variants import (
     QuantisationRecipe,
     derive_variant,
     inspect_model,
@@ -28,6 +24,10 @@ from variants import (
     quantisable,
     quantise_w8a8,
 )
+from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
+from trimtab_runtime.engines import create_engine
+from trimtab_runtime.errors import ModelError, WorkloadError
+from trimtab_runtime.images.preprocess import Preprocessor
 
 
 def member(path: Path, **said: Any) -> Variant:
@@ -167,7 +167,7 @@ def test_another_process_writes_the_same_bytes(tmp_path: Path, calibration: list
     out = quantise_w8a8(source, member(source), calibration, tmp_path / "q.onnx")
     np.save(tmp_path / "images.npy", np.stack(calibration))
     code = (
-        "import sys, numpy as np; from variants import *; f = sys.argv[1] + '/'; "
+        "import sys, numpy as np; from trimtab.variants import *; f = sys.argv[1] + '/'; "
         "s = f + 'a.onnx'; said = {'mean': 127.5, 'std': 127.5}; "
         "v = make_variant(s, inspect_model(s), said, {}, 'm'); "
         "quantise_w8a8(s, v, list(np.load(f + 'images.npy')), f + 'r.onnx')"

@@ -11,9 +11,15 @@ import pytest
 from onnx import numpy_helper
 from sample_models import GraphDrawer, write_residual
 
-import variants._usable
+import trimtab.variants.segments.verified_taps
+from trimtab.variants import (
+    assert_same_answers,
+    cut_segments,
+    export_module,
+    find_taps,
+    usable_taps,
+)
 from trimtab_runtime.errors import ModelError
-from variants import assert_same_answers, cut_segments, export_module, find_taps, usable_taps
 
 
 def tampered(path: Path) -> None:
@@ -46,7 +52,7 @@ def test_taps_that_change_answers_are_dropped(
             tampered(segments[-1])
         return segments
 
-    monkeypatch.setattr(variants._usable, "cut_segments", cut)
+    monkeypatch.setattr(trimtab.variants.segments.verified_taps, "cut_segments", cut)
     taps, reason = usable_taps(path)
     assert [t.name for t in taps] == [n for n in names if n != ends[1]]
     assert reason is None

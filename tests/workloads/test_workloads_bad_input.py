@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from trimtab.workloads import check_images, read_workload
 from trimtab_runtime.errors import WorkloadError
-from workloads import check_images, read_workload
 
 WriteImage = Callable[..., Path]
 

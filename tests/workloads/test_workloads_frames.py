@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trimtab_runtime.errors import WorkloadError
-from workloads import (
+from trimtab.workloads import (
     Stream,
     StreamRecipe,
     Workload,
@@ -21,6 +20,7 @@ from workloads import (
     render,
     write_frames,
 )
+from trimtab_runtime.errors import WorkloadError
 
 
 @pytest.fixture

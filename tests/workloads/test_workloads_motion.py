@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trimtab.workloads import Item, Stream, StreamRecipe, Workload, make_stream, render
 from trimtab_runtime.errors import WorkloadError
-from workloads import Item, Stream, StreamRecipe, Workload, make_stream, render
 
 NOISE = np.random.default_rng(7).integers(0, 256, (40, 30, 3), np.uint8)
 WORKLOAD = Workload(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workloads import IMAGE_SUFFIXES, check_images, read_workload
+from trimtab.workloads import IMAGE_SUFFIXES, check_images, read_workload
 
 WriteImage = Callable[..., Path]
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trimtab.workloads import STREAM_KINDS, StreamRecipe
 from trimtab_runtime.codec import canonical, content_key, decode
-from workloads import STREAM_KINDS, StreamRecipe
 
 
 @pytest.mark.parametrize(

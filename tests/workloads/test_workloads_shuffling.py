@@ -5,7 +5,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from workloads.shuffling import Dice
+from trimtab.workloads.streams.shuffling import Dice
 
 
 def test_the_same_draws_on_every_machine() -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trimtab.workloads import SPLIT_NAMES, Item, Splits, Workload, split_workload
 from trimtab_runtime.errors import WorkloadError
-from workloads import SPLIT_NAMES, Item, Splits, Workload, split_workload
 
 
 def make_workload(

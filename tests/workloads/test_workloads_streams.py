@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trimtab.workloads import STREAM_KINDS, Item, Stream, StreamRecipe, Workload, make_stream
 from trimtab_runtime.errors import WorkloadError
-from workloads import STREAM_KINDS, Item, Stream, StreamRecipe, Workload, make_stream
 
 FIELDS = ("items", "shifts", "gains", "noise_seeds", "blocks")
 

@@ -6,10 +6,10 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from trimtab_runtime.definition import RuntimeOptions, Variant
+from trimtab_runtime.definitions.exits import Exits
+from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
 from trimtab_runtime.engines.base import Engine, SegmentedEngine
 from trimtab_runtime.errors import EngineError
-from trimtab_runtime.exits import Exits
 
 __all__ = [
     "Engine",

@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
-from trimtab_runtime.definition import RuntimeOptions, Variant
+from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
 from trimtab_runtime.engines.base import Engine, one_input_one_output, real_outputs, told
 from trimtab_runtime.errors import EngineError, InferenceError, ModelError
 

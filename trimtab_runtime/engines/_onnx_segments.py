@@ -13,11 +13,11 @@ from typing import Any, Optional
 
 import numpy as np
 
-from trimtab_runtime.definition import RuntimeOptions, Variant
+from trimtab_runtime.definitions.exits import Exits
+from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
 from trimtab_runtime.engines._onnx import load_session
 from trimtab_runtime.engines.base import SegmentedEngine, real_outputs, told
 from trimtab_runtime.errors import InferenceError, ModelError
-from trimtab_runtime.exits import Exits
 
 Array = Any
 

@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from trimtab_runtime.definition import OutputFormat, Variant
+from trimtab_runtime.definitions.plan import OutputFormat, Variant
 from trimtab_runtime.errors import InferenceError, ModelError
 
 _FLOAT = np.dtype(np.float32)

@@ -9,19 +9,19 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from trimtab_runtime.bundle import open_bundle
-from trimtab_runtime.early import ANSWERED_BY
+from trimtab_runtime.bundles.archive import open_bundle
 from trimtab_runtime.errors import InferenceError
 from trimtab_runtime.fingerprint import core_count
-from trimtab_runtime.plan import Answer, Plan
-from trimtab_runtime.preprocess import Preprocessor, decode_image
+from trimtab_runtime.images.preprocess import Preprocessor, decode_image
+from trimtab_runtime.plans.early_exits import ANSWERED_BY
+from trimtab_runtime.plans.plan import Answer, Plan
+from trimtab_runtime.plans.stage import LoadedStage, SegmentedStage
 from trimtab_runtime.probe.clock import Reference, peak_mb, pin, settle, timed_ms
 from trimtab_runtime.probe.conditions import Conditions
 from trimtab_runtime.probe.energy import find_meter, measure_energy
 from trimtab_runtime.probe.footprint import load_file
 from trimtab_runtime.probe.measure import spread, unsteady
 from trimtab_runtime.probe.requests import MeasureSettings, TraceRequest, VerifyRequest
-from trimtab_runtime.stage import LoadedStage, SegmentedStage
 
 Progress = Callable[[int, int], None]
 
@@ -83,8 +83,8 @@ def _run_through(stage: LoadedStage, image: Preprocessor) -> dict[str, Any]:
 
 def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
     """Run a bundle over the images and write `index`, `entry`, `stage`, `confidence`,
-    `latency_ms`, `tap` (-1: none) and `by` (who answered, a number of trimtab_runtime.kernel),
-    (images,) each, to the request's file.
+    `latency_ms`, `tap` (-1: none) and `by` (who answered, a number of
+    trimtab_runtime.memory.kernel), (images,) each, to the request's file.
 
     Memory first, as long as nothing else is in the process. Then images are decoded in groups of
     `reference_every`. Before a group is timed, an inference, the reference and another inference

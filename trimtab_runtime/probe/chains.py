@@ -8,9 +8,9 @@ from typing import Any, Optional
 import numpy as np
 
 from trimtab_runtime.errors import InferenceError
-from trimtab_runtime.preprocess import Preprocessor
+from trimtab_runtime.images.preprocess import Preprocessor
+from trimtab_runtime.plans.routing import decide
 from trimtab_runtime.probe.footprint import Loaded
-from trimtab_runtime.routing import decide
 
 Sample = tuple[float, float, float]
 

@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from trimtab_runtime.definition import RuntimeOptions
+from trimtab_runtime.definitions.plan import RuntimeOptions
 
 #: Seconds after which onnxruntime's threads have stopped spinning for more work.
 _SPIN_S = 0.02

@@ -7,8 +7,8 @@ from typing import Any, Callable
 
 import numpy as np
 
-from trimtab_runtime.image_features import image_features
-from trimtab_runtime.preprocess import Preprocessor, decode_image
+from trimtab_runtime.images.features import image_features
+from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 from trimtab_runtime.probe.clock import pin
 from trimtab_runtime.probe.requests import FeaturesRequest
 

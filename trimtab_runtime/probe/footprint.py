@@ -8,18 +8,18 @@ from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
-from trimtab_runtime.deciders import LoadedRouter
-from trimtab_runtime.definition import Stage, Structure
-from trimtab_runtime.early import load_recall
+from trimtab_runtime.definitions.exits import Memory
+from trimtab_runtime.definitions.plan import Stage, Structure
 from trimtab_runtime.engines import engine_module_loaded
 from trimtab_runtime.errors import ModelError
-from trimtab_runtime.exits import Memory
-from trimtab_runtime.image_features import opencv
-from trimtab_runtime.memory import Recall
-from trimtab_runtime.preprocess import Preprocessor, decode_image
+from trimtab_runtime.images.features import opencv
+from trimtab_runtime.images.preprocess import Preprocessor, decode_image
+from trimtab_runtime.memory.semantic import Recall
+from trimtab_runtime.plans.deciders import LoadedRouter
+from trimtab_runtime.plans.early_exits import load_recall
+from trimtab_runtime.plans.stage import LoadedStage, load_stage
 from trimtab_runtime.probe.clock import peak_mb, resident_mb, timed_ms
 from trimtab_runtime.probe.requests import MeasureRequest, RouterFile, StageFile
-from trimtab_runtime.stage import LoadedStage, load_stage
 
 #: Images that each stage runs on before its memory counts as settled.
 _IMAGES = 8

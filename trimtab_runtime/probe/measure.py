@@ -17,7 +17,7 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from trimtab_runtime.preprocess import Preprocessor, decode_image
+from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 from trimtab_runtime.probe.chains import Chains, Sample
 from trimtab_runtime.probe.clock import Reference, pin, settle
 from trimtab_runtime.probe.conditions import Conditions

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from trimtab_runtime.definition import RuntimeOptions, Variant
-from trimtab_runtime.exits import NO_MEMORY, Exits, Memory
+from trimtab_runtime.definitions.exits import NO_MEMORY, Exits, Memory
+from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
+from trimtab_runtime.definitions.routers import Router
 from trimtab_runtime.formats import one_of
-from trimtab_runtime.image_features import IMAGE_FEATURES
-from trimtab_runtime.routers import Router
+from trimtab_runtime.images.features import IMAGE_FEATURES
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from trimtab_runtime.definition import RuntimeOptions
+from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines._onnx import load_session
 from trimtab_runtime.engines.base import told
 from trimtab_runtime.errors import EngineError, InferenceError, ModelError

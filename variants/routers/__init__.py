@@ -1,14 +1,14 @@
 """Making routers and scorers: the published premodel, and any estimator that converts.
 
-Whatever is made is one ONNX file with the interface of trimtab_runtime.routers, trained on `fit`
-only, and never a pickle.
+Whatever is made is one ONNX file with the interface of trimtab_runtime.definitions.routers,
+trained on `fit` only, and never a pickle.
 """
 
-from variants.routers.chain import chain_file
-from variants.routers.deferral import answer_features, margin_file, scorer_file
-from variants.routers.features import eliminated, published_features, uncorrelated
-from variants.routers.inclusion import THETA, included
-from variants.routers.learned import (
+from trimtab.variants.routers.chain import chain_file
+from trimtab.variants.routers.deferral import answer_features, margin_file, scorer_file
+from trimtab.variants.routers.features import eliminated, published_features, uncorrelated
+from trimtab.variants.routers.inclusion import THETA, included
+from trimtab.variants.routers.learned import (
     ESTIMATORS,
     best_estimator,
     fit_stages,
@@ -16,8 +16,8 @@ from variants.routers.learned import (
     predicted,
     reduced,
 )
-from variants.routers.tiny import TINY_INPUT, TinyNetwork, learn_filters
-from variants.routers.to_onnx import Graph, Runner, router_file
+from trimtab.variants.routers.tiny import TINY_INPUT, TinyNetwork, learn_filters
+from trimtab.variants.routers.to_onnx import Graph, Runner, router_file
 
 __all__ = [
     "ESTIMATORS",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsRegressor
 
-from variants.routers.to_onnx import Graph, check_file
+from trimtab.variants.routers.to_onnx import Graph, check_file
 
 Doubles = NDArray[np.float64]
 
@@ -26,9 +26,9 @@ def min_max(features: Doubles) -> tuple[Doubles, Doubles]:
 def chain_file(
     features: Doubles, correct: NDArray[np.bool_], order: Sequence[int], default: int
 ) -> bytes:
-    """A router (trimtab_runtime.routers.Router) as an ONNX file, one-hot: 1 for the first stage in
-    `order` of which most of the nearest neighbours say that it is right; where there is none, for
-    the `default` (abstention: that stage answers, and counts).
+    """A router (trimtab_runtime.definitions.routers.Router) as an ONNX file, one-hot: 1 for the
+    first stage in `order` of which most of the nearest neighbours say that it is right; where
+    there is none, for the `default` (abstention: that stage answers, and counts).
 
     `features` (inputs, n) to learn from, at least five inputs; `correct` (inputs, stages) says
     which stages are right there. All questions have the same neighbours, so that one search

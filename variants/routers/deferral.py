@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from variants.routers.learned import predicted
-from variants.routers.to_onnx import Graph, check_file
+from trimtab.variants.routers.learned import predicted
+from trimtab.variants.routers.to_onnx import Graph, check_file
 
 Doubles = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ def margin_file(classes: int) -> bytes:
 
 
 def scorer_file(models: Sequence[BaseEstimator], probabilities: NDArray[Any]) -> bytes:
-    """A scorer (trimtab_runtime.routers.Scorer) as an ONNX file: `models` fitted on
+    """A scorer (trimtab_runtime.definitions.routers.Scorer) as an ONNX file: `models` fitted on
     :func:`answer_features`, their one column clipped to 0 to 1. Checked on the `probabilities`
     (inputs, classes) that were learned from. Raises ModelError."""
     classes = probabilities.shape[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from variants.routers.chain import NEIGHBOURS, min_max
+from trimtab.variants.routers.chain import NEIGHBOURS, min_max
 
 Doubles = NDArray[np.float64]
 

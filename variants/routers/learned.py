@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 
-from variants.routers.to_onnx import Column, Graph, router_file
+from trimtab.variants.routers.to_onnx import Column, Graph, router_file
 
 Doubles = NDArray[np.float64]
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.cluster import MiniBatchKMeans
 
+from trimtab.variants.routers.learned import predicted
+from trimtab.variants.routers.to_onnx import Graph, Runner, check_file
 from trimtab_runtime.formats import InputFormat
-from variants.routers.learned import predicted
-from variants.routers.to_onnx import Graph, Runner, check_file
 
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]

@@ -6,11 +6,7 @@ A region has one tensor in and one out; a block is an ONNX model. Everything rai
 :class:`trimtab_runtime.errors.ModelError` where it cannot be done.
 """
 
-from variants.slimming.combining import Slimmed, SlimmedPart, Step, learn_alone, slim
-from variants.slimming.distilling import Distilled, DistillRecipe, distill
-from variants.slimming.keeping import Cache, FolderCache, Inputs
-from variants.slimming.learning import Learned, LearnRecipe, learn
-from variants.slimming.network import (
+from trimtab.variants.slimming.network.network import (
     Network,
     Region,
     extract,
@@ -21,8 +17,13 @@ from variants.slimming.network import (
     replace,
     write_network,
 )
-from variants.slimming.proposal import Proposal, Rule, propose
-from variants.slimming.rules import RULES
+from trimtab.variants.slimming.proposal import Proposal, Rule
+from trimtab.variants.slimming.rules import RULES, propose
+from trimtab.variants.slimming.slim import Slimmed, SlimmedPart, Step, learn_alone, slim
+from trimtab.variants.slimming.training.block import learn
+from trimtab.variants.slimming.training.cache import Cache, FolderCache, TrainingImages
+from trimtab.variants.slimming.training.distillation import Distilled, distill
+from trimtab.variants.slimming.training.recipes import DistillRecipe, Learned, LearnRecipe
 
 __all__ = [
     "RULES",
@@ -30,7 +31,6 @@ __all__ = [
     "DistillRecipe",
     "Distilled",
     "FolderCache",
-    "Inputs",
     "LearnRecipe",
     "Learned",
     "Network",
@@ -40,6 +40,7 @@ __all__ = [
     "Slimmed",
     "SlimmedPart",
     "Step",
+    "TrainingImages",
     "distill",
     "extract",
     "is_region",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from trimtab_runtime.errors import ModelError
-from variants.slimming.network import Network, Region
+from trimtab.variants.slimming.network.network import Network, Region
 
 if TYPE_CHECKING:
     import onnx
@@ -40,24 +39,3 @@ class Proposal:
 
 
 Rule = Callable[[Network], Iterable[Proposal]]
-"""Finds what it applies to in a network; a rule that applies nowhere gives nothing."""
-
-
-def propose(network: Network, rules: Sequence[str] | None = None) -> list[Proposal]:
-    """What the rules named (all without) propose, in network order: by where a region begins,
-    then by where it ends, then in the order of `rules`. Regions may overlap; no two proposals
-    have the same key.
-
-    Raises ModelError for a rule that does not exist.
-    """
-    from variants.slimming.rules import RULES
-
-    chosen = tuple(RULES) if rules is None else tuple(rules)
-    unknown = [name for name in chosen if name not in RULES]
-    if unknown:
-        raise ModelError(f"no slimming rule {unknown[0]!r}; there are {', '.join(RULES)}")
-    found = {p.key: p for name in chosen for p in RULES[name](network)}
-    places = {network.image: -1}
-    for index, node in enumerate(network.model.graph.node):
-        places |= {name: index for name in node.output}
-    return sorted(found.values(), key=lambda p: (places[p.region.start], places[p.region.end]))

@@ -12,9 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from trimtab_runtime.errors import ModelError
-from trimtab_runtime.preprocess import Preprocessor
-from variants.routers import (
+from trimtab.variants.routers import (
     ESTIMATORS,
     TINY_INPUT,
     Runner,
@@ -29,6 +27,8 @@ from variants.routers import (
     reduced,
     scorer_file,
 )
+from trimtab_runtime.errors import ModelError
+from trimtab_runtime.images.preprocess import Preprocessor
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from variants.routers import eliminated, included, published_features, uncorrelated
+from trimtab.variants.routers import eliminated, included, published_features, uncorrelated
 
 
 def test_the_first_model_is_the_one_most_often_the_fastest_correct():

@@ -6,7 +6,7 @@ import pytest
 from sample_models import GraphDrawer
 from sample_slimming import RECIPE, inputs, propose
 
-from variants.slimming import Network, Proposal, Slimmed, read_network, slim
+from trimtab.variants.slimming import Network, Proposal, Slimmed, read_network, slim
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from sample_blocks import run_model
 from sample_models import texture_images, write_onnx
 from sample_slimming import IMAGES, Stop, content, inputs, propose
 
-from variants.slimming import (
+from trimtab.variants.slimming import (
     DistillRecipe,
     FolderCache,
     LearnRecipe,
@@ -23,9 +23,9 @@ from variants.slimming import (
     read_network,
     slim,
 )
-from variants.slimming._augmenting import changed
-from variants.slimming._normalising import fold, normalise
-from variants.slimming.module import OnnxModule
+from trimtab.variants.slimming.torch_module.batch_norm import fold, normalise
+from trimtab.variants.slimming.torch_module.module import OnnxModule
+from trimtab.variants.slimming.training.teacher import changed
 
 
 @pytest.mark.parametrize("softmax", [False, True])

@@ -11,8 +11,8 @@ import pytest
 from onnx import helper
 from sample_blocks import conv_block, make_block, normal, run_model, weights_of
 
+from trimtab.variants.slimming import LearnRecipe, learn
 from trimtab_runtime.errors import ModelError
-from variants.slimming import LearnRecipe, learn
 
 Array = np.ndarray[Any, np.dtype[Any]]
 START, END = (1, 4, 8, 8), (1, 6, 4, 4)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from trimtab.variants.slimming.torch_module.module import OnnxModule, unsupported
+from trimtab.variants.slimming.torch_module.operators import OPERATORS
 from trimtab_runtime.errors import ModelError
-from variants.slimming.module import OnnxModule, unsupported
-from variants.slimming.operators import OPERATORS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MAP = (1, 6, 9, 10)

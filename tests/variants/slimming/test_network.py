@@ -13,10 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from sample_models import GraphDrawer, texture_images, write_inverted, write_onnx, write_residual
 
-from trimtab_runtime.errors import ModelError
-from variants import make_variant, quantise_w8a8
-from variants._facts import inspect_model
-from variants.slimming.network import (
+from trimtab.variants import make_variant, quantise_w8a8
+from trimtab.variants.inspection.facts import inspect_model
+from trimtab.variants.slimming.network.network import (
     Network,
     Region,
     extract,
@@ -28,6 +27,7 @@ from variants.slimming.network import (
     replace,
     write_network,
 )
+from trimtab_runtime.errors import ModelError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

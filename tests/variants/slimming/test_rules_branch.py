@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from slimming_models import Drawer, check_fits, network_of, notes, region_error, weight_of
 
-from variants.slimming.proposal import Proposal, propose
+from trimtab.variants.slimming.proposal import Proposal
+from trimtab.variants.slimming.rules import propose
 
 Drawn = Callable[[Drawer], str]
 BEFORE = (

@@ -9,8 +9,8 @@ from slimming_models import check_fits, region_error
 
 from benchmarks.googlenet import STAGES, export_onnx, random_googlenet
 from benchmarks.slimming_shape import published
-from variants.slimming.network import Network, plain_network, read_network, replace
-from variants.slimming.proposal import propose
+from trimtab.variants.slimming.network.network import Network, plain_network, read_network, replace
+from trimtab.variants.slimming.rules import propose
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from slimming_models import Drawer, check_fits, network_of, random_input, run
 
-from variants.slimming import Inputs, learn_alone, slim
-from variants.slimming.learning import LearnRecipe
-from variants.slimming.module import OnnxModule
-from variants.slimming.network import Network, extract
-from variants.slimming.proposal import propose
+from trimtab.variants.slimming import TrainingImages, learn_alone, slim
+from trimtab.variants.slimming.network.network import Network, extract
+from trimtab.variants.slimming.rules import propose
+from trimtab.variants.slimming.torch_module.module import OnnxModule
+from trimtab.variants.slimming.training.recipes import LearnRecipe
 
 CHANNELS = 7
 
@@ -44,7 +44,7 @@ def test_nothing_of_it_is_learned(tmp_path: Path) -> None:
     (proposal,) = propose(network, ("lrn",))
     assert not list(OnnxModule(proposal.block).parameters())
     images = np.random.default_rng(0).standard_normal((20, *network.shapes[network.image][1:]))
-    inputs = Inputs(lambda: iter(images[:, None].astype(np.float32)), "drawn")
+    inputs = TrainingImages(lambda: iter(images[:, None].astype(np.float32)), "drawn")
     ((_, learned),) = learn_alone(network, [proposal], inputs)
     found = slim(network, [proposal], inputs, LearnRecipe())
     for error in (learned.error, found.parts[0].error):

@@ -11,11 +11,10 @@ import onnx
 import pytest
 from slimming_models import check_fits, notes, write_inception, write_lite, write_resnet
 
+from trimtab.variants.slimming.network.network import read_network
+from trimtab.variants.slimming.rules import RULES, propose
+from trimtab.variants.slimming.torch_module.module import OnnxModule, unsupported
 from trimtab_runtime.errors import ModelError
-from variants.slimming.module import OnnxModule, unsupported
-from variants.slimming.network import read_network
-from variants.slimming.proposal import propose
-from variants.slimming.rules import RULES
 
 WRITERS = [write_inception, write_resnet, write_lite]
 

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from slimming_models import Drawer, check_fits, network_of, notes, region_error, weight_of
 
-from variants.slimming.proposal import propose
-from variants.slimming.rules.prune import pruned
+from trimtab.variants.slimming.rules import propose
+from trimtab.variants.slimming.rules.prune import pruned
 
 Drawn = Callable[[Drawer, str], str]
 PLAIN = "Conv 3x3 16 > Conv 3x3 16 + identity"

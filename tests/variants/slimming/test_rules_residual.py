@@ -19,12 +19,13 @@ from slimming_models import (
     write_resnet,
 )
 
-from variants.slimming.network import Network, Region, extract, read_network
-from variants.slimming.proposal import Proposal, propose
-from variants.slimming.rules._composing import composed
-from variants.slimming.rules._reading import read_conv
-from variants.slimming.rules._windows import Window
-from variants.slimming.rules._writing import BlockWriter
+from trimtab.variants.slimming.network.network import Network, Region, extract, read_network
+from trimtab.variants.slimming.proposal import Proposal
+from trimtab.variants.slimming.rules import propose
+from trimtab.variants.slimming.rules.patterns.composing import composed
+from trimtab.variants.slimming.rules.patterns.reading import read_conv
+from trimtab.variants.slimming.rules.patterns.windows import Window
+from trimtab.variants.slimming.rules.patterns.writing import BlockWriter
 
 Drawn = Callable[[Drawer, str], str]
 

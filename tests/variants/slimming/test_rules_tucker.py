@@ -18,9 +18,9 @@ from slimming_models import (
     weight_of,
 )
 
-from variants.slimming.network import extract
-from variants.slimming.proposal import propose
-from variants.slimming.rules.tucker import decomposed
+from trimtab.variants.slimming.network.network import extract
+from trimtab.variants.slimming.rules import propose
+from trimtab.variants.slimming.rules.tucker import decomposed
 
 Drawn = Callable[[Drawer], str]
 

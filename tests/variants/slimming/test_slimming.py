@@ -12,8 +12,7 @@ import pytest
 from sample_blocks import conv_block, run_model
 from sample_slimming import COUNT, IMAGES, RECIPE, Feeds, Stop, content, inputs, maps, propose
 
-from trimtab_runtime.errors import ModelError
-from variants.slimming import (
+from trimtab.variants.slimming import (
     FolderCache,
     LearnRecipe,
     Network,
@@ -24,8 +23,9 @@ from variants.slimming import (
     learn_alone,
     slim,
 )
-from variants.slimming.activations import Activations, chosen
-from variants.slimming.network import between
+from trimtab.variants.slimming.network.network import between
+from trimtab.variants.slimming.training.feature_maps import Activations, chosen
+from trimtab_runtime.errors import ModelError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -59,7 +59,7 @@ def test_blocks_are_learned_from_the_bottom_up(
 
 
 def between_model(model: onnx.ModelProto, end: str) -> onnx.ModelProto:
-    from variants.slimming import plain_network
+    from trimtab.variants.slimming import plain_network
 
     plain = plain_network(model)
     return between(plain, plain.image, end)

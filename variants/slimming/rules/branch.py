@@ -15,11 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from variants.slimming._splicing import INPUT
-from variants.slimming.network import Network, Region
-from variants.slimming.proposal import Proposal
-from variants.slimming.rules._parallel import Branch, ParallelBlock, parallel_blocks, said_parallel
-from variants.slimming.rules._reading import (
+from trimtab.variants.slimming.network.network import Network, Region
+from trimtab.variants.slimming.network.splicing import INPUT
+from trimtab.variants.slimming.proposal import Proposal
+from trimtab.variants.slimming.rules.patterns.parallel import (
+    Branch,
+    ParallelBlock,
+    parallel_blocks,
+    said_parallel,
+)
+from trimtab.variants.slimming.rules.patterns.reading import (
     ACTIVATIONS,
     KEEPS_SIGN,
     Array,
@@ -31,8 +36,8 @@ from variants.slimming.rules._reading import (
     same_functions,
     side,
 )
-from variants.slimming.rules._windows import Window
-from variants.slimming.rules._writing import BlockWriter
+from trimtab.variants.slimming.rules.patterns.windows import Window
+from trimtab.variants.slimming.rules.patterns.writing import BlockWriter
 
 if TYPE_CHECKING:
     import onnx

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from variants.slimming._splicing import INPUT
-from variants.slimming.network import Network, Region
-from variants.slimming.proposal import Proposal
-from variants.slimming.rules._reading import said_nodes
-from variants.slimming.rules._writing import BlockWriter
+from trimtab.variants.slimming.network.network import Network, Region
+from trimtab.variants.slimming.network.splicing import INPUT
+from trimtab.variants.slimming.proposal import Proposal
+from trimtab.variants.slimming.rules.patterns.reading import said_nodes
+from trimtab.variants.slimming.rules.patterns.writing import BlockWriter
 
 if TYPE_CHECKING:
     import onnx

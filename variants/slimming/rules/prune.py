@@ -7,25 +7,35 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from variants.slimming._splicing import INPUT, OUTPUT
-from variants.slimming.network import Network, Region, extract, is_region, region_nodes
-from variants.slimming.proposal import Proposal
-from variants.slimming.rules._blocks import inverted_blocks, residual_blocks, said_block
-from variants.slimming.rules._parallel import parallel_blocks, said_parallel
-from variants.slimming.rules._reading import (
+from trimtab.variants.slimming.network.network import (
+    Network,
+    Region,
+    extract,
+    is_region,
+    region_nodes,
+)
+from trimtab.variants.slimming.network.splicing import INPUT, OUTPUT
+from trimtab.variants.slimming.proposal import Proposal
+from trimtab.variants.slimming.rules.patterns.blocks import (
+    inverted_blocks,
+    residual_blocks,
+    said_block,
+)
+from trimtab.variants.slimming.rules.patterns.parallel import parallel_blocks, said_parallel
+from trimtab.variants.slimming.rules.patterns.reading import (
     ACTIVATIONS,
     Conv,
     only_reader,
     read_conv,
     said_nodes,
 )
-from variants.slimming.rules._writing import block_shapes_of, maps_of
+from trimtab.variants.slimming.rules.patterns.writing import block_shapes_of, maps_of
 
 if TYPE_CHECKING:
     import onnx
     import torch
 
-    from variants.slimming.module import OnnxModule
+    from trimtab.variants.slimming.torch_module.module import OnnxModule
 
 RATIOS = (0.25, 0.5)
 _LEAST_MAPS = 16
@@ -40,7 +50,7 @@ def prune(network: Network) -> Iterator[Proposal]:
     in a row outside them: their inner maps, where there are 16 or more, pruned by a quarter and
     by half. The maps of least magnitude go (L2 norm, mean over all layers that read or make
     them), and widths are rounded down to multiples of 8."""
-    from variants.slimming.module import unsupported
+    from trimtab.variants.slimming.torch_module.module import unsupported
 
     for region, said in _regions(network):
         model = extract(network, region)
@@ -68,7 +78,7 @@ def pruned(model: onnx.ModelProto, ratio: float) -> onnx.ModelProto | None:
     import torch
     import torch_pruning
 
-    from variants.slimming.module import OnnxModule
+    from trimtab.variants.slimming.torch_module.module import OnnxModule
 
     module = OnnxModule(model).eval()
     kept = _kept_layers(model, module)

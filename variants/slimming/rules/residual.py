@@ -13,10 +13,10 @@ from itertools import groupby
 
 import numpy as np
 
-from variants.slimming._splicing import INPUT
-from variants.slimming.network import Network, Region, is_region
-from variants.slimming.proposal import Proposal
-from variants.slimming.rules._blocks import (
+from trimtab.variants.slimming.network.network import Network, Region, is_region
+from trimtab.variants.slimming.network.splicing import INPUT
+from trimtab.variants.slimming.proposal import Proposal
+from trimtab.variants.slimming.rules.patterns.blocks import (
     Block,
     inverted_blocks,
     residual_blocks,
@@ -24,10 +24,17 @@ from variants.slimming.rules._blocks import (
     said_block,
     said_shortcut,
 )
-from variants.slimming.rules._composing import Kernel, channel_map, composed
-from variants.slimming.rules._reading import Array, read_conv, said_conv, said_window, side, work
-from variants.slimming.rules._windows import Window
-from variants.slimming.rules._writing import BlockWriter, block_work
+from trimtab.variants.slimming.rules.patterns.composing import Kernel, channel_map, composed
+from trimtab.variants.slimming.rules.patterns.reading import (
+    Array,
+    read_conv,
+    said_conv,
+    said_window,
+    side,
+    work,
+)
+from trimtab.variants.slimming.rules.patterns.windows import Window
+from trimtab.variants.slimming.rules.patterns.writing import BlockWriter, block_work
 
 _RUNS = (2, 3)  # blocks that become one
 _GAIN = 0.5  # of an activation

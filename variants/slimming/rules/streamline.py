@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from variants.slimming._splicing import INPUT
-from variants.slimming.network import Network, Region
-from variants.slimming.proposal import Proposal
-from variants.slimming.rules._reading import (
+from trimtab.variants.slimming.network.network import Network, Region
+from trimtab.variants.slimming.network.splicing import INPUT
+from trimtab.variants.slimming.proposal import Proposal
+from trimtab.variants.slimming.rules.patterns.reading import (
     ACTIVATIONS,
     KEEPS_SIGN,
     Array,
@@ -26,8 +26,8 @@ from variants.slimming.rules._reading import (
     said_window,
     side,
 )
-from variants.slimming.rules._windows import Grid, Window
-from variants.slimming.rules._writing import BlockWriter
+from trimtab.variants.slimming.rules.patterns.windows import Grid, Window
+from trimtab.variants.slimming.rules.patterns.writing import BlockWriter
 
 if TYPE_CHECKING:
     import onnx

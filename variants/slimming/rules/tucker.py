@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from variants._dataflow import free_name
-from variants.slimming.network import Network, Region, extract
-from variants.slimming.proposal import Proposal
-from variants.slimming.rules._reading import (
+from trimtab.variants.files.dataflow import free_name
+from trimtab.variants.slimming.network.network import Network, Region, extract
+from trimtab.variants.slimming.proposal import Proposal
+from trimtab.variants.slimming.rules.patterns.reading import (
     ACTIVATIONS,
     Array,
     only_reader,
@@ -20,7 +20,7 @@ from variants.slimming.rules._reading import (
     said_conv,
     said_window,
 )
-from variants.slimming.rules._writing import block_shapes_of, maps_of
+from trimtab.variants.slimming.rules.patterns.writing import block_shapes_of, maps_of
 
 if TYPE_CHECKING:
     import onnx

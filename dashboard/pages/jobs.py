@@ -1,0 +1,283 @@
+"""All jobs: what runs, what came of the rest, and what went wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from trimtab.dashboard import addresses, markup, store_cache, tables
+from trimtab.dashboard.panels.job_choice import state_chip
+from trimtab.dashboard.panels.job_progress import show_progress
+from trimtab.db import JobRecord
+from trimtab.planner.jobs.background import (
+    Start,
+    failure_of,
+    start_job,
+    start_of,
+    starts,
+    stop_job,
+)
+from trimtab.planner.jobs.lookup import job_state
+from trimtab.planner.reports.front import LATENCY, job_place
+from trimtab.planner.reports.text import printable
+from trimtab.planner.specification.job import JobSpec
+from trimtab_runtime.errors import TrimtabError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_EVERY_S, _IDLE_S = 2.0, 15.0  # between looks, while something runs and while nothing does
+_SHOWN_EVENTS = 200
+
+
+def jobs_page() -> None:
+    left, right = st.columns([4, 1], vertical_alignment="bottom", wrap=False)
+    with left:
+        markup.heading("Jobs")
+    with right, st.container(horizontal=True, horizontal_alignment="right"):
+        if st.button("New job", type="primary", icon=":material/add:", key="new-job"):
+            addresses.open_page("start")
+    if not store_cache.exists():
+        markup.empty(
+            "There is no store yet",
+            "The first job makes it: upload a specification, or fill in a form.",
+        )
+        return
+    busy = any(state == "running" for _, state in store_cache.job_lines())
+    busy = busy or any(start.runs for start in starts(store_cache.store())[:1])
+    st.fragment(_live, run_every=_EVERY_S if busy else _IDLE_S)(busy)
+    wanted = addresses.parameter("job")
+    if wanted is not None:
+        _detail(store_cache.pick_job(wanted))
+
+
+def _live(busy: bool) -> None:
+    """What runs, and the table. Where that something runs is not as it was, the page is drawn
+    anew: it looks less often while nothing does, and shows what became of the selected job."""
+    lines = store_cache.job_lines()
+    begun = starts(store_cache.store())
+    runs = any(state == "running" for _, state in lines) or any(s.runs for s in begun[:1])
+    if runs != busy:
+        st.rerun()
+    _starting(begun, {line.job.spec_sha256 for line, _ in lines})
+    running = [line for line, state in lines if state == "running"]
+    for line in running:
+        with st.container(border=True):
+            _running(line)
+    if lines and not running:
+        with st.container(border=True):
+            _latest(*lines[0])
+    if not lines:
+        if not begun:
+            markup.empty("No jobs yet", "Start one: upload a specification, or fill in a form.")
+        return
+    frame = _frame(lines)
+    _jobs_table(frame)
+
+
+def _starting(begun: list[Start], known: set[str]) -> None:
+    """Jobs that were started and are not in the store yet, or never will be."""
+    opened = store_cache.store()
+    for start in begun[:20]:
+        if start.spec_sha256 not in known and start.runs:
+            with st.container(border=True):
+                markup.show(
+                    markup.div(
+                        markup.tag("b", start.name), markup.chip("starting", "live"), cls="tt-row"
+                    )
+                )
+    for start in begun[:1]:
+        why = failure_of(opened, start)
+        if why is not None:
+            markup.problem(f"{start.name} could not be started", why)
+
+
+def _running(line: store_cache.JobLine) -> None:
+    row = [markup.tag("b", line.name), markup.span(line.device, cls="tt-mute")]
+    markup.show(markup.div(*row, cls="tt-row"))
+    show_progress(line.job)
+    _actions(line.job, "running", "live")
+
+
+def _latest(line: store_cache.JobLine, state: str) -> None:
+    """How the job ended that was started last."""
+    name = markup.tag("b", line.name)
+    row = [markup.div(name, " ", state_chip(state)), markup.span(line.device, cls="tt-mute")]
+    told = line.chosen and f"chosen: {line.chosen}"
+    speedup = _speedup(line)
+    if told and speedup is not None:
+        told += f", {speedup:.2f}x as fast as the baseline"
+    if not told:
+        told = printable(line.job.message or "no plan is chosen")
+    markup.show(markup.div(markup.div(*row, cls="tt-row"), markup.div(told)))
+    _actions(line.job, state, "latest")
+
+
+def _speedup(line: store_cache.JobLine) -> float | None:
+    """Of the chosen plan: measured, else predicted."""
+    own, base = line.figures.get(LATENCY), line.base.get(LATENCY)
+    if own is None or base is None:
+        return None
+    for mine, other in ((own.measured, base.measured), (own.decided, base.decided)):
+        if mine and other:
+            return other / mine
+    return None
+
+
+def _actions(job: JobRecord, state: str, where: str) -> None:
+    """Open, stop, go on."""
+    with st.container(horizontal=True):
+        if job.summary.get("plans"):
+            addresses.link("front", "Front", ":material/scatter_plot:", job=job.id)
+        if state == "running":
+            if start_of(store_cache.store(), job) is None:
+                markup.show(
+                    markup.span("started elsewhere: stop it there, with Ctrl-C", cls="tt-mute")
+                )
+            elif st.button("Stop", icon=":material/stop:", key=f"{where}-stop-{job.id}"):
+                stop_job(store_cache.store(), job)
+                st.toast("It stops after the step in hand; what was measured is kept.")
+        elif st.button(
+            "Go on" if state != "done" else "Run again",
+            icon=":material/play_arrow:",
+            key=f"{where}-resume-{job.id}",
+            help="Only what is missing is done.",
+        ):
+            _resume(job)
+
+
+def _resume(job: JobRecord) -> None:
+    try:
+        start_job(
+            JobSpec.model_validate(job.spec),
+            store_cache.here().store,
+            store_cache.here().artefacts,
+        )
+    except (TrimtabError, ValueError) as error:
+        markup.problem("It cannot go on", str(error))
+        return
+    st.toast("It goes on in the background.")
+
+
+def _frame(lines: list[tuple[store_cache.JobLine, str]]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = []
+    for line, state in lines:
+        job = line.job
+        ended = job.finished_at
+        rows.append(
+            {
+                "id": job.id,
+                "state": state,
+                "name": line.name,
+                "workload": line.workload,
+                "device": line.device,
+                "started": job.started_at,
+                "minutes": (ended - job.started_at).total_seconds() / 60 if ended else None,
+                "plans": job.summary.get("plans"),
+                "chosen": line.chosen,
+                "speedup": _speedup(line),
+                "warnings": line.warnings,
+                "failures": line.errors,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _jobs_table(frame: pd.DataFrame) -> None:
+    marks = {"done": "✓", "running": "▶", "failed": "✗", "killed": "✗", "interrupted": "❚❚"}
+    shown = frame.assign(state=[f"{marks.get(s, '')} {s}" for s in frame["state"]])
+    column = st.column_config
+    event = tables.table(
+        shown,
+        "jobs",
+        {
+            "state": column.TextColumn("State", width="small"),
+            "name": column.TextColumn("Job", width="medium"),
+            "chosen": column.TextColumn("Chosen plan", width="medium"),
+            "speedup": column.NumberColumn("Speed-up", format="%.2fx"),
+            "plans": column.NumberColumn("Plans"),
+            "warnings": column.NumberColumn("Warnings"),
+            "failures": column.NumberColumn("Failures"),
+            "workload": column.TextColumn("Images"),
+            "device": column.TextColumn("Device", width="medium"),
+            "started": column.DatetimeColumn("Started", format="YYYY-MM-DD HH:mm"),
+            "minutes": column.NumberColumn("Took, min", format="%.1f"),
+            "id": column.TextColumn("Id"),
+        },
+        column_order=[
+            "state", "name", "speedup", "chosen", "plans", "warnings", "failures",
+            "started", "minutes", "workload", "device", "id",
+        ],
+        on_select="rerun",
+        selection_mode="single-row",
+        height=min(38 + 35 * len(frame), 520),
+    )  # fmt: skip
+    rows = event["selection"]["rows"]
+    if rows and frame["id"].iloc[rows[0]] != addresses.parameter("job"):
+        addresses.remember(job=frame["id"].iloc[rows[0]])
+        st.rerun()
+    if not rows and addresses.parameter("job") is None:
+        st.caption("Select a job to see what came of it.")
+
+
+def _detail(job: JobRecord | None) -> None:
+    """One job: how it ended, what to do, what was noted."""
+    if job is None:
+        return
+    opened = store_cache.store()
+    state = job_state(opened, job)
+    markup.section(printable(job.name))
+    chips = [
+        state_chip(state),
+        markup.chip(job_place(opened, job)),
+        markup.chip(job.id),
+    ]
+    markup.show(markup.div(*chips, cls="tt-chips"))
+    if state == "killed":
+        text = "Its process is gone. What it measured is kept: it goes on from there."
+        markup.problem("Killed", text, "warn")
+    elif job.message:
+        kind = "bad" if state == "failed" else "warn"
+        markup.problem(state.capitalize(), printable(job.message), kind)
+    if state != "running":
+        _actions(job, state, "detail")
+    _notes(job)
+    with st.expander("Specification"):
+        st.json(job.spec, expanded=1)
+
+
+def _notes(job: JobRecord) -> None:
+    """Warnings and failures with their reasons."""
+    import pandas as pd
+
+    noted = [
+        {
+            "at": event.at,
+            "level": event.level,
+            "what": printable(event.subject),
+            "text": printable(event.text),
+        }
+        for event in store_cache.events(job)[-_SHOWN_EVENTS:]
+    ]
+    if not noted:
+        st.caption("Nothing was noted: no warnings, no failures.")
+        return
+    frame = pd.DataFrame(noted)
+    bad = frame[frame["level"] != "info"]
+    st.caption(f"{len(bad)} warnings and failures, with their reasons")
+    for _, row in bad.tail(6).iterrows():
+        kind = "bad" if row["level"] == "error" else "warn"
+        markup.problem(row["what"] or row["level"], row["text"], kind)
+    with st.expander("Everything that was noted"):
+        column = st.column_config
+        tables.table(
+            frame,
+            f"notes-{job.id}",
+            {
+                "at": column.DatetimeColumn("At", format="HH:mm:ss"),
+                "text": column.TextColumn("Text", width="large"),
+            },
+        )

@@ -1,0 +1,152 @@
+"""How good a plan is class by class, and what it gets wrong that the baseline gets right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from trimtab.dashboard import markup, store_cache, tables
+from trimtab.dashboard.charts import figures
+from trimtab.db import JobRecord, PlanRecord
+from trimtab.planner.reports.front import FrontView
+from trimtab.planner.reports.predictions import PlanAnswers, TestInputs
+from trimtab.planner.reports.text import printable
+from trimtab_runtime.errors import TrimtabError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CLASSES, _IMAGES, _SIDE = 12, 12, 320
+
+
+def show_accuracy(job: JobRecord, plan: PlanRecord, view: FrontView) -> None:
+    """Per class, and image by image."""
+    markup.section("Accuracy, class by class", "on test; only shown, nothing is decided by it")
+    try:
+        inputs = store_cache.inputs(job)
+    except TrimtabError as error:
+        markup.problem("The photographs of this job cannot be read", str(error), "info")
+        return
+    found = store_cache.answers(job, plan)
+    base = None
+    if view.baseline is not None and view.baseline != plan.key:
+        base = store_cache.answers(job, store_cache.plan_record(job, view.baseline))
+    if isinstance(found, str):
+        markup.problem("Not known", found, "info")
+        return
+    if inputs.labels is None or found.right is None:
+        st.text("These images have no labels: agreement with the reference takes their place.")
+        return
+    baseline = base if isinstance(base, PlanAnswers) else None
+    if isinstance(base, str):
+        markup.problem("Of the baseline this is not known", base, "info")
+    _classes(inputs, found, baseline, plan)
+    if baseline is not None and baseline.right is not None:
+        _images(inputs, found, baseline, plan)
+
+
+def _classes(
+    inputs: TestInputs, found: PlanAnswers, base: PlanAnswers | None, plan: PlanRecord
+) -> None:
+    """The classes that differ most, then the hardest."""
+    frame = class_frame(inputs, found, base)
+    order = frame["this plan"]
+    if base is not None:
+        order = (frame["this plan"] - frame["baseline"]).abs() * -1
+    shown = frame.loc[order.sort_values(kind="stable").index][:_CLASSES]
+    names = [name for name in ("this plan", "baseline") if name in frame]
+    st.plotly_chart(
+        figures.class_picture(shown, names), config=figures.CONFIG, key="class-picture"
+    )
+    if len(shown) < len(frame):
+        st.caption(f"{len(shown)} of {len(frame)} classes, those that differ most first")
+    tables.behind(frame, f"classes-{plan.key[:8]}")
+
+
+def class_frame(inputs: TestInputs, found: PlanAnswers, base: PlanAnswers | None) -> pd.DataFrame:
+    """The recall of every class of test."""
+    import pandas as pd
+
+    assert inputs.labels is not None
+    columns: dict[str, Any] = {"class": [], "inputs": [], "this plan": []}
+    if base is not None and base.right is not None:
+        columns["baseline"] = []
+    for label in np.unique(inputs.labels):
+        here = inputs.labels == label
+        columns["class"].append(_name(inputs, int(label)))
+        columns["inputs"].append(int(here.sum()))
+        for name, answers in (("this plan", found), ("baseline", base)):
+            if name in columns and answers is not None and answers.right is not None:
+                columns[name].append(float(answers.right[here].mean()))
+    return pd.DataFrame(columns)
+
+
+def _images(inputs: TestInputs, found: PlanAnswers, base: PlanAnswers, plan: PlanRecord) -> None:
+    """Photographs that only one of the two gets right."""
+    import pandas as pd
+
+    assert found.right is not None
+    assert base.right is not None
+    assert inputs.labels is not None
+    lost: list[int] = np.flatnonzero(~found.right & base.right).tolist()
+    won: list[int] = np.flatnonzero(found.right & ~base.right).tolist()
+    both = int((~found.right & ~base.right).sum())
+    markup.section(
+        f"{len(lost)} wrong here that the baseline gets right",
+        f"{len(won)} the other way round, {both} wrong in both, of {len(found.right)} inputs",
+    )
+    _gallery(inputs, found, lost)
+    told = [*(("wrong here", n) for n in lost), *(("wrong in the baseline", n) for n in won)]
+    rows = [
+        {
+            "which": which,
+            "image": inputs.names[n],
+            "label": _name(inputs, int(inputs.labels[n])),
+            "this plan": _said(inputs, found, n),
+            "baseline": _said(inputs, base, n),
+        }
+        for which, n in told
+    ]
+    frame = pd.DataFrame(rows, columns=["which", "image", "label", "this plan", "baseline"])
+    tables.behind(frame, f"images-{plan.key[:8]}")
+
+
+def _gallery(inputs: TestInputs, found: PlanAnswers, rows: list[int]) -> None:
+    """The first photographs of these rows, each once."""
+    assert inputs.labels is not None
+    shown: dict[Path, int] = {}
+    for number in rows:
+        if len(shown) < _IMAGES:
+            shown.setdefault(inputs.paths[number], number)
+    columns = st.columns(6) if shown else []
+    for place, (path, number) in enumerate(shown.items()):
+        with columns[place % 6]:
+            try:
+                st.image(_thumbnail(str(path)), width="stretch")
+            except OSError as error:
+                st.text(f"{path.name}: {error.strerror or error}")
+            said = _said(inputs, found, number)
+            name = markup.tag("b", _name(inputs, int(inputs.labels[number])))
+            told = f"answered {said}" if said else "answered wrongly"
+            markup.show(markup.div(name, markup.div(told), cls="tt-note"))
+
+
+@st.cache_resource(show_spinner=False, max_entries=400)
+def _thumbnail(path: str) -> Any:
+    with Image.open(Path(path)) as image:
+        image.thumbnail((_SIDE, _SIDE))
+        return np.asarray(image.convert("RGB"))
+
+
+def _name(inputs: TestInputs, label: int) -> str:
+    return inputs.classes[label] if label < len(inputs.classes) else str(label)
+
+
+def _said(inputs: TestInputs, answers: PlanAnswers, number: int) -> str:
+    if answers.answer is None:
+        return ""
+    return printable(_name(inputs, int(answers.answer[number])))

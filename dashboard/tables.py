@@ -1,0 +1,48 @@
+"""Tables, each with its CSV."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from trimtab.planner.reports.text import UNKNOWN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def table(
+    frame: pd.DataFrame, name: str, columns: dict[str, Any] | None = None, **options: Any
+) -> Any:
+    """A table whose CSV can be downloaded as NAME.csv; returns what is selected in it."""
+    event = st.dataframe(
+        frame,
+        hide_index=True,
+        column_config=columns,
+        placeholder=UNKNOWN,
+        key=f"table-{name}",
+        **options,
+    )
+    csv_button(frame, name)
+    return event
+
+
+def csv_button(frame: pd.DataFrame, name: str, label: str = "CSV") -> None:
+    """All figures, unrounded; unknown is empty."""
+    st.download_button(
+        label,
+        lambda: frame.to_csv(index=False).encode(),
+        file_name=f"{name}.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        key=f"csv-{name}",
+        on_click="ignore",
+        type="tertiary",
+    )
+
+
+def behind(frame: pd.DataFrame, name: str, columns: dict[str, Any] | None = None) -> None:
+    """The table behind a picture, folded away."""
+    with st.expander("Table"):
+        table(frame, name, columns)

@@ -1,0 +1,1 @@
+"""A plan as one file, and its verification on the device."""

@@ -1,0 +1,178 @@
+"""The best plans, exported and run: the very bundle, on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.db import JobRecord, Store, VerificationRecord
+from trimtab.planner.bundles.export import keep_bundle
+from trimtab.planner.cache.measurements import steadiest
+from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.selection.selector import PlanSelector
+from trimtab.profilers import Device, DeviceLost
+from trimtab.search.costs.correction import Pair
+from trimtab.search.costs.stage import pace_ms
+from trimtab.workloads import Item
+from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
+from trimtab_runtime.probe.requests import VerifyRequest
+
+#: Images of `tune` that run before those of `test`: what is learned from bundles and decided by
+#: it is timed on them alone.
+TIMED_ON_TUNE = 152
+_ATTEMPTS = 2
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class BundleVerifier:
+    """Exports plans and runs them over some of `tune` and all of `test`. `items` are the inputs
+    that the rows of a choice index.
+
+    By the keys of plans: `records` of those that ran, `pairs` of costs predicted and measured on
+    `tune` by metric, and the `failed` ones.
+    """
+
+    job: JobRecord
+    store: Store
+    device: Device
+    journal: Journal
+    choice: PlanSelector
+    items: Sequence[Item]
+    records: dict[str, VerificationRecord] = field(default_factory=dict)
+    pairs: dict[str, dict[str, Pair]] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+
+    def verify(self, plans: Sequence[PlanCandidate]) -> None:
+        """Verify those that were not yet. A plan that fails is recorded, and the rest goes on."""
+        golden = [self.items[row].path for row in self.choice.rows.fit]
+        known = self._known()
+        for number, plan in enumerate(plans):
+            self.journal.step("verify", plan.label, number, len(plans))
+            try:
+                bundle = self._bundle(plan, golden)
+                done = known.get(plan.key)
+                if done is None or done.state != "ok" or done.bundle_sha256 != bundle.name:
+                    done = self._verify_one(plan, bundle)
+                self.records[plan.key] = done
+                self.pairs[plan.key] = self._pairs(plan, done)
+            except (StoreError, DeviceLost):
+                raise
+            except TrimtabError as error:
+                self.failed.add(plan.key)
+                self.journal.note("error", plan.label, f"verification failed: {error}")
+                failed = VerificationRecord(
+                    self.job.id, plan.key, None, {}, {}, "failed", str(error)
+                )
+                self._keep(failed)
+        self.journal.step("verify", "", len(plans), len(plans))
+
+    def _known(self) -> dict[str, VerificationRecord]:
+        """Earlier verifications, by the keys of plans."""
+        return {v.plan_key: v for v in self.store.list_verifications(self.job.id)}
+
+    def _bundle(self, plan: PlanCandidate, golden: Sequence[Path]) -> Path:
+        return keep_bundle(self.store, self.job, plan.key, golden)
+
+    def _keep(self, record: VerificationRecord) -> None:
+        self.store.put_verification(record, replace=record.state == "ok")
+
+    @property
+    def _timed(self) -> NDArray[np.int64]:
+        return self.choice.rows.tune[:TIMED_ON_TUNE]
+
+    def _verify_one(self, plan: PlanCandidate, bundle: Path) -> VerificationRecord:
+        parts = (self._timed, self.choice.rows.test)
+        rows = np.concatenate(parts)
+        images = tuple(self.device.put(self.items[row].path) for row in rows)
+        path = self.device.put(bundle)
+        edge = len(self._timed)
+        request = VerifyRequest(path, images, output="", deciding=edge, reset_at=(0, edge))
+        result = steadiest(self.device, request, _ATTEMPTS, self.journal, bundle=path)
+        for warning in result.warnings:
+            self.journal.note("warning", plan.label, warning)
+        expected = [self.choice.replayed(plan, part) for part in parts]
+        differs = np.concatenate([part.answer for part in expected]) != result.arrays["index"]
+        differs |= np.concatenate([part.stage for part in expected]) != result.arrays["stage"]
+        for name in ("tap", "by", "entry"):
+            told = [getattr(part, name, None) for part in expected]
+            known = [values for values in told if values is not None]
+            if known:
+                differs |= np.concatenate(known) != result.arrays[name]
+        # To the clock of the measurements, by the reference; `drift` is what was cancelled.
+        reference = result.samples["reference_ms"]
+        groups = round(len(reference) * edge / len(rows))
+        timed, tested = (
+            latency * (self.choice.reference_ms / pace_ms(paces))
+            for latency, paces in (
+                (result.arrays["latency_ms"][:edge], reference[:groups]),
+                (result.arrays["latency_ms"][edge:], reference[groups:]),
+            )
+        )
+        values = {
+            **result.values,
+            **_latency(tested),
+            "tune_latency_mean_ms": float(timed.mean()),
+            "drift": pace_ms(reference) / self.choice.reference_ms,
+            "bundle_size_mb": bundle.stat().st_size / 2**20,
+            "answer_mismatch": float(differs.mean()),
+        }
+        samples = {
+            "latency_ms": result.arrays["latency_ms"].tolist(),
+            "reference_ms": list(result.samples["reference_ms"]),
+        }
+        details: dict[str, Any] = {**result.details, "warnings": result.warnings}
+        if plan.composed.early is not None:
+            details["frames"] = self._frames(result.arrays, edge, ("by", "tap"))
+        if plan.definition.structure.router is not None:
+            details["routes"] = self._frames(result.arrays, edge, ("entry", "stage"))
+        record = VerificationRecord(
+            self.job.id, plan.key, bundle.name, values, samples, details=details
+        )
+        self._keep(record)
+        return record
+
+    def _frames(
+        self, arrays: Mapping[str, Any], edge: int, names: Sequence[str]
+    ) -> dict[str, list[int]]:
+        """Frame by frame of test: the arrays that are named, whether the answer is `right`, and
+        the block of the stream (absent where unknown)."""
+        rows = self.choice.rows
+        found = {name: arrays[name][edge:].tolist() for name in names}
+        if rows.labels is not None:
+            right = arrays["index"][edge:] == rows.labels[rows.test]
+            found["right"] = right.astype(int).tolist()
+        if rows.blocks is not None:
+            found["block"] = rows.blocks[rows.test].tolist()
+        return found
+
+    def _pairs(self, plan: PlanCandidate, done: VerificationRecord) -> dict[str, Pair]:
+        """What was predicted for the timed inputs, and what they took."""
+        predicted = self.choice.predicted(plan, self._timed)
+        measured = {
+            "latency_mean_ms": done.values.get("tune_latency_mean_ms"),
+            "peak_memory_mb": done.values.get("peak_memory_mb"),
+        }
+        stages = len(plan.composed.options)
+        return {
+            metric: Pair(stages, predicted[metric], value)
+            for metric, value in measured.items()
+            if value is not None and metric in predicted
+        }
+
+
+def _latency(samples: Floats) -> dict[str, float]:
+    """Mean and percentiles, each only with samples enough."""
+    found = {"latency_mean_ms": float(samples.mean())}
+    for percentile, needed in PERCENTILE_MIN_SAMPLES.items():
+        if len(samples) >= needed:
+            found[f"latency_p{percentile}_ms"] = float(np.percentile(samples, percentile))
+    return found

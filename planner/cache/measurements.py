@@ -1,0 +1,192 @@
+"""Measurements of candidates on the device: alone, and together with those they live beside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trimtab.db import MeasurementRecord, Store
+from trimtab.planner.cache.segments import SegmentedVariant
+from trimtab.planner.cache.variants import StoredVariant, io_of
+from trimtab.planner.jobs.journal import Journal
+from trimtab.profilers import Device, DeviceLost, ProbeResult
+from trimtab.profilers.device import device_key
+from trimtab.workloads import Item
+from trimtab_runtime.codec import content_key, encode
+from trimtab_runtime.definitions.exits import NO_MEMORY, Memory
+from trimtab_runtime.definitions.plan import RuntimeOptions
+from trimtab_runtime.definitions.routers import Router
+from trimtab_runtime.errors import TrimtabError
+from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
+from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, RouterFile, StageFile
+
+#: How often an unsteady measurement is tried in all; once only, while none has come out steady
+#: since the last that did not: a device that is always busy shall not take three times as long.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class StageSetup:
+    """A stage to be measured: a variant with its options, whole or cut, and the sha256 of its
+    scorer's file in the store."""
+
+    built: StoredVariant
+    options: RuntimeOptions
+    cut: SegmentedVariant | None = None
+    scorer: str | None = None
+
+    def described(self) -> dict[str, Any]:
+        """What decides its figures."""
+        found = {
+            "sha256": self.built.variant.sha256,
+            "io": io_of(self.built.variant),
+            "options": encode(self.options),
+        }
+        if self.cut is not None:
+            found["exits"] = encode(self.cut.exits)
+        if self.scorer is not None:
+            found["scorer"] = self.scorer
+        return found
+
+
+def settings_for(metrics: Iterable[str]) -> MeasureSettings:
+    """How long to measure so that the percentiles among `metrics` can be told."""
+    settings = MeasureSettings()
+    needed = [
+        count for p, count in PERCENTILE_MIN_SAMPLES.items() if f"latency_p{p}_ms" in set(metrics)
+    ]
+    rounds = math.ceil(max(needed, default=0) / settings.beside_per_round)
+    if rounds <= settings.min_rounds:
+        return settings
+    longest = settings.max_seconds * rounds / settings.min_rounds
+    most = max(settings.max_rounds, rounds)
+    return replace(settings, min_rounds=rounds, max_rounds=most, max_seconds=longest)
+
+
+class MeasurementCache:
+    """Measures, or finds what was measured before. Raises the TrimtabError of a failure.
+
+    `images` are those that latency is measured on.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        device: Device,
+        fingerprint: Mapping[str, str],
+        images: Sequence[Item],
+        journal: Journal,
+        settings: MeasureSettings,
+    ) -> None:
+        self._store, self._device, self._journal = store, device, journal
+        self._device_key = device_key(fingerprint)
+        self._images, self._settings = images, settings
+        self._attempts = ATTEMPTS
+
+    def measurement(
+        self,
+        parts: Sequence[StageSetup],
+        visit: int = 0,
+        memory: Memory = NO_MEMORY,
+        router: Router | None = None,
+    ) -> MeasurementRecord:
+        """Latency, load time, memory and energy of stages in one process, and of the `router` in
+        front of them.
+
+        `visit` tells measurements apart that were made at different times on purpose.
+        """
+        settings = {
+            "kind": "measure" if len(parts) == 1 and not visit else "together",
+            "settings": encode(self._settings),
+            "images": content_key([item.sha256 for item in self._images]),
+            "visit": visit,
+            "stages": [part.described() for part in parts],
+        }
+        if memory != NO_MEMORY:
+            settings["memory"] = encode(memory)
+        if router is not None:
+            settings["router"] = encode(router)
+        key = content_key({"device": self._device_key, **settings})
+        found = self._store.get_measurement(key)
+        if found is not None and found.state == "ok":
+            return found
+        first = parts[0]
+        record = MeasurementRecord(
+            key,
+            self._device_key,
+            first.built.key,
+            encode(first.options),
+            settings,
+            values={},
+            samples={},
+        )
+        try:
+            result = self._steadiest(self._request(parts, visit, memory, router))
+        except DeviceLost:
+            raise  # says nothing of the candidate
+        except TrimtabError as error:
+            self._store.put_measurement(replace(record, state="failed", reason=str(error)))
+            raise
+        return self._store.put_measurement(
+            replace(
+                record,
+                values=dict(result.values),
+                samples={name: list(values) for name, values in result.samples.items()},
+                warnings=result.warnings,
+                details=dict(result.details),
+            )
+        )
+
+    def _request(
+        self, parts: Sequence[StageSetup], visit: int, memory: Memory, router: Router | None
+    ) -> MeasureRequest:
+        return MeasureRequest(
+            stages=tuple(self._file(part) for part in parts),
+            images=tuple(self._device.put(item.path) for item in self._images),
+            settings=self._settings,
+            visit=visit,
+            memory=memory,
+            router=None if router is None else RouterFile(self._put(router.model), router),
+        )
+
+    def _put(self, sha256: str) -> str:
+        return self._device.put(self._store.artefacts.path(sha256))
+
+    def _file(self, part: StageSetup) -> StageFile:
+        variant, put = part.built.variant, self._device.put
+        scorer = None if part.scorer is None else self._put(part.scorer)
+        if part.cut is None:
+            return StageFile(put(part.built.path), variant, part.options, scorer=scorer)
+        return StageFile(
+            "",
+            variant,
+            part.options,
+            exits=part.cut.exits,
+            segments=tuple(put(path) for path in part.cut.segments),
+            arrays=put(part.cut.arrays),
+            scorer=scorer,
+        )
+
+    def _steadiest(self, request: MeasureRequest) -> ProbeResult:
+        found = steadiest(self._device, request, self._attempts, self._journal)
+        self._attempts = 1 if found.warnings else ATTEMPTS
+        return found
+
+
+def steadiest(
+    device: Device, request: Any, attempts: int, journal: Journal, bundle: str | None = None
+) -> ProbeResult:
+    """Ask a device to measure; where something disturbed it, again, so often in all. The steadiest
+    answer."""
+
+    def progress(done: int, total: int) -> None:
+        journal.alive()
+
+    tried: list[ProbeResult] = []
+    for _ in range(attempts):
+        tried.append(device.probe(request, progress=progress, bundle=bundle))
+        if not tried[-1].warnings:
+            return tried[-1]
+    return min(tried, key=lambda result: result.values["unsteadiness"])

@@ -1,0 +1,186 @@
+"""Variants of members: built once, then found in the store by their lineage.
+
+A failure is kept too, with its reason, and tried again only by a later job.
+
+
+A variant that was built and kept."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from trimtab.db import Store, VariantRecord
+from trimtab.planner.jobs.journal import Journal
+from trimtab.variants import QuantisationRecipe, derive_variant, quantise_w8a8
+from trimtab.workloads import Item
+from trimtab_runtime.codec import content_key, encode
+from trimtab_runtime.definitions.plan import Variant
+from trimtab_runtime.errors import StoreError, TrimtabError
+
+_HOST = threading.RLock()
+_WAIT_S = 1.0
+
+
+@contextmanager
+def host(journal: Journal) -> Iterator[None]:
+    """Be the only job of this process that makes variants: what another makes, this one finds."""
+    while not _HOST.acquire(timeout=_WAIT_S):
+        journal.alive()
+    try:
+        yield
+    finally:
+        _HOST.release()
+
+
+@dataclass(frozen=True)
+class VariantCache:
+    """Builds variants or finds them; `fit` are the images that quantisation is calibrated on.
+    Raises the TrimtabError of a failure."""
+
+    store: Store
+    journal: Journal
+    fit: Sequence[Item]
+
+    def member(
+        self, name: str, variant: Variant, path: Path, recipe: Mapping[str, Any]
+    ) -> StoredVariant:
+        """Keep a member as it came."""
+        artefact = self.store.save_file(path, kind="model", name=path.name)
+        lineage = {**recipe, "sha256": artefact.sha256, "io": io_of(variant)}
+        return self.keep(name, "as_is", variant, lineage)
+
+    def precision(self, parent: StoredVariant, precision: str) -> StoredVariant:
+        """A variant itself ('as_is'), or made from it: 'w8a8'."""
+        if precision == "as_is":
+            return parent
+        with host(self.journal):
+            return self._made(parent, precision)
+
+    def _made(self, parent: StoredVariant, precision: str) -> StoredVariant:
+        recipe = QuantisationRecipe()
+        lineage = {
+            "step": precision,
+            "parent": parent.key,
+            "recipe": encode(recipe),
+            "images": content_key([item.sha256 for item in self.fit]),
+            "onnxruntime": onnxruntime.__version__,
+        }
+        found = self.found(lineage, parent, precision)
+        if found is not None:
+            return found
+        self.journal.note("info", parent.variant.name, f"building {precision}")
+        try:
+            return self._quantise(parent, precision, lineage, recipe)
+        except TrimtabError as error:
+            self.store.put_variant(
+                VariantRecord(
+                    key=content_key(lineage),
+                    member=parent.member,
+                    name=f"{parent.variant.name} {precision}",
+                    format=parent.variant.format,
+                    artefact_sha256=None,
+                    size_bytes=None,
+                    recipe=lineage,
+                    io=io_of(parent.variant),
+                    state="failed",
+                    reason=str(error),
+                )
+            )
+            raise
+
+    def _quantise(
+        self,
+        parent: StoredVariant,
+        precision: str,
+        lineage: Mapping[str, Any],
+        recipe: QuantisationRecipe,
+    ) -> StoredVariant:
+        with tempfile.TemporaryDirectory(prefix="trimtab-build-") as folder:
+            source, made = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
+            shutil.copyfile(parent.path, source)  # artefacts have no suffix
+            quantise_w8a8(source, parent.variant, [i.path for i in self.fit], made, recipe)
+            return self.keep_file(made, parent, precision, lineage)
+
+    def keep_file(
+        self,
+        path: Path,
+        parent: StoredVariant,
+        precision: str,
+        lineage: Mapping[str, Any],
+        **details: Any,
+    ) -> StoredVariant:
+        """Keep a file made of `parent`, with `details` of how that went."""
+        variant = derive_variant(path, parent.variant, f"{parent.variant.name} {precision}")
+        self.store.save_file(path, kind="model", name=f"{variant.name}.onnx")
+        return self.keep(parent.member, precision, variant, lineage, **details)
+
+    def keep(
+        self,
+        member: str,
+        precision: str,
+        variant: Variant,
+        lineage: Mapping[str, Any],
+        **details: Any,
+    ) -> StoredVariant:
+        """Record a variant whose file the store has."""
+        record = self.store.put_variant(
+            VariantRecord(
+                key=content_key(lineage),
+                member=member,
+                name=variant.name,
+                format=variant.format,
+                artefact_sha256=variant.sha256,
+                size_bytes=variant.size_bytes,
+                recipe={**lineage, **details},
+                io=io_of(variant),
+            )
+        )
+        path = self.store.artefacts.path(variant.sha256)
+        return StoredVariant(record.key, member, precision, variant, path)
+
+    def found(
+        self, lineage: Mapping[str, Any], parent: StoredVariant, precision: str
+    ) -> StoredVariant | None:
+        """What was kept under a lineage; None where nothing was, or its file was lost."""
+        record = self.store.get_variant(content_key(lineage))
+        if record is None or record.artefact_sha256 is None or record.size_bytes is None:
+            return None
+        try:
+            path = self.store.artefacts.path(record.artefact_sha256)
+        except StoreError as error:
+            self.journal.note("warning", record.name, f"made anew: {error}")
+            return None
+        variant = Variant(
+            record.name,
+            record.artefact_sha256,
+            record.format,
+            record.size_bytes,
+            parent.variant.input,
+            parent.variant.output,
+        )
+        return StoredVariant(record.key, record.member, precision, variant, path)
+
+
+@dataclass(frozen=True)
+class StoredVariant:
+    """A variant that lies in the store: `key` names its lineage, `path` is its file here."""
+
+    key: str
+    member: str
+    precision: str
+    variant: Variant
+    path: Path
+
+
+def io_of(variant: Variant) -> dict[str, Any]:
+    """A variant's formats as they enter the keys of what is known of it."""
+    return {"input": encode(variant.input), "output": encode(variant.output)}

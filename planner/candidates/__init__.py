@@ -1,0 +1,1 @@
+"""Members, the space of candidates, and its measured search."""

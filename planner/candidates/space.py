@@ -1,0 +1,91 @@
+"""Every candidate that a specification allows on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trimtab.planner.candidates.members import Member
+from trimtab.planner.specification.job import JobSpec
+from trimtab.search.block_sets import VARIANTS
+from trimtab.search.candidates.candidate import Candidate
+from trimtab_runtime.definitions.plan import RuntimeOptions
+
+#: Execution providers that compute on the processor's cores.
+_ON_THE_CPU = frozenset(
+    f"{name}ExecutionProvider" for name in ("ACL", "Dnnl", "OpenVINO", "Xnnpack")
+)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Every candidate: first the `baselines` (members as they came, on each number of threads,
+    with and without spinning; the reference member first), up to `enqueued` those that are most
+    often worth a try (each member's other precisions, on the fewest threads), then all the rest,
+    which is the search's to choose from."""
+
+    candidates: list[Candidate]
+    baselines: int
+    enqueued: int
+
+
+def candidate_space(
+    spec: JobSpec, members: Sequence[Member], cores: int, accelerators: Sequence[str] = ()
+) -> Space:
+    """The candidates that a specification allows on a device with `cores` and the execution
+    providers `accelerators`."""
+    counts = spec.runtime.threads or tuple(sorted({1, cores}))
+    forms = [f"slim{n + 1}" for n in range(VARIANTS if spec.techniques.slimming else 0)]
+    found = []
+    for member in members:
+        quantised = spec.techniques.quantisation if member.quantisable else ()
+        precisions = ["as_is", *quantised]
+        for form in forms:
+            precisions += [form, *(f"{form} {precision}" for precision in quantised)]
+        for precision in precisions:
+            found += [
+                Candidate(member.name, precision, options)
+                for options in _options(member.built.variant.format, counts, accelerators)
+            ]
+
+    def wave(candidate: Candidate) -> int:
+        return wave_of(candidate, spec.techniques.quantisation, min(counts))
+
+    found.sort(key=lambda c: (wave(c), c.member != spec.reference_name))
+    waves = [wave(candidate) for candidate in found]
+    return Space(found, waves.count(0), waves.count(0) + waves.count(1))
+
+
+def wave_of(candidate: Candidate, quantisation: Sequence[str], threads: int) -> int:
+    """When a candidate's turn comes: 0 for members as they came (the baselines), 1 for them on
+    other execution providers, and on the fewest `threads` for their quantised variants and the
+    best slimmed one, 2 for what the search proposes."""
+    options = candidate.options
+    if options.graph_optimisation != "all" or options.provider == "builtin":
+        return 2
+    if candidate.precision == "as_is":
+        return 0 if options.provider == "default" else 1
+    early = {form for q in ("", *quantisation) for form in (q, f"slim1 {q}".strip())}
+    usual = options.threads == threads and not options.spinning
+    return 1 if candidate.precision in early and usual else 2
+
+
+def _options(
+    model_format: str, counts: Sequence[int], accelerators: Sequence[str]
+) -> list[RuntimeOptions]:
+    if model_format == "tflite":
+        return [
+            RuntimeOptions("litert", provider, threads)
+            for provider in ("default", "builtin")
+            for threads in counts
+        ]
+    return [
+        RuntimeOptions("onnxruntime", "default", threads, spinning, level)
+        for level in ("all", "extended")
+        for threads in counts
+        for spinning in ((False, True) if threads > 1 else (False,))
+    ] + [
+        RuntimeOptions("onnxruntime", provider, threads)
+        for provider in accelerators
+        for threads in (counts if provider in _ON_THE_CPU else counts[:1])
+    ]

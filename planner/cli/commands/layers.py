@@ -1,0 +1,189 @@
+"""`trimtab layers`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trimtab.planner.cli import tables
+from trimtab.planner.cli.commands.devices import meet
+from trimtab.planner.cli.commands.show import FrontFormat
+from trimtab.planner.cli.console import console
+from trimtab.planner.reports.text import UNKNOWN, number, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from trimtab.planner.reports.layers import LayerProfile, NodeTime, OperatorTime
+
+
+class By(StrEnum):
+    operator = "operator"
+    node = "node"
+
+
+def layers(
+    model: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="An ONNX file, float or quantised.")
+    ],
+    by: Annotated[By, typer.Option("--by", help="A line an operator, or a node.")] = By.operator,
+    top: Annotated[int | None, typer.Option(min=1, help="Only the slowest so many.")] = None,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of an inference.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, max=1000, help="Inferences that count.")] = 50,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Height and width of the image, where the file leaves them open."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="local, or ssh://user@host.")] = "local",
+    output: Annotated[
+        FrontFormat, typer.Option("--format", help="table, json or csv.")
+    ] = FrontFormat.table,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the profile into this .png file instead.")
+    ] = None,
+) -> None:
+    """Show where a model's time goes on the device, and which share operators without weights
+    take."""
+    from trimtab.planner.reports.layers import profile_layers
+    from trimtab.profilers import connect
+    from trimtab_runtime.definitions.plan import RuntimeOptions
+
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise typer.BadParameter(f"a plot of layers ends in .png, got {plot}")
+    options = RuntimeOptions("onnxruntime", threads=threads)
+    square = None if size is None else (size, size)
+    meet(device)
+    with connect(device) as place:
+        found = profile_layers(place, model, options, runs, square)
+    for text in found.warnings:
+        print(f"warning: {printable(text)}", file=sys.stderr)
+    if plot is not None:
+        from trimtab.planner.reports.plots.layers import write_layers
+
+        typer.echo(f"Wrote {write_layers(found, plot)}")
+    elif output is FrontFormat.json:
+        typer.echo(tables.json_text(found.plain()))
+    elif output is FrontFormat.csv:
+        typer.echo(_csv_text(found, by, top), nl=False)
+    else:
+        _print_profile(found, by, top)
+
+
+def _slowest(found: LayerProfile, top: int | None) -> list[NodeTime]:
+    """In the order in which they run."""
+    kept = sorted(range(len(found.nodes)), key=lambda i: -found.nodes[i].share)[:top]
+    return [found.nodes[index] for index in sorted(kept)]
+
+
+def _csv_text(found: LayerProfile, by: By, top: int | None) -> str:
+    """One level of names and values; unknown is empty."""
+    from trimtab.planner.reports.layers import originals_text
+
+    rows: list[dict[str, Any]] = []
+    shown = found.operators[:top] if by is By.operator else _slowest(found, top)
+    for each in shown:
+        row = dict(vars(each))
+        if row.pop("originals", None) is not None:
+            row["originals"] = originals_text(each)  # type: ignore[arg-type]  # only nodes have some
+        rows.append(row)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _print_profile(found: LayerProfile, by: By, top: int | None) -> None:
+    screen = console()
+    threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
+    screen.print(
+        f"{printable(found.model)} on {found.device}, {found.engine}, {threads}: "
+        f"{number(found.median_ms)} ms a run (median of {found.runs})",
+        soft_wrap=True,
+    )
+    screen.print()
+    screen.print(_operator_table(found, top) if by is By.operator else _node_table(found, top))
+    screen.print()
+    for line in _notes(found):
+        screen.print(line, soft_wrap=True)
+
+
+def _operator_table(found: LayerProfile, top: int | None) -> Table:
+    table = tables.plain_table("operator", "weights", "nodes", "ms", "share", "MMAC", "GMAC/s")
+    _right(table, range(2, 7))
+    shown = found.operators[:top]
+    for each in shown:
+        weights = "yes" if each.weights else "no"
+        table.add_row(
+            printable(each.operator), weights, str(each.nodes), *_figures(each), _rate(each)
+        )
+    left = len(found.operators) - len(shown)
+    _add_rest(table, found, [each.share for each in shown], left, 2)
+    return table
+
+
+def _node_table(found: LayerProfile, top: int | None) -> Table:
+    from trimtab.planner.reports.layers import originals_text
+
+    table = tables.plain_table(
+        "node", "operator", "carries out", "output", "ms", "share", "MMAC", "GMAC/s"
+    )
+    _right(table, range(4, 8))
+    shown = _slowest(found, top)
+    for each in shown:
+        told = originals_text(each) or UNKNOWN
+        cells = map(printable, (each.name, each.operator, told, each.shape))
+        table.add_row(*cells, *_figures(each), _rate(each))
+    left = len(found.nodes) - len(shown)
+    _add_rest(table, found, [each.share for each in shown], left, 3)
+    return table
+
+
+def _right(table: Table, columns: Sequence[int]) -> None:
+    for column in columns:
+        table.columns[column].justify = "right"
+        table.columns[column].no_wrap = True
+
+
+def _figures(each: OperatorTime | NodeTime) -> tuple[str, str, str]:
+    count = each.multiply_accumulates
+    millions = UNKNOWN if count is None else f"{count / 1e6:.1f}" if count else ""
+    return f"{each.median_ms:.3f}", f"{each.share:.1%}", millions
+
+
+def _rate(each: OperatorTime | NodeTime) -> str:
+    """Thousand million multiply-accumulates a second."""
+    if not each.multiply_accumulates or not each.median_ms:
+        return ""
+    return f"{each.multiply_accumulates / each.median_ms / 1e6:.1f}"
+
+
+def _add_rest(
+    table: Table, found: LayerProfile, shares: Sequence[float], left: int, empty: int
+) -> None:
+    """What --top left out, in one line: of so many, behind so many empty cells."""
+    if left:
+        share = 1 - sum(shares)
+        ms = f"{share * found.median_ms:.3f}"
+        table.add_row(f"{left} others", *[""] * empty, ms, f"{share:.1%}")
+
+
+def _notes(found: LayerProfile) -> list[str]:
+    without = [each for each in found.operators if not each.weights]
+    parts = ", ".join(f"{printable(e.operator)} {e.share:.1%}" for e in without[:4])
+    others = f", {len(without) - 4} others" if len(without) > 4 else ""
+    listed = f" ({parts}{others})" if parts else ""
+    return [
+        f"Operators without weights take {found.share_without_weights:.1%} of the time{listed}.",
+        f"A run takes {number(found.profiled_median_ms)} ms with the profiler "
+        f"({found.profiler_adds:+.1%}); times are scaled to runs without it.",
+    ]

@@ -1,0 +1,1 @@
+"""A job as a process: its lease, its journal, its images, and finding it again."""

@@ -1,0 +1,108 @@
+"""Opening a job: its device is leased to it, its rows are in the store, and its end is noted."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from trimtab.db import DeviceRecord, JobRecord, Store, WorkloadRecord, let_go
+from trimtab.planner.jobs.context import JobContext
+from trimtab.planner.jobs.dataset import load_dataset
+from trimtab.planner.jobs.journal import DeviceEvents, Journal, NullListener, ProgressListener
+from trimtab.planner.jobs.scratch import scratch
+from trimtab.planner.specification.job import JobSpec
+from trimtab.profilers import Device, connect
+from trimtab.profilers.device import device_key, machine_key
+from trimtab.workloads import Splits, Workload
+from trimtab_runtime.codec import content_key
+from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.probe.requests import MeasureSettings
+
+
+@contextmanager
+def opened_job(
+    spec: JobSpec,
+    store: Store,
+    watcher: ProgressListener | None = None,
+    settings: MeasureSettings | None = None,
+    device: Device | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[JobContext]:
+    """A job with its device leased to it. When `stop` is set, it ends as by Ctrl-C."""
+    with scratch(store.artefacts.folder), ExitStack() as ours:
+        if device is None:
+            found = connect(spec.device.target, spec.budget.stall_seconds)
+            device = ours.enter_context(found)
+        fingerprint = device.fingerprint()
+        workload, splits = load_dataset(spec)
+        data, key = spec.model_dump(mode="json"), device_key(fingerprint)
+        job_id = content_key({"spec": data, "device": key, "workload": workload.key})[:12]
+        place = machine_key(fingerprint, device.machine())
+        lease = ours.enter_context(store.lease(place, holder=f"job {job_id} ({spec.name})"))
+        store.put_device(DeviceRecord(key, device.address, dict(fingerprint)))
+        open_record(store, job_id, spec, workload, splits, key)
+        journal = Journal(store, job_id, watcher or NullListener(), lease, stop)
+        device.listener = listening = DeviceEvents(journal, device.address)
+        with _troubles_told(store, job_id, listening):
+            yield JobContext(
+                job_id, spec, store, journal, device, fingerprint, workload, splits, settings
+            )
+
+
+def open_record(
+    store: Store,
+    job_id: str,
+    spec: JobSpec,
+    workload: Workload,
+    splits: Splits,
+    key: str | None = None,
+) -> None:
+    """Have the job in the store, as one that runs (on the device of that `key`)."""
+    summary = {**workload.summary(), "splits": splits.summary()}
+    store.put_workload(WorkloadRecord(workload.key, spec.workload.images.name, summary))
+    if store.get_job(job_id) is not None:
+        store.update_job(job_id, state="running", message=None)
+        return
+    data = spec.model_dump(mode="json")
+    store.add_job(
+        JobRecord(
+            id=job_id,
+            name=spec.name,
+            spec=data,
+            spec_sha256=content_key(data),
+            device_key=key,
+            workload_key=workload.key,
+        )
+    )
+
+
+@contextmanager
+def _troubles_told(store: Store, job_id: str, listening: DeviceEvents) -> Iterator[None]:
+    """Add what went wrong on the device, and was dealt with, to what the job knows of itself."""
+    try:
+        yield
+    finally:
+        job = store.get_job(job_id)
+        if job is not None and listening.troubles:
+            known: Counter[str] = Counter(job.summary.get("troubles", {}))
+            troubles = dict(known + listening.troubles)
+            store.update_job(job_id, summary={**job.summary, "troubles": troubles})
+
+
+@contextmanager
+def closing_job(store: Store, job_id: str) -> Iterator[None]:
+    """Note in the store how a job ended."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        let_go(error)
+        text = "stopped by the user; the same command goes on from here"
+        store.update_job(job_id, state="interrupted", message=text)
+        raise
+    except TrimtabError as error:
+        if not isinstance(error, StoreError):
+            store.update_job(job_id, state="failed", message=str(error))
+        raise
+    store.update_job(job_id, state="done", message=None)

@@ -1,0 +1,67 @@
+"""Where the store lies, and how it is opened."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from trimtab.db import Store
+from trimtab_runtime.errors import StoreError
+
+DEFAULT_STORE = "trimtab-store/trimtab.db"
+
+
+@dataclass(frozen=True)
+class StoreLocation:
+    """The options that stand before the command."""
+
+    store: str
+    artefacts: Path | None
+
+    @contextmanager
+    def writing(self) -> Iterator[Store]:
+        """The store, made where there is none."""
+        if not self._is_url:
+            try:
+                Path(self.store).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"no store can be made at {self.store} ({error.strerror}); name another "
+                    "place with --store"
+                ) from error
+        with Store.open(self.store, self.artefacts) as store:
+            yield store
+
+    @contextmanager
+    def reading(self) -> Iterator[Store]:
+        """The store as it is, read-only. StoreError where there is none."""
+        if not self.exists:
+            raise StoreError(
+                f"there is no store at {self.store}; `trimtab plan job.yaml` makes one, and "
+                "`trimtab --store PATH ...` names another"
+            )
+        with Store.open(self.store, self.artefacts, read_only=True) as store:
+            yield store
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a store; a URL is believed."""
+        return self._is_url or Path(self.store).expanduser().is_file()
+
+    @property
+    def _is_url(self) -> bool:
+        return "://" in self.store
+
+    @property
+    def command(self) -> str:
+        """How to call trimtab again with the same store."""
+        words = ["trimtab"]
+        if os.environ.get("TRIMTAB_STORE", DEFAULT_STORE) != self.store:
+            words += ["--store", self.store]
+        if self.artefacts and os.environ.get("TRIMTAB_ARTEFACTS") != str(self.artefacts):
+            words += ["--artefacts", str(self.artefacts)]
+        return shlex.join(words)

@@ -1,0 +1,1 @@
+"""The order of the stages of a job, for one device and for several."""

@@ -1,0 +1,1 @@
+"""A job on several devices, and plans that are good on all of them."""

@@ -1,0 +1,312 @@
+"""Plans that are good on several devices: what counts is the worst case over them.
+
+A plan is one structure with one set of thresholds, calibrated as on the first device, replayed on
+what its variants said on each device, and priced with what was measured there. Its quality is
+that of the device where it is lowest, its costs are those of the device where they are highest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from trimtab.db import PlanMetricRecord, PlanRecord, Store
+from trimtab.planner.bundles.export import keep_bundle
+from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.pipeline.multi_device.plans import (
+    DeviceJob,
+    JointPlan,
+    measured_everywhere,
+    worst_case,
+    worst_metrics,
+)
+from trimtab.planner.pipeline.multi_device.verification import PlaceVerifier, VerificationLedger
+from trimtab.planner.pipeline.planning import ROUNDS, PlanningStage, count_exposure
+from trimtab.planner.selection.corrections import correct
+from trimtab.planner.selection.operating_points import family
+from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.selection.records import (
+    decided_metrics,
+    measured_metrics,
+    plan_record,
+    reported_metrics,
+)
+from trimtab.planner.selection.rules import FRONT_SIZE
+from trimtab.planner.specification.job import JobSpec
+from trimtab.search.costs.cascade import CascadeCosts
+from trimtab.search.plans.cascades import Sweeps, compose
+from trimtab.search.plans.plan import ComposedPlan
+from trimtab_runtime.errors import StoreError, TrimtabError
+
+Group = tuple[int, ...]
+
+
+class Each(Protocol):
+    """Works at the same time for all devices."""
+
+    def __call__(self, work: Callable[[int], Any], items: Sequence[int]) -> list[Any]: ...
+
+
+class WorstCasePlanning:
+    """Composes, chooses and verifies plans over all `places`."""
+
+    def __init__(
+        self,
+        job_id: str,
+        spec: JobSpec,
+        store: Store,
+        journal: Journal,
+        places: Sequence[DeviceJob],
+        each: Each,
+    ) -> None:
+        self._job_id, self._spec, self._store, self._journal = job_id, spec, store, journal
+        self._places, self._each = places, each
+        self._numbers = range(len(places))
+        shared = measured_everywhere(places, spec)
+        first = PlanningStage(places[0].run, shared[0])
+        agreed = first.choice.options
+        rest = zip(places[1:], shared[1:], strict=True)
+        self._deciding = [first, *(PlanningStage(p.run, found, agreed) for p, found in rest)]
+        self._choices = [deciding.choice for deciding in self._deciding]
+        self._rules, self._first = first.choice.rules, first.choice
+        self._agree()
+        self._plans: list[JointPlan] = []
+        self._nearest: PlanCandidate | None = None
+        self._unbundled: set[str] = set()
+
+    def decide(self, remember: Callable[..., None]) -> None:
+        """Leaves a verified choice in the store, and what was found in the job's summary."""
+        self._journal.step("search", "plans for all devices", 0, 1)
+        groups = self._screen(self._spec.together)
+        self._journal.step("search", "", 1, 1)
+        self._judge(self._measured_together(groups))
+        remember(**self._found())
+        self._store_plans({})
+        workload = self._places[0].run.workload
+        count_exposure(self._store, self._job_id, workload.key, self._plans)
+        ledger = VerificationLedger(
+            self._store, self._job_id, [place.name for place in self._places]
+        )
+        verifiers = self._verify(ledger)
+        self._store_plans(
+            {
+                key: [verifier.records[key].values for verifier in verifiers]
+                for key in self._verified(verifiers)
+            }
+        )
+        remember(**self._found())
+
+    def _agree(self) -> None:
+        """The same members and the same baseline everywhere, by their worst case."""
+
+        def hot_ms(index: int) -> float:
+            return max(choice.hot_ms(index) for choice in self._choices)
+
+        def rank(index: int) -> tuple[float, float]:
+            return -min(choice.capability(index) for choice in self._choices), hot_ms(index)
+
+        named, fastest = self._spec.baseline_name, dict[str, int]()
+        for index, found in enumerate(self._first.measured):
+            candidate = found.candidate
+            if candidate.precision == "as_is":
+                rival = fastest.setdefault(candidate.member, index)
+                fastest[candidate.member] = min(rival, index, key=hot_ms)
+        allowed = [index for name, index in fastest.items() if named in (None, name)]
+        for choice in self._choices:
+            choice.members = list(fastest.values())
+            choice.baseline = min(allowed, key=rank)
+
+    def _screen(self, count: int) -> list[Group]:
+        """Groups of options worth measuring together, as Choice.screen finds them."""
+        plans = self._joint([choice.proposed() for choice in self._choices])
+        baseline = self._baseline_of(plans)
+        cheapest = dict.fromkeys(p.composed.options for p in self._rules.good(plans, baseline))
+        self._rules.mark_front(plans)
+        ahead = self._rules.spanning([plan for plan in plans if plan.on_front], FRONT_SIZE)
+        found = dict.fromkeys([baseline.composed.options, *list(cheapest)[: count // 2]])
+        found |= dict.fromkeys(plan.composed.options for plan in ahead)
+        return list(found)[:count]
+
+    def _measured_together(self, groups: Sequence[Group]) -> list[dict[Group, CascadeCosts]]:
+        """What the groups that could be measured everywhere cost on each device."""
+        found: list[dict[Group, CascadeCosts]] = self._each(
+            lambda number: self._deciding[number].measured_together(groups), self._numbers
+        )
+        common = [group for group in groups if all(group in costs for costs in found)]
+        return [{group: costs[group] for group in common} for costs in found]
+
+    def _judge(self, together: Sequence[Mapping[Group, CascadeCosts]]) -> None:
+        """Compose of what was measured together, judge and choose."""
+        for choice, costs in zip(self._choices, together, strict=True):
+            choice.pose(costs)
+        plans = self._joint([compose(choice.problem) for choice in self._choices])
+        self._nearest = self._rules.choose(plans, self._baseline_of(plans), plans)
+        self._rules.mark_front(plans)
+        kept = {plan.key for plan in self._rules.thinned(plans, self._nearest)}
+        self._plans = sorted(
+            (plan for plan in plans if plan.key in kept),
+            key=lambda plan: plan.costs["latency_mean_ms"],
+        )
+        for number, choice in enumerate(self._choices):
+            choice.plans = [plan.parts[number] for plan in self._plans]
+            choice.add_percentiles()
+
+    def _joint(self, proposals: Sequence[Sequence[ComposedPlan]]) -> list[JointPlan]:
+        """What the devices propose, on all of them: single stages, and what is worth judging."""
+        wanted: dict[tuple[Group, str], dict[tuple[float, ...], None]] = {}
+        for plan in (plan for plans in proposals for plan in plans):
+            wanted.setdefault((plan.options, plan.rule), {})[plan.thresholds] = None
+        columns = []
+        for choice in self._choices:
+            sweeps = Sweeps(choice.problem)
+            columns.append(
+                [p for (s, rule), points in wanted.items() for p in sweeps.at(s, rule, [*points])]
+            )
+        rows = list(zip(*columns, strict=True))
+        cases = [worst_case(parts) for parts in rows]
+        singles = [case for case in cases if len(case.options) == 1]
+        baseline = next(c for c in singles if c.options == (self._first.baseline,))
+        chosen = {id(case) for case in [*singles, *self._rules.worthy(cases, baseline)]}
+        return [
+            self._judged(case, parts)
+            for case, parts in zip(cases, rows, strict=True)
+            if id(case) in chosen
+        ]
+
+    def _judged(self, case: ComposedPlan, parts: Sequence[ComposedPlan]) -> JointPlan:
+        on_each = [choice.judged(part) for choice, part in zip(self._choices, parts, strict=True)]
+        first = on_each[0]
+        return JointPlan(
+            case,
+            first.definition,
+            first.label,
+            is_baseline=first.is_baseline,
+            parts=on_each,
+        )
+
+    def _baseline_of(self, plans: Sequence[JointPlan]) -> JointPlan:
+        return next(p for p in plans if p.composed.options == (self._first.baseline,))
+
+    @property
+    def _chosen(self) -> JointPlan | None:
+        return next((plan for plan in self._plans if plan.is_chosen), None)
+
+    def _verify(self, ledger: VerificationLedger) -> list[PlaceVerifier]:
+        """Run the very same bundles on all devices; what they measure has the last word."""
+        job = self._store.get_job(self._job_id)
+        assert job is not None
+        verifiers = [
+            PlaceVerifier(
+                job, self._store, p.run.device, p.run.journal, choice, p.run.items,
+                name=p.name, ledger=ledger,
+            )
+            for p, choice in zip(self._places, self._choices, strict=True)
+        ]  # fmt: skip
+        baseline = self._baseline_of(self._plans)
+        ahead = [plan for plan in self._plans if plan.on_front]
+        spanning = self._rules.spanning(ahead, self._spec.verify)
+        always = [plan for plan in (self._chosen, baseline) if plan is not None]
+        wanted = {plan.key for plan in [*always, *spanning]}
+        self._run_bundles(verifiers, [plan for plan in self._plans if plan.key in wanted])
+        for number in range(ROUNDS):
+            for verifier, choice in zip(verifiers, self._choices, strict=True):
+                correct(choice.plans, verifier.pairs, choice.correction)
+            done = self._verified(verifiers)
+            failed = self._unbundled.union(*(verifier.failed for verifier in verifiers))
+            last = number == ROUNDS - 1
+            among = [p for p in self._plans if p.key in done or not (last or p.key in failed)]
+            self._nearest = self._rules.choose(self._plans, baseline, among)
+            self._rules.mark_front(self._plans)
+            if self._chosen is None or self._chosen.key in done:
+                break
+            self._run_bundles(verifiers, [self._chosen])
+        return verifiers
+
+    def _run_bundles(self, verifiers: Sequence[PlaceVerifier], plans: Sequence[JointPlan]) -> None:
+        run = self._places[0].run
+        golden = [run.items[row].path for row in run.rows.fit]
+        bundles = {}
+        for plan in plans:
+            try:
+                job = verifiers[0].job
+                bundles[plan.key] = keep_bundle(self._store, job, plan.key, golden)
+            except StoreError:
+                raise
+            except TrimtabError as error:
+                self._unbundled.add(plan.key)
+                self._journal.note("error", plan.label, f"cannot be exported: {error}")
+
+        def work(number: int) -> None:
+            verifiers[number].bundles = bundles
+            verifiers[number].verify([p.parts[number] for p in plans if p.key in bundles])
+
+        self._each(work, self._numbers)
+
+    @staticmethod
+    def _verified(verifiers: Sequence[PlaceVerifier]) -> set[str]:
+        """Keys of the plans that ran on all devices."""
+        return set.intersection(*(set(verifier.records) for verifier in verifiers))
+
+    def _store_plans(self, measured: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+        """Replace the job's plans and their figures; `measured` on each device by plan."""
+        plans, metrics = [], []
+        for plan in self._plans:
+            known = measured.get(plan.key)
+            figures = [
+                self._figures(plan, number, known[number] if known else None)
+                for number in self._numbers
+            ]
+            plans.append(self._record(plan, figures))
+            metrics += worst_metrics(figures)
+        self._store.replace_plans(self._job_id, plans, metrics)
+
+    def _figures(
+        self, plan: JointPlan, number: int, measured: Mapping[str, float] | None
+    ) -> list[PlanMetricRecord]:
+        """All that is known of the plan on one device."""
+        part, choice = plan.parts[number], self._choices[number]
+        found = decided_metrics(self._job_id, part)
+        if plan.is_reported or measured is not None:
+            found += reported_metrics(self._job_id, part, choice, measured is not None)
+        return found + measured_metrics(self._job_id, part, measured or {})
+
+    def _record(
+        self, plan: JointPlan, figures: Sequence[Sequence[PlanMetricRecord]]
+    ) -> PlanRecord:
+        """Its stages are told as on the device where it is slowest, its operating points are
+        those of the worst case; `devices` in its definition has the figures of each by 'metric
+        split basis'."""
+        slowest = max(self._numbers, key=lambda n: plan.parts[n].costs["latency_mean_ms"])
+        variants, items = self._deciding[slowest].variants, self._places[slowest].run.items
+        part, choice = plan.parts[slowest], self._choices[slowest]
+        points = family(self._plans, plan, self._rules.quality)
+        record = plan_record(self._job_id, part, choice, variants, items, points)
+        devices = {
+            place.name: {f"{m.metric} {m.split} {m.basis}": m.value for m in found}
+            for place, found in zip(self._places, figures, strict=True)
+        }
+        return replace(
+            record,
+            label=plan.label,
+            definition={**record.definition, "devices": devices},
+            on_front=plan.on_front,
+            is_chosen=plan.is_chosen,
+            feasible=plan.feasible,
+            reasons=plan.reasons,
+        )
+
+    def _found(self) -> dict[str, Any]:
+        """For the job's summary."""
+        first = self._first
+        return {
+            "classes": self._places[0].run.record.summary["classes"],
+            "candidates": len(first.measured),
+            "plans": len(self._plans),
+            "front": sum(plan.on_front for plan in self._plans),
+            "chosen": self._chosen.key if self._chosen else None,
+            "nearest": self._nearest.key if self._nearest else None,
+            "baseline": self._baseline_of(self._plans).key,
+            "quality": first.quality,
+            "objectives": [objective.metric for objective in first.objectives],
+        }

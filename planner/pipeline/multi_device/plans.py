@@ -1,0 +1,91 @@
+"""One plan on several devices, and the candidates that they have in common.
+
+The worst case over several devices. What is unknown on one of them is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from trimtab.db import PlanMetricRecord
+from trimtab.planner.candidates.measured import Measured
+from trimtab.planner.pipeline.run import Run
+from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.specification.job import JobSpec
+from trimtab.search.plans.plan import ComposedPlan
+from trimtab_runtime.errors import PlanningError
+from trimtab_runtime.metrics import find_metric
+
+
+@dataclass
+class JointPlan(PlanCandidate):
+    """A plan on all devices: `parts` are the plan on each. Its `composed` is the worst case."""
+
+    parts: list[PlanCandidate] = field(default_factory=list)
+
+    @property
+    def costs(self) -> dict[str, float]:
+        return worst([part.costs for part in self.parts])
+
+
+@dataclass
+class DeviceJob:
+    """A device whose own job is done, with what that measured."""
+
+    name: str
+    run: Run
+    measured: Sequence[Measured]
+
+
+def measured_everywhere(places: Sequence[DeviceJob], spec: JobSpec) -> list[list[Measured]]:
+    """Of each device, in one order, the candidates (the same file, run the same way) that were
+    measured on all. Raises PlanningError where those cannot be planned with."""
+
+    def key(found: Measured) -> tuple[str, str]:
+        return found.candidate.key, found.built.variant.sha256
+
+    known = [{key(found): found for found in place.measured} for place in places]
+    common = [name for name in known[0] if all(name in found for found in known)]
+    shared = [[found[name] for name in common] for found in known]
+    members = {m.candidate.member for m in shared[0] if m.candidate.precision == "as_is"}
+    needed = [spec.reference_name] if places[0].run.rows.labels is None else []
+    missing = [name for name in needed if name not in members]
+    if missing or not members:
+        what = f"the reference {missing[0]}" if missing else "no member"
+        raise PlanningError(
+            f"{what} was {'not ' if missing else ''}measured in the same way on all devices; name "
+            "numbers of threads that suit all in runtime.threads"
+        )
+    return shared
+
+
+def worst_case(parts: Sequence[ComposedPlan]) -> ComposedPlan:
+    """A plan of one structure by its worst values; what it was on each device are `parts`."""
+    return replace(
+        parts[0],
+        replayed=worst([part.replayed for part in parts]),
+        guarded=worst([part.guarded for part in parts]),
+        costs=worst([part.costs for part in parts]),
+    )
+
+
+def worst(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The lowest quality and the highest costs, by metric."""
+    names = [name for name in values[0] if all(name in found for found in values)]
+    return {
+        name: (min if find_metric(name).maximise else max)(found[name] for found in values)
+        for name in names
+    }
+
+
+def worst_metrics(figures: Sequence[Sequence[PlanMetricRecord]]) -> list[PlanMetricRecord]:
+    """Of each figure of a plan that of the device where it is worst, with its interval."""
+    known = [{(m.metric, m.split, m.basis): m for m in found} for found in figures]
+    worst_ones = []
+    for key in known[0]:
+        if all(key in found for found in known):
+            metric, _, basis = key
+            lowest = find_metric(metric).maximise and basis != "optimism"
+            pick = min if lowest else max
+            worst_ones.append(pick((found[key] for found in known), key=lambda m: m.value))
+    return worst_ones

@@ -1,0 +1,86 @@
+"""What is known of each metric of a plan, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from trimtab.db import PlanEntry
+from trimtab_runtime.metrics import METRICS, find_metric, recalled_class
+
+
+@dataclass(frozen=True)
+class MetricValues:
+    """All that is known of one metric of a plan; None is unknown.
+
+    `decided` is what the choice was made on: the guarded estimate on tune of a quality, the
+    prediction of a cost. `test` with its 95 % interval is only reported. `predicted` and
+    `measured` speak of the same inputs, those of test. `optimism` is what the guard left of the
+    luck of choosing: the decided lead over the baseline less the lead on test, with its interval.
+    """
+
+    metric: str
+    decided: float | None
+    replayed: float | None = None
+    test: float | None = None
+    low: float | None = None
+    high: float | None = None
+    predicted: float | None = None
+    measured: float | None = None
+    optimism: float | None = None
+    optimism_low: float | None = None
+    optimism_high: float | None = None
+
+    @property
+    def error(self) -> float | None:
+        """Prediction less measurement, as a fraction of the measurement."""
+        if self.predicted is None or not self.measured:
+            return None
+        return self.predicted / self.measured - 1.0
+
+
+def plan_figures(entry: PlanEntry) -> dict[str, MetricValues]:
+    """Every metric of which anything is known, in the order of metrics.py."""
+    told = _in_order(frozenset(metric for metric, _, _ in entry.metrics))
+    figures = {metric: _figure(entry, metric, kind) for metric, kind in told}
+    return {metric: figure for metric, figure in figures.items() if figure is not None}
+
+
+@lru_cache(maxsize=64)  # the plans of a job know much the same metrics
+def _in_order(named: frozenset[str]) -> list[tuple[str, str]]:
+    """These metrics, each with its kind."""
+    recalls = sorted(name for name in named if recalled_class(name) is not None)
+    told = [name for name in (*METRICS, *recalls) if name in named]
+    return [(name, find_metric(name).kind) for name in told]
+
+
+def _figure(entry: PlanEntry, metric: str, kind: str) -> MetricValues | None:
+    """None where what is known of it is nothing that is told."""
+    get = entry.metrics.get
+    if kind == "quality":
+        guarded, replayed = get((metric, "tune", "guarded")), get((metric, "tune", "replayed"))
+        test, luck = get((metric, "test", "replayed")), get((metric, "test", "optimism"))
+        if guarded is replayed is test is luck is None:
+            return None
+        return MetricValues(
+            metric,
+            decided=guarded.value if guarded else None,
+            replayed=replayed.value if replayed else None,
+            test=test.value if test else None,
+            low=test.low if test else None,
+            high=test.high if test else None,
+            optimism=luck.value if luck else None,
+            optimism_low=luck.low if luck else None,
+            optimism_high=luck.high if luck else None,
+        )
+    decided, measured = get((metric, "tune", "predicted")), get((metric, "test", "measured"))
+    # What does not depend on the inputs (memory, size) is predicted once.
+    predicted = get((metric, "test", "predicted")) or decided
+    if predicted is measured is None:
+        return None
+    return MetricValues(
+        metric,
+        decided=decided.value if decided else None,
+        predicted=predicted.value if predicted else None,
+        measured=measured.value if measured else None,
+    )

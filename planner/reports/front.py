@@ -1,0 +1,273 @@
+"""What a job has found, as plain data for whoever shows it: the command line, plots, dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from trimtab.db import (
+    CorrectionRecord,
+    JobRecord,
+    PlanEntry,
+    PlanRecord,
+    Store,
+    VerificationRecord,
+)
+from trimtab.planner.jobs.lookup import devices_of, job_state
+from trimtab.planner.reports.figures import MetricValues, plan_figures
+from trimtab.planner.reports.text import printable
+from trimtab.search.objectives.pareto import spread
+from trimtab_runtime.errors import PlanningError
+from trimtab_runtime.metrics import find_metric
+
+LATENCY = "latency_mean_ms"
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """A plan on a front.
+
+    `roles`: 'chosen', 'baseline' (what `speedup` compares with), 'rival' (what plans that remember
+    must be compared with, such as 'hold last'), 'member' (any model of the zoo
+    as it came), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
+    went wrong, 'predicted' when nobody tried. `speedup_basis` says whether both latencies are
+    'measured' or 'predicted'.
+    """
+
+    key: str
+    label: str
+    roles: tuple[str, ...]
+    status: str
+    feasible: str
+    reasons: tuple[str, ...]
+    figures: Mapping[str, MetricValues]
+    speedup: float | None
+    speedup_basis: str | None
+
+    def figure(self, metric: str) -> MetricValues:
+        return self.figures.get(metric, MetricValues(metric, None))
+
+    def flat(self, metrics: Sequence[str]) -> dict[str, Any]:
+        """One level of names and values, for tables: unknown is None."""
+        found: dict[str, Any] = {
+            "key": self.key,
+            "label": self.label,
+            "roles": " ".join(self.roles),
+            "status": self.status,
+            "feasible": self.feasible,
+        }
+        for metric in metrics:
+            figure = self.figure(metric)
+            if find_metric(metric).kind == "quality":
+                names = {"tune_guarded": figure.decided, "tune": figure.replayed}
+                names |= {"test": figure.test, "test_low": figure.low, "test_high": figure.high}
+                names |= {"optimism": figure.optimism}
+            else:
+                names = {"predicted": figure.decided, "test_predicted": figure.predicted}
+                names |= {"test_measured": figure.measured}
+            found |= {f"{metric}_{name}": value for name, value in names.items()}
+        return found | {"speedup": self.speedup, "speedup_basis": self.speedup_basis}
+
+
+@dataclass(frozen=True)
+class PredictorError:
+    """How far off predictions of a metric were: the `median` error, relative for a cost, in
+    fractions for a quality, over `count` candidates. `held_out` says how: 'ahead' of each
+    measurement, or with the candidate's member 'left_out'."""
+
+    metric: str
+    held_out: str
+    median: float
+    count: int
+
+    @property
+    def text(self) -> str:
+        """One line."""
+        how = "before it was measured" if self.held_out == "ahead" else "from the other members"
+        off = (
+            f"{100 * self.median:.1f} points"
+            if find_metric(self.metric).kind == "quality"
+            else f"{self.median:.1%}"
+        )
+        return (
+            f"{printable(self.metric)} of a candidate, predicted {how}: off by {off} "
+            f"(median of {self.count})."
+        )
+
+
+@dataclass(frozen=True)
+class FrontView:
+    """The plans of a job, by predicted latency. `test_looks` counts how often any job looked at
+    this test split, `nearest` is the plan that comes nearest where none can be chosen,
+    `corrections` are what the job's bundles taught about predictions on the device, and
+    `predictors` how far off the search's predictors were, held out
+    (`trimtab.search.predictors.base`)."""
+
+    job_id: str
+    job_name: str
+    state: str
+    device: str
+    objectives: tuple[str, ...]
+    quality: str
+    cost: str
+    baseline: str | None
+    chosen: str | None
+    nearest: str | None
+    test_looks: int
+    corrections: tuple[CorrectionRecord, ...]
+    predictors: tuple[PredictorError, ...]
+    rows: tuple[PlanRow, ...]
+
+    def row(self, key: str | None) -> PlanRow | None:
+        return next((row for row in self.rows if row.key == key), None)
+
+    def pick(self, limit: int | None = None, dominated: bool = False) -> list[PlanRow]:
+        """The front with the members, or all plans; in order, and at most `limit` rows that span
+        the front. Chosen, verified and member plans are always among them."""
+        rows = [row for row in self.rows if row.roles or dominated]
+        if limit is None or len(rows) <= limit:
+            return rows
+        kept = [row for row in rows if set(row.roles) - {"front"} or row.status != "predicted"]
+        rest = [row for row in rows if row not in kept]
+        chosen = {row.key for row in kept}
+        if limit > len(kept):
+            costs = np.array([self._costs(row) for row in rest])
+            chosen |= {rest[index].key for index in spread(costs, limit - len(kept))}
+        return [row for row in rows if row.key in chosen]
+
+    def _costs(self, row: PlanRow) -> list[float]:
+        signs = [-1.0 if find_metric(name).maximise else 1.0 for name in self.objectives]
+        values = [row.figure(name).decided for name in self.objectives]
+        return [s * (0.0 if v is None else v) for s, v in zip(signs, values, strict=True)]
+
+    def plain(self, rows: Sequence[PlanRow]) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "rows": [asdict(row) for row in rows]}
+
+
+def job_place(store: Store, job: JobRecord) -> str:
+    """Where a job measures, in a few words."""
+    devices = devices_of(job)
+    if not devices:
+        return device_name(store, job.device_key)
+    names = printable(", ".join(device["name"] for device in devices))
+    return f"the worst of {names}" if job.spec.get("across") == "worst" else names
+
+
+def device_name(store: Store, key: str | None) -> str:
+    """A device in a few words."""
+    device = store.get_device(key) if key else None
+    if device is None:
+        return "unknown"
+    told = device.fingerprint
+    return f"{device.address} ({told.get('cpu', 'unknown')}, {told.get('cores', '?')} cores)"
+
+
+def front_view(store: Store, job: JobRecord) -> FrontView:
+    """All plans of a job. Raises PlanningError when it has none."""
+    entries = store.list_plans(job.id)
+    if not entries:
+        why = f"; {job.message}" if job.message else ""
+        if devices_of(job):
+            names = ", ".join(device["name"] for device in devices_of(job))
+            why += f"; --device shows that of one: {names}"
+        raise PlanningError(
+            f"job {job.id} ({job.name}) has no plans yet; it is {job_state(store, job)}{why}"
+        )
+    objectives = tuple(job.summary.get("objectives") or job.spec["objectives"])
+    quality = _quality(job, objectives)
+    costs = [name for name in objectives if find_metric(name).kind == "cost"]
+    baseline = _baseline(job, entries, quality)
+    verified = {record.plan_key: record for record in store.list_verifications(job.id)}
+    figures = {entry.plan.key: plan_figures(entry) for entry in entries}
+    base = figures.get(baseline.plan.key, {}) if baseline else {}
+    rows = [_row(e, figures[e.plan.key], verified, baseline, base) for e in entries]
+    return FrontView(
+        job_id=job.id,
+        job_name=printable(job.name),
+        state=job_state(store, job),
+        device=job_place(store, job),
+        objectives=objectives,
+        quality=quality,
+        cost=(costs or [LATENCY])[0],
+        baseline=baseline.plan.key if baseline else None,
+        chosen=next((row.key for row in rows if "chosen" in row.roles), None),
+        nearest=job.summary.get("nearest"),
+        test_looks=store.count_exposures(job.workload_key) if job.workload_key else 0,
+        corrections=tuple(store.list_corrections(job_id=job.id)),
+        predictors=_predictors(job),
+        rows=tuple(rows),
+    )
+
+
+def _predictors(job: JobRecord) -> tuple[PredictorError, ...]:
+    return tuple(
+        PredictorError(metric, held_out, errors["median"], int(errors["count"]))
+        for metric, ways in job.summary.get("predictors", {}).items()
+        for held_out, errors in ways.items()
+    )
+
+
+def _quality(job: JobRecord, objectives: Sequence[str]) -> str:
+    """The quality that decides: the first one that the job names."""
+    named = [name for name in objectives if find_metric(name).kind == "quality"]
+    return next(iter(job.summary.get("quality") or named), "top1")
+
+
+def _baseline(job: JobRecord, entries: Sequence[PlanEntry], quality: str) -> PlanEntry | None:
+    """The job's baseline; until it has said which, the most capable member."""
+    members = [e for e in entries if e.plan.is_baseline and not _is_rival(e.plan)]
+    for entry in members:
+        if entry.plan.key == job.summary.get("baseline"):
+            return entry
+    return max(members, key=lambda e: e.value(quality, "tune", "replayed") or 0.0, default=None)
+
+
+def _is_rival(plan: PlanRecord) -> bool:
+    return bool(plan.definition.get("rival"))
+
+
+def _row(
+    entry: PlanEntry,
+    figures: Mapping[str, MetricValues],
+    verified: Mapping[str, VerificationRecord],
+    baseline: PlanEntry | None,
+    base: Mapping[str, MetricValues],
+) -> PlanRow:
+    plan, record = entry.plan, verified.get(entry.plan.key)
+    is_baseline = baseline is not None and plan.key == baseline.plan.key
+    marks = {
+        "chosen": plan.is_chosen,
+        "baseline": is_baseline,
+        "rival": _is_rival(plan),
+        "member": plan.is_baseline and not is_baseline and not _is_rival(plan),
+        "front": plan.on_front,
+    }
+    status = "predicted" if record is None else "verified" if record.state == "ok" else "failed"
+    speedup, basis = _speedup(figures.get(LATENCY), base.get(LATENCY))
+    return PlanRow(
+        key=plan.key,
+        label=printable(plan.label),
+        roles=tuple(name for name, holds in marks.items() if holds),
+        status=status,
+        feasible=plan.feasible,
+        reasons=tuple(map(printable, plan.reasons)),
+        figures=figures,
+        speedup=speedup,
+        speedup_basis=basis,
+    )
+
+
+def _speedup(
+    own: MetricValues | None, base: MetricValues | None
+) -> tuple[float | None, str | None]:
+    if own is None or base is None:
+        return None, None
+    if own.measured and base.measured:
+        return base.measured / own.measured, "measured"
+    if own.decided and base.decided:
+        return base.decided / own.decided, "predicted"
+    return None, None

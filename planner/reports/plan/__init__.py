@@ -1,0 +1,1 @@
+"""One plan: stages, routes, where its milliseconds went, what slimming did."""

@@ -1,0 +1,292 @@
+"""Why a plan is what it is: stages, constraints, lineage, predicted against measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trimtab.db import JobRecord, PlanRecord, Store, VariantRecord, VerificationRecord
+from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow, front_view
+from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
+from trimtab.planner.reports.plan.slimming import slim_steps, slimming_told
+from trimtab.planner.reports.text import printable
+from trimtab.search.objectives.constraints import Constraint
+from trimtab_runtime.codec import decode
+from trimtab_runtime.definitions.exits import ExitThresholds, Memory
+from trimtab_runtime.definitions.plan import PlanDefinition, RuntimeOptions
+from trimtab_runtime.errors import StoreError
+from trimtab_runtime.metrics import find_metric
+
+
+@dataclass(frozen=True)
+class StageView:
+    """A stage: `reach` is the share of inputs that come to it, `stage_ms` what it takes when it
+    runs, `time_share` its part of the plan's mean latency (all predicted, on tune). `threshold`
+    is the confidence from which on it answers; None for the last one."""
+
+    name: str
+    variant: str
+    sha256: str
+    size_mb: float
+    options: RuntimeOptions
+    reach: float
+    stage_ms: float
+    time_share: float
+    threshold: float | None
+    lineage: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ConstraintView:
+    """A constraint of the job: the number it asks for, what the plan has, and 'yes', 'no' or
+    'unknown'."""
+
+    text: str
+    limit: float | None
+    value: float | None
+    met: str
+
+
+@dataclass(frozen=True)
+class ExitView:
+    """A place where inputs of test stop (exit_table.py): shares of all inputs, and of those that
+    stop there; milliseconds up to there."""
+
+    where: str
+    by: str
+    share: float
+    right: float
+    full_right: float
+    spent_ms: float
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """Everything about one plan. `verified` holds what the bundle gave on the device, by name
+    (metrics, and `answer_mismatch`: the share of inputs answered otherwise than replayed),
+    `disturbances` what was noticed meanwhile, `energy_methods` how energy was found; `early` what
+    came of early exits, by variant, and `slimming` what came of that, by member. Of a plan on
+    several devices `on_each` holds the figures of each, by 'metric split basis'."""
+
+    row: PlanRow
+    job_id: str
+    job_name: str
+    device: str
+    route: str
+    rule: str
+    stages: tuple[StageView, ...]
+    constraints: tuple[ConstraintView, ...]
+    why: str
+    verified: Mapping[str, float]
+    failure: str | None
+    bundle_sha256: str | None
+    disturbances: tuple[str, ...]
+    energy_methods: tuple[str, ...]
+    exits: tuple[ExitView, ...]
+    memory: Memory
+    thresholds: ExitThresholds
+    certificate: str
+    early: Mapping[str, str]
+    slimming: Mapping[str, str]
+    routes: tuple[RouteView, ...] = ()
+    router: RouterView | None = None
+    on_each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+def report_plan(store: Store, plan: PlanRecord) -> PlanReport:
+    """All that the store knows of a plan. Raises StoreError."""
+    job = store.get_job(plan.job_id)
+    assert job is not None  # a foreign key of the plan
+    view = front_view(store, job)
+    row = view.row(plan.key)
+    if row is None:
+        raise StoreError(f"plan {plan.key[:8]} has just been replaced; its job runs")
+    definition = decode(PlanDefinition, plan.definition["plan"])
+    stages = _stages(store, definition, plan.definition["stages"])
+    exits = tuple(
+        ExitView(**{**found, "where": printable(found["where"])})
+        for found in plan.definition.get("exits", ())
+    )
+    records = {record.plan_key: record for record in store.list_verifications(job.id)}
+    record = records.get(plan.key)
+    return PlanReport(
+        row=row,
+        job_id=job.id,
+        job_name=view.job_name,
+        device=view.device,
+        route=definition.structure.route,
+        rule=definition.structure.rule,
+        stages=stages,
+        constraints=_constraints(job, view, row),
+        why=_why(row, definition.structure.route, stages, exits, view.row(view.baseline)),
+        verified=record.values if record else {},
+        failure=printable(record.reason) if record and record.reason else None,
+        bundle_sha256=record.bundle_sha256 if record else None,
+        disturbances=tuple(record.details.get("warnings", ())) if record else (),
+        energy_methods=_energy_methods(plan, record),
+        exits=exits,
+        memory=definition.structure.memory,
+        thresholds=definition.exits,
+        certificate=plan.definition.get("certificate", ""),
+        early=_early_reasons(job, stages),
+        slimming=slimming_told(job, _on_front(store, job)),
+        routes=routes_of(plan),
+        router=router_of(plan, definition),
+        on_each={printable(n): told for n, told in plan.definition.get("devices", {}).items()},
+    )
+
+
+def _on_front(store: Store, job: JobRecord) -> set[str]:
+    """Names of the variants that plans on the front are made of."""
+    return {
+        stage["variant"]["name"]
+        for entry in store.list_plans(job.id)
+        if entry.plan.on_front
+        for stage in entry.plan.definition["stages"]
+    }
+
+
+def _early_reasons(job: JobRecord, stages: tuple[StageView, ...]) -> dict[str, str]:
+    """What came of early exits in the variants of the stages."""
+    known = job.summary.get("early", {}).get("reasons", {})
+    names = {name for stage in stages for name in (stage.name, stage.variant)}
+    return {printable(n): printable(text) for n, text in known.items() if printable(n) in names}
+
+
+def _energy_methods(plan: PlanRecord, record: VerificationRecord | None) -> tuple[str, ...]:
+    details = [*plan.definition["stages"], record.details if record else {}]
+    return tuple(sorted({d["energy_method"] for d in details if d.get("energy_method")}))
+
+
+def _stages(
+    store: Store, definition: PlanDefinition, told: list[dict[str, Any]]
+) -> tuple[StageView, ...]:
+    thresholds = [*definition.thresholds, None]
+    variants = store.list_variants(state="ok")
+    by_key = {variant.key: variant for variant in variants}
+    found = []
+    stages = zip(told, definition.structure.stages, thresholds, strict=True)
+    for data, stage, threshold in stages:
+        variant = data["variant"]
+        record = _record_of(variants, variant)
+        found.append(
+            StageView(
+                name=printable(data["name"]),
+                variant=printable(variant["name"]),
+                sha256=stage.variant,
+                size_mb=variant["size_bytes"] / 2**20,
+                options=stage.options,
+                reach=data["reach"],
+                stage_ms=data["stage_ms"],
+                time_share=data["time_share"],
+                threshold=threshold,
+                lineage=tuple(_lineage(record, by_key)),
+            )
+        )
+    return tuple(found)
+
+
+def _record_of(variants: list[VariantRecord], variant: Mapping[str, Any]) -> VariantRecord | None:
+    """The same file may have been used with several input formats: this one's."""
+    io = {"input": variant["input"], "output": variant["output"]}
+    same_file = [v for v in variants if v.artefact_sha256 == variant["sha256"]]
+    return next((v for v in same_file if v.io == io), same_file[0] if same_file else None)
+
+
+def _lineage(record: VariantRecord | None, by_key: Mapping[str, VariantRecord]) -> list[str]:
+    """A line for each step, from the variant back to the member."""
+    lines: list[str] = []
+    while record is not None:
+        recipe = dict(record.recipe)
+        step, parent = recipe.pop("step", "made"), by_key.get(recipe.pop("parent", ""))
+        recipe.pop("io", None)
+        source = recipe.pop("torch", None)
+        if step == "member":
+            made = f"exported from {source}" if source else "as it came"
+        else:
+            made = f"{step} of {parent.name if parent else 'an unknown variant'}"
+        steps = slim_steps(record)
+        hidden = ("parts", "taught", "blocks", "learn", "distill") if steps else ()
+        settings = ", ".join(
+            f"{name} {_short(value)}"
+            for name, value in recipe.items()
+            if value and name not in hidden
+        )
+        lines.append(printable(f"{record.name}: {made}" + (f" ({settings})" if settings else "")))
+        lines += [f"  {step}" for step in steps]
+        record = parent
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text[:12] if len(text) == 64 else text
+
+
+def _constraints(job: JobRecord, view: FrontView, row: PlanRow) -> tuple[ConstraintView, ...]:
+    """As the choice saw them: guarded and predicted values against the replayed baseline."""
+    values = {name: f.decided for name, f in row.figures.items()}
+    known = {name: value for name, value in values.items() if value is not None}
+    baseline = view.row(view.baseline)
+    limits: dict[str, float] = {}
+    for name, figure in (baseline.figures if baseline else {}).items():
+        value = figure.replayed if find_metric(name).kind == "quality" else figure.decided
+        if value is not None:
+            limits[name] = value
+    found = []
+    for text in job.spec.get("constraints", ()):
+        rule = Constraint.parse(text)
+        met = rule.check(known, limits)
+        found.append(ConstraintView(text, rule.limit(limits), known.get(rule.metric), met))
+    return tuple(found)
+
+
+def _why(
+    row: PlanRow,
+    route: str,
+    stages: tuple[StageView, ...],
+    exits: tuple[ExitView, ...],
+    baseline: PlanRow | None,
+) -> str:
+    """Where the time goes that the baseline spends: as predicted, and as measured if it was."""
+    if baseline is None:
+        return "There is no baseline to compare with."
+    if row.key == baseline.key:
+        return "This is the baseline: speed-ups compare with it."
+    own, base = row.figure(LATENCY), baseline.figure(LATENCY)
+    if not own.decided or not base.decided:
+        return "Its latency is not known."
+    first, last = stages[0], stages[-1]
+    early = sum(found.share for found in exits if found.by != "network")
+    if early:
+        reason = (
+            f"{early:.0%} of the inputs of test stop before the end of a network; "
+            f"{own.decided:.1f} ms on average"
+        )
+    elif len(stages) == 1:
+        reason = f"{first.name} answers every input in {own.decided:.1f} ms"
+    elif route == "premodel":
+        ran = ", ".join(f"{stage.name} runs for {stage.reach:.0%}" for stage in stages)
+        reason = f"of the inputs behind its router {ran}; {own.decided:.1f} ms on average"
+    else:
+        reason = (
+            f"{first.name} answers {1 - stages[1].reach:.0%} of the inputs in "
+            f"{first.stage_ms:.1f} ms, and the {last.reach:.0%} that reach {last.name} take "
+            f"{last.stage_ms:.1f} ms there; {own.decided:.1f} ms on average"
+        )
+    text = (
+        f"Predicted {_factor(base.decided / own.decided)} than the baseline ({baseline.label}, "
+        f"{base.decided:.1f} ms): {reason}."
+    )
+    if own.measured and base.measured:
+        text += (
+            f" Measured: {own.measured:.1f} ms against {base.measured:.1f} ms, "
+            f"{_factor(base.measured / own.measured)}."
+        )
+    return text
+
+
+def _factor(speedup: float) -> str:
+    return f"{speedup:.2f}x faster" if speedup >= 1 else f"{1 / speedup:.2f}x slower"

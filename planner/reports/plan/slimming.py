@@ -1,0 +1,63 @@
+"""What came of slimming, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from trimtab.db import JobRecord, VariantRecord
+from trimtab.planner.reports.text import printable
+
+
+def slimming_told(job: JobRecord, on_front: Collection[str]) -> dict[str, str]:
+    """A sentence for each member that was to be slimmed. `on_front` are names of variants."""
+    known: Mapping[str, Mapping[str, Any]] = job.summary.get("slimming", {})
+    return {printable(name): printable(_told(found, on_front)) for name, found in known.items()}
+
+
+def _told(found: Mapping[str, Any], on_front: Collection[str]) -> str:
+    if "reason" in found:
+        return f"not slimmed: {found['reason']}"
+    built = found.get("built", [])
+    text = (
+        f"{found['saving']} of {found['proposals']} blocks proposed for its regions save time on "
+        f"this device, {len(found.get('blocks', []))} were learned"
+    )
+    if not built:
+        return f"{text}, no set of them was built"
+    sets = "; ".join(_set(entry) for entry in built)
+    reached = [
+        entry["name"]
+        for entry in built
+        if any(name == entry["name"] or name.startswith(f"{entry['name']} ") for name in on_front)
+    ]
+    front = f"on the front: {', '.join(reached)}" if reached else "none is on the front"
+    return f"{text}; {sets}; {front}"
+
+
+def _set(entry: Mapping[str, Any]) -> str:
+    count = len(entry["parts"])
+    words = [
+        f"{entry['name']} replaces {count} region{'s' * (count != 1)} "
+        f"({entry['saved_ms']:.2f} ms less), and answers otherwise on {entry['disagreement']:.1%} "
+        f"of tune ({entry['predicted_disagreement']:.1%} predicted)"
+    ]
+    for metric, told in entry.get("quality", {}).items():
+        words.append(f"{metric} {told['tune']:.3f} on tune, {told['test']:.3f} on test")
+    return ", ".join(words)
+
+
+def slim_steps(record: VariantRecord) -> list[str]:
+    """A line for each region that was replaced in a slimmed variant."""
+    lines = [
+        f"{part['note']} ({part['rule']}; unexplained {part['error']:.1%}, "
+        f"{part['error_before']:.0%} before learning)"
+        for part in record.recipe.get("parts", [])
+    ]
+    taught = record.recipe.get("taught")
+    if taught:
+        lines.append(
+            f"taught end to end for {taught['epochs']} epochs: agrees with its original on "
+            f"{taught['agreement']:.1%} of held-out fit ({taught['agreement_before']:.1%} before)"
+        )
+    return [printable(line) for line in lines]

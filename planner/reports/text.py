@@ -1,0 +1,43 @@
+"""Figures as text."""
+
+from __future__ import annotations
+
+from trimtab.planner.reports.figures import MetricValues
+from trimtab_runtime.metrics import find_metric
+
+
+def printable(text: str) -> str:
+    """A name or reason that a user's file brought along, fit for a terminal: no control codes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
+UNKNOWN = "\N{EN DASH}"  # what nobody measured is neither zero nor nothing
+
+
+def number(value: float | None, metric: str | None = None) -> str:
+    """A figure with as many digits as it deserves: fractions three, the rest three significant."""
+    if value is None:
+        return UNKNOWN
+    if metric is not None and find_metric(metric).kind == "quality":
+        return f"{value:.3f}"
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
+
+
+def with_interval(figure: MetricValues, between: str = " ") -> str:
+    """A test value with its 95 % interval."""
+    text = number(figure.test, figure.metric)
+    if figure.low is None or figure.high is None:
+        return text
+    return f"{text}{between}({figure.low:.3f}\N{EN DASH}{figure.high:.3f})"
+
+
+def optimism(figure: MetricValues) -> str:
+    """In points of a hundred; what was not decided on has none."""
+    if figure.optimism is None or figure.optimism_low is None or figure.optimism_high is None:
+        return UNKNOWN
+    low, high = 100 * figure.optimism_low, 100 * figure.optimism_high
+    return f"{100 * figure.optimism:+.1f} ({low:+.1f} to {high:+.1f}) points"

@@ -1,0 +1,1 @@
+"""From measured candidates to the plan to ship: rules, evaluation, choice."""

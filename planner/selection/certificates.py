@@ -1,0 +1,41 @@
+"""Certificates of plans that stop early, on the part of tune that nothing was selected on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.search.estimates.risk_control import Risk, certify, losses_by_object
+
+if TYPE_CHECKING:
+    from trimtab.planner.selection.selector import PlanSelector
+
+
+def attach_certificates(choice: PlanSelector, plans: Sequence[PlanCandidate]) -> None:
+    """Give every plan with static exits its certificate, all of them tested together. A plan that
+    is not certified, or that remembers and cannot be, may not be chosen."""
+    asked = choice.spec.certify
+    if asked is None:
+        return
+    risk = Risk(asked.loss, asked.confidence)
+    early = [plan for plan in plans if plan.composed.early is not None]
+    static = [p for p in early if p.composed.early and p.composed.early.design.is_static]
+    rows = choice.rows.certify
+    assert choice.rows.objects is not None
+    objects = choice.rows.objects[rows]
+    losses = [
+        losses_by_object(
+            choice.replayed(plan, rows).answer != choice.replayed_whole(plan, rows).answer, objects
+        )
+        for plan in static
+    ]
+    found = dict(zip((plan.key for plan in static), certify(losses, risk), strict=True))
+    for plan in early:
+        certificate = found.get(plan.key)
+        plan.certified = certificate is not None and certificate.certified
+        plan.certificate = (
+            "not certifiable: what it remembers makes its answers depend on each other"
+            if certificate is None
+            else certificate.text()
+        )

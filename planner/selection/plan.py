@@ -1,0 +1,52 @@
+"""A plan with what was decided of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trimtab.search.objectives.constraints import Answer
+from trimtab.search.plans.plan import ComposedPlan
+from trimtab_runtime.definitions.plan import PlanDefinition
+
+
+@dataclass
+class PlanCandidate:
+    """A plan with what was decided of it. `factors` are what verified bundles taught: measured
+    costs relative to predicted ones, by metric. `certificate` says how often it may disagree with
+    its full network, where that was asked; it cannot be chosen unless it is `certified`."""
+
+    composed: ComposedPlan
+    definition: PlanDefinition
+    label: str
+    feasible: Answer = "unknown"
+    is_baseline: bool = False
+    on_front: bool = False
+    is_chosen: bool = False
+    reasons: list[str] = field(default_factory=list)
+    factors: dict[str, float] = field(default_factory=dict)
+    certificate: str = ""
+    certified: bool = True
+
+    @property
+    def key(self) -> str:
+        return self.definition.key
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Predicted costs, corrected."""
+        return {name: value * self.factor(name) for name, value in self.composed.costs.items()}
+
+    @property
+    def values(self) -> dict[str, float]:
+        """What decides: guarded quality and predicted costs, corrected."""
+        return {**self.costs, **self.composed.guarded}
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether test is replayed for it."""
+        return self.on_front or self.is_baseline or self.is_chosen
+
+    def factor(self, metric: str) -> float:
+        """Latency percentiles take the factor of the mean."""
+        known = "latency_mean_ms" if metric.startswith("latency_") else metric
+        return self.factors.get(known, 1.0)

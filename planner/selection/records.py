@@ -1,0 +1,123 @@
+"""Judged plans as records of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trimtab.db import Basis, PlanMetricRecord, PlanRecord
+from trimtab.planner.selection.breakdowns import exit_table, route_rivals, route_table
+from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.selection.selector import PlanSelector
+from trimtab.workloads import Item
+from trimtab_runtime.codec import encode
+from trimtab_runtime.definitions.plan import OperatingPoint, Variant
+from trimtab_runtime.metrics import METRICS
+
+
+def plan_record(
+    job_id: str,
+    judged: PlanCandidate,
+    choice: PlanSelector,
+    variants: Mapping[str, Variant],
+    items: Sequence[Item],
+    points: Sequence[OperatingPoint],
+) -> PlanRecord:
+    """The plan with all that `show` needs: stages with their share of inputs and of time; the
+    routes that inputs take, with some of the `items` as examples. Its bundle has the `points`."""
+    composed = judged.composed
+    router_ms = composed.routed.costs.router_ms() if composed.routed else 0.0
+    shares = choice.predicted_stages(judged)
+    stages = [
+        {
+            "name": choice.options[index].name,
+            "variant": encode(variants[stage.variant]),
+            "reach": reach,
+            "stage_ms": stage_ms,
+            "time_share": time_share,
+            "energy_method": choice.measured[index].measurement.details.get("energy_method"),
+        }
+        for index, stage, reach, (stage_ms, time_share) in zip(
+            composed.options,
+            judged.definition.structure.stages,
+            composed.reach,
+            shares,
+            strict=True,
+        )
+    ]
+    return PlanRecord(
+        job_id=job_id,
+        key=judged.key,
+        label=judged.label,
+        definition={
+            "plan": encode(judged.definition),
+            "points": encode(tuple(points)),
+            "stages": stages,
+            "exits": exit_table(choice, judged, "test"),
+            "certificate": judged.certificate,
+            "rival": composed.rival,
+            "routes": route_table(choice, judged, "test", items),
+            "beside": route_rivals(choice, judged, "test"),
+            "router_ms": router_ms,
+            "router_share": router_ms / composed.costs["latency_mean_ms"],
+        },
+        is_baseline=judged.is_baseline,
+        on_front=judged.on_front,
+        is_chosen=judged.is_chosen,
+        feasible=judged.feasible,
+        reasons=judged.reasons,
+    )
+
+
+def decided_metrics(job_id: str, judged: PlanCandidate) -> list[PlanMetricRecord]:
+    """What was decided on: quality on tune, replayed and guarded; predicted costs, corrected."""
+    composed = judged.composed
+    told: tuple[tuple[Basis, Mapping[str, float]], ...] = (
+        ("replayed", composed.replayed),
+        ("guarded", composed.guarded),
+        ("predicted", judged.costs),
+    )
+    return [
+        PlanMetricRecord(job_id, judged.key, name, "tune", basis, value)
+        for basis, values in told
+        for name, value in values.items()
+    ]
+
+
+def reported_metrics(
+    job_id: str, judged: PlanCandidate, choice: PlanSelector, verified: bool
+) -> list[PlanMetricRecord]:
+    """What is only reported: quality on test with its interval and the optimism that the guard
+    left, and the costs predicted for the inputs of test. Those of a `verified` plan are as
+    predicted before its bundle ran."""
+    replayed = [
+        PlanMetricRecord(job_id, judged.key, name, "test", "replayed", *told)
+        for name, told in choice.report(judged, "test").items()
+    ]
+    optimism = [
+        PlanMetricRecord(job_id, judged.key, name, "test", "optimism", *told)
+        for name in choice.quality
+        if (told := choice.optimism(judged, choice.baseline_plan, name)) is not None
+    ]
+    predicted = [
+        PlanMetricRecord(
+            job_id,
+            judged.key,
+            name,
+            "test",
+            "predicted",
+            value * (1.0 if verified else judged.factor(name)),
+        )
+        for name, value in choice.predicted(judged, choice.rows.test).items()
+    ]
+    return replayed + optimism + predicted
+
+
+def measured_metrics(
+    job_id: str, judged: PlanCandidate, values: Mapping[str, float]
+) -> list[PlanMetricRecord]:
+    """What the bundle measured, of a verification's values those that are metrics."""
+    return [
+        PlanMetricRecord(job_id, judged.key, name, "test", "measured", value)
+        for name, value in sorted(values.items())
+        if name in METRICS
+    ]

@@ -1,0 +1,161 @@
+"""Judged plans: which are feasible, which are on the front, and the one to ship."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.search.estimates.guard import EARLY_CAUTION
+from trimtab.search.objectives.constraints import Constraint, feasible, shortfall
+from trimtab.search.objectives.objective import Objective
+from trimtab.search.objectives.pareto import non_dominated, spread
+from trimtab.search.plans.cascades import front
+from trimtab.search.plans.plan import ComposedPlan
+from trimtab_runtime.errors import PlanningError
+from trimtab_runtime.metrics import find_metric
+
+#: Plans of the front that are judged, kept and shown.
+FRONT_SIZE = 100
+#: What a plan that stops early must cost at most, relative to the baseline, to be chosen.
+WORTHWHILE = 0.97
+
+
+@dataclass(frozen=True)
+class SelectionRules:
+    """What a specification asks of plans. `quality` is the metric in which a plan must not be
+    worse than the baseline, unless a constraint bounds a quality."""
+
+    objectives: Sequence[Objective]
+    constraints: Sequence[Constraint]
+    quality: str
+
+    def choose(
+        self,
+        plans: Sequence[PlanCandidate],
+        baseline: PlanCandidate,
+        among: Sequence[PlanCandidate],
+    ) -> PlanCandidate | None:
+        """Judge every one of `plans`; the cheapest good one `among` them is chosen. Where there
+        is none, returns the one that comes nearest, with its reasons."""
+        eligible, good = {plan.key for plan in among}, self.good(plans, baseline)
+        for plan in good:
+            if plan.key in eligible:
+                plan.is_chosen = True
+                return None
+        if good:
+            good[0].reasons.append(
+                "no plan that may be chosen could be verified; this one is next"
+            )
+            return good[0]
+        meeting = [plan for plan in plans if plan.feasible == "yes"]
+        if meeting:
+            best = max(meeting, key=lambda plan: plan.values[self.quality])
+            best.reasons.append(
+                f"all plans that meet the constraints are worse than the baseline in "
+                f"{self.quality}, this one the least; to allow it, bound {self.quality} by a "
+                "constraint of its own"
+            )
+            return best
+        limits = _limits(baseline)
+        nearest = min(plans, key=lambda p: shortfall(self.constraints, p.values, limits))
+        nearest.reasons.append("no plan meets the constraints; this one comes nearest")
+        return nearest
+
+    def worthy(self, plans: Sequence[ComposedPlan], baseline: ComposedPlan) -> list[ComposedPlan]:
+        """What is worth judging: the front, and the front of what meets the constraints, or comes
+        nearest. Raises PlanningError where an objective is known of none."""
+        limits = {**baseline.costs, **baseline.replayed}
+        allowed = [p for p in plans if feasible(self.constraints, p.values, limits) == "yes"]
+        path = front(plans, self.objectives) + front(allowed, self.objectives)
+        if not allowed:
+            path.append(min(plans, key=lambda p: shortfall(self.constraints, p.values, limits)))
+        if not path:
+            unknown = [o.metric for o in self.objectives if o.metric not in plans[0].values]
+            raise PlanningError(f"{', '.join(unknown)} could not be measured on this device")
+        return path
+
+    def good(self, plans: Sequence[PlanCandidate], baseline: PlanCandidate) -> list[PlanCandidate]:
+        """Judge `plans`; those that may be chosen, the cheapest first."""
+        limits = _limits(baseline)
+        for plan in plans:
+            plan.is_chosen = False
+            plan.feasible = feasible(self.constraints, plan.values, limits)
+            plan.reasons = [
+                c.missed(plan.values, limits)
+                for c in self.constraints
+                if c.check(plan.values, limits) != "yes"
+            ] + [plan.certificate] * (not plan.certified)
+            if not self._pays(plan, baseline):
+                plan.reasons.append(
+                    f"it saves less than {1 - WORTHWHILE:.0%} of the baseline's {self.cost}, no "
+                    "more than measurements and the luck of these frames err by"
+                )
+        meeting = [p for p in plans if p.feasible == "yes" and p.certified]
+        good = [p for p in meeting if self._is_good(p, baseline) and self._pays(p, baseline)]
+        return sorted(good, key=lambda plan: plan.values[self.cost])
+
+    @property
+    def cost(self) -> str:
+        """The metric by which the cheapest is told."""
+        names = (o.metric for o in self.objectives)
+        return next((n for n in names if find_metric(n).kind == "cost"), "latency_mean_ms")
+
+    def _is_good(self, plan: PlanCandidate, baseline: PlanCandidate) -> bool:
+        bounded = any(find_metric(c.metric).kind == "quality" for c in self.constraints)
+        least = baseline.composed.replayed[self.quality]
+        return plan is baseline or bounded or plan.values[self.quality] >= least
+
+    def _pays(self, plan: PlanCandidate, baseline: PlanCandidate) -> bool:
+        """Whether a plan that stops early is worth its state: what it saves must be more than
+        measurements err by, and more than the luck of these frames, judged as quality is."""
+        early = plan.composed.early
+        if early is None:
+            return True
+        error = early.latency_error_ms / plan.composed.costs["latency_mean_ms"]
+        lucky = 1.0 + EARLY_CAUTION * error
+        return plan.values[self.cost] * lucky <= WORTHWHILE * baseline.values[self.cost]
+
+    def mark_front(self, plans: Sequence[PlanCandidate]) -> None:
+        """The front is that of the feasible plans; of all, where none is feasible."""
+        allowed = [plan for plan in plans if plan.feasible == "yes"] or plans
+        for plan in plans:
+            plan.on_front = False
+        for plan, keep in zip(allowed, non_dominated(self._costs(allowed)), strict=True):
+            plan.on_front = bool(keep)
+
+    def spanning(self, plans: Sequence[PlanCandidate], count: int) -> list[PlanCandidate]:
+        """At most `count` plans that span a front, the extremes first."""
+        if not plans or not count:
+            return []
+        return [plans[index] for index in spread(self._costs(plans), count)]
+
+    def thinned(
+        self, plans: Sequence[PlanCandidate], nearest: PlanCandidate | None
+    ) -> list[PlanCandidate]:
+        """Single stages, the chosen or the nearest plan, and FRONT_SIZE of the front; by
+        latency."""
+        ahead = [plan for plan in plans if plan.on_front]
+        kept = {plan.key for plan in self.spanning(ahead, FRONT_SIZE)}
+        found = [
+            plan
+            for plan in plans
+            if plan.key in kept
+            or plan.is_chosen
+            or plan is nearest
+            or len(plan.composed.options) == 1
+        ]
+        return sorted(found, key=lambda plan: plan.composed.costs["latency_mean_ms"])
+
+    def _costs(
+        self, plans: Sequence[PlanCandidate]
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        rows = [[o.cost(plan.values[o.metric]) for o in self.objectives] for plan in plans]
+        return np.array(rows, np.float64).reshape(len(plans), len(self.objectives))
+
+
+def _limits(baseline: PlanCandidate) -> dict[str, float]:
+    """What constraints compare with: the baseline's costs, and its quality as replayed."""
+    return {**baseline.values, **baseline.composed.replayed}

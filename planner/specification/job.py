@@ -1,0 +1,199 @@
+"""The job specification: what a user writes, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from trimtab.planner.specification.device import DeviceSpec
+from trimtab.planner.specification.sections import (
+    BudgetSpec,
+    CertifySpec,
+    ModelSpec,
+    RuntimeSpec,
+    Section,
+    StreamSpec,
+    TechniqueSpec,
+    WorkloadSpec,
+)
+from trimtab.planner.specification.yaml_file import check_bounded, read_fields, told
+from trimtab.search.objectives.constraints import Constraint
+from trimtab_runtime.errors import SpecificationError
+from trimtab_runtime.metrics import find_metric
+
+
+class JobSpec(Section):
+    """One run of the planner. `reference` names the member whose answers stand in for labels,
+    `baseline` the one to compare with (by default the most capable on tune). `devices` stand in
+    place of `device`: each gets a front, and with `across: worst` there is one over all of them,
+    by the worst case."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    device: DeviceSpec = DeviceSpec()
+    devices: tuple[DeviceSpec, ...] = ()
+    across: Literal["each", "worst"] = "each"
+    models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
+    reference: str | None = None
+    baseline: str | None = None
+    workload: WorkloadSpec
+    objectives: Annotated[dict[str, Literal["max", "min"]], Field(min_length=1)]
+    constraints: tuple[str, ...] = ()
+    techniques: TechniqueSpec = TechniqueSpec()
+    certify: CertifySpec | None = None
+    runtime: RuntimeSpec = RuntimeSpec()
+    budget: BudgetSpec = BudgetSpec()
+    together: Annotated[int, Field(ge=1, le=100)] = 12
+    verify: Annotated[int, Field(ge=0, le=100)] = 6
+
+    @field_validator("objectives")
+    @classmethod
+    def _natural_directions(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, direction in value.items():
+            natural = "max" if find_metric(name).maximise else "min"
+            if direction != natural:
+                raise ValueError(f"{name} can only be '{natural}'")
+        return value
+
+    @field_validator("constraints")
+    @classmethod
+    def _readable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                Constraint.parse(text)
+            except SpecificationError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+    @model_validator(mode="after")
+    def _distinct_devices(self) -> JobSpec:
+        if self.devices and "device" in self.model_fields_set:
+            raise ValueError("devices: give either device or devices")
+        if not self.devices and self.across != "each":
+            raise ValueError(f"across: {self.across} needs several devices")
+        for what, fix in (("address", "one is enough"), ("label", "give one a name")):
+            found = [getattr(device, what) for device in self.devices]
+            twice = sorted({one for one in found if found.count(one) > 1})
+            if twice:
+                raise ValueError(f"devices: two are {twice[0]!r}; {fix}")
+        return self
+
+    @model_validator(mode="after")
+    def _certifiable(self) -> JobSpec:
+        if self.certify is not None and not self.techniques.exits:
+            raise ValueError("certify: there is nothing to certify without techniques.exits")
+        if self.certify is not None and self.workload.stream.kind != "independent":
+            raise ValueError(
+                "certify: frames of a stream depend on each other, which no bound of this kind "
+                "allows; leave it out, or take stream.kind independent"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names(self) -> JobSpec:
+        names = [model.label for model in self.models]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"models: two are called {twice[0]!r}; give one a name")
+        for field, named in (("reference", self.reference), ("baseline", self.baseline)):
+            if named is not None and self._member(named) not in names:
+                raise ValueError(f"{field}: {named!r} is not among {', '.join(names)}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was before there could be several devices: so that jobs keep their names."""
+        found: dict[str, Any] = written(self)
+        hidden = ("device",) if self.devices else ("devices", "across")
+        return {name: value for name, value in found.items() if name not in hidden}
+
+    @property
+    def places(self) -> tuple[DeviceSpec, ...]:
+        """The device, or all of them."""
+        return self.devices or (self.device,)
+
+    def on(self, device: DeviceSpec) -> JobSpec:
+        """The job of one of the `devices`."""
+        alone = {"device": device.unnamed, "devices": (), "across": "each"}
+        return self.model_copy(update=alone)
+
+    def _member(self, named: str | None) -> str | None:
+        """A member's name, which may be given by its file name."""
+        for model in self.models:
+            if named in (model.label, model.path.name if model.path else None):
+                return model.label
+        return named
+
+    @property
+    def reference_name(self) -> str | None:
+        """The member whose answers stand in for labels."""
+        return self._member(self.reference)
+
+    @property
+    def baseline_name(self) -> str | None:
+        """The member to compare with; None means the most capable one."""
+        return self._member(self.baseline)
+
+
+def load_spec(
+    source: str | Path | Mapping[str, Any] | JobSpec, folder: Path | None = None
+) -> JobSpec:
+    """A specification from a YAML file, a dictionary, or itself, with every path absolute.
+
+    Paths are relative to the file; those of a dictionary to `folder`, or else to the working
+    directory. Raises SpecificationError: a line for each wrong field, beginning with its path.
+    """
+    if isinstance(source, JobSpec):
+        return source
+    if isinstance(source, Mapping):
+        data, folder = dict(source), folder or Path.cwd()
+    else:
+        data, folder = read_fields(Path(source)), Path(source).resolve().parent
+    check_bounded(data)
+    try:
+        spec = JobSpec.model_validate(data)
+    except ValidationError as error:
+        raise SpecificationError(told(error, _field_names())) from None
+    return _absolute(spec, folder)
+
+
+def _field_names() -> set[str]:
+    known = {name for part in Section.__subclasses__() for name in part.model_fields}
+    return known | {field.name for field in fields(StreamSpec)}
+
+
+def _absolute(spec: JobSpec, folder: Path) -> JobSpec:
+    def at(path: Path) -> Path:
+        return (folder / path.expanduser()).resolve()
+
+    models = []
+    for model in spec.models:
+        changes: dict[str, Any] = {"path": at(model.path)} if model.path else {}
+        if model.torch:
+            state, imports = model.torch.state, model.torch.folder or folder
+            update = {"state": at(state) if state else None, "folder": at(imports)}
+            changes["torch"] = model.torch.model_copy(update=update)
+        models.append(model.model_copy(update=changes))
+    work = spec.workload
+    changes = {"images": at(work.images)}
+    if work.labels:
+        changes["labels"] = at(work.labels)
+    if isinstance(work.classes, Path):
+        changes["classes"] = at(work.classes)
+    workload = work.model_copy(update=changes)
+    changes = {"models": tuple(models), "workload": workload}
+    if spec.devices:
+        changes["devices"] = tuple(device.at(folder) for device in spec.devices)
+    else:
+        changes["device"] = spec.device.at(folder)
+    return spec.model_copy(update=changes)

@@ -1,0 +1,147 @@
+"""Where in a specification file a field stands that an error names.
+
+Reading a specification file, and telling what is wrong with its fields."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from trimtab_runtime.errors import SpecificationError
+
+_STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+
+
+def field_line(text: str, path: str) -> int | None:
+    """The line, from 0, of the field at a path such as `models[1].input.size`, or of as much of
+    the path as there is; None where nothing of it is."""
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return None
+    line = None
+    for number, name in _STEP.findall(path):
+        if number and isinstance(node, yaml.SequenceNode) and int(number) < len(node.value):
+            node = node.value[int(number)]
+            line = node.start_mark.line
+        elif name and isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == name), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line, found[1]
+        else:
+            break
+    return line
+
+
+#: Bytes of a file; and, once aliases are written out, characters and values. A specification
+#: needs a small part of each: what has more was made to be expensive.
+MAX_BYTES, MAX_EXPANDED = 2**18, 2**20
+_MAX_MERGED = 1000  # fields of one mapping
+_SHOWN_LINES, _SHOWN_CHARACTERS = 20, 400
+#: What PyYAML raises on texts that it takes for a number, date or set and cannot read as such.
+_UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+
+
+class _Loader(yaml.SafeLoader):
+    """A SafeLoader whose merges (`<<: [*a, *a]`) cannot grow without bounds."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MAX_MERGED:
+            raise yaml.MarkedYAMLError(problem="too many fields", problem_mark=node.start_mark)
+
+
+def read_fields(path: Path) -> dict[Any, Any]:
+    """The fields of a YAML file. Raises SpecificationError, whose text begins with the path."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise SpecificationError(f"{path}: larger than {MAX_BYTES} bytes: no specification")
+        data = yaml.load(content.decode("utf-8-sig"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecificationError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise SpecificationError(f"{path}: not YAML ({_where(error)})") from None
+    except RecursionError:
+        raise SpecificationError(f"{path}: nested too deeply") from None
+    except _UNREADABLE as error:
+        raise SpecificationError(f"{path}: a value cannot be read ({error})") from None
+    if not isinstance(data, dict):
+        raise SpecificationError(f"{path}: fields expected, got {type(data).__name__}")
+    return data
+
+
+def _where(error: yaml.YAMLError) -> str:
+    """The problem with its place, on one line."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    found = getattr(error, "problem", None) or getattr(error, "context", None)
+    return f"{found}, line {mark.line + 1}, column {mark.column + 1}"
+
+
+def check_bounded(fields: dict[Any, Any]) -> None:
+    """Raises SpecificationError for fields that grow beyond all measure where YAML's aliases (or
+    Python's references) are written out, or that contain themselves."""
+    for name, value in fields.items():
+        left, todo = MAX_EXPANDED, [value]
+        while todo:
+            found = todo.pop()
+            if isinstance(found, dict):
+                todo += [*found.keys(), *found.values()]
+            elif isinstance(found, (list, tuple, set, frozenset)):
+                todo += found
+            left -= 1 + (len(found) if isinstance(found, (str, bytes)) else 0)
+            if left < 0 or len(todo) > MAX_EXPANDED:
+                raise SpecificationError(f"{_step(name)}: too large once aliases are written out")
+
+
+def told(error: ValidationError, known: Iterable[str]) -> str:
+    """A line for each wrong field, beginning with its path; `known` are all names of fields."""
+    problems = error.errors(include_url=False, include_input=False)
+    lines = list(dict.fromkeys(_lines(problems, list(known))))
+    more = len(lines) - _SHOWN_LINES
+    return "\n".join(lines[:_SHOWN_LINES] + ([f"more: {more} line(s)"] if more > 0 else []))
+
+
+def _lines(problems: Sequence[ErrorDetails], known: Sequence[str]) -> Iterator[str]:
+    for problem in problems:
+        loc = problem["loc"]
+        if problem["type"] == "too_short" and any(
+            len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in problems
+        ):
+            continue  # pydantic's, about a list whose items it refused
+        path = ""
+        for part in loc:
+            step = _step(part)
+            path += step if not path or step.startswith("[") else f".{step}"
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            line = f"{path}: unknown field{nearest(str(loc[-1]), known)}"
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            ours = problem["type"] == "value_error"  # which names the field that it is about
+            line = message if ours and not path else f"{path or 'specification'}: {message}"
+        yield line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}..."
+
+
+def _step(part: object) -> str:
+    """A field by its name, an item by its number, anything odd as Python writes it."""
+    if isinstance(part, str) and part.replace("-", "_").isidentifier() and len(part) < 100:
+        return part
+    text = ascii(part)
+    return f"[{text if len(text) < 100 else text[:100] + '...'}]"
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """The valid name that was perhaps meant, as the end of a message."""
+    close = difflib.get_close_matches(name[:100], list(valid), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,1 @@
+"""Generators of plans and variants beyond single models and cascades."""

@@ -1,0 +1,1 @@
+"""Plans that stop inside a network, or remember."""

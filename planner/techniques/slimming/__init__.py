@@ -1,0 +1,1 @@
+"""Slimmed variants of members."""

@@ -1,0 +1,188 @@
+"""The blocks that could replace regions of a member: timed on the device, learned one by one."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.planner.cache.blocks import BlockCache
+from trimtab.planner.cache.variants import StoredVariant
+from trimtab.planner.candidates.measured import NothingToSlim
+from trimtab.planner.techniques.slimming.timing import measured_savings
+from trimtab.search.block_sets import Replacement
+from trimtab.variants.slimming import (
+    Learned,
+    LearnRecipe,
+    Network,
+    Proposal,
+    Step,
+    TrainingImages,
+    learn_alone,
+    overlaps,
+    propose,
+    read_network,
+)
+from trimtab_runtime.codec import content_key
+from trimtab_runtime.errors import ModelError
+from trimtab_runtime.images.preprocess import Preprocessor, decode_image
+
+if TYPE_CHECKING:
+    from trimtab.planner.pipeline.run import Run
+
+
+#: Blocks of one member that are learned, those that save most; so many at a time, most first.
+_LEARNED, _AT_ONCE = 24, 6
+#: Shares of a job's minutes, spread over its members: after the first, no further block of a
+#: member is learned; after the second, teaching one variant of it ends with the epoch.
+_BLOCKS, _TEACHING = 0.3, 0.1
+#: Share of the network's time that a block must save to be looked at.
+_LEAST = 0.005
+#: Images of `fit` that blocks are learned from.
+_IMAGES = 4000
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What could be replaced in a network: `proposals` with what each saves and loses
+    (`replacements`, in the same order), pairs of them that overlap, what was `learned` of each by
+    its key, and the `inputs` that it was learned from."""
+
+    network: Network
+    inputs: TrainingImages
+    proposals: list[Proposal]
+    replacements: list[Replacement]
+    conflicts: set[tuple[int, int]]
+    learned: dict[str, Learned]
+
+
+def learn_blocks(
+    run: Run,
+    member: StoredVariant,
+    threads: int,
+    seed: int,
+    known: Mapping[str, Any],
+    say: Callable[..., None],
+) -> Blocks:
+    """Time what the rules propose for a member on the device, and learn what saves time.
+
+    `say` takes what the job's summary shall tell of it; `known` is what an earlier run of the job
+    told. Raises NothingToSlim, or ModelError where the network cannot be slimmed.
+    """
+    if member.variant.format != "onnx":
+        raise NothingToSlim("only ONNX networks are slimmed, not TFLite files")
+    network = _network(member)
+    run.journal.step("slim", f"{member.member}: timing regions", 0, 1)
+    proposals = propose(network, run.spec.techniques.slimming)
+    if not proposals:
+        raise NothingToSlim("none of its regions is one that a slimming rule replaces")
+    whole, savings = measured_savings(run, member, network, proposals, threads)
+    saved = dict(zip((p.key for p in proposals), savings, strict=True))
+    worth = [p for p in proposals if saved[p.key] >= _LEAST * whole]
+    say(whole_ms=whole, proposals=len(proposals), saving=len(worth))
+    if not worth:
+        raise NothingToSlim(
+            f"of {len(proposals)} blocks that its regions could be replaced by, none is faster on "
+            f"this device by {_LEAST:.1%} of the network"
+        )
+    worth = sorted(worth, key=lambda p: -saved[p.key])[: known.get("tried", _LEARNED)]
+    inputs = _inputs(run, member)
+    tried, learned = _learn(run, member, network, worth, inputs, seed, "tried" in known)
+    say(tried=tried)
+    kept = [proposal for proposal in worth if proposal.key in learned]
+    if not kept:
+        raise NothingToSlim("no block that saves time could be learned; see the notes")
+    regions = list(dict.fromkeys(proposal.region for proposal in kept))
+    found = [
+        Replacement(regions.index(p.region), saved[p.key], max(learned[p.key].error, 0.0))
+        for p in kept
+    ]
+    said = [
+        {"rule": p.rule, "note": p.note, "saved_ms": r.saved_ms, "error": r.error}
+        for p, r in zip(kept, found, strict=True)
+    ]
+    say(blocks=said)
+    conflicts = {
+        (a, b)
+        for a, b in combinations(range(len(kept)), 2)
+        if overlaps(network, kept[a].region, kept[b].region)
+    }
+    return Blocks(network, inputs, kept, found, conflicts, learned)
+
+
+def deadline(run: Run, share: float = _TEACHING) -> Callable[[], bool]:
+    """Tells whether a member's part of that `share` of the job's minutes is over, from now on."""
+    began, minutes = time.monotonic(), run.spec.budget.minutes
+    seconds = None if minutes is None else 60 * minutes * share / len(run.spec.models)
+    return lambda: seconds is not None and time.monotonic() - began > seconds
+
+
+def progress_of(run: Run, label: str) -> Callable[[Step], None]:
+    """Passes the progress of learning to the job's journal."""
+
+    def told(step: Step) -> None:
+        done = step.number - 1 + step.epoch / max(step.epochs, 1)
+        run.journal.step("slim", f"{label}: {step.note}", done, step.blocks)
+
+    return told
+
+
+def _network(member: StoredVariant) -> Network:
+    with tempfile.TemporaryDirectory(prefix="trimtab-slim-") as folder:
+        source = Path(folder) / f"{Path(member.variant.name).name}.onnx"
+        shutil.copyfile(member.path, source)  # artefacts have no suffix
+        return read_network(source, member.variant.input.size)
+
+
+def _inputs(run: Run, member: StoredVariant) -> TrainingImages:
+    """Images of `fit`, preprocessed as the member takes them."""
+    items = [run.workload.items[index] for index in run.splits.fit[:_IMAGES]]
+
+    def feeds() -> Iterator[NDArray[np.float32]]:
+        for item in items:
+            image = Preprocessor(decode_image(str(item.path)))
+            yield np.asarray(image.tensor(member.variant.input), np.float32)
+
+    return TrainingImages(feeds, content_key([item.sha256 for item in items]))
+
+
+def _learn(
+    run: Run,
+    member: StoredVariant,
+    network: Network,
+    worth: list[Proposal],
+    inputs: TrainingImages,
+    seed: int,
+    again: bool,
+) -> tuple[int, dict[str, Learned]]:
+    """How many blocks were tried, the most worthwhile first, and those that were learned on the
+    original's feature maps; one that cannot be is noted. Nothing more is begun when the time is
+    over, unless a run before did all of it and it is looked up `again`."""
+    over = deadline(run, _BLOCKS)
+    cache, journal = BlockCache(run.store, member), run.journal
+    told: Any = progress_of(run, f"{member.member} learning")
+    learned: dict[str, Learned] = {}
+    for start in range(0, len(worth), _AT_ONCE):
+        if not again and over():
+            text = (
+                f"{start} of {len(worth)} blocks were learned in its part of the budget "
+                f"({_BLOCKS:.0%} for the blocks of all members)"
+            )
+            journal.note("info", member.member, text)
+            return start, learned
+        some = worth[start : start + _AT_ONCE]
+        found = learn_alone(network, some, inputs, LearnRecipe(), seed, cache, told)
+        for proposal, result in found:
+            if isinstance(result, ModelError):
+                journal.note("warning", member.member, f"left out: {result}")
+            else:
+                learned[proposal.key] = result
+    return len(worth), learned

@@ -1,0 +1,257 @@
+"""Slimmed variants of a job's members: sets of regions replaced by cheaper blocks, one set after
+another, each built and compared with the member before the next is chosen."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from trimtab.planner.cache.blocks import BlockCache
+from trimtab.planner.cache.variants import StoredVariant, host
+from trimtab.planner.candidates.measured import NothingToSlim
+from trimtab.planner.techniques.slimming.blocks import Blocks, deadline, learn_blocks, progress_of
+from trimtab.search.block_sets import (
+    Combination,
+    LossPredictor,
+    best_combinations,
+    next_combination,
+)
+from trimtab.variants.slimming import (
+    Distilled,
+    DistillRecipe,
+    FolderCache,
+    LearnRecipe,
+    Proposal,
+    Slimmed,
+    distill,
+    slim,
+    write_network,
+)
+from trimtab_runtime.codec import content_key
+from trimtab_runtime.definitions.plan import RuntimeOptions
+from trimtab_runtime.errors import ModelError
+
+if TYPE_CHECKING:
+    from trimtab.planner.pipeline.run import Run
+    from trimtab.planner.selection.selector import PlanSelector
+
+
+_TRIALS = 1500
+#: Blocks learned alone are a good start: a short recipe will do.
+_AGAIN = LearnRecipe(epochs=10, patience=3, solve=False)
+
+
+@dataclass
+class _Prepared:
+    """What is known of one member. `front` are sets of blocks worth building."""
+
+    blocks: Blocks
+    front: list[Combination]
+    predictor: LossPredictor = field(default_factory=LossPredictor)
+    combinations: list[Combination] = field(default_factory=list)
+    variants: list[StoredVariant] = field(default_factory=list)
+    told: list[dict[str, Any]] = field(default_factory=list)
+
+
+class SlimmedVariants:
+    """Makes slimmed variants of a run's members, or finds them in its store."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._seed = run, run.spec.workload.splits.seed
+        self._prepared: dict[str, _Prepared | NothingToSlim] = {}
+        self._summary: dict[str, dict[str, Any]] = dict(run.record.summary.get("slimming", {}))
+
+    def variant(self, member: StoredVariant, number: int) -> StoredVariant:
+        """Slimmed variant `number` (from 1) of a member as it came. Raises NothingToSlim where
+        there is none, StoreError, or DeviceError."""
+        with host(self._run.journal):
+            prepared = self._prepare(member)
+            while len(prepared.variants) < number:
+                self._build_next(member, prepared)
+            return prepared.variants[number - 1]
+
+    def _prepare(self, member: StoredVariant) -> _Prepared:
+        found = self._prepared.get(member.key)
+        if found is None:
+            try:
+                found = self._find_sets(member)
+            except (ModelError, NothingToSlim) as reason:
+                self._say(member, reason=str(reason))
+                self._run.journal.note("info", member.member, f"is not slimmed: {reason}")
+                found = NothingToSlim(str(reason))
+            self._prepared[member.key] = found
+        if isinstance(found, NothingToSlim):
+            raise found
+        return found
+
+    def _find_sets(self, member: StoredVariant) -> _Prepared:
+        def say(**found: Any) -> None:
+            self._say(member, **found)
+
+        known = self._summary.setdefault(member.member, {})
+        known.pop("reason", None)  # of an earlier run, which may have failed for want of memory
+        blocks = learn_blocks(self._run, member, self._threads(), self._seed, known, say)
+        front = best_combinations(blocks.replacements, blocks.conflicts, _TRIALS, self._seed)
+        return _Prepared(blocks, front)
+
+    def _build_next(self, member: StoredVariant, prepared: _Prepared) -> None:
+        """Build the next set, and learn from how much it disagrees with the member."""
+        chosen = next_combination(prepared.front, prepared.predictor, prepared.combinations)
+        if chosen is None:
+            raise NothingToSlim("all sets of blocks worth building were built")
+        predicted, spread = prepared.predictor.predict(chosen.damage)
+        proposals = [prepared.blocks.proposals[number] for number in chosen.chosen]
+        prepared.combinations.append(chosen)
+        built = self._built(
+            member, prepared.blocks, proposals, f"slim{len(prepared.variants) + 1}"
+        )
+        lost = self._disagreement(member, built)
+        prepared.predictor.tell(chosen.damage, lost)
+        prepared.variants.append(built)
+        prepared.told.append(
+            {
+                "name": built.variant.name,
+                "sha256": built.variant.sha256,
+                "parts": [proposal.note for proposal in proposals],
+                "saved_ms": chosen.saved_ms,
+                "predicted_disagreement": predicted,
+                "predicted_spread": spread,
+                "disagreement": lost,
+            }
+        )
+        error = prepared.predictor.held_out_error
+        self._say(member, built=prepared.told, predictor_error=error)
+
+    def _built(
+        self, member: StoredVariant, blocks: Blocks, proposals: Sequence[Proposal], name: str
+    ) -> StoredVariant:
+        """The variant of a set, found in the store or learned now."""
+        recipe = DistillRecipe()
+        lineage = {
+            "step": "slim",
+            "parent": member.key,
+            "blocks": [proposal.key for proposal in proposals],
+            "inputs": blocks.inputs.key,
+            "learn": asdict(_AGAIN),
+            "distill": asdict(recipe),
+            "seed": self._seed,
+            "onnxruntime": onnxruntime.__version__,
+        }
+        builder = self._run.builder
+        found = builder.found(lineage, member, name)
+        if found is not None:
+            return found
+        slimmed = slim(
+            blocks.network,
+            proposals,
+            blocks.inputs,
+            _AGAIN,
+            self._seed,
+            BlockCache(self._run.store, member),
+            blocks.learned,
+            progress_of(self._run, f"{member.member} {name}"),
+        )
+        # Where teaching has come to, epoch by epoch: of use until the variant is there.
+        lesson = self._run.store.artefacts.folder / ".learning" / content_key(lineage)
+        taught = self._taught(member, blocks, slimmed, recipe, name, lesson)
+        with tempfile.TemporaryDirectory(prefix="trimtab-slim-") as folder:
+            made = Path(folder) / "model.onnx"
+            write_network(taught.model if taught else slimmed.model, made)
+            built = builder.keep_file(made, member, name, lineage, **_said(slimmed, taught))
+        shutil.rmtree(lesson, ignore_errors=True)
+        return built
+
+    def _taught(
+        self,
+        member: StoredVariant,
+        blocks: Blocks,
+        slimmed: Slimmed,
+        recipe: DistillRecipe,
+        name: str,
+        lesson: Path,
+    ) -> Distilled | None:
+        """The slimmed network taught end to end; None, with a note, where that cannot be."""
+
+        def progress(epoch: int, epochs: int, error: float) -> None:
+            label = f"{member.member} {name}: teaching, error {error:.3f}"
+            self._run.journal.step("slim", label, epoch, epochs)
+
+        new = [part.region for part in slimmed.parts]
+        try:
+            return distill(
+                blocks.network,
+                slimmed.model,
+                blocks.inputs,
+                recipe,
+                self._seed,
+                FolderCache(lesson),
+                new,
+                progress,
+                deadline(self._run),
+            )
+        except ModelError as error:
+            text = f"{name} was learned block by block only: {error}"
+            self._run.journal.note("info", member.member, text)
+            return None
+
+    def _disagreement(self, member: StoredVariant, built: StoredVariant) -> float:
+        """Share of tune on which the variant answers otherwise than the member."""
+        options = RuntimeOptions("onnxruntime", "default", self._threads())
+        rows = self._run.rows.tune
+        answers: list[NDArray[np.int64]] = [
+            self._run.evidence.trace(one, options)[rows].argmax(1) for one in (member, built)
+        ]
+        return float((answers[0] != answers[1]).mean())
+
+    def report(self, choice: PlanSelector) -> None:
+        """Tell the quality of slimmed variants, alone, on tune and test."""
+        outputs = {m.built.variant.sha256: m.outputs for m in choice.measured}
+        rows = {"tune": self._run.rows.tune, "test": self._run.rows.test}
+        for found in self._summary.values():
+            for entry in found.get("built", []):
+                own = outputs.get(entry["sha256"])
+                if own is not None:
+                    entry["quality"] = {
+                        metric: {
+                            split: choice.targets[split].told(metric, own[index])[0]
+                            for split, index in rows.items()
+                        }
+                        for metric in choice.quality
+                        if all(choice.targets[split].knows(metric) for split in rows)
+                    }
+        if self._summary:
+            self._run.remember(slimming=self._summary)
+
+    def _threads(self) -> int:
+        return min(self._run.spec.runtime.threads or (1,))
+
+    def _say(self, member: StoredVariant, **found: Any) -> None:
+        """Add to what the job's summary says of a member's slimming."""
+        self._summary.setdefault(member.member, {}).update(found)
+        self._run.remember(slimming=self._summary)
+
+
+def _said(slimmed: Slimmed, taught: Distilled | None) -> dict[str, Any]:
+    """What came of it, for the variant's lineage."""
+    parts = [
+        {
+            "rule": part.rule,
+            "region": [part.region.start, part.region.end],
+            "note": part.note,
+            "error_before": part.error_before,
+            "error": part.error,
+            "epochs": part.epochs,
+        }
+        for part in slimmed.parts
+    ]
+    if taught is None:
+        return {"parts": parts}
+    return {"parts": parts, "taught": {k: v for k, v in vars(taught).items() if k != "model"}}

@@ -1,0 +1,1 @@
+"""The outer search: which candidate to build and measure next."""

@@ -1,0 +1,1 @@
+"""Latency, memory and energy of plans, from what was measured of their parts."""

@@ -1,0 +1,149 @@
+"""What a plan costs that may stop inside a network: thumbnails, then segments, then learning.
+
+Steps are numbered as a replay counts them (stateful.py): 0 is the look at the thumbnails, which
+costs nothing where none are kept; then come the segments of all stages. A segment costs less when
+the frame before ran it too (`hot`) than after something else used the caches (`beside`): the
+chance of the former is taken to be the share of frames that come to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from trimtab.search.costs.base import PlanCosts
+from trimtab.search.costs.correction import Correction
+from trimtab.search.costs.stage import Doubles, StageCost
+from trimtab_runtime.images.preprocess import resize_key
+
+_DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class StageSegments:
+    """A stage as segments: their costs in order (one: it runs whole), with the `values` of the
+    process they were measured in."""
+
+    segments: tuple[StageCost, ...]
+    values: Mapping[str, float]
+    size_mb: float
+
+    def merged(self, taps: Sequence[int]) -> StageSegments:
+        """The chain with only these of its taps, as far as sums of samples can tell."""
+        ends = [*(tap + 1 for tap in taps), len(self.segments)]
+        starts = [0, *ends[:-1]]
+        merged = []
+        for start, end in zip(starts, ends, strict=True):
+            parts = self.segments[start:end]
+            names = parts[0].samples
+            samples = {n: np.sum([part.samples[n] for part in parts], axis=0) for n in names}
+            merged.append(replace(parts[0], samples=samples))
+        return replace(self, segments=tuple(merged))
+
+
+@dataclass(frozen=True)
+class FrameOverheads:
+    """Samples in ms of what every frame costs beside its networks: look at the `thumbnails`, and
+    `learning`; empty where a plan does neither."""
+
+    thumbnails: Doubles
+    learning: Doubles
+
+    def used(self) -> list[Doubles]:
+        """The samples of what the plan does."""
+        return [part for part in (self.thumbnails, self.learning) if len(part)]
+
+    def mean_ms(self) -> float:
+        return sum((float(part.mean()) for part in self.used()), start=0.0)
+
+
+class SegmentedCosts(PlanCosts):
+    """Costs of a plan by the share of frames that come to each step, (plans, 1 + segments). (A
+    sensor's energy is not measured by segment, so energy is known of verified bundles only.)
+    """
+
+    def __init__(
+        self,
+        chains: Sequence[StageSegments],
+        overheads: FrameOverheads,
+        together: Mapping[str, float] | None = None,
+        correction: Correction | None = None,
+    ) -> None:
+        values, sizes = [chain.values for chain in chains], [chain.size_mb for chain in chains]
+        super().__init__(values, sizes, together, correction)
+        self._chains, self._overheads = list(chains), overheads
+        self._hot: list[Doubles] = []
+        self._beside: list[Doubles] = []
+        for number, chain in enumerate(chains):
+            fmt = chain.segments[0].format
+            earlier = [other.segments[0].format for other in chains[:number]]
+            for position, segment in enumerate(chain.segments):
+                shares = {
+                    "shares_resize": any(resize_key(e) == resize_key(fmt) for e in earlier),
+                    "shares_all": position > 0 or fmt in earlier,
+                }
+                beside = segment.total("beside", **shares)
+                self._beside.append(beside)
+                self._hot.append(segment.total("hot", **shares) if number == 0 else beside)
+        self._second_stage = 1 + len(chains[0].segments) if len(chains) > 1 else None
+
+    @property
+    def steps(self) -> int:
+        """Thumbnails and segments."""
+        return 1 + len(self._hot)
+
+    def mean_ms(self, reach: Doubles) -> Doubles:
+        total = np.full(len(reach), self._overheads.mean_ms())
+        for step, (hot, beside) in enumerate(zip(self._hot, self._beside, strict=True), 1):
+            warm = self._warm(reach, step)
+            per_run = float(hot.mean()) * warm + float(beside.mean()) * (1.0 - warm)
+            total += reach[:, step] * per_run
+        return total * self._slower
+
+    def _warm(self, reach: Doubles, step: int) -> Doubles:
+        if self._second_stage is None:
+            return reach[:, step]
+        warm: Doubles = reach[:, step] * (1.0 - reach[:, self._second_stage])
+        return warm
+
+    def step_ms(self) -> list[float]:
+        """Mean milliseconds of each step when it runs (the first stage hot)."""
+        return [
+            self._overheads.mean_ms() * self._slower,
+            *(float(samples.mean()) * self._slower for samples in self._hot),
+        ]
+
+    def stage_spent_ms(self, reach: Doubles) -> list[float]:
+        """Mean milliseconds a frame spends in each stage: `reach` (1 + segments,)."""
+        spent = np.array(self.step_ms()) * reach
+        ends = np.cumsum([1, *(len(chain.segments) for chain in self._chains)])
+        return [float(part.sum()) for part in np.split(spent, ends[:-1])[1:]]
+
+    def draws(self, reach: Doubles) -> Doubles:
+        generator = np.random.default_rng(0)
+        depth = -np.diff(np.append(reach, 0.0))
+        paths: list[Doubles] = []
+        for last, share in enumerate(depth):
+            count = round(float(share) * _DRAWS)
+            path = np.zeros(count)
+            for part in self._overheads.used():
+                path += generator.choice(part, count)
+            for step in range(1, last + 1):
+                warm = round(count * float(self._warm(reach[None], step)[0]))
+                path += np.concatenate(
+                    [
+                        generator.choice(self._hot[step - 1], warm),
+                        generator.choice(self._beside[step - 1], count - warm),
+                    ]
+                )
+            paths.append(path)
+        return np.concatenate(paths) * self._slower
+
+    def _used(self) -> Sequence[Doubles]:
+        return [*self._hot, *self._beside, *self._overheads.used()]
+
+    def _unmeasured_peak_mb(self) -> float | None:
+        """Of one chain, that of the process it was measured in."""
+        return self._values[0].get("peak_mb") if len(self._values) == 1 else None

@@ -1,0 +1,1 @@
+"""Quality and how sure it is: metrics, intervals, conservative estimates, risk control."""

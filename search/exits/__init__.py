@@ -1,0 +1,1 @@
+"""Designs that stop early or remember."""

@@ -1,0 +1,1 @@
+"""Objectives, constraints and Pareto fronts."""

@@ -1,0 +1,1 @@
+"""Cascades, the problem they solve, and what a composed plan is."""

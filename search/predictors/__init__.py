@@ -1,0 +1,1 @@
+"""Learned predictors of cost and quality."""

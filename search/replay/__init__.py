@@ -1,0 +1,1 @@
+"""Exact replay of plans over traces."""

@@ -1,0 +1,1 @@
+"""Designs with routers and learned scorers."""

@@ -1,0 +1,211 @@
+"""Plans with a router or with scorers: what they are made of, replayed exactly.
+
+A *design* is such a plan without its operating point: options, what was learned for them, and how
+answers are combined. Its operating points are swept in routed_sweep.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.search.costs.routed import Path, RoutedCosts, paths
+from trimtab.search.estimates.targets import Floats, Ints
+from trimtab.search.exits.design import Early, ExitDesign, TapChoice, Thresholds
+from trimtab.search.replay.cascade import Replay, Scoring, replay
+from trimtab_runtime.definitions.exits import NO_MEMORY, NO_THRESHOLDS, ExitThresholds
+from trimtab_runtime.definitions.plan import PlanDefinition, Structure
+from trimtab_runtime.formats import InputFormat
+from trimtab_runtime.plans.routing import entries
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Premodel:
+    """A trained router: its ONNX `file`, its `scores` (inputs, stages) on the whole workload, and
+    what it looks at as trimtab_runtime.definitions.routers.Router says. `label` is a word for
+    people. The `published` one is used as it was published: whoever it picks answers."""
+
+    label: str
+    file: bytes
+    scores: Floats
+    kind: str
+    names: tuple[str, ...] = ()
+    input: InputFormat | None = None
+    published: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedScorer:
+    """A scorer: a word for people, its ONNX `file`, and what it says of probabilities."""
+
+    label: str
+    file: bytes
+    score: Scoring
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """Linear heads that may answer inside the stages of a routed plan: at `taps` (one tuple a
+    stage) of what `early` knows."""
+
+    early: Early
+    taps: tuple[tuple[TapChoice, ...], ...]
+
+
+@dataclass(frozen=True)
+class HeadedReplay(Replay):
+    """With heads: per input the `tap` that answered, numbered over all stages (-1: none), `by`
+    whom (trimtab_runtime.memory.kernel), and how many segments `ran` of the stage where it
+    stopped."""
+
+    tap: Ints
+    by: Ints
+    ran: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class RoutedDesign:
+    """A plan with a `premodel`, with `scorers` (one a stage, None: the largest probability), or
+    with both, without its operating point. `costs_ms` is what entering at each stage costs;
+    `heads` may answer inside the stages of a plan without scorers."""
+
+    options: tuple[int, ...]
+    rule: str
+    premodel: Premodel | None
+    scorers: tuple[LearnedScorer | None, ...]
+    costs_ms: tuple[float, ...]
+    heads: Heads | None = None
+
+    @property
+    def text(self) -> str:
+        """A few words for people."""
+        words = [f"premodel {self.premodel.label}"] if self.premodel else []
+        deferral = {f"{scorer.label} deferral": None for scorer in self.scorers if scorer}
+        taps = sum(map(len, self.heads.taps)) if self.heads else 0
+        heads = [f"heads at {taps} tap{'s' * (taps > 1)}"] if taps else []
+        return " + ".join([*words, *deferral, *heads])
+
+    @property
+    def kind(self) -> str:
+        """What it routes by: 'published', or what a premodel looks at, or the label of scorers;
+        and whether there are heads."""
+        if self.premodel is not None:
+            own = "published" if self.premodel.published else self.premodel.kind
+            return f"{own} + heads" if self.heads else own
+        return next(scorer.label for scorer in self.scorers if scorer is not None)
+
+    @property
+    def scoring(self) -> list[Scoring | None]:
+        """How sure each stage is."""
+        return [None if scorer is None else scorer.score for scorer in self.scorers]
+
+    def entry(self, rows: Ints, price: float) -> Ints:
+        """The stage (n,) where inputs enter."""
+        if self.premodel is None:
+            return np.zeros(len(rows), np.int64)
+        found: Ints = entries(self.premodel.scores[rows], self.costs_ms, price)
+        return found
+
+    @property
+    def reads_tap(self) -> bool:
+        """Whether the first stage has a tap that is the router's alone."""
+        return self.premodel is not None and self.premodel.kind == "tap"
+
+    @property
+    def ends(self) -> list[tuple[int, ...]]:
+        """Of each stage, the numbers of segments after which it may answer."""
+        taps = self.heads.taps if self.heads else ((),) * len(self.options)
+        first = [1 + (self.reads_tap and stage == 0) for stage in range(len(taps))]
+        return [(*range(f, f + 1 + len(own)),) for f, own in zip(first, taps, strict=True)]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The ways that inputs may take."""
+        return paths(self.ends, self.premodel is not None)
+
+    def replay(
+        self,
+        probabilities: Sequence[Floats],
+        thresholds: Sequence[float],
+        price: float,
+        rows: Ints,
+        exits: ExitThresholds = NO_THRESHOLDS,
+    ) -> Replay:
+        """What the plan answers on `rows`; `probabilities` (inputs, classes), one an option of the
+        problem, cover the whole workload."""
+        entry = self.entry(rows, price)
+        if self.heads is not None:
+            return self._replay_heads(
+                self.heads, Thresholds(tuple(thresholds), exits), entry, rows
+            )
+        own = [probabilities[option][rows] for option in self.options]
+        return replay(own, self.rule, thresholds, entry, self.scoring)
+
+    def _replay_heads(
+        self, heads: Heads, thresholds: Thresholds, entry: Ints, rows: Ints
+    ) -> HeadedReplay:
+        """From each entry on the plan is one that stops early and remembers nothing."""
+        classes = heads.early.problem.options[self.options[0]].probabilities.shape[1]
+        told = {name: np.zeros(len(rows), np.int64) for name in ("answer", "stage", "tap", "by")}
+        ran, decided = np.zeros(len(rows), np.int64), np.zeros((len(rows), classes), np.float32)
+        for first in np.unique(entry):
+            own = np.flatnonzero(entry == first)
+            taps = heads.taps[first:]
+            later = ExitDesign(self.options[first:], self.rule, taps, NO_MEMORY)
+            after = Thresholds(thresholds.stages[first:], thresholds.exits)
+            found = heads.early.replay(later, after, rows[own])
+            starts = np.cumsum([0, *(1 + len(stage) for stage in taps)])
+            ran[own] = found.step - starts[found.stage]
+            earlier = sum(map(len, heads.taps[:first])) + self.reads_tap
+            told["answer"][own], told["by"][own] = found.answer, found.by
+            told["stage"][own] = found.stage + first
+            told["tap"][own] = np.where(found.tap < 0, -1, found.tap + earlier)
+            decided[own] = found.decided
+        ran += self.reads_tap & (told["stage"] == 0)
+        return HeadedReplay(
+            told["answer"],
+            told["stage"],
+            decided.max(1),
+            decided,
+            entry,
+            told["tap"],
+            told["by"],
+            ran,
+        )
+
+    def path_shares(self, found: Replay) -> Doubles:
+        """The share of inputs on each path (paths,)."""
+        here = [(found.entry == e) & (found.stage == s) for e, s, _ in self.paths]
+        if isinstance(found, HeadedReplay):
+            ran = [path[2] for path in self.paths]
+            here = [own & (found.ran == r) for own, r in zip(here, ran, strict=True)]
+        return np.array([float(own.mean()) for own in here])
+
+
+@dataclass(frozen=True)
+class BuiltRouted:
+    """What makes a plan a routed one: its design, the `structure` with the files that it was built
+    of, its price, the share of inputs on each path, what it costs, and from where on its heads
+    answer."""
+
+    design: RoutedDesign
+    structure: Structure
+    price: float
+    paths: tuple[float, ...]
+    costs: RoutedCosts
+    exits: ExitThresholds = NO_THRESHOLDS
+
+    def definition(self, thresholds: tuple[float, ...]) -> PlanDefinition:
+        """The plan at an operating point."""
+        return PlanDefinition(self.structure, thresholds, self.exits, self.price)
+
+    @property
+    def rival(self) -> str:
+        """What a plan is called that others must be compared with; '' for any other."""
+        premodel = self.design.premodel
+        return self.design.text if premodel is not None and premodel.published else ""

@@ -1,0 +1,212 @@
+"""Training the routers and scorers of a plan, from what is known of the inputs of `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from trimtab.search.estimates.guard import jury
+from trimtab.search.estimates.targets import Floats, Ints
+from trimtab.search.plans.problem import Problem
+from trimtab.search.replay.cascade import Scoring
+from trimtab.search.routing.design import LearnedScorer, Premodel, RoutedDesign
+from trimtab.variants.routers import (
+    TINY_INPUT,
+    Runner,
+    TinyNetwork,
+    answer_features,
+    best_estimator,
+    chain_file,
+    fit_stages,
+    included,
+    learn_filters,
+    learned_file,
+    margin_file,
+    published_features,
+    scorer_file,
+)
+from trimtab_runtime.definitions.plan import RULES
+from trimtab_runtime.plans.routing import combine
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RouterInputs:
+    """What routers may look at, of every input of the workload; empty where it cannot be had:
+    features of the `image` (inputs, names), the image as a `tensor` (inputs, ...), and by option
+    the vector of its first tap (inputs, channels)."""
+
+    names: tuple[str, ...]
+    image: Floats
+    tensor: Floats
+    taps: Mapping[int, Floats]
+
+
+@dataclass(frozen=True)
+class RouterTargets:
+    """What is learned from: the rows of `fit`, the classes (fit,) that are right there, and the
+    `opinion` (fit, classes) of a jury of these rows."""
+
+    fit: Ints
+    classes: Ints
+    opinion: Floats
+
+    @classmethod
+    def of(cls, probabilities: Sequence[Floats], fit: Ints, classes: Ints) -> RouterTargets:
+        """From calibrated `probabilities` (inputs, classes), one a variant."""
+        opinion = jury([p[fit] for p in probabilities], np.arange(len(fit)), classes)
+        return cls(fit, classes, opinion)
+
+    def correct(self, probabilities: Floats) -> NDArray[np.bool_]:
+        """Whether answers are right on `fit` (fit,)."""
+        right: NDArray[np.bool_] = probabilities[self.fit].argmax(1) == self.classes
+        return right
+
+    def credit(self, answers: Ints) -> Doubles:
+        """How likely answers (fit,) are right, as the jury has it: less noisy than labels, and
+        what the guard goes by (guard.py)."""
+        return self.opinion[np.arange(len(answers)), answers].astype(np.float64)
+
+
+class RouterTrainer:
+    """Trains what a group of options may be routed by. Raises ModelError where something does not
+    convert."""
+
+    def __init__(self, problem: Problem, lessons: RouterTargets, sight: RouterInputs) -> None:
+        self._problem, self._lessons, self._sight = problem, lessons, sight
+
+    def entry_ms(self, options: Sequence[int]) -> tuple[float, ...]:
+        """What entering at each stage costs, as far as the stage itself tells."""
+        costs = (self._problem.options[option].cost.total("beside") for option in options)
+        return tuple(float(f"{cost.mean():.4g}") for cost in costs)
+
+    def published(self, members: Sequence[int], default: int) -> RoutedDesign | None:
+        """The premodel exactly as published, over the `members` that its rule includes and the
+        `default` that answers where it abstains. None without image features, or where the rule
+        includes the default alone."""
+        sight, lessons = self._sight, self._lessons
+        if not sight.names or len(lessons.fit) < 2 * len(sight.names):
+            return None
+        options = self._problem.options
+        correct = np.stack([lessons.correct(options[m].probabilities) for m in members], axis=1)
+        costs = [float(options[m].cost.total("beside").mean()) for m in members]
+        order = [members[place] for place in included(correct, costs)]
+        stages = tuple(sorted({*order, default}, key=lambda m: costs[members.index(m)]))
+        if len(stages) < 2:
+            return None
+        own = correct[:, [members.index(stage) for stage in stages]]
+        seen = sight.image[lessons.fit].astype(np.float64)
+        kept = list(published_features(seen, own))
+        places = [stages.index(member) for member in order]
+        made = chain_file(seen[:, kept], own, places, stages.index(default))
+        scores = Runner(made)(sight.image[:, kept])
+        names = tuple(sight.names[column] for column in kept)
+        premodel = Premodel("as published", made, scores, "image", names, published=True)
+        nothing = (None,) * len(stages)
+        return RoutedDesign(stages, "last", premodel, nothing, self.entry_ms(stages))
+
+    def premodels(self, options: Sequence[int]) -> list[Premodel]:
+        """The best estimator on each kind of features, for these options in order."""
+        lessons, sight = self._lessons, self._sight
+        answers = [self._problem.options[o].probabilities[lessons.fit].argmax(1) for o in options]
+        worth = np.stack([lessons.credit(answer) for answer in answers], axis=1)
+        found = []
+        if sight.names:
+            found.append(self._learned("image", sight.image, worth, sight.names))
+        if options[0] in sight.taps:
+            found.append(self._learned("tap", sight.taps[options[0]], worth))
+        if len(sight.tensor):
+            found.append(self._tiny(worth))
+        return found
+
+    def _learned(
+        self, kind: str, seen: Floats, worth: Doubles, names: tuple[str, ...] = ()
+    ) -> Premodel:
+        own = seen[self._lessons.fit].astype(np.float64)
+        name, estimator, _ = best_estimator(own, worth)
+        made = learned_file(fit_stages(estimator, own, worth), own)
+        return Premodel(f"{kind} {name}", made, Runner(made)(seen), kind, names)
+
+    def _tiny(self, worth: Doubles) -> Premodel:
+        seen = self._sight.tensor
+        own = seen[self._lessons.fit]
+        network, features = self._tiny_network
+        name, estimator, _ = best_estimator(features, worth)
+        made = network.router_file(fit_stages(estimator, features, worth), own)
+        return Premodel(f"tiny network {name}", made, Runner(made)(seen), "tensor", (), TINY_INPUT)
+
+    @cached_property
+    def _tiny_network(self) -> tuple[TinyNetwork, Doubles]:
+        """Of all groups, with its features (fit, n)."""
+        own = self._sight.tensor[self._lessons.fit]
+        network = learn_filters(own)
+        return network, network.features(own).astype(np.float64)
+
+    def scorers(self, options: Sequence[int], rule: str) -> tuple[LearnedScorer | None, ...]:
+        """A scorer for every stage but the last: from how its answer looks, whether the last
+        stage's would be better."""
+        lessons, found = self._lessons, list[LearnedScorer | None]()
+        total: Floats | None = None
+        totals = []
+        for number, option in enumerate(options):
+            own = self._problem.options[option].probabilities[lessons.fit]
+            total = combine(total, own, number, rule)
+            totals.append(total)
+        last = lessons.credit(totals[-1].argmax(1))
+        for own in totals[:-1]:
+            # From 0 (this answer is wrong, the last right) to 1 (the other way round).
+            worth = (1.0 + lessons.credit(own.argmax(1)) - last) / 2.0
+            features = answer_features(own)
+            _, estimator, _ = best_estimator(features, worth[:, None], ("ridge", "forest"))
+            made = scorer_file(fit_stages(estimator, features, worth[:, None]), own)
+            found.append(LearnedScorer("learned", made, _scoring(made)))
+        return (*found, None)
+
+    def designs(self, options: Sequence[int]) -> list[RoutedDesign]:
+        """Everything that these options may be routed by."""
+        with threadpool_limits(1):  # on hundreds of inputs a second thread only waits
+            return self._designs(options)
+
+    def _designs(self, options: Sequence[int]) -> list[RoutedDesign]:
+        costs_ms, nothing = self.entry_ms(options), (None,) * len(options)
+        found = [
+            RoutedDesign(tuple(options), rule, premodel, nothing, costs_ms)
+            for premodel in self.premodels(options)
+            for rule in RULES
+        ]
+        for rule in RULES:
+            scorers = self.scorers(options, rule)
+            found.append(RoutedDesign(tuple(options), rule, None, scorers, costs_ms))
+        return found + self.margins(options)
+
+    def margins(self, options: Sequence[int]) -> list[RoutedDesign]:
+        """Deferral by the lead of the likeliest class over the second, of which nothing is
+        learned."""
+        classes = self._problem.options[options[0]].probabilities.shape[1]
+        made = margin_file(classes)
+        scorer = LearnedScorer("margin", made, _lead)
+        scorers = (*[scorer] * (len(options) - 1), None)
+        costs_ms = self.entry_ms(options)
+        return [RoutedDesign(tuple(options), rule, None, scorers, costs_ms) for rule in RULES]
+
+
+def _lead(probabilities: Floats) -> Floats:
+    """What the margin's file gives, without running it row by row."""
+    top = np.partition(probabilities, -2, axis=1)
+    lead: Floats = np.clip(top[:, -1] - top[:, -2], np.float32(0), np.float32(1))
+    return lead
+
+
+def _scoring(made: bytes) -> Scoring:
+    run = Runner(made)
+
+    def score(probabilities: Floats) -> Floats:
+        return run(probabilities)[:, 0]
+
+    return score

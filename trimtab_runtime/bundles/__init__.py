@@ -1,0 +1,1 @@
+"""A bundle: one file with a manifest, models and arrays."""

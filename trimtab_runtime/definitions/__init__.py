@@ -1,0 +1,1 @@
+"""What plans are, as plain data: structure, exits, routers."""

@@ -1,0 +1,1 @@
+"""Images: preprocessing, and features that routers look at."""

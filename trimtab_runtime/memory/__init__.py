@@ -1,0 +1,1 @@
+"""The semantic memory of a plan."""

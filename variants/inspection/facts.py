@@ -1,0 +1,214 @@
+"""What a model file tells about itself, checked against what a classifier must be."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trimtab.variants.files.base import Array, LoadedModel
+from trimtab.variants.files.onnx import load_onnx
+from trimtab.variants.files.tflite import load_tflite
+from trimtab_runtime.definitions.plan import DTYPES, Quantisation
+from trimtab_runtime.errors import ModelError
+
+_LOADERS = {".onnx": load_onnx, ".tflite": load_tflite}
+_CHECKPOINTS = (".pt", ".pth", ".th", ".ckpt", ".safetensors")
+_PROBES = 3  # random images on which an unnamed output is looked at
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a file tells.
+
+    `input_size` is (height, width) in pixels, None where the file leaves it open; then
+    `output_width` and `output_kind` may be None too, until a size is known. `output_width` counts
+    the background class where there is one. `operators` counts operators by type.
+    `tried_size` is what it was run with, None where it was not.
+    """
+
+    format: str
+    size_bytes: int
+    sha256: str
+    input_size: tuple[int, int] | None
+    layout: str
+    dtype: str
+    channels: int
+    input_quantisation: Quantisation | None
+    output_width: int | None
+    output_quantisation: Quantisation | None
+    output_kind: str | None
+    dynamic_batch: bool
+    operators: tuple[tuple[str, int], ...]
+    tried_size: tuple[int, int] | None = None
+
+
+def inspect_model(path: Path | str, size: tuple[int, int] | None = None) -> ModelFacts:
+    """Read, load and try a model file.
+
+    It is run on random images, so a file that loads but cannot run is found here. `size` (height,
+    width) is what to run a file with that leaves its input size open; without it such a file is
+    not run.
+
+    Raises ModelError when the file is missing, empty, damaged or of another kind, when its engine
+    cannot load or run it, and when it is no image classifier with one input (1, C, H, W) or
+    (1, H, W, C), C being 1 or 3, and one output (1, classes); EngineError when the engine is
+    missing.
+    """
+    path = Path(path)
+    content = _read(path)
+    loaded = _LOADERS[path.suffix.lower()](path)
+    facts = _static_facts(path, loaded, content)
+    run_size = facts.input_size or size
+    return facts if run_size is None else _tried(path, loaded, facts, run_size)
+
+
+def _read(path: Path) -> bytes:
+    suffix = path.suffix.lower()
+    if suffix in _CHECKPOINTS:
+        raise ModelError(
+            f"{path.name}: a {suffix} file holds weights, no model; name the class that uses them "
+            "(package.module:Class) and give this file as its state dict"
+        )
+    if suffix not in _LOADERS:
+        raise ModelError(f"{path.name}: a model file must end in .onnx or .tflite")
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such file")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    if not content:
+        raise ModelError(f"{path}: the file is empty; export or copy it again")
+    return content
+
+
+def _static_facts(path: Path, loaded: LoadedModel, content: bytes) -> ModelFacts:
+    layout, channels, size = _image_axes(path, loaded)
+    shape = loaded.input.shape or ()
+    if shape[0] not in (None, 1):
+        raise ModelError(
+            f"{path.name}: takes batches of {shape[0]} images; images come one by one, so export "
+            "it with a batch size of 1 or a dynamic one"
+        )
+    if loaded.input.dtype not in DTYPES:
+        raise ModelError(
+            f"{path.name}: the input's type must be one of {', '.join(DTYPES)}, got "
+            f"{loaded.input.dtype}; export it again with a float32 input"
+        )
+    if loaded.output.dtype not in ("float16", "float32", "float64", "uint8", "int8"):
+        raise ModelError(f"{path.name}: the output's type {loaded.output.dtype} is no score")
+    if loaded.output.dtype in ("uint8", "int8") and loaded.output.quantisation is None:
+        raise ModelError(
+            f"{path.name}: the output is {loaded.output.dtype} without scale and zero point; "
+            "export it again with a float32 output"
+        )
+    if loaded.format == "tflite" and size is None:
+        raise ModelError(
+            f"{path.name}: leaves its input size open, which LiteRT members must not; convert it "
+            "again with a fixed input shape"
+        )
+    return ModelFacts(
+        format=loaded.format,
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        input_size=size,
+        layout=layout,
+        dtype=loaded.input.dtype,
+        channels=channels,
+        input_quantisation=loaded.input.quantisation,
+        output_width=_width(path, loaded.output.shape),
+        output_quantisation=loaded.output.quantisation,
+        output_kind=loaded.kind,
+        dynamic_batch=shape[0] is None,
+        operators=loaded.operators,
+    )
+
+
+def _image_axes(path: Path, loaded: LoadedModel) -> tuple[str, int, tuple[int, int] | None]:
+    """Layout, channels and (height, width). Where 1 or 3 stand on both sides, ONNX files are taken
+    as NCHW and TFLite files as NHWC."""
+    shape = loaded.input.shape
+    if shape is None or len(shape) != 4:
+        raise ModelError(
+            f"{path.name}: an image input has four dimensions (1, 3, H, W) or (1, H, W, 3), but "
+            f"this one is {_text(shape)}"
+        )
+    axes = {"nchw": 1, "nhwc": 3}
+    order = ("nchw", "nhwc") if loaded.format == "onnx" else ("nhwc", "nchw")
+    for layout in order:
+        channels = shape[axes[layout]]
+        if channels in (1, 3):
+            height, width = shape[2:] if layout == "nchw" else shape[1:3]
+            known = None if height is None or width is None else (height, width)
+            return layout, channels, known
+    raise ModelError(
+        f"{path.name}: an image has 1 or 3 channels, but the input is {_text(shape)}; export it "
+        "again with a fixed number of channels"
+    )
+
+
+def _text(shape: tuple[int | None, ...] | None) -> str:
+    if shape is None:
+        return "of unknown rank"
+    return "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"
+
+
+def _width(path: Path, shape: tuple[int | None, ...] | None) -> int | None:
+    """Classes of an output (1, classes), (classes,) or with further axes of size 1; None where
+    the file leaves it open."""
+    if shape is None:
+        return None
+    known = [size for size in shape[1:] if size != 1] if len(shape) > 1 else list(shape)
+    if len(known) > 1 or (len(shape) > 1 and shape[0] not in (None, 1)):
+        raise ModelError(
+            f"{path.name}: a classifier's output is (1, classes), but this one is {_text(shape)}"
+        )
+    if not known:
+        raise ModelError(
+            f"{path.name}: the output is {_text(shape)}, a single number; a classifier needs one "
+            "output per class (for two classes: two)"
+        )
+    return known[0]
+
+
+def _tried(
+    path: Path, loaded: LoadedModel, facts: ModelFacts, size: tuple[int, int]
+) -> ModelFacts:
+    """The facts, completed by running the model on random images of `size`."""
+    rng = np.random.default_rng(0)
+    shape = (facts.channels, *size) if facts.layout == "nchw" else (*size, facts.channels)
+    rows = []
+    for _ in range(_PROBES if facts.output_kind is None else 1):
+        raw = loaded.run(_random_tensor(rng, shape, facts.dtype))
+        width = _width(path, raw.shape)
+        if not np.isfinite(raw.astype(np.float64)).all():
+            raise ModelError(f"{path.name}: answers a random image with NaN or infinity")
+        rows.append(raw.reshape(-1).astype(np.float64))
+    if facts.output_width not in (None, len(rows[0])):
+        raise ModelError(
+            f"{path.name}: the file says {facts.output_width} outputs, but {len(rows[0])} came"
+        )
+    kind = facts.output_kind or _measured_kind(np.stack(rows), facts.output_quantisation)
+    return dataclasses.replace(facts, output_width=width, output_kind=kind, tried_size=size)
+
+
+def _random_tensor(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    pixels: Array = rng.integers(0, 256, (1, *shape))
+    if dtype == "float32":
+        return ((pixels - 127.5) / 127.5).astype(np.float32)
+    return (pixels - 128 if dtype == "int8" else pixels).astype(dtype)
+
+
+def _measured_kind(rows: Array, quantisation: Quantisation | None) -> str:
+    """'probabilities' when all rows (n, classes) lie in [0, 1] and sum to about 1."""
+    step = 0.0
+    if quantisation is not None:
+        rows, step = (rows - quantisation.zero_point) * quantisation.scale, quantisation.scale
+    inside = rows.min() >= -1e-6 and rows.max() <= 1 + 1e-6
+    # A quantised row's sum is off by at most half a step per class.
+    close = np.abs(rows.sum(axis=1) - 1).max() <= 0.01 + 0.5 * step * rows.shape[1]
+    return "probabilities" if inside and close else "logits"

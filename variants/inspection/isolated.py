@@ -1,0 +1,83 @@
+"""Looking at a model file in a process of its own.
+
+To read a file is to run what is in it: it may never return, crash its engine, or take all memory,
+and the job must outlive that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from trimtab.variants.inspection.facts import ModelFacts, inspect_model
+from trimtab_runtime import errors
+from trimtab_runtime.codec import decode, encode
+from trimtab_runtime.errors import ModelError, TrimtabError
+
+_COMMAND = "from trimtab.variants.inspection.isolated import main; main()"
+_KILLED = -9
+
+
+def inspect_in_subprocess(
+    path: Path | str, size: tuple[int, int] | None = None, limit_s: float = 120.0
+) -> ModelFacts:
+    """:func:`variants.inspect_model` in a fresh process.
+
+    Raises what it raises, and ModelError when the file gives no answer within `limit_s`, crashes
+    its engine or takes more memory than there is.
+    """
+    path = Path(path)
+    try:
+        done = subprocess.run(
+            # -P: what lies in the working directory is not to be imported.
+            [sys.executable, "-P", "-c", _COMMAND, json.dumps([str(path.absolute()), size])],
+            env={**os.environ, "PYTHONPATH": _import_path()},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=limit_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelError(
+            f"{path.name}: gave no answer to a random image within {limit_s:g} s; export it "
+            "again, or allow more time where it is that slow"
+        ) from None
+    if done.returncode != 0:
+        raise ModelError(f"{path.name}: {_death(done)}; it may be damaged: export it again")
+    told = json.loads(done.stdout.splitlines()[-1])
+    if "facts" in told:
+        return decode(ModelFacts, told["facts"])
+    raise getattr(errors, told["error"])(told["reason"])
+
+
+def _import_path() -> str:
+    """This code first, then what was on the path anyway."""
+    return os.pathsep.join(
+        filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")])
+    )
+
+
+def _death(done: subprocess.CompletedProcess[bytes]) -> str:
+    if done.returncode == _KILLED:
+        return "whoever tried to run it was killed, most likely for taking all memory"
+    last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+    how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
+    return " ".join([f"whoever tried to run it died of {how}", *(f"({line})" for line in last)])
+
+
+def main() -> None:
+    """Print {"facts": ...} or {"error": its class, "reason": its text} as the last line."""
+    with suppress(OSError):  # where memory runs out, Linux shall take this process, not the job
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    path, size = json.loads(sys.argv[1])
+    try:
+        told = {"facts": encode(inspect_model(path, size and (size[0], size[1])))}
+    except MemoryError:
+        told = {"error": "ModelError", "reason": f"{Path(path).name}: too little memory to run it"}
+    except TrimtabError as error:
+        told = {"error": type(error).__name__, "reason": str(error)}
+    print(json.dumps(told))

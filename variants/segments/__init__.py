@@ -1,0 +1,1 @@
+"""Exit points of a network: where they are, cutting there, heads."""

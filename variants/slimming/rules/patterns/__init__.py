@@ -1,0 +1,1 @@
+"""Patterns of operators that rules look for, and blocks that they write."""

@@ -1,0 +1,1 @@
+"""Learning blocks alone, together, and end to end."""

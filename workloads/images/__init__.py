@@ -1,0 +1,1 @@
+"""Images and their labels, as they lie in folders."""
