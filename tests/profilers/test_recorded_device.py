@@ -101,7 +101,7 @@ def test_content_makes_a_request_and_not_its_place(
         with pytest.raises(DeviceError, match="no answer to this trace request"):
             recorded.probe(other)
     Path(moved[3]).write_bytes(Path(moved[4]).read_bytes())
-    with pytest.raises(DeviceError, match=r"record it with profilers\.RecordingDevice"):
+    with pytest.raises(DeviceError, match=r"record it with trimtab\.profilers\.RecordingDevice"):
         recorded.probe(request)
 
 

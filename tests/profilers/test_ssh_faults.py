@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from processes import has_ended
 from ssh_server import SshServer
 
 from trimtab.profilers import DeviceLost, Listener
@@ -157,7 +158,7 @@ def test_a_probe_that_was_stopped_is_killed_and_asked_again(
         held[-1].suspend()
 
     trace(device, long_trace, on_device, first_times(1, stop), stall_s=8.0)
-    assert not held[0].is_running()
+    assert has_ended(held[0])
     assert kinds(device) == {"probe repeated": 1}
 
 
@@ -173,7 +174,7 @@ def test_a_stopped_probe_behind_a_cut_connection_is_killed_first(
         server.cut()
 
     trace(device, long_trace, on_device, first_times(1, stop_and_cut))
-    assert not held[0].is_running()
+    assert has_ended(held[0])
     assert kinds(device) == {"connection lost": 1}
 
 

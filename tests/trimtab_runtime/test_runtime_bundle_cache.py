@@ -126,7 +126,7 @@ def test_a_damaged_bundle_does_not_spoil_what_lies_there(
 
 UNPACK = """
 import sys, time
-from trimtab_runtime.bundle import open_bundle
+from trimtab_runtime.bundles.archive import open_bundle
 while time.time() < float(sys.argv[2]):
     pass
 print(open_bundle(sys.argv[1])[1])

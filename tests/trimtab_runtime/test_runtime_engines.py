@@ -92,7 +92,8 @@ def test_builtin_runs_without_a_delegate(
 
 LOAD = """
 import sys
-from trimtab_runtime.definition import InputFormat, OutputFormat, RuntimeOptions, Variant
+from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
+from trimtab_runtime.formats import InputFormat, OutputFormat
 from trimtab_runtime.engines import create_engine
 
 variant = Variant("m", "0", "onnx", 1, InputFormat((32, 32)), OutputFormat())

@@ -28,4 +28,4 @@ def test_it_is_python_3_9(source: Path) -> None:
 
 
 def test_all_of_it_is_looked_at() -> None:
-    assert {"plan.py", "bundle.py", "__main__.py", "_onnx.py"} <= {path.name for path in SOURCES}
+    assert {"plan.py", "archive.py", "__main__.py", "_onnx.py"} <= {path.name for path in SOURCES}
