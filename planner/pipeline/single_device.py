@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from trimtab.db import Store
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
@@ -30,6 +31,12 @@ class SingleDeviceJob:
 
     job: JobContext
     evaluator: CandidateEvaluator
+
+    @classmethod
+    def of(cls, job: JobContext) -> Self:
+        """Read the images of a job."""
+        makers = {name: found.variants for name, found in TECHNIQUES.items() if found.variants}
+        return cls(job, CandidateEvaluator.of(job, makers))
 
     def execute(self) -> list[Measured]:
         """Members, measurements, choice, verification. Returns what was measured."""
@@ -61,8 +68,7 @@ def running(job: JobContext) -> Iterator[SingleDeviceJob]:
     """The job's stages; how they end is noted in the store."""
     with closing_job(job.store, job.job_id):
         check_images(job.workload)
-        makers = {name: found.variants for name, found in TECHNIQUES.items() if found.variants}
-        yield SingleDeviceJob(job, CandidateEvaluator.of(job, makers))
+        yield SingleDeviceJob.of(job)
 
 
 @contextmanager

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 
 from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.specification.sections import CertifySpec
 from trimtab.search.estimates.risk_control import Risk, certify, losses_by_object
 
 
-def attach_certificates(evaluator: PlanEvaluator, plans: Sequence[PlanCandidate]) -> None:
+def attach_certificates(
+    evaluator: PlanEvaluator, asked: CertifySpec | None, plans: Sequence[PlanCandidate]
+) -> None:
     """Give every plan with static exits its certificate, all of them tested together. A plan that
     is not certified, or that remembers and cannot be, may not be chosen."""
-    data = evaluator.data
-    asked = data.spec.certify
     if asked is None:
         return
     risk = Risk(asked.loss, asked.confidence)
     early = [plan for plan in plans if plan.composed.design.kind == "exits"]
     static = [plan for plan in early if not plan.composed.design.remembers]
+    data = evaluator.data
     rows = data.rows.certify
     assert data.rows.objects is not None
     objects = data.rows.objects[rows]

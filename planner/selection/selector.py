@@ -99,7 +99,7 @@ class PlanSelector:
         swept = [*compose(problem), *built]
         shown = _shown(built, self.data.quality[0], least)
         plans = self._judged(problem, swept, shown)
-        attach_certificates(self.evaluator, plans)
+        attach_certificates(self.evaluator, self.data.spec.certify, plans)
         baseline = self.baseline_of(plans)
         nearest = self.rules.choose(plans, baseline, plans)
         self.rules.mark_front(plans)
