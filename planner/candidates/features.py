@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from trimtab.db import MeasurementRecord, VariantRecord
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.members import Member
 from trimtab.planner.candidates.stages import visit_of
+from trimtab.planner.jobs.context import JobContext
 from trimtab.profilers.device import device_key
 from trimtab.search.candidates.acquisition import predictor_for
 from trimtab.search.candidates.candidate import Candidate
@@ -26,9 +26,6 @@ from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions
 from trimtab_runtime.errors import ModelError, StoreError
 
-if TYPE_CHECKING:
-    from trimtab.planner.pipeline.run import Run
-
 Earlier = list[tuple[Description, Mapping[str, float]]]
 
 #: Measurements of earlier jobs that are learned from, the latest.
@@ -38,8 +35,10 @@ _EARLIER = 100
 class CandidateFeatures:
     """Describes a job's candidates by the operators of the nearest float file that was built."""
 
-    def __init__(self, run: Run, members: Sequence[Member], space: Sequence[Candidate]) -> None:
-        self._run = run
+    def __init__(
+        self, job: JobContext, members: Sequence[Member], space: Sequence[Candidate]
+    ) -> None:
+        self._job = job
         self._members = {member.name: member.built for member in members}
         self._space = {candidate.key: candidate for candidate in space}
         self._work: dict[tuple[str, str], Work] = {}
@@ -54,7 +53,7 @@ class CandidateFeatures:
                 self._by_file[path] = Work(operator_work(path, format, size))
             except ModelError as error:
                 text = f"predicted without knowing its operators: {error}"
-                self._run.journal.note("info", name, text)
+                self._job.journal.note("info", name, text)
                 self._by_file[path] = Work()
         return self._by_file[path]
 
@@ -84,11 +83,11 @@ class CandidateFeatures:
     def earlier(self, metrics: Sequence[str]) -> Earlier:
         """What earlier jobs measured on this device alone, with the costs among `metrics`. (What
         this job measured itself in an earlier run of it is known to its study.)"""
-        store, began = self._run.store, self._run.record.started_at
+        store, began = self._job.store, self._job.record.started_at
         before = [
             record
             for record in store.list_measurements(
-                device_key=device_key(self._run.fingerprint), state="ok"
+                device_key=device_key(self._job.fingerprint), state="ok"
             )
             if record.created_at < began and record.settings.get("kind") == "measure"
         ]
@@ -106,7 +105,7 @@ class CandidateFeatures:
         steps: list[str] = []
         nearest: VariantRecord | None = None
         while (step := variant.recipe.get("step")) != "member":
-            parent = self._run.store.get_variant(variant.recipe.get("parent", ""))
+            parent = self._job.store.get_variant(variant.recipe.get("parent", ""))
             if step != "w8a8":
                 nearest = nearest or variant
             steps.append(str(step))
@@ -116,7 +115,7 @@ class CandidateFeatures:
         nearest = nearest or variant
         fmt = decode(InputFormat, nearest.io["input"])
         try:
-            path = self._run.store.artefacts.path(nearest.artefact_sha256 or "")
+            path = self._job.store.artefacts.path(nearest.artefact_sha256 or "")
         except StoreError:
             return None
         return Description(

@@ -16,7 +16,7 @@ from trimtab.search.costs.segmented import FrameOverheads, StageSegments
 from trimtab.search.costs.stage import StageCost, Visit, mean_values, pace_ms
 from trimtab.search.estimates.calibration import StageTrace
 from trimtab.search.estimates.targets import Ints, Targets, needs_labels
-from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.option import StageOption
 from trimtab_runtime.definitions.plan import Stage
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.plans.routing import calibrated

@@ -58,6 +58,15 @@ class PlanCosts(ABC):
         """Mean energy of an answer (plans,), like :meth:`mean_ms`; None where unknown."""
         return None
 
+    @abstractmethod
+    def stage_times(self, reach: Sequence[float], parts: Doubles) -> list[tuple[float, float]]:
+        """Of each stage, its mean milliseconds when it runs and its share of the plan's mean
+        latency, where `reach` (stages,) inputs come to it and `parts` (parts,) to each part."""
+
+    def router_ms(self) -> float:
+        """Mean milliseconds of what routes inputs; 0 where nothing does."""
+        return 0.0
+
     def percentiles(self, reach: Doubles) -> dict[str, float]:
         """Percentile metrics of one plan, each only where every part has samples enough."""
         fewest = min(len(samples) for samples in self._used())

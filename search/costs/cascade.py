@@ -72,6 +72,11 @@ class CascadeCosts(PlanCosts):
         means = [float(samples.mean()) for samples in (self._first[0], *self._later)]
         return [mean * self._slower for mean in means]
 
+    def stage_times(self, reach: Sequence[float], parts: Doubles) -> list[tuple[float, float]]:
+        means = self.stage_ms()
+        spent = [share * mean for share, mean in zip(reach, means, strict=True)]
+        return [(mean, part / sum(spent)) for mean, part in zip(means, spent, strict=True)]
+
     def draws(self, reach: Doubles) -> Doubles:
         generator = np.random.default_rng(0)
         depth = np.diff(np.append(reach, 0.0)) * -1.0

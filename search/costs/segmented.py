@@ -121,6 +121,14 @@ class SegmentedCosts(PlanCosts):
         ends = np.cumsum([1, *(len(chain.segments) for chain in self._chains)])
         return [float(part.sum()) for part in np.split(spent, ends[:-1])[1:]]
 
+    def stage_times(self, reach: Sequence[float], parts: Doubles) -> list[tuple[float, float]]:
+        spent = self.stage_spent_ms(parts)
+        whole = self.step_ms()[0] + sum(spent)
+        return [
+            (part / max(share, 1e-9), part / whole)
+            for part, share in zip(spent, reach, strict=True)
+        ]
+
     def draws(self, reach: Doubles) -> Doubles:
         generator = np.random.default_rng(0)
         depth = -np.diff(np.append(reach, 0.0))

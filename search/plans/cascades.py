@@ -18,6 +18,7 @@ from trimtab.search.estimates.guard import Estimates
 from trimtab.search.estimates.targets import LINEARISED, Floats, Ints
 from trimtab.search.objectives.objective import Objective
 from trimtab.search.objectives.pareto import non_dominated, spread
+from trimtab.search.plans.design import CascadeDesign
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab.search.plans.problem import Problem
 from trimtab.search.plans.threshold_sweep import Decision, sweep
@@ -154,6 +155,7 @@ class Sweeps:
             answers = self._answered(stages, rule, found.thresholds[kept])
             quality[metric] = problem.guard.settled(metric, quality[metric], kept, answers)
         fixed = costs.fixed()
+        design = CascadeDesign([problem.options[index] for index in stages], rule, costs)
         return [
             ComposedPlan(
                 stages,
@@ -168,6 +170,7 @@ class Sweeps:
                     **fixed,
                     **(costs.percentiles(found.reach[point]) if problem.percentiles else {}),
                 },
+                design,
             )
             for point in kept
         ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from trimtab.search.costs.routed import Path, RoutedCosts, paths
 from trimtab.search.estimates.targets import Floats, Ints
 from trimtab.search.exits.design import Early, ExitDesign, TapChoice, Thresholds
+from trimtab.search.plans.design import Kind
 from trimtab.search.replay.cascade import Replay, Scoring, replay
+from trimtab.search.replay.stateful import StatefulReplay
 from trimtab_runtime.definitions.exits import NO_MEMORY, NO_THRESHOLDS, ExitThresholds
 from trimtab_runtime.definitions.plan import PlanDefinition, Structure
 from trimtab_runtime.formats import InputFormat
@@ -187,25 +190,51 @@ class RoutedDesign:
         return np.array([float(own.mean()) for own in here])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BuiltRouted:
-    """What makes a plan a routed one: its design, the `structure` with the files that it was built
-    of, its price, the share of inputs on each path, what it costs, and from where on its heads
+    """A routed design as a plan (see PlanDesign): its design, `probabilities` (inputs, classes) of
+    all options over the whole workload, the `structure` with the files that it was built of, its
+    price, the share of inputs of tune on each path, what it costs, and from where on its heads
     answer."""
 
     design: RoutedDesign
+    probabilities: Sequence[Floats]
     structure: Structure
     price: float
     paths: tuple[float, ...]
     costs: RoutedCosts
     exits: ExitThresholds = NO_THRESHOLDS
 
-    def definition(self, thresholds: tuple[float, ...]) -> PlanDefinition:
-        """The plan at an operating point."""
-        return PlanDefinition(self.structure, thresholds, self.exits, self.price)
+    kind: ClassVar[Kind] = "routed"
+    remembers: ClassVar[bool] = False
+    latency_error_ms: ClassVar[None] = None
 
     @property
     def rival(self) -> str:
-        """What a plan is called that others must be compared with; '' for any other."""
         premodel = self.design.premodel
         return self.design.text if premodel is not None and premodel.published else ""
+
+    def definition(self, thresholds: tuple[float, ...]) -> PlanDefinition:
+        return PlanDefinition(self.structure, thresholds, self.exits, self.price)
+
+    def label(
+        self, names: Sequence[str], reach: Sequence[float], thresholds: Sequence[float]
+    ) -> str:
+        """The stages with the share of inputs that run each: '|' between those of which an input
+        runs one, an arrow where it may run several; then what routes."""
+        shares = [f"{name} ({share:.0%})" for name, share in zip(names, reach, strict=True)]
+        between = " → " if any(t > 0.0 for t in thresholds) else " | "
+        if self.design.premodel is None:
+            shares[0] = names[0]
+        combined = " mean" if self.design.rule == "mean" and between == " → " else ""
+        return f"{between.join(shares)}{combined}: {self.design.text}"
+
+    def replay(self, thresholds: tuple[float, ...], rows: Ints) -> Replay:
+        return self.design.replay(self.probabilities, thresholds, self.price, rows, self.exits)
+
+    def part_shares(self, reach: Sequence[float]) -> Doubles:
+        return np.array(self.paths)
+
+    def replayed_shares(self, found: Replay | StatefulReplay) -> Doubles:
+        assert isinstance(found, Replay)
+        return self.design.path_shares(found)

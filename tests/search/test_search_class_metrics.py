@@ -17,7 +17,8 @@ from trimtab.search.estimates.targets import Targets
 from trimtab.search.objectives.constraints import Constraint, feasible
 from trimtab.search.objectives.objective import Objective
 from trimtab.search.plans.cascades import compose, front
-from trimtab.search.plans.plan import ComposedPlan, StageOption
+from trimtab.search.plans.option import StageOption
+from trimtab.search.plans.plan import ComposedPlan
 from trimtab.search.plans.problem import Problem
 from trimtab.search.replay.cascade import replay
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions, Stage

@@ -230,10 +230,18 @@ def test_a_composed_plan_carries_router_and_price() -> None:
         worth.replayed,
         worth.guarded,
         {"latency_mean_ms": worth.latency_mean_ms},
-        routed=BuiltRouted(design, structure, worth.price, worth.paths, costs),
+        BuiltRouted(
+            design,
+            [option.probabilities for option in problem.options],
+            structure,
+            worth.price,
+            worth.paths,
+            costs,
+        ),
     )
-    found = plan.definition(problem.options)
+    found = plan.definition
     assert (found.structure, found.price) == (structure, worth.price)
-    assert plan.rival == ""
-    published = replace(plan.routed, design=design_of("published", (0, 2)))  # type: ignore[type-var]
-    assert replace(plan, routed=published).rival == "premodel test"
+    assert plan.design.rival == ""
+    assert isinstance(plan.design, BuiltRouted)
+    published = replace(plan.design, design=design_of("published", (0, 2)))
+    assert published.rival == "premodel test"

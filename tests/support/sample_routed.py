@@ -14,7 +14,7 @@ from trimtab.search.costs.stage import StageCost
 from trimtab.search.estimates.guard import Guard
 from trimtab.search.estimates.targets import Targets
 from trimtab.search.objectives.objective import Objective
-from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.problem import Problem
 from trimtab.search.routing.design import LearnedScorer, Premodel, RoutedDesign
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions, Stage
