@@ -43,7 +43,7 @@ from trimtab.planner.pipeline.planning import PlanningStage
 from trimtab.planner.pipeline.single_device import SingleDeviceJob
 from trimtab.planner.selection.operating_points import family
 from trimtab.planner.selection.selector import PlanSelector
-from trimtab.search.candidates.candidate import Candidate
+from trimtab.search.candidates.candidate import Candidate, VariantForm
 from trimtab.search.plans.cascades import Sweeps
 from trimtab.search.plans.problem import Problem
 from trimtab_runtime import Plan
@@ -105,12 +105,13 @@ def _measured(run: SingleDeviceJob) -> list[Measured]:
     built = {member.name: member.built for member in run.members()}
     found = []
     for name, precision in STAGES:
-        stage = run.evaluator.variants.precision(built[name], precision)
+        form = VariantForm.parse(precision)
+        stage = run.evaluator.built(built[name], form)
         options = RuntimeOptions(format_engine(stage.variant.format))
         print(f"measure: {name} {precision}", flush=True)
         measurement = run.evaluator.measurements.measurement([StageSetup(stage, options)])
         outputs = run.evaluator.traces.trace(stage, options)
-        found.append(Measured(Candidate(name, precision, options), stage, measurement, outputs))
+        found.append(Measured(Candidate(name, form, options), stage, measurement, outputs))
     return found
 
 

@@ -20,7 +20,7 @@ import onnxruntime
 
 from trimtab.db import Store, VariantRecord
 from trimtab.planner.jobs.journal import Journal
-from trimtab.variants import QuantisationRecipe, derive_variant, quantise_w8a8
+from trimtab.variants import SCHEMES, derive_variant
 from trimtab.workloads import Item
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.definitions.plan import Variant
@@ -58,34 +58,32 @@ class VariantCache:
         lineage = {**recipe, "sha256": artefact.sha256, "io": io_of(variant)}
         return self.keep(name, "as_is", variant, lineage)
 
-    def precision(self, parent: StoredVariant, precision: str) -> StoredVariant:
-        """A variant itself ('as_is'), or made from it: 'w8a8'."""
-        if precision == "as_is":
-            return parent
+    def quantised(self, parent: StoredVariant, scheme: str) -> StoredVariant:
+        """A variant quantised by a scheme of the registry, built or found."""
         with host(self.journal):
-            return self._made(parent, precision)
+            return self._made(parent, scheme)
 
-    def _made(self, parent: StoredVariant, precision: str) -> StoredVariant:
-        recipe = QuantisationRecipe()
+    def _made(self, parent: StoredVariant, scheme: str) -> StoredVariant:
+        recipe = SCHEMES[scheme].recipe
         lineage = {
-            "step": precision,
+            "step": scheme,
             "parent": parent.key,
             "recipe": encode(recipe),
             "images": content_key([item.sha256 for item in self.fit]),
             "onnxruntime": onnxruntime.__version__,
         }
-        found = self.found(lineage, parent, precision)
+        found = self.found(lineage, parent, scheme)
         if found is not None:
             return found
-        self.journal.note("info", parent.variant.name, f"building {precision}")
+        self.journal.note("info", parent.variant.name, f"building {scheme}")
         try:
-            return self._quantise(parent, precision, lineage, recipe)
+            return self._quantise(parent, scheme, lineage)
         except TrimtabError as error:
             self.store.put_variant(
                 VariantRecord(
                     key=content_key(lineage),
                     member=parent.member,
-                    name=f"{parent.variant.name} {precision}",
+                    name=f"{parent.variant.name} {scheme}",
                     format=parent.variant.format,
                     artefact_sha256=None,
                     size_bytes=None,
@@ -100,15 +98,16 @@ class VariantCache:
     def _quantise(
         self,
         parent: StoredVariant,
-        precision: str,
+        name: str,
         lineage: Mapping[str, Any],
-        recipe: QuantisationRecipe,
     ) -> StoredVariant:
+        scheme = SCHEMES[name]
         with tempfile.TemporaryDirectory(prefix="trimtab-build-") as folder:
             source, made = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
             shutil.copyfile(parent.path, source)  # artefacts have no suffix
-            quantise_w8a8(source, parent.variant, [i.path for i in self.fit], made, recipe)
-            return self.keep_file(made, parent, precision, lineage)
+            images = [item.path for item in self.fit]
+            scheme.make(source, parent.variant, images, made, scheme.recipe)
+            return self.keep_file(made, parent, name, lineage)
 
     def keep_file(
         self,

@@ -14,7 +14,7 @@ from trimtab.planner.cache.variants import StoredVariant, VariantCache
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.dataset import SplitRows, equipping_inputs, named_metrics, used_inputs
-from trimtab.search.candidates.candidate import Candidate
+from trimtab.search.candidates.candidate import Candidate, VariantForm
 from trimtab.search.estimates.targets import Ints, Targets
 from trimtab.workloads import Item
 
@@ -80,17 +80,16 @@ class CandidateEvaluator:
 
     def evaluate(self, candidate: Candidate, member: StoredVariant) -> Measured:
         """Build, measure and trace. Raises the TrimtabError of a failure."""
-        built = self.built(member, candidate.precision)
+        built = self.built(member, candidate.form)
         measurement = self.measurements.measurement([StageSetup(built, candidate.options)])
         for warning in measurement.warnings:
             self.job.journal.note("warning", candidate.label, warning)
         outputs = self.traces.trace(built, candidate.options)
         return Measured(candidate, built, measurement, outputs)
 
-    def built(self, member: StoredVariant, form: str) -> StoredVariant:
-        """A member as it came ('as_is'), or made from it: 'w8a8', 'slim1', 'slim1 w8a8'."""
-        slim, _, rest = form.partition(" ")
-        if not slim.startswith("slim"):
-            return self.variants.precision(member, form)
-        slimmed = self.makers["slim"].variant(member, int(slim.removeprefix("slim")))
-        return self.variants.precision(slimmed, rest or "as_is")
+    def built(self, member: StoredVariant, form: VariantForm) -> StoredVariant:
+        """A member in a form, built or found. Raises the TrimtabError of a failure."""
+        found = member
+        if form.technique:
+            found = self.makers[form.technique].variant(member, int(form.number))
+        return self.variants.quantised(found, form.scheme) if form.scheme else found

@@ -14,14 +14,14 @@ from trimtab.planner.candidates.stages import visit_of
 from trimtab.planner.jobs.context import JobContext
 from trimtab.profilers.device import device_key
 from trimtab.search.candidates.acquisition import predictor_for
-from trimtab.search.candidates.candidate import Candidate
+from trimtab.search.candidates.candidate import ORIGINAL, Candidate, VariantForm
 from trimtab.search.candidates.study import CandidateStudy
 from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.stage import StageCost, pace_ms
 from trimtab.search.predictors.base import Doubles
 from trimtab.search.predictors.description import Description, Work
 from trimtab.search.predictors.errors import error_of, left_out_errors, summed_errors
-from trimtab.variants import operator_work
+from trimtab.variants import SCHEMES, operator_work
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions
 from trimtab_runtime.errors import ModelError, StoreError
@@ -41,11 +41,11 @@ class CandidateFeatures:
         self._job = job
         self._members = {member.name: member.built for member in members}
         self._space = {candidate.key: candidate for candidate in space}
-        self._work: dict[tuple[str, str], Work] = {}
+        self._work: dict[tuple[str, VariantForm], Work] = {}
         self._by_file: dict[Path, Work] = {}
         for name, built in self._members.items():
             size = built.variant.input.size
-            self._work[name, ""] = self._read(built.path, built.variant.format, size, name)
+            self._work[name, ORIGINAL] = self._read(built.path, built.variant.format, size, name)
 
     def _read(self, path: Path, format: str, size: tuple[int, int], name: str) -> Work:
         if path not in self._by_file:
@@ -59,7 +59,7 @@ class CandidateFeatures:
 
     def learn(self, found: Measured) -> None:
         """A candidate was built: those made of the same slimmed file are known better."""
-        form = _float_form(found.candidate.precision)
+        form = found.candidate.form.unquantised
         member, variant = found.candidate.member, found.built.variant
         if (member, form) not in self._work:
             work = self._read(found.built.path, variant.format, variant.input.size, variant.name)
@@ -68,16 +68,16 @@ class CandidateFeatures:
     def of(self, key: str) -> Description:
         """What is known now of the candidate with a key."""
         candidate = self._space[key]
-        member, form = self._members[candidate.member], _float_form(candidate.precision)
+        member, form = self._members[candidate.member], candidate.form.unquantised
         work = self._work.get((candidate.member, form))
         height, width = member.variant.input.size
         return Description(
             member=member.key,
-            steps=_steps(candidate.precision),
+            steps=candidate.form.steps,
             options=candidate.options,
-            work=self._work[candidate.member, ""] if work is None else work,
+            work=self._work[candidate.member, ORIGINAL] if work is None else work,
             pixels=height * width,
-            unseen=tuple(form.split()) if work is None else (),
+            unseen=form.steps if work is None else (),
         )
 
     def earlier(self, metrics: Sequence[str]) -> Earlier:
@@ -106,7 +106,7 @@ class CandidateFeatures:
         nearest: VariantRecord | None = None
         while (step := variant.recipe.get("step")) != "member":
             parent = self._job.store.get_variant(variant.recipe.get("parent", ""))
-            if step != "w8a8":
+            if step not in SCHEMES:
                 nearest = nearest or variant
             steps.append(str(step))
             if parent is None:
@@ -125,15 +125,6 @@ class CandidateFeatures:
             work=self._read(path, nearest.format, fmt.size, nearest.name),
             pixels=fmt.size[0] * fmt.size[1],
         )
-
-
-def _steps(precision: str) -> tuple[str, ...]:
-    return () if precision == "as_is" else tuple(precision.split())
-
-
-def _float_form(precision: str) -> str:
-    """The steps that made the float file: 'slim1' of 'slim1 w8a8', '' of a member as it came."""
-    return " ".join(step for step in _steps(precision) if step != "w8a8")
 
 
 def _costs(record: MeasurementRecord, variant: VariantRecord) -> dict[str, float]:

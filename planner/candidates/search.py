@@ -92,7 +92,7 @@ class CandidateSearch:
             measured = self._tried(proposal)
             if measured is not None:
                 found.append(measured)
-        if not any(one.candidate.precision == "as_is" for one in found):
+        if not any(one.candidate.form.is_original for one in found):
             raise PlanningError("no member could be measured; the reasons are noted above")
         self._job.remember(predictors=told_errors(study, self._features, self._metrics))
         return found

@@ -176,7 +176,7 @@ def _fastest_of_each(measured: Sequence[Measured], options: Sequence[StageOption
     """One option a member: as it came, with the runtime options that proved fastest."""
     best: dict[str, int] = {}
     for index, found in enumerate(measured):
-        if found.candidate.precision != "as_is":
+        if not found.candidate.form.is_original:
             continue
         rival = best.setdefault(found.candidate.member, index)
         if alone_ms(options[index]) < alone_ms(options[rival]):

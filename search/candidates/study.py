@@ -1,6 +1,6 @@
 """Which candidates to build and measure next: an Optuna study, stored and resumable.
 
-A candidate is a member at a precision with runtime options. The members as they came are
+A candidate is a member in a form with runtime options. The original members are
 measured first (they are the baselines), then what is most often worth a try. After that an advisor
 proposes what is predicted to improve the front most (`trimtab.search.candidates.acquisition`),
 behind Optuna's interface of a sampler; where there is none, or it knows too little, TPE proposes,
@@ -209,7 +209,7 @@ def _parts(candidate: Candidate) -> dict[str, str]:
     options = candidate.options
     return {
         "member": candidate.member,
-        "precision": candidate.precision,
+        "precision": candidate.form.text,
         "options": f"{options.engine} {options_label(options)}",
     }
 

@@ -332,7 +332,7 @@ def _agreed(devices: Sequence[SelectionData], named: str | None) -> tuple[Sequen
     fastest = dict[str, int]()
     for index, found in enumerate(devices[0].measured):
         candidate = found.candidate
-        if candidate.precision == "as_is":
+        if candidate.form.is_original:
             rival = fastest.setdefault(candidate.member, index)
             fastest[candidate.member] = min(rival, index, key=slowest_ms)
     allowed = [index for name, index in fastest.items() if named in (None, name)]

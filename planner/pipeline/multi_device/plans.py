@@ -75,7 +75,7 @@ def measured_everywhere(places: Sequence[DeviceJob], spec: JobSpec) -> list[list
     known = [{key(found): found for found in place.measured} for place in places]
     common = [name for name in known[0] if all(name in found for found in known)]
     shared = [[found[name] for name in common] for found in known]
-    members = {m.candidate.member for m in shared[0] if m.candidate.precision == "as_is"}
+    members = {m.candidate.member for m in shared[0] if m.candidate.form.is_original}
     needed = [spec.reference_name] if places[0].done.rows.labels is None else []
     missing = [name for name in needed if name not in members]
     if missing or not members:
