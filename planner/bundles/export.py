@@ -11,6 +11,7 @@ from trimtab.db import JobRecord, PlanEntry, PlanRecord, Store
 from trimtab.planner.bundles.archive import BundleParts, write_bundle
 from trimtab.planner.jobs.dataset import class_names, load_dataset
 from trimtab.planner.jobs.lookup import device_keys, find_plan
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.selection.operating_points import POINTS
 from trimtab.planner.specification.job import JobSpec
 from trimtab_runtime.codec import decode
@@ -75,7 +76,7 @@ def bundle_parts(
         points=_points(entry, entries),
         variants={v.sha256: v for v in variants},
         models={v.sha256: store.artefacts.path(v.sha256) for v in variants},
-        labels=class_names(known, int(job.summary["classes"])),
+        labels=class_names(known, summary_of(job)["classes"]),
         images=list(images)[:_GOLDEN_CANDIDATES],
         fingerprint=fingerprint,
         files={sha: store.artefacts.path(sha) for sha in _files(definition.structure)},

@@ -76,7 +76,7 @@ class CandidateSearch:
                 self._metrics, self._features.of, self._features.earlier(self._metrics)
             ),
         )
-        spent = float(job.record.summary.get("measuring_s", 0.0))
+        spent = job.summary.get("measuring_s", 0.0)
         self._budget = Budget(job.spec.budget, spent, len(self._study.measured))
         self._seen: list[Measured] = []
 

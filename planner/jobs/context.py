@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Unpack
 
 from trimtab.db import JobRecord, Store
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.summary import JobSummary, summary_of
 from trimtab.planner.specification.job import JobSpec
 from trimtab.profilers import Device
 from trimtab.workloads import Splits, Workload
@@ -36,6 +37,11 @@ class JobContext:
         assert found is not None
         return found
 
-    def remember(self, **summary: Any) -> None:
+    @property
+    def summary(self) -> JobSummary:
+        """What the job says of itself in the store."""
+        return summary_of(self.record)
+
+    def remember(self, **found: Unpack[JobSummary]) -> None:
         """Add to the job's summary in the store."""
-        self.store.update_job(self.job_id, summary={**self.record.summary, **summary})
+        self.store.update_job(self.job_id, summary={**self.summary, **found})

@@ -12,6 +12,7 @@ from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.dataset import load_dataset
 from trimtab.planner.jobs.journal import DeviceEvents, Journal, NullListener, ProgressListener
 from trimtab.planner.jobs.scratch import scratch
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.specification.job import JobSpec
 from trimtab.profilers import Device, connect
 from trimtab.profilers.device import device_key, machine_key
@@ -86,7 +87,7 @@ def _troubles_told(store: Store, job_id: str, listening: DeviceEvents) -> Iterat
     finally:
         job = store.get_job(job_id)
         if job is not None and listening.troubles:
-            known: Counter[str] = Counter(job.summary.get("troubles", {}))
+            known: Counter[str] = Counter(summary_of(job).get("troubles", {}))
             troubles = dict(known + listening.troubles)
             store.update_job(job_id, summary={**job.summary, "troubles": troubles})
 

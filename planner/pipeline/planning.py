@@ -11,6 +11,7 @@ from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.stages import costs_together
 from trimtab.planner.jobs.context import JobContext
+from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.pipeline.colocation import measure_twice
 from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.selection.held_out import HeldOutReports
@@ -189,26 +190,26 @@ class PlanningStage:
         data = self.selector.data
         for maker in self._evaluator.makers.values():
             maker.report(data.measured, data.targets, data.quality)
-        self._job.remember(**selection_summary(selection, data), reference_ms=data.reference_ms)
+        self._job.remember(**selection_summary(selection, data))
 
 
-def selection_summary(selection: Selection, data: SelectionData) -> dict[str, object]:
+def selection_summary(selection: Selection, data: SelectionData) -> JobSummary:
     """What was selected, for the job's summary."""
     return {
         "plans": len(selection.plans),
-        "front": sum(plan.on_front for plan in selection.plans),
         "chosen": selection.chosen.key if selection.chosen else None,
         "nearest": selection.nearest.key if selection.nearest else None,
         "baseline": selection.baseline.key,
         "quality": list(data.quality),
         "objectives": [objective.metric for objective in data.objectives],
+        "reference_ms": data.reference_ms,
     }
 
 
 def earlier_correction(job: JobContext) -> Correction:
     """What earlier jobs learned on this device. A job that goes on keeps what it began with, so
     that it decides as it did."""
-    models = job.record.summary.get("correction")
+    models = job.summary.get("correction")
     if models is None:
         records = job.store.list_corrections(device_key=device_key(job.fingerprint))
         earlier = [record for record in records if record.job_id != job.job_id]

@@ -20,6 +20,7 @@ from trimtab.planner.jobs.dataset import (
     used_inputs,
 )
 from trimtab.planner.jobs.lookup import device_keys
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.text import printable
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.estimates.cluster_bootstrap import block_interval
@@ -78,7 +79,7 @@ def job_inputs(job: JobRecord) -> TestInputs:
         names=tuple(printable(items[index].name) for index in tests),
         labels=None if workload.labels is None else workload.labels[shown].astype(np.int64),
         classes=tuple(
-            map(printable, class_names(workload.classes, job.summary.get("classes", 0)))
+            map(printable, class_names(workload.classes, summary_of(job).get("classes", 0)))
         ),
         blocks=blocks,
         rows=rows,

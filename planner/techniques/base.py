@@ -12,6 +12,7 @@ import numpy as np
 from trimtab.db import MeasurementRecord
 from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.candidates.evaluator import CandidateEvaluator, VariantMaker
+from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.selection.selector import Screening
 from trimtab.planner.specification.sections import TechniqueSpec
 from trimtab.planner.techniques.exit_points.taps import TapPreparation
@@ -53,7 +54,7 @@ class PlanGenerator(ABC, Generic[Built, Costs]):
         """Operating points of the designs that could be measured."""
 
     @abstractmethod
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> JobSummary:
         """What came of it, for the job's summary."""
 
 

@@ -87,7 +87,7 @@ def test_a_job_goes_on_through_faults_and_tells_of_them(spec, server, store):
     record = trimtab.plan(spec, store, watcher, QUICK)
     assert record.state == "done"
     assert record.summary["troubles"] == {"connection lost": 2}
-    assert "connection lost (2)" in troubles_text(record.summary)
+    assert "connection lost (2)" in troubles_text(record)
     assert [told[0] for told in watcher.told if "trying again" in told[2]] == ["warning"] * 2
     candidates = store.list_candidates(record.id)
     assert {(c.options["engine"], c.state) for c in candidates} == {

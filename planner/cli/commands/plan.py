@@ -116,7 +116,7 @@ def _left_out(store: Store, record: JobRecord) -> list[str]:
     ]
     more = len(lines) - _SHOWN_FAILURES
     lines = lines[:_SHOWN_FAILURES] + ([f"Left out: {more} more"] if more > 0 else [])
-    told = troubles_text(record.summary)
+    told = troubles_text(record)
     return lines if told is None else [*lines, told]
 
 

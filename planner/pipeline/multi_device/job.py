@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 from trimtab.db import JobRecord, Level, Store
 from trimtab.planner.jobs.dataset import load_dataset, stops_early
 from trimtab.planner.jobs.journal import Journal, NullListener, ProgressListener
 from trimtab.planner.jobs.lifecycle import closing_job, open_record, opened_job
 from trimtab.planner.jobs.scratch import scratch
+from trimtab.planner.jobs.summary import JobSummary, summary_of
 from trimtab.planner.pipeline.multi_device.planning import WorstCasePlanning
 from trimtab.planner.pipeline.multi_device.plans import DeviceJob
 from trimtab.planner.pipeline.single_device import running
@@ -171,14 +172,14 @@ class MultiDeviceJob:
             self._journal.note("error", site.name, f"has no front: {error}")
         self._remember()
 
-    def _remember(self, **summary: Any) -> None:
+    def _remember(self, **found: Unpack[JobSummary]) -> None:
         """Add to the job's summary, with what is known of the devices."""
         with self._mutex:
             job = self._store.get_job(self._job_id)
             assert job is not None
             devices = [site.told() for site in self._sites]
-            known = {**job.summary, "devices": devices, **summary}
-            self._store.update_job(self._job_id, summary=known)
+            known: JobSummary = {**summary_of(job), "devices": devices, **found}
+            self._store.update_job(self._job_id, summary=dict(known))
 
     def _decide_across(self) -> None:
         """Compose, choose and verify plans by their worst case."""

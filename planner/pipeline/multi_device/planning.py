@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from trimtab.db import PlanMetricRecord, PlanRecord, Store
 from trimtab.planner.bundles.export import keep_bundle
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.pipeline.multi_device.plans import (
     DeviceJob,
     JointPlan,
@@ -309,12 +310,12 @@ class WorstCasePlanning:
             reasons=plan.reasons,
         )
 
-    def _found(self) -> dict[str, Any]:
+    def _found(self) -> JobSummary:
         """For the job's summary."""
         baseline = self._baseline_of(self._plans)
         selection = Selection([*self._plans], (), baseline, self._nearest)
         return {
-            "classes": self._places[0].done.job.record.summary["classes"],
+            "classes": self._places[0].done.job.summary["classes"],
             "candidates": len(self._data[0].measured),
             **selection_summary(selection, self._data[0]),
         }

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from trimtab.db import PlanMetricRecord
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.jobs.context import JobContext
+from trimtab.planner.jobs.summary import DeviceSummary
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.planner.specification.device import DeviceSpec
 from trimtab.planner.specification.job import JobSpec
@@ -53,7 +53,7 @@ class DeviceJob:
         assert self.evaluator is not None
         return self.evaluator
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> DeviceSummary:
         """For the summary of the job over all devices."""
         key = device_key(self.job.fingerprint) if self.job else None
         return {

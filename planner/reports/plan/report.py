@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab.db import JobRecord, PlanRecord, Store, VariantRecord, VerificationRecord
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow, front_view
 from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
 from trimtab.planner.reports.plan.slimming import slim_steps, slimming_told
@@ -150,7 +151,7 @@ def _on_front(store: Store, job: JobRecord) -> set[str]:
 
 def _early_reasons(job: JobRecord, stages: tuple[StageView, ...]) -> dict[str, str]:
     """What came of early exits in the variants of the stages."""
-    known = job.summary.get("early", {}).get("reasons", {})
+    known = summary_of(job)["early"]["reasons"] if "early" in job.summary else {}
     names = {name for stage in stages for name in (stage.name, stage.variant)}
     return {printable(n): printable(text) for n, text in known.items() if printable(n) in names}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.cache.segments import TapEquipment, segment_variant
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.stages import chain_of, overheads_of
+from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.selection.selector import Screening
 from trimtab.planner.techniques.base import BuiltDesign, PlanGenerator, process_values
 from trimtab.planner.techniques.exit_points.taps import TapPreparation
@@ -216,7 +216,7 @@ class ExitPlans(PlanGenerator[BuiltExitDesign, SegmentedCosts]):
                 )
             self.taps.say(option.name, text)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> JobSummary:
         """What came of each variant, and how far (share of the variant's measured time) each of
         its taps lies."""
         return {"early": {"reasons": self.taps.reasons, "taps": self.taps.shares}}

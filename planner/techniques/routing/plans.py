@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.cache.segments import SegmentedVariant, segment_variant
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.stages import chain_of, one_per_variant
+from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.selection.selector import Screening
 from trimtab.planner.techniques.base import BuiltDesign, PlanGenerator, process_values
 from trimtab.planner.techniques.exit_points.taps import TapPreparation
@@ -148,7 +148,7 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
             for point in self._sweep(built.design, costs)
         ]
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> JobSummary:
         """Why what could not be had could not."""
         return {"routed": self.features.reasons}
 

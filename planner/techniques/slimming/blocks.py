@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -18,6 +18,7 @@ from trimtab.planner.cache.blocks import BlockCache
 from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.candidates.measured import NothingToSlim
 from trimtab.planner.jobs.context import JobContext
+from trimtab.planner.jobs.summary import SlimmingSummary
 from trimtab.planner.techniques.slimming.timing import measured_savings
 from trimtab.search.block_sets import Replacement
 from trimtab.variants.slimming import (
@@ -66,7 +67,7 @@ def learn_blocks(
     member: StoredVariant,
     threads: int,
     seed: int,
-    known: Mapping[str, Any],
+    known: SlimmingSummary,
     say: Callable[..., None],
 ) -> Blocks:
     """Time what the rules propose for a member on the device, and learn what saves time.

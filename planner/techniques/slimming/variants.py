@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import onnxruntime
@@ -18,6 +18,7 @@ from trimtab.planner.cache.blocks import BlockCache
 from trimtab.planner.cache.variants import StoredVariant, host
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured, NothingToSlim
+from trimtab.planner.jobs.summary import SlimmedSet, SlimmingSummary
 from trimtab.planner.techniques.slimming.blocks import Blocks, deadline, learn_blocks, progress_of
 from trimtab.search.block_sets import (
     Combination,
@@ -55,7 +56,7 @@ class _Prepared:
     predictor: LossPredictor = field(default_factory=LossPredictor)
     combinations: list[Combination] = field(default_factory=list)
     variants: list[StoredVariant] = field(default_factory=list)
-    told: list[dict[str, Any]] = field(default_factory=list)
+    told: list[SlimmedSet] = field(default_factory=list)
 
 
 class SlimmedVariants:
@@ -64,9 +65,7 @@ class SlimmedVariants:
     def __init__(self, evaluator: CandidateEvaluator) -> None:
         self._evaluator, self._seed = evaluator, evaluator.job.spec.workload.splits.seed
         self._prepared: dict[str, _Prepared | NothingToSlim] = {}
-        self._summary: dict[str, dict[str, Any]] = dict(
-            evaluator.job.record.summary.get("slimming", {})
-        )
+        self._summary = dict(evaluator.job.summary.get("slimming", {}))
 
     def variant(self, member: StoredVariant, number: int) -> StoredVariant:
         """Slimmed variant `number` (from 1) of a member as it came. Raises NothingToSlim where
@@ -94,7 +93,7 @@ class SlimmedVariants:
         return found
 
     def _find_sets(self, member: StoredVariant) -> _Prepared:
-        def say(**found: Any) -> None:
+        def say(**found: Unpack[SlimmingSummary]) -> None:
             self._say(member, **found)
 
         known = self._summary.setdefault(member.member, {})
@@ -239,7 +238,7 @@ class SlimmedVariants:
     def _threads(self) -> int:
         return min(self._evaluator.job.spec.runtime.threads or (1,))
 
-    def _say(self, member: StoredVariant, **found: Any) -> None:
+    def _say(self, member: StoredVariant, **found: Unpack[SlimmingSummary]) -> None:
         """Add to what the job's summary says of a member's slimming."""
         self._summary.setdefault(member.member, {}).update(found)
         self._evaluator.job.remember(slimming=self._summary)
