@@ -55,7 +55,8 @@ def device_keys(job: JobRecord) -> list[str]:
 
 def jobs_of_devices(jobs: Sequence[JobRecord]) -> set[str]:
     """Ids of those that belong to a job on several devices."""
-    return {device["job"] for job in jobs for device in devices_of(job)} - {None}
+    known = (device["job"] for job in jobs for device in devices_of(job))
+    return {key for key in known if key}
 
 
 def job_on_device(store: Store, job: JobRecord, name: str) -> JobRecord:

@@ -80,7 +80,8 @@ def _print_results(store: Store, record: JobRecord, here: StoreLocation) -> bool
     if not devices:
         return _print_result(store, record, here)
     for device in devices:
-        job = store.get_job(device["job"]) if device["problem"] is None else None
+        done = device["job"] if device["problem"] is None else None
+        job = store.get_job(done) if done else None
         if job is not None:
             again = ["--device", device["name"]]
             complete &= _print_result(store, job, here, again)
