@@ -161,9 +161,12 @@ class PlanningStage:
         for plan in selection.plans:
             reported = plan.is_reported or plan.key in measured
             report = self._reports.of(plan, selection.baseline) if reported else None
+            breakdown = report.breakdown if report else self._reports.on_tune(plan)
             points = self.selector.family(selection, plan)
             plans.append(
-                plan_record(job_id, plan, self.selector.evaluator, self.variants, report, points)
+                plan_record(
+                    job_id, plan, self.selector.evaluator, self.variants, breakdown, points
+                )
             )
             metrics += decided_metrics(job_id, plan)
             if report is not None:

@@ -5,7 +5,8 @@ and what the plan must be compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,34 @@ BY = {
     kernel.CENTRES: "centres",
     kernel.HEADS: "heads",
 }
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Where the inputs of a `split` stop in a plan: see :func:`exit_table`, :func:`route_table`
+    and :func:`route_rivals`."""
+
+    split: str
+    exits: Sequence[Mapping[str, Any]]
+    routes: Sequence[Mapping[str, Any]]
+    rivals: Mapping[str, float]
+
+    @classmethod
+    def of(
+        cls,
+        evaluator: PlanEvaluator,
+        plan: PlanCandidate,
+        found: Replay | StatefulReplay,
+        split: str,
+        items: Sequence[Item],
+    ) -> Breakdown:
+        """Of a plan's replay on a split, with some of the `items` as examples."""
+        return cls(
+            split,
+            exit_table(evaluator, plan, found, split),
+            route_table(evaluator, plan, found, split, items),
+            route_rivals(evaluator, plan, found, split),
+        )
 
 
 def exit_table(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from trimtab.planner.selection.breakdowns import exit_table, route_rivals, route_table
+from trimtab.planner.selection.breakdowns import Breakdown
 from trimtab.planner.selection.evaluation import Interval, PlanEvaluator
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.search.estimates.targets import Floats
@@ -16,22 +15,22 @@ from trimtab.workloads import Item
 @dataclass(frozen=True)
 class HeldOutReport:
     """A plan on test: `quality` with intervals, `gaps` between validation and test, `costs`
-    predicted for these inputs, and where they stop (see breakdowns.py)."""
+    predicted for these inputs, and where they stop."""
 
     quality: Mapping[str, Interval]
     gaps: Mapping[str, Interval]
     costs: Mapping[str, float]
-    exits: Sequence[Mapping[str, Any]]
-    routes: Sequence[Mapping[str, Any]]
-    rivals: Mapping[str, float]
+    breakdown: Breakdown
 
 
 class HeldOutReports:
-    """Reports of plans, with some of `items` as examples; a plan is replayed once."""
+    """Reports of plans, with some of `items` as examples. A plan that is reported is replayed on
+    test once; of others the inputs of tune say where they stop."""
 
     def __init__(self, evaluator: PlanEvaluator, items: Sequence[Item]) -> None:
         self._evaluator, self._items = evaluator, items
         self._known: dict[str, HeldOutReport] = {}
+        self._on_tune: dict[str, Breakdown] = {}
         self._baseline: tuple[str, Floats] | None = None
 
     def of(self, plan: PlanCandidate, baseline: PlanCandidate) -> HeldOutReport:
@@ -39,6 +38,15 @@ class HeldOutReports:
         if plan.key not in self._known:
             self._known[plan.key] = self._made(plan, baseline)
         return self._known[plan.key]
+
+    def on_tune(self, plan: PlanCandidate) -> Breakdown:
+        """Where the inputs of tune stop."""
+        if plan.key not in self._on_tune:
+            found = self._evaluator.replayed_on(plan, "tune")
+            self._on_tune[plan.key] = Breakdown.of(
+                self._evaluator, plan, found, "tune", self._items
+            )
+        return self._on_tune[plan.key]
 
     def _made(self, plan: PlanCandidate, baseline: PlanCandidate) -> HeldOutReport:
         evaluator = self._evaluator
@@ -55,9 +63,7 @@ class HeldOutReports:
             evaluator.quality(found.decided, "test"),
             gaps,
             evaluator.predicted(plan, found),
-            exit_table(evaluator, plan, found, "test"),
-            route_table(evaluator, plan, found, "test", self._items),
-            route_rivals(evaluator, plan, found, "test"),
+            Breakdown.of(evaluator, plan, found, "test", self._items),
         )
 
     def _decided(self, baseline: PlanCandidate) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trimtab.db import Basis, PlanMetricRecord, PlanRecord
+from trimtab.planner.selection.breakdowns import Breakdown
 from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.held_out import HeldOutReport
 from trimtab.planner.selection.plan import PlanCandidate
@@ -18,11 +19,11 @@ def plan_record(
     judged: PlanCandidate,
     evaluator: PlanEvaluator,
     variants: Mapping[str, Variant],
-    report: HeldOutReport | None,
+    breakdown: Breakdown,
     points: Sequence[OperatingPoint],
 ) -> PlanRecord:
     """The plan with all that `show` needs: stages with their share of inputs and of time, and the
-    `report` of where inputs of test stop, for plans that have one. Its bundle has the `points`."""
+    `breakdown` of where inputs stop. Its bundle has the `points`."""
     composed, data = judged.composed, evaluator.data
     router_ms = composed.design.costs.router_ms()
     shares = evaluator.stage_times(judged)
@@ -51,11 +52,12 @@ def plan_record(
             "plan": encode(judged.definition),
             "points": encode(tuple(points)),
             "stages": stages,
-            "exits": list(report.exits) if report else [],
+            "split": breakdown.split,
+            "exits": list(breakdown.exits),
             "certificate": judged.certificate,
             "rival": composed.design.rival,
-            "routes": list(report.routes) if report else [],
-            "beside": dict(report.rivals) if report else {},
+            "routes": list(breakdown.routes),
+            "beside": dict(breakdown.rivals),
             "router_ms": router_ms,
             "router_share": router_ms / composed.costs["latency_mean_ms"],
         },

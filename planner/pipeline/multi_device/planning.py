@@ -288,12 +288,13 @@ class WorstCasePlanning:
         split basis'."""
         slowest = max(self._numbers, key=lambda n: plan.parts[n].costs["latency_mean_ms"])
         points = family(self._plans, plan, self._rules.quality)
+        part, report = plan.parts[slowest], self._report(plan, slowest, verified)
         record = plan_record(
             self._job_id,
-            plan.parts[slowest],
+            part,
             self._selectors[slowest].evaluator,
             self._stages[slowest].variants,
-            self._report(plan, slowest, verified),
+            report.breakdown if report else self._reports[slowest].on_tune(part),
             points,
         )
         devices = {

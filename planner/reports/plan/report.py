@@ -12,7 +12,7 @@ from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow, front_view
 from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
 from trimtab.planner.reports.plan.slimming import slim_steps, slimming_told
-from trimtab.planner.reports.text import printable
+from trimtab.planner.reports.text import printable, split_name
 from trimtab.search.objectives.constraints import Constraint
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.exits import ExitThresholds, Memory
@@ -52,8 +52,8 @@ class ConstraintView:
 
 @dataclass(frozen=True)
 class ExitView:
-    """A place where inputs of test stop (exit_table.py): shares of all inputs, and of those that
-    stop there; milliseconds up to there."""
+    """A place where inputs stop: shares of all inputs, and of those that stop there (see
+    trimtab.planner.selection.breakdowns); milliseconds up to there."""
 
     where: str
     by: str
@@ -68,8 +68,9 @@ class PlanReport:
     """Everything about one plan. `verified` holds what the bundle gave on the device, by name
     (metrics, and `answer_mismatch`: the share of inputs answered otherwise than replayed),
     `disturbances` what was noticed meanwhile, `energy_methods` how energy was found; `early` what
-    came of early exits, by variant, and `slimming` what came of that, by member. Of a plan on
-    several devices `on_each` holds the figures of each, by 'metric split basis'."""
+    came of early exits, by variant, and `slimming` what came of that, by member. `exits` and
+    `routes` are of the inputs of a `split`, as people call it. Of a plan on several devices
+    `on_each` holds the figures of each, by 'metric split basis'."""
 
     row: PlanRow
     job_id: str
@@ -93,6 +94,7 @@ class PlanReport:
     slimming: Mapping[str, str]
     routes: tuple[RouteView, ...] = ()
     router: RouterView | None = None
+    split: str = "test"
     on_each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
@@ -135,6 +137,7 @@ def report_plan(store: Store, plan: PlanRecord) -> PlanReport:
         slimming=slimming_told(job, _on_front(store, job)),
         routes=routes_of(plan),
         router=router_of(plan, definition),
+        split=split_name(plan.definition.get("split", "test")),
         on_each={printable(n): told for n, told in plan.definition.get("devices", {}).items()},
     )
 
@@ -263,7 +266,7 @@ def _why(
     early = sum(found.share for found in exits if found.by != "network")
     if early:
         reason = (
-            f"{early:.0%} of the inputs of test stop before the end of a network; "
+            f"{early:.0%} of the inputs stop before the end of a network; "
             f"{own.decided:.1f} ms on average"
         )
     elif len(stages) == 1:
