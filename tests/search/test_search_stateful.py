@@ -13,7 +13,8 @@ from trimtab.search.replay.stateful import StatefulReplay, TappedStage, replay_s
 from trimtab_runtime.definitions.exits import Centres, Exits, ExitThresholds, Memory, Prior
 from trimtab_runtime.definitions.plan import OperatingPoint, RuntimeOptions, Stage, Structure
 from trimtab_runtime.memory.states import TapArrays
-from trimtab_runtime.plans.early_exits import Found, make_recall, run_early
+from trimtab_runtime.plans.early_exits import make_recall
+from trimtab_runtime.plans.loop import Found, run_plan
 
 FRAMES = 240
 #: Frames that this file has compared, and how many were answered by whom.
@@ -69,7 +70,7 @@ class Plan:
         point, frames = OperatingPoint(tuple(thresholds), exits=exits), range(self.stream.frames)
         thumbnails = self.stream.thumbnails
         return [
-            run_early(self.told, self.rule, point, recall, Frame(number, thumbnails))
+            run_plan(self.told, self.rule, point, Frame(number, thumbnails), recall)
             for number in frames
         ]
 
