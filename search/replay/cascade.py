@@ -70,9 +70,7 @@ def stages_of(
     if len(thresholds) < stages - 1:
         raise PlanningError(f"{stages - 1} threshold(s) needed, got {len(thresholds)}")
     if count and not 0 <= where.min() <= where.max() < stages:
-        raise PlanningError(
-            f"0 <= entry < {stages} must hold, got {where.min()} to {where.max()}"
-        )
+        raise PlanningError(f"0 <= entry < {stages} must hold, got {where.min()} to {where.max()}")
     totals = totals_of(probabilities, rule, where)
     sure = np.empty((stages, count))
     for position, scorer in enumerate([*scorers, *[None] * (stages - len(scorers))]):

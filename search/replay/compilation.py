@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +41,20 @@ _DAMAGED = (
 class Compiled:
     """A function that is compiled for each combination of types that it is called with.
 
-    `callees` are the functions that it calls, those called first. Nothing is imported or compiled
-    before the first call. Where the user's cache cannot be written, or belongs to others, every
-    process compiles for itself.
+    `callees` are all functions that it calls, directly or not, in such an order that none calls a
+    later one. Numba is imported at the first call. Where the user's cache cannot be written, or
+    others may write there, every process compiles for itself.
     """
 
-    def __init__(self, function: Callable[..., Any], callees: Sequence[Callable[..., Any]]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], callees: Sequence[Callable[..., Any]]
+    ) -> None:
         self._function, self._callees = function, tuple(callees)
 
     def __call__(self, *arguments: Any) -> Any:
         """The function's own result."""
-        from numba import typeof
-
-        types = tuple(typeof(argument) for argument in arguments)
+        numba: Any = import_module("numba")  # which ships no types for what is used here
+        types = tuple(map(numba.typeof, arguments))
         if types not in self._dispatcher.overloads:
             self._compile(types)
         return self._dispatcher(*arguments)
@@ -73,10 +76,9 @@ class Compiled:
 
     @cached_property
     def _dispatcher(self) -> Any:
-        from numba.extending import register_jitable
-
+        extending: Any = import_module("numba.extending")
         for function in self._callees:
-            register_jitable(function)
+            extending.register_jitable(function)
         return _dispatcher(self._function, self.folder)
 
     def _compile(self, types: tuple[Any, ...]) -> None:
@@ -105,12 +107,8 @@ def user_cache() -> Path:
 def _content_name(functions: Sequence[Callable[..., Any]]) -> str:
     """Of everything that the compiled code depends on, but for the processor, which Numba's index
     tells apart. Raises OSError where there are no source files."""
-    import llvmlite
-    import numba
-    import numpy
-
     files = sorted({inspect.getsourcefile(function) or "" for function in functions})
-    made_by = [sys.version, numba.__version__, llvmlite.__version__, numpy.__version__]
+    made_by = [sys.version, *map(version, ("numba", "llvmlite", "numpy"))]
     digest = hashlib.sha256("\n".join(made_by).encode())
     for file in files:
         digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
@@ -153,16 +151,15 @@ def _one_at_a_time(folder: Path | None) -> Iterator[None]:
 
 def _dispatcher(function: Callable[..., Any], folder: Path | None) -> Any:
     """Numba's compiler of the function; its cache is in the folder or nowhere."""
-    from numba import config, njit
-
+    numba: Any = import_module("numba")
     if folder is None:
-        return njit(function)
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(folder)
+        return numba.njit(function)
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
     try:
-        made = njit(cache=True)(function)
+        made = numba.njit(cache=True)(function)
     finally:
-        config.CACHE_DIR = before
+        numba.config.CACHE_DIR = before
     if Path(made.stats.cache_path).is_relative_to(folder):
         return made
-    return njit(function)  # Numba was told by the user to keep code where callees count for nothing
+    # $NUMBA_CACHE_LOCATOR_CLASSES leads elsewhere, where changed callees would go unnoticed.
+    return numba.njit(function)

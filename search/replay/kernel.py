@@ -74,8 +74,8 @@ class Told(NamedTuple):
 
 def fresh_answers(frames: int, classes: int) -> Told:
     """Nothing filled in yet."""
-    numbers = (np.zeros(frames, np.int64) for _ in range(4))
-    return Told(*numbers, np.zeros((frames, classes), np.float32))
+    answer, stage, tap, by = np.zeros((4, frames), np.int64)
+    return Told(answer, stage, tap, by, np.zeros((frames, classes), np.float32))
 
 
 def answer_frames(stages: Stages, taps: Taps | None, told: Told) -> None:
