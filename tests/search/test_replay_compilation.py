@@ -130,6 +130,7 @@ def test_a_user_who_leads_numba_elsewhere_gets_no_stale_code(home: Path) -> None
     assert not list(home.rglob("*.nbi"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
 def test_damaged_code_is_compiled_again(home: Path, suffix: str) -> None:
     in_a_process(home)
@@ -141,6 +142,7 @@ def test_damaged_code_is_compiled_again(home: Path, suffix: str) -> None:
     assert in_a_process(home)["hits"] == 2
 
 
+@pytest.mark.slow
 def test_what_no_process_uses_is_removed_in_time(home: Path) -> None:
     in_a_process(home)
     (old,) = folders(home)
