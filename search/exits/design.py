@@ -2,7 +2,7 @@
 
 A *design* is such a plan without its thresholds and files: options, the taps of each stage with
 the kinds that are asked there, and the memory. Its worth on a stream is replayed exactly
-(stateful.py), its cost follows from the steps that frames come to (step_costs.py).
+(trimtab.search.replay), its cost follows from the steps that frames come to (step_costs.py).
 """
 
 from __future__ import annotations
@@ -137,8 +137,15 @@ class Early:
     correction: Correction
     measured: Mapping[str, SegmentedCosts]
 
-    def replay(self, design: ExitDesign, thresholds: Thresholds, rows: Ints) -> StatefulReplay:
-        """Run the plan over inputs in the order of `rows`, from an empty memory."""
+    def replay(
+        self,
+        design: ExitDesign,
+        thresholds: Thresholds,
+        rows: Ints,
+        entry: Ints | None = None,
+    ) -> StatefulReplay:
+        """Run the plan over inputs in the order of `rows`, from an empty memory. They come in at
+        stage `entry` (rows,), by default at the first."""
         stages = [
             self._stage(option, taps, design.published, rows)
             for option, taps in zip(design.options, design.taps, strict=True)
@@ -150,6 +157,7 @@ class Early:
             design.memory,
             thresholds.exits,
             self.thumbnails[rows],
+            entry,
         )
 
     def costs(self, design: ExitDesign) -> SegmentedCosts:

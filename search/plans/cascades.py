@@ -21,8 +21,7 @@ from trimtab.search.objectives.pareto import non_dominated, spread
 from trimtab.search.plans.design import CascadeDesign
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab.search.plans.problem import Problem
-from trimtab.search.plans.threshold_sweep import Decision, sweep
-from trimtab.search.replay.cascade import stopping
+from trimtab.search.plans.threshold_sweep import Decision, stopping, sweep
 from trimtab_runtime.definitions.plan import RULES
 from trimtab_runtime.plans.routing import combine, decide
 

@@ -152,33 +152,20 @@ class RoutedDesign:
     def _replay_heads(
         self, heads: Heads, thresholds: Thresholds, entry: Ints, rows: Ints
     ) -> HeadedReplay:
-        """From each entry on the plan is one that stops early and remembers nothing."""
-        classes = heads.early.problem.options[self.options[0]].probabilities.shape[1]
-        told = {name: np.zeros(len(rows), np.int64) for name in ("answer", "stage", "tap", "by")}
-        ran, decided = np.zeros(len(rows), np.int64), np.zeros((len(rows), classes), np.float32)
-        for first in np.unique(entry):
-            own = np.flatnonzero(entry == first)
-            taps = heads.taps[first:]
-            later = ExitDesign(self.options[first:], self.rule, taps, NO_MEMORY)
-            after = Thresholds(thresholds.stages[first:], thresholds.exits)
-            found = heads.early.replay(later, after, rows[own])
-            starts = np.cumsum([0, *(1 + len(stage) for stage in taps)])
-            ran[own] = found.step - starts[found.stage]
-            earlier = sum(map(len, heads.taps[:first])) + self.reads_tap
-            told["answer"][own], told["by"][own] = found.answer, found.by
-            told["stage"][own] = found.stage + first
-            told["tap"][own] = np.where(found.tap < 0, -1, found.tap + earlier)
-            decided[own] = found.decided
-        ran += self.reads_tap & (told["stage"] == 0)
+        """A plan that stops early and remembers nothing. The router's own tap, which answers
+        nothing, is not replayed, but has the first number."""
+        plan = ExitDesign(self.options, self.rule, heads.taps, NO_MEMORY)
+        found = heads.early.replay(plan, thresholds, rows, entry)
+        starts = np.cumsum([0, *(1 + len(taps) for taps in heads.taps)])
         return HeadedReplay(
-            told["answer"],
-            told["stage"],
-            decided.max(1),
-            decided,
+            found.answer,
+            found.stage,
+            found.decided.max(1),
+            found.decided,
             entry,
-            told["tap"],
-            told["by"],
-            ran,
+            np.where(found.tap < 0, -1, found.tap + self.reads_tap),
+            found.by,
+            found.step - starts[found.stage] + (self.reads_tap & (found.stage == 0)),
         )
 
     def path_shares(self, found: Replay) -> Doubles:
