@@ -14,6 +14,7 @@ from trimtab.search.costs.routed import RoutedCosts
 from trimtab.search.costs.segmented import SegmentedCosts
 from trimtab.search.costs.stage import Doubles
 from trimtab.search.estimates.cluster_bootstrap import block_interval
+from trimtab.search.estimates.metrics import can_tell, known_metrics, quality_metric
 from trimtab.search.estimates.targets import Ints, Targets
 from trimtab.search.exits.design import Early, Thresholds
 from trimtab.search.plans.plan import ComposedPlan, StageOption
@@ -74,8 +75,9 @@ class PlanEvaluator:
         known = self._reports.get((plan.key, split))
         if known is None:  # resampling blocks takes its time
             targets, decided = self.targets[split], self.replayed_on(plan, split).decided
-            metrics = dict.fromkeys([*targets.metrics, *self.quality])
-            known = {m: targets.told(m, decided) for m in metrics if targets.knows(m)}
+            metrics = dict.fromkeys([*known_metrics(targets), *self.quality])
+            told = {m: quality_metric(m) for m in metrics if can_tell(targets, m)}
+            known = {m: metric.told(targets, decided) for m, metric in told.items()}
             self._reports[plan.key, split] = known
         return known
 
@@ -85,12 +87,13 @@ class PlanEvaluator:
         """What the guard left of the luck of choosing: the guarded lead over the baseline on
         tune, less the lead on test; with the 95 % interval that test allows. None for the
         baseline itself, and where test cannot tell."""
-        if plan is baseline or not self.targets["test"].knows(metric):
+        if plan is baseline or not can_tell(self.targets["test"], metric):
             return None
         replays = [self.replayed_on(p, "test").decided for p in (plan, baseline)]
         targets = replace(self.targets["test"], around=replays[1].argmax(1))
-        own, base = (targets.values(metric, decided) for decided in replays)
-        lead = targets.told(metric, replays[0])[0] - targets.told(metric, replays[1])[0]
+        judge = quality_metric(metric)
+        own, base = (judge.values(targets, decided) for decided in replays)
+        lead = judge.told(targets, replays[0])[0] - judge.told(targets, replays[1])[0]
         expected = plan.composed.guarded[metric] - baseline.composed.replayed[metric]
         gain, blocks = own - base, targets.blocks
         half = 1.96 * float(gain.std()) / np.sqrt(len(gain))

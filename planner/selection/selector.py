@@ -30,6 +30,7 @@ from trimtab.search.costs.correction import Correction, Learned, Pair
 from trimtab.search.costs.segmented import StageSegments
 from trimtab.search.estimates.cluster_bootstrap import design_effect
 from trimtab.search.estimates.guard import Guard, jury
+from trimtab.search.estimates.metrics import can_tell, quality_metric
 from trimtab.search.estimates.targets import Targets
 from trimtab.search.objectives.constraints import Constraint
 from trimtab.search.objectives.objective import Objective
@@ -112,7 +113,7 @@ class PlanSelector(PlanEvaluator):
         quality = [name for name in self._named() if find_metric(name).kind == "quality"]
         default = "top1" if self.rows.labels is not None else "agreement"
         found = list(dict.fromkeys(quality)) or [default]
-        unknown = [metric for metric in found if not self.targets["tune"].knows(metric)]
+        unknown = [metric for metric in found if not can_tell(self.targets["tune"], metric)]
         if unknown:
             raise PlanningError(f"{unknown[0]} cannot be told on tune")
         return found
@@ -129,7 +130,7 @@ class PlanSelector(PlanEvaluator):
     def capability(self, index: int) -> float:
         """The quality of an option alone, on tune."""
         found = self.options[index].probabilities[self.rows.tune]
-        return float(self.targets["tune"].values(self.quality[0], found).mean())
+        return float(quality_metric(self.quality[0]).values(self.targets["tune"], found).mean())
 
     def screen(self, count: int) -> list[tuple[int, ...]]:
         """At most `count` groups of options worth measuring together: the baseline, those of the

@@ -15,7 +15,8 @@ import optuna
 from numpy.typing import NDArray
 
 from trimtab.search.estimates.guard import Estimates
-from trimtab.search.estimates.targets import LINEARISED, Floats, Ints
+from trimtab.search.estimates.metrics import linearised
+from trimtab.search.estimates.targets import Floats, Ints
 from trimtab.search.objectives.objective import Objective
 from trimtab.search.objectives.pareto import non_dominated, spread
 from trimtab.search.plans.plan import ComposedPlan
@@ -150,9 +151,9 @@ class Sweeps:
         problem, quality, means = self._problem, dict(found.quality), found.latency_mean_ms
         costs = problem.path_costs(stages)
         energy = costs.energy_mj(found.reach)
-        for metric in set(LINEARISED) & set(quality):
+        for metric in linearised(quality):
             answers = self._answered(stages, rule, found.thresholds[kept])
-            quality[metric] = problem.guard.settled(metric, quality[metric], kept, answers)
+            quality[metric] = problem.guard.exact_at(metric, quality[metric], kept, answers)
         fixed = costs.fixed()
         return [
             ComposedPlan(

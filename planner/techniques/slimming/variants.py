@@ -24,6 +24,7 @@ from trimtab.search.block_sets import (
     best_combinations,
     next_combination,
 )
+from trimtab.search.estimates.metrics import can_tell, quality_metric
 from trimtab.variants.slimming import (
     Distilled,
     DistillRecipe,
@@ -215,17 +216,21 @@ class SlimmedVariants:
         """Tell the quality of slimmed variants, alone, on tune and test."""
         outputs = {m.built.variant.sha256: m.outputs for m in choice.measured}
         rows = {"tune": self._run.rows.tune, "test": self._run.rows.test}
+        judges = {
+            metric: quality_metric(metric)
+            for metric in choice.quality
+            if all(can_tell(choice.targets[split], metric) for split in rows)
+        }
         for found in self._summary.values():
             for entry in found.get("built", []):
                 own = outputs.get(entry["sha256"])
                 if own is not None:
                     entry["quality"] = {
                         metric: {
-                            split: choice.targets[split].told(metric, own[index])[0]
+                            split: judge.told(choice.targets[split], own[index])[0]
                             for split, index in rows.items()
                         }
-                        for metric in choice.quality
-                        if all(choice.targets[split].knows(metric) for split in rows)
+                        for metric, judge in judges.items()
                     }
         if self._summary:
             self._run.remember(slimming=self._summary)
