@@ -117,6 +117,11 @@ def costs_together(
     return stages, mean_values(records)
 
 
+def process_values(visits: Sequence[MeasurementRecord]) -> dict[str, float]:
+    """What is known of a process that was measured in several visits: the mean of each value."""
+    return mean_values([visit_of(record) for record in visits])
+
+
 def chain_of(
     part: StageSetup,
     visits: Sequence[MeasurementRecord],

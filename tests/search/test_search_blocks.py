@@ -123,12 +123,8 @@ def test_of_fewer_than_six_blocks_there_is_no_interval() -> None:
     for count in (1, 2, 5):
         assert not enough(count)
         assert block_interval(values, np.arange(60) % count) is None
-        assert (
-            block_count_interval(
-                f1_of_counts, np.arange(60) % 2, np.arange(60) % 3, np.arange(60) % count
-            )
-            is None
-        )
+        drawn_so = (np.arange(60) % divisor for divisor in (2, 3, count))
+        assert block_count_interval(f1_of_counts, *drawn_so) is None
     low, high = found(values, np.arange(60) % 6)
     assert low < values.mean() < high
     assert block_interval(values, np.arange(60) % 6, 0.99) is None
@@ -255,9 +251,8 @@ def test_repeats_widen_what_sweeps_take_off(metric: str) -> None:
 def test_an_early_plan_is_judged_by_labels_and_independent_inputs(metric: str) -> None:
     guard, targets, base, plan = guards(1.0)
     around = replace(targets, around=base.argmax(1))
-    gain = quality_metric(metric).values(around, plan).astype(float) - quality_metric(
-        metric
-    ).values(around, base)
+    judge = quality_metric(metric)
+    gain = judge.values(around, plan).astype(float) - judge.values(around, base)
     replayed, guarded = guard.of(metric, plan)
     assert replayed == pytest.approx(quality_metric(metric).told(targets, plan)[0], abs=1e-6)
     taken = EARLY_CAUTION * gain.std(ddof=1) / 20

@@ -11,7 +11,7 @@ import numpy as np
 from trimtab.db import MeasurementRecord
 from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.cache.segments import TapEquipment, segment_variant
-from trimtab.planner.candidates.stages import chain_of, overheads_of
+from trimtab.planner.candidates.stages import chain_of, overheads_of, process_values
 from trimtab.planner.selection.selector import PlanSelector
 from trimtab.planner.techniques.early_exits.taps import TapPreparation
 from trimtab.profilers import DeviceLost
@@ -122,13 +122,8 @@ class EarlyExitTechnique:
             count = len(part.cut.segments) if part.cut else 1
             chains.append(chain_of(part, visits, self.choice.reference_ms, position, count))
             position += count
-        together = {
-            name: float(np.mean([visit.values[name] for visit in visits]))
-            for name in ("load_ms", "peak_mb")
-            if all(name in visit.values for visit in visits)
-        }
         overheads = overheads_of(visits, self.choice.reference_ms)
-        return SegmentedCosts(chains, overheads, together, self.choice.correction)
+        return SegmentedCosts(chains, overheads, process_values(visits), self.choice.correction)
 
     def _bases(self) -> list[Base]:
         """The baseline, and the cheapest good plans without early ends."""
@@ -194,9 +189,8 @@ class EarlyExitTechnique:
             worth.replayed,
             worth.guarded,
             {
+                **one.costs.known(reach, self.choice.problem.percentiles),
                 "latency_mean_ms": worth.latency_mean_ms,
-                **one.costs.fixed(),
-                **(one.costs.percentiles(reach) if self.choice.problem.percentiles else {}),
             },
             BuiltExits(
                 one.design,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trimtab.db import MeasurementRecord, VariantRecord
 from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.cache.segments import SegmentedVariant, segment_variant
-from trimtab.planner.candidates.stages import chain_of, one_per_variant
+from trimtab.planner.candidates.stages import chain_of, one_per_variant, process_values
 from trimtab.planner.selection.selector import PlanSelector
 from trimtab.planner.techniques.early_exits.taps import TapPreparation
 from trimtab.planner.techniques.routing.features import RouterFeatures
@@ -123,12 +123,6 @@ class RoutingTechnique:
             last = chains[-1].segments[-1].samples
             scorers.append(last["scorer_ms"] if part.scorer else _NONE)
             position += count
-        values = [visit.values for visit in visits]
-        together = {
-            name: float(np.mean([value[name] for value in values]))
-            for name in ("load_ms", "peak_mb")
-            if all(name in value for value in values)
-        }
         premodel = one.design.premodel
         return RoutedCosts(
             chains,
@@ -137,7 +131,7 @@ class RoutingTechnique:
             routed=premodel is not None,
             taps=premodel is not None and premodel.kind == "tap",
             further_mb=one.further_mb,
-            together=together,
+            together=process_values(visits),
             correction=self.choice.correction,
             ends=one.design.ends,
         )
@@ -276,9 +270,8 @@ class RoutingTechnique:
             worth.replayed,
             worth.guarded,
             {
+                **one.costs.known(shares, self.choice.problem.percentiles),
                 "latency_mean_ms": worth.latency_mean_ms,
-                **one.costs.fixed(),
-                **(one.costs.percentiles(shares) if self.choice.problem.percentiles else {}),
             },
             routed=BuiltRouted(
                 one.design, one.structure, worth.price, worth.paths, one.costs, worth.exits

@@ -1,0 +1,65 @@
+"""A quality and a cost that the product does not have, added as anybody would add them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trimtab.search.costs import metrics as costs
+from trimtab.search.estimates import metrics as qualities
+from trimtab.search.estimates.metric_bases import LinearisedMetric
+from trimtab_runtime.metrics import METRICS, Metric
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+KAPPA = Metric("cohens_kappa", "quality", True, "", "Cohen's kappa", "agreement beyond chance")
+START = Metric("start_memory_mb", "cost", False, "MB", "memory at start", "before any model")
+
+
+class CohensKappa(LinearisedMetric):
+    """How far answers agree with labels beyond chance (Cohen, 1960)."""
+
+    name = KAPPA.name
+    limits = (-1.0, 1.0)
+
+    def figure(self, of_class: Array, answered: Array, right: Array) -> Array:
+        total = of_class.sum(1)
+        by_chance = (of_class * answered).sum(1) / total**2
+        gained, possible = right.sum(1) / total - by_chance, 1.0 - by_chance
+        return np.divide(gained, possible, out=np.ones(len(total)), where=possible > 0.0)
+
+    def slopes(
+        self, share: Array, answered: Array, hits: Array, seen: Array
+    ) -> tuple[Array, Array, float]:
+        possible = 1.0 - float(share @ answered)
+        kappa = (float(hits.sum()) - float(share @ answered)) / possible
+        by_right = np.full(len(share), 1.0 / possible)
+        by_answer = share * (float(hits.sum()) - 1.0) / possible**2
+        return by_right, by_answer, kappa - float(by_right @ hits + by_answer @ answered)
+
+
+class StartMemory(costs.FixedCost):
+    """The resident size of a process before it loads anything."""
+
+    name = START.name
+
+    def predict(self, plan: costs.MeasuredPlan) -> float | None:
+        known = [values.get("start_mb") for values in plan.values]
+        return max((value for value in known if value is not None), default=None)
+
+
+def add_kappa(patch: pytest.MonkeyPatch) -> None:
+    """Add the quality until the test ends."""
+    patch.setitem(METRICS, KAPPA.name, KAPPA)
+    patch.setattr(qualities, "QUALITY_METRICS", dict(qualities.QUALITY_METRICS))
+    qualities.register(CohensKappa)
+
+
+def add_start_memory(patch: pytest.MonkeyPatch) -> None:
+    """Add the cost until the test ends."""
+    patch.setitem(METRICS, START.name, START)
+    with_it = dict(costs.COST_METRICS)
+    patch.setattr(costs, "COST_METRICS", with_it)
+    costs.register(StartMemory)
