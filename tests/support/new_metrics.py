@@ -51,15 +51,14 @@ class StartMemory(costs.FixedCost):
 
 
 def add_kappa(patch: pytest.MonkeyPatch) -> None:
-    """Add the quality until the test ends."""
+    """Add the quality; undoing the patch takes it out again."""
     patch.setitem(METRICS, KAPPA.name, KAPPA)
-    patch.setattr(qualities, "QUALITY_METRICS", dict(qualities.QUALITY_METRICS))
+    patch.setitem(qualities.QUALITY_METRICS, KAPPA.name, CohensKappa())
     qualities.register(CohensKappa)
 
 
 def add_start_memory(patch: pytest.MonkeyPatch) -> None:
-    """Add the cost until the test ends."""
+    """Add the cost; undoing the patch takes it out again."""
     patch.setitem(METRICS, START.name, START)
-    with_it = dict(costs.COST_METRICS)
-    patch.setattr(costs, "COST_METRICS", with_it)
+    patch.setitem(costs.COST_METRICS, START.name, StartMemory())
     costs.register(StartMemory)
