@@ -70,8 +70,8 @@ class Estimates:
 class Guard:
     """Estimates quality on the inputs of `targets`, compared with a baseline that decides on the
     probabilities `baseline` (n, classes). `repeats` is by how much the variance of a mean grows
-    because inputs depend on each other (blocks.py, `design_effect`), `objects` (n,) says which
-    inputs show the same one."""
+    because inputs depend on each other (cluster_bootstrap.py, `design_effect`), `objects` (n,)
+    says which inputs show the same one."""
 
     def __init__(
         self,
