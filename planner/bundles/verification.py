@@ -17,7 +17,7 @@ from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.profilers import Device, DeviceLost
-from trimtab.search.costs.correction import Pair
+from trimtab.search.costs.correction import Pair, corrected_metrics
 from trimtab.search.costs.stage import pace_ms
 from trimtab.workloads import Item
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -158,8 +158,8 @@ class BundleVerifier:
         """What was predicted for the timed inputs, and what they took."""
         predicted = self.evaluator.predicted(plan, self.evaluator.replayed(plan, self._timed))
         measured = {
-            "latency_mean_ms": done.values.get("tune_latency_mean_ms"),
-            "peak_memory_mb": done.values.get("peak_memory_mb"),
+            metric: done.values.get(f"tune_{metric}", done.values.get(metric))
+            for metric in corrected_metrics()
         }
         stages = len(plan.composed.options)
         return {

@@ -15,7 +15,8 @@ from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.segmented import FrameOverheads, StageSegments
 from trimtab.search.costs.stage import StageCost, Visit, mean_values, pace_ms
 from trimtab.search.estimates.calibration import StageTrace
-from trimtab.search.estimates.targets import Ints, Targets, needs_labels
+from trimtab.search.estimates.metrics import can_tell, needs_labels, quality_metric
+from trimtab.search.estimates.targets import Ints, Targets
 from trimtab.search.plans.option import StageOption
 from trimtab_runtime.definitions.plan import Stage
 from trimtab_runtime.errors import PlanningError
@@ -43,8 +44,9 @@ def single_values(
         [_stage_cost(found, [visit_of(found.measurement)], reference_ms([found]))]
     )
     known = costs.known(np.ones(1))
-    for metric in filter(targets.knows, metrics):
-        known[metric] = float(targets.values(metric, found.outputs[rows.tune]).mean())
+    outputs = found.outputs[rows.tune]
+    for metric in (name for name in metrics if can_tell(targets, name)):
+        known[metric] = float(quality_metric(metric).values(targets, outputs).mean())
     missing = [metric for metric in metrics if metric not in known]
     if missing:
         raise PlanningError(f"{', '.join(missing)} could not be measured on this device")

@@ -20,6 +20,7 @@ from trimtab.planner.specification.job import JobSpec
 from trimtab.search.costs.correction import Correction
 from trimtab.search.costs.segmented import StageSegments
 from trimtab.search.estimates.guard import jury
+from trimtab.search.estimates.metrics import can_tell, quality_metric
 from trimtab.search.estimates.targets import Ints, Targets
 from trimtab.search.objectives.constraints import Constraint
 from trimtab.search.objectives.objective import Objective
@@ -136,7 +137,8 @@ def alone_ms(option: StageOption) -> float:
 
 
 def _capability(option: StageOption, rows: SplitRows, tune: Targets, quality: str) -> float:
-    return float(tune.values(quality, option.probabilities[rows.tune]).mean())
+    found = quality_metric(quality).values(tune, option.probabilities[rows.tune])
+    return float(found.mean())
 
 
 def _targets(
@@ -166,7 +168,7 @@ def _quality(
     named = [o.metric for o in objectives] + [c.metric for c in constraints]
     asked = dict.fromkeys(name for name in named if find_metric(name).kind == "quality")
     found = list(asked) or ["top1" if labelled else "agreement"]
-    unknown = [metric for metric in found if not tune.knows(metric)]
+    unknown = [metric for metric in found if not can_tell(tune, metric)]
     if unknown:
         raise PlanningError(f"{unknown[0]} cannot be told on tune")
     return found

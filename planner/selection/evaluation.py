@@ -9,6 +9,7 @@ import numpy as np
 from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.search.estimates.cluster_bootstrap import block_interval
+from trimtab.search.estimates.metrics import can_tell, known_metrics, quality_metric
 from trimtab.search.estimates.targets import Floats, Ints
 from trimtab.search.replay.cascade import Replay, replay
 from trimtab.search.replay.stateful import StatefulReplay
@@ -40,8 +41,9 @@ class PlanEvaluator:
     def quality(self, decided: Floats, split: str) -> dict[str, Interval]:
         """Each quality metric of what was `decided` (inputs, classes) on a split."""
         targets = self.data.targets[split]
-        metrics = dict.fromkeys([*targets.metrics, *self.data.quality])
-        return {m: targets.told(m, decided) for m in metrics if targets.knows(m)}
+        metrics = dict.fromkeys([*known_metrics(targets), *self.data.quality])
+        judges = {m: quality_metric(m) for m in metrics if can_tell(targets, m)}
+        return {m: judge.told(targets, decided) for m, judge in judges.items()}
 
     def gap(
         self, metric: str, expected: float, decided: Floats, baseline: Floats
@@ -50,11 +52,12 @@ class PlanEvaluator:
         tune (what the plan's conservative estimate left), less the lead on test of what the two
         `decided` there; with the 95 % interval that test allows. None where test cannot tell."""
         targets = self.data.targets["test"]
-        if not targets.knows(metric):
+        if not can_tell(targets, metric):
             return None
         around = replace(targets, around=baseline.argmax(1))
-        own, base = around.values(metric, decided), around.values(metric, baseline)
-        lead = around.told(metric, decided)[0] - around.told(metric, baseline)[0]
+        judge = quality_metric(metric)
+        own, base = judge.values(around, decided), judge.values(around, baseline)
+        lead = judge.told(around, decided)[0] - judge.told(around, baseline)[0]
         gain, blocks = own - base, targets.blocks
         middle = float(gain.mean())
         half = 1.96 * float(gain.std()) / np.sqrt(len(gain))

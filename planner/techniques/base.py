@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-
 from trimtab.db import MeasurementRecord
 from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.candidates.evaluator import CandidateEvaluator, VariantMaker
+from trimtab.planner.candidates.stages import visit_of
 from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.selection.selector import Screening
 from trimtab.planner.specification.sections import TechniqueSpec
 from trimtab.planner.techniques.exit_points.taps import TapPreparation
 from trimtab.search.costs.base import PlanCosts
+from trimtab.search.costs.stage import mean_values
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.definitions.plan import Structure
 
@@ -71,10 +71,6 @@ class Technique:
 
 
 def process_values(visits: Sequence[MeasurementRecord]) -> dict[str, float]:
-    """The values of a process that held a whole plan, averaged over visits: `load_ms` and
-    `peak_mb`, each where all visits know it."""
-    return {
-        name: float(np.mean([visit.values[name] for visit in visits]))
-        for name in ("load_ms", "peak_mb")
-        if all(name in visit.values for visit in visits)
-    }
+    """The values of a process that held a whole plan, averaged over visits: those that all visits
+    know."""
+    return mean_values([visit_of(visit) for visit in visits])

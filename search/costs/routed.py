@@ -158,7 +158,7 @@ class RoutedCosts(PlanCosts):
     def _used(self) -> Sequence[Doubles]:
         return [*self._hot, *(part for parts in self._parts for part in parts)]
 
-    def _unmeasured_peak_mb(self) -> float | None:
+    def unmeasured_peak_mb(self) -> float | None:
         """Unknown until the plan has been measured in one process."""
         return None
 

@@ -152,6 +152,6 @@ class SegmentedCosts(PlanCosts):
     def _used(self) -> Sequence[Doubles]:
         return [*self._hot, *self._beside, *self._overheads.used()]
 
-    def _unmeasured_peak_mb(self) -> float | None:
+    def unmeasured_peak_mb(self) -> float | None:
         """Of one chain, that of the process it was measured in."""
-        return self._values[0].get("peak_mb") if len(self._values) == 1 else None
+        return self.values[0].get("peak_mb") if len(self.values) == 1 else None

@@ -134,7 +134,7 @@ def _equipment(found: list[tuple[TapArrays, Array]]) -> Equipment:
 
 def labels_of(early: Early) -> Array:
     """Labels (frames,) of tune."""
-    labels = early.problem.guard._targets.labels
+    labels = early.problem.guard.targets.labels
     assert labels is not None
     return labels
 

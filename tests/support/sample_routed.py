@@ -60,7 +60,7 @@ def make_problem(
 
 def labels_of(problem: Problem) -> Array:
     """Labels (inputs,) of tune."""
-    labels = problem.guard._targets.labels
+    labels = problem.guard.targets.labels
     assert labels is not None
     return labels
 

@@ -178,9 +178,8 @@ class ExitPlans(PlanGenerator[BuiltExitDesign, SegmentedCosts]):
             worth.replayed,
             worth.guarded,
             {
+                **costs.known(reach, self.screening.problem.percentiles),
                 "latency_mean_ms": worth.latency_mean_ms,
-                **costs.fixed(),
-                **(costs.percentiles(reach) if self.screening.problem.percentiles else {}),
             },
             BuiltExits(
                 early,

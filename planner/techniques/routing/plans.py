@@ -269,9 +269,8 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
             worth.replayed,
             worth.guarded,
             {
+                **costs.known(shares, self.screening.problem.percentiles),
                 "latency_mean_ms": worth.latency_mean_ms,
-                **costs.fixed(),
-                **(costs.percentiles(shares) if self.screening.problem.percentiles else {}),
             },
             BuiltRouted(
                 one.design,

@@ -26,6 +26,7 @@ from trimtab.search.block_sets import (
     best_combinations,
     next_combination,
 )
+from trimtab.search.estimates.metrics import can_tell, quality_metric
 from trimtab.search.estimates.targets import Targets
 from trimtab.variants.slimming import (
     Distilled,
@@ -226,11 +227,11 @@ class SlimmedVariants:
                 if own is not None:
                     entry["quality"] = {
                         metric: {
-                            split: targets[split].told(metric, own[index])[0]
+                            split: quality_metric(metric).told(targets[split], own[index])[0]
                             for split, index in rows.items()
                         }
                         for metric in quality
-                        if all(targets[split].knows(metric) for split in rows)
+                        if all(can_tell(targets[split], metric) for split in rows)
                     }
         if self._summary:
             self._evaluator.job.remember(slimming=self._summary)
