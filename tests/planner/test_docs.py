@@ -7,6 +7,7 @@ import typer.main
 
 import trimtab.planner.specification.job
 from trimtab.planner.cli.app import app
+from trimtab.planner.jobs.dataset import EQUIPPED_FIT, TRACED_FIT
 from trimtab_runtime.metrics import METRICS
 
 NOT_YET = {"premodel"}
@@ -29,3 +30,8 @@ def test_every_field_of_a_specification_is_documented(name):
 @pytest.mark.parametrize("name", sorted(METRICS))
 def test_every_metric_is_documented(name):
     assert f"`{name}`" in SPECIFICATION
+
+
+def test_the_images_that_a_job_runs_are_documented():
+    text = " ".join(SPECIFICATION.split())
+    assert f"up to {EQUIPPED_FIT:,} images of `fit` are run (else {TRACED_FIT})" in text
