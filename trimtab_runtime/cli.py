@@ -73,7 +73,7 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
     command(
         "selftest",
         _selftest,
-        "compare with the answers stored at export, which belong to the plan's own operating point",
+        "compare with the answers stored at export, at the plan's own operating point",
     )
     command_at_point("info", _info, "what is inside, as JSON")
     memory = command("memory", _memory, "what a saved memory holds, as JSON")

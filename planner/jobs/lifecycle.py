@@ -33,7 +33,7 @@ def opened_job(
     """A job with its device leased to it. When `stop` is set, it ends as by Ctrl-C."""
     with scratch(store.artefacts.folder), ExitStack() as ours:
         if device is None:
-            found = connect(spec.device.target, spec.budget.stall_seconds)
+            found = connect(spec.device.address, spec.budget.stall_seconds, **spec.device.settings)
             device = ours.enter_context(found)
         fingerprint = device.fingerprint()
         workload, splits = load_dataset(spec)
