@@ -194,7 +194,8 @@ def _reached(device: str, host_key: str | None) -> Iterator[SshDevice]:
     from trimtab.planner.specification.job import load_spec
     from trimtab.profilers.ssh import SshDevice
 
-    address, settings = device, {"host_key": host_key}
+    address = device
+    settings: dict[str, Any] = {"host_key": host_key}
     if not device.startswith(SSH) and Path(device).suffix in (".yaml", ".yml"):
         places = load_spec(device).places
         if len(places) > 1:
