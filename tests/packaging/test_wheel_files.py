@@ -45,6 +45,11 @@ def test_the_wheel_holds_what_is_no_module(wheel: Path) -> None:
     }
 
 
+def test_streamlit_puts_nothing_on_the_path_but_its_script() -> None:
+    """It puts the script's folder first."""
+    assert below("dashboard/script", "script") == {"script/main.py"}
+
+
 def test_a_wheel_of_the_checkout_holds_the_same(wheel: Path, tmp_path: Path) -> None:
     """`make wheels` takes no source distribution between."""
     assert packaged(build(tmp_path, ROOT, "--wheel")) == packaged(wheel)
