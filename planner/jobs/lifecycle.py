@@ -62,10 +62,11 @@ def open_record(
     """Have the job in the store, as one that runs (on the device of that `key`)."""
     summary = {**workload.summary(), "splits": splits.summary()}
     store.put_workload(WorkloadRecord(workload.key, spec.workload.images.name, summary))
-    if store.get_job(job_id) is not None:
-        store.update_job(job_id, state="running", message=None)
-        return
     data = spec.model_dump(mode="json")
+    if store.get_job(job_id) is not None:
+        # Objectives in another order are the same job, but another cost decides.
+        store.update_job(job_id, state="running", message=None, spec=data)
+        return
     store.add_job(
         JobRecord(
             id=job_id,
