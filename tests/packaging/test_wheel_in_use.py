@@ -43,6 +43,7 @@ class Own(nn.Module):
 
 LIBRARY = f"""
 import json
+from pathlib import Path
 import {", ".join(OWN)}
 import trimtab, trimtab_runtime
 
@@ -50,7 +51,7 @@ owners = {{room.OWNER for room in ({", ".join(OWN)})}}
 with trimtab.Store.open("store/trimtab.db") as store:
     spec = trimtab.load_spec("job.yaml").model_copy(update={{"name": "from a program"}})
     job = trimtab.plan(spec, store)
-    trimtab.export_plan(store, job.summary["chosen"], __import__("pathlib").Path("library.pyz"))
+    trimtab.export_plan(store, job.summary["chosen"], Path("library.pyz"))
 files = [trimtab.__file__, trimtab_runtime.__file__, trimtab.planner.__file__]
 print(json.dumps({{"state": job.state, "owners": sorted(owners), "files": files}}))
 """
