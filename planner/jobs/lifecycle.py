@@ -34,7 +34,7 @@ def opened_job(
     """A job with its device leased to it. When `stop` is set, it ends as by Ctrl-C."""
     with scratch(store.artefacts.folder), ExitStack() as ours:
         if device is None:
-            found = connect(spec.device.target, spec.budget.stall_seconds)
+            found = connect(spec.device.address, spec.budget.stall_seconds, **spec.device.settings)
             device = ours.enter_context(found)
         fingerprint = device.fingerprint()
         workload, splits = load_dataset(spec)
@@ -63,10 +63,11 @@ def open_record(
     """Have the job in the store, as one that runs (on the device of that `key`)."""
     summary = {**workload.summary(), "splits": splits.summary()}
     store.put_workload(WorkloadRecord(workload.key, spec.workload.images.name, summary))
-    if store.get_job(job_id) is not None:
-        store.update_job(job_id, state="running", message=None)
-        return
     data = spec.model_dump(mode="json")
+    if store.get_job(job_id) is not None:
+        # Objectives in another order are the same job, but another cost decides.
+        store.update_job(job_id, state="running", message=None, spec=data)
+        return
     store.add_job(
         JobRecord(
             id=job_id,

@@ -60,7 +60,7 @@ def plan(
     here = surroundings(context)
     spec = load_spec(job)  # before a store is made
     for device in spec.places:
-        meet(device.target)
+        meet(device.address, **device.settings)
     again = f"{here.command} plan {shlex.quote(str(job))}"
     try:
         with here.writing() as store:
