@@ -5,13 +5,16 @@ from trimtab.profilers.local import LocalDevice
 from trimtab.profilers.recorded import RecordedDevice, RecordingDevice
 from trimtab.profilers.registry import connect
 from trimtab.profilers.ssh_address import SshTarget, parse_ssh
+from trimtab.profilers.testing import InProcessDevice, RecordOrReplayDevice
 
 __all__ = [
     "Device",
     "DeviceLost",
+    "InProcessDevice",
     "Listener",
     "LocalDevice",
     "ProbeResult",
+    "RecordOrReplayDevice",
     "RecordedDevice",
     "RecordingDevice",
     "SshTarget",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ import pytest
 from trimtab.planner.bundles.archive import BundleParts, write_bundle
 from trimtab.profilers import (
     Device,
+    InProcessDevice,
     LocalDevice,
     ProbeResult,
     RecordedDevice,
     RecordingDevice,
+    RecordOrReplayDevice,
     connect,
 )
 from trimtab_runtime import Plan
@@ -52,24 +54,29 @@ class Replaying(Device):
 
     def probe(self, request: Any, **how: Any) -> ProbeResult:
         with suppress(TrimtabError):
-            RecordingDevice(LocalDevice(), self.file).probe(request, bundle=how.get("bundle"))
+            RecordingDevice(InProcessDevice(), self.file).probe(request, bundle=how.get("bundle"))
         return connect(self.address).probe(request, **how)
 
 
-@pytest.fixture(params=["local", "recording", "recorded", "ssh"])
+KINDS: dict[str, Callable[[Path], Device]] = {
+    "local": lambda file: LocalDevice(),
+    "in process": lambda file: InProcessDevice(),
+    "recording": lambda file: RecordingDevice(InProcessDevice(), file),
+    "recorded": Replaying,
+    "recorded once": lambda file: RecordOrReplayDevice(InProcessDevice(), file),
+}
+
+
+@pytest.fixture(params=[*KINDS, pytest.param("ssh", marks=pytest.mark.slow)])
 def device(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Device]:
-    file = tmp_path / "recording.jsonl"
-    if request.param == "local":
-        yield LocalDevice()
-    elif request.param == "recording":
-        yield RecordingDevice(LocalDevice(), file)
-    elif request.param == "recorded":
-        yield Replaying(file)
-    else:
+    if request.param == "ssh":
         server = request.getfixturevalue("at_home")
         with connect(server.target) as device:
             yield device
         assert list((server.device / "runs").iterdir()) == []
+    else:
+        (tmp_path / "recording").mkdir()
+        yield KINDS[request.param](tmp_path / "recording" / "device.jsonl")
 
 
 @pytest.fixture(autouse=True)
