@@ -50,7 +50,7 @@ class RecordingDevice(Device):
     def __init__(self, device: Device, file: Path) -> None:
         self.address = device.address
         self._device, self._file = device, file
-        self._contents = Contents()
+        self._contents = _Contents()
         cut_torn_line(file)
 
     @property
@@ -102,7 +102,7 @@ class RecordingDevice(Device):
 
     def _keep(self, entry: dict[str, Any]) -> None:
         try:
-            append_line(self._file, json.dumps(entry))
+            _append_line(self._file, json.dumps(entry))
         except OSError as error:
             cut_torn_line(self._file)
             raise DeviceError(f"recording {self._file} cannot be written: {error}") from error
@@ -119,7 +119,7 @@ class RecordedDevice(Device):
     def __init__(self, file: Path, log: Path | None = None) -> None:
         self.address = f"{SCHEME}{file}"
         self._file, self._log = file, log
-        self._contents, self._recording = Contents(), Recording(file)
+        self._contents, self._recording = _Contents(), Recording(file)
         self._asked: dict[str, int] = {}
 
     def put(self, path: Path) -> str:
@@ -138,7 +138,7 @@ class RecordedDevice(Device):
     ) -> ProbeResult:
         kind, key = kind_of(request), self._contents.key(request, bundle)
         if self._log is not None:
-            append_line(self._log, f"{key} {kind}")
+            _append_line(self._log, f"{key} {kind}")
         number = self._asked.get(key, 0)
         self._asked[key] = number + 1
         entry = self._recording.entry(key, number)
@@ -192,7 +192,7 @@ def replayed(entry: dict[str, Any], progress: Progress | None) -> ProbeResult:
     return _read(entry["result"])
 
 
-class Contents:
+class _Contents:
     """Keys of requests, made of what their files hold instead of where these lie.
 
     A text is a file if it was put on the device (`local` says from where), or is the absolute
@@ -242,7 +242,7 @@ def _read(written: dict[str, Any]) -> ProbeResult:
     return ProbeResult(**{**written, "arrays": arrays})
 
 
-def append_line(file: Path, line: str) -> None:
+def _append_line(file: Path, line: str) -> None:
     handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         left = memoryview(line.encode() + b"\n")

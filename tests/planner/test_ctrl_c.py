@@ -70,6 +70,7 @@ def test_it_says_how_to_go_on_and_leaves_nothing(home, moment):
     assert [left for left in leftovers(home) if left != "1 trials in hand"] == []
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on(home):
     with start(home, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         while not process.stderr.readline().startswith("tracing"):

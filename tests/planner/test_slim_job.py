@@ -176,6 +176,7 @@ def test_an_unknown_rule_is_told_with_its_place(home):
     )
 
 
+@pytest.mark.slow
 def test_a_job_killed_while_it_learns_keeps_what_was_learned(home, tmp_path):
     spec = job(home, verify=0, budget={"measurements": 3})
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")

@@ -26,6 +26,8 @@ from trimtab.profilers.ssh import Patience, SshDevice
 from trimtab.profilers.ssh.preparing import clean
 from trimtab_runtime.errors import DeviceError
 
+pytestmark = pytest.mark.slow
+
 PATIENT = Patience(first_s=0.1, longest_s=1.0, total_s=20.0, keep_alive_s=1.0)
 
 

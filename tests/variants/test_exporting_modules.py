@@ -114,6 +114,7 @@ def test_nothing_of_the_job_stays_behind(folder: Path, exported: Path) -> None:
     assert not onnx.load(str(exported)).graph.node[0].metadata_props
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(
     folder: Path, exported: Path, tmp_path: Path
 ) -> None:
