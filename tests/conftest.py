@@ -27,7 +27,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "machine.jsonl"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def machine(recording: Path) -> RecordOrReplayDevice:
     """This machine as a device. What another test asked before is answered from the recording, so
     that of all jobs over the same models and images one measures them."""

@@ -315,6 +315,7 @@ def test_without_a_feasible_plan_the_nearest_is_named(planned, tmp_path):
     assert re.search(r"broken: load_ms <= 0\.001 .*; here \S+, off by \d", told)
 
 
+@pytest.mark.slow
 def test_an_interrupted_job_says_how_to_go_on(tmp_path):
     write_zoo(tmp_path)
     write_spec(tmp_path / "my job.yaml", name="cut off")
