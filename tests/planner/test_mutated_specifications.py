@@ -4,7 +4,6 @@ import copy
 import json
 import re
 import string
-import time
 from pathlib import Path
 
 import pytest
@@ -234,12 +233,11 @@ _STEPS = list(zip("abcdefghij", "bcdefghijk", strict=True))
         "nested key",
     ],
 )
+@pytest.mark.timeout(100)  # what is not refused at once grows without end
 def test_bombs_are_refused_at_once(tmp_path, text):
     file = tmp_path / "job.yaml"
     file.write_text(text)
-    begin = time.monotonic()
     assert loaded_or_refused(file) is None
-    assert time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "large", "empty", "a number"])
