@@ -5,6 +5,7 @@ from trimtab.profilers.local import LocalDevice
 from trimtab.profilers.recorded import RecordedDevice, RecordingDevice
 from trimtab.profilers.registry import connect
 from trimtab.profilers.ssh_address import SshTarget, parse_ssh
+from trimtab.profilers.steady import SteadyDevice
 from trimtab.profilers.testing import InProcessDevice, RecordOrReplayDevice
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "RecordedDevice",
     "RecordingDevice",
     "SshTarget",
+    "SteadyDevice",
     "connect",
     "parse_ssh",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from trimtab.planner.bundles.archive import BundleParts, write_bundle
 from trimtab.profilers import (
     Device,
     DeviceLost,
@@ -17,9 +18,18 @@ from trimtab.profilers import (
     ProbeResult,
     RecordedDevice,
     RecordOrReplayDevice,
+    SteadyDevice,
 )
+from trimtab_runtime.definitions.plan import (
+    OperatingPoint,
+    PlanDefinition,
+    RuntimeOptions,
+    Stage,
+    Structure,
+)
+from trimtab_runtime.engines import format_engine
 from trimtab_runtime.errors import DeviceError, InferenceError
-from trimtab_runtime.probe.requests import FingerprintRequest, TraceRequest
+from trimtab_runtime.probe.requests import FingerprintRequest, TraceRequest, VerifyRequest
 
 
 class Counting(Device):
@@ -151,3 +161,45 @@ def test_a_measurement_leaves_this_process_all_its_cores(measuring: Any) -> None
     cores = os.sched_getaffinity(0)
     assert InProcessDevice().probe(measuring("small")).values["load_ms"] > 0
     assert os.sched_getaffinity(0) == cores
+
+
+def test_steady_times_follow_the_sizes_of_files(measuring: Any, models: Any) -> None:
+    device = SteadyDevice(InProcessDevice())
+    found = device.probe(measuring("small", "bytes"))
+    real = InProcessDevice().probe(measuring("small", "bytes"))
+    assert {name: len(times) for name, times in found.samples.items()} == {
+        name: len(times) for name, times in real.samples.items()
+    }
+    for number, name in enumerate(("small", "bytes")):
+        expected = 0.05 + models[name][0].stat().st_size / 2**20
+        assert found.samples[f"{number}_beside_inference_ms"] == pytest.approx([expected] * 10)
+    assert set(found.samples["reference_ms"]) == {2.0}
+    assert set(found.samples["0_hot_resize_ms"]) == {0.02}
+    assert (found.warnings, found.values["unsteadiness"]) == ([], 0.0)
+    assert device.probe(measuring("small", "bytes")).samples == found.samples
+
+
+def test_steady_bundles_take_what_their_stages_take(
+    tmp_path: Path, models: Any, photos: Sequence[str]
+) -> None:
+    names = ("small", "bytes")
+    variants = [models[name][1] for name in names]
+    stages = tuple(Stage(v.sha256, RuntimeOptions(format_engine(v.format))) for v in variants)
+    parts = BundleParts(
+        name="both",
+        definition=PlanDefinition(Structure("cascade", stages), (0.9,)),
+        points=[OperatingPoint((0.9,))],
+        variants={variant.sha256: variant for variant in variants},
+        models={models[name][1].sha256: models[name][0] for name in names},
+        labels=["a", "b", "c", "d"],
+        images=[Path(photo) for photo in photos],
+        fingerprint={},
+    )
+    bundle = write_bundle(parts, tmp_path / "plan.pyz")
+    device = SteadyDevice(InProcessDevice())
+    place = device.put(bundle)
+    found = device.probe(VerifyRequest(place, tuple(photos), ""), bundle=place)
+    each = [0.04 + 0.05 + models[name][0].stat().st_size / 2**20 for name in names]
+    expected = [sum(each[: stage + 1]) for stage in found.arrays["stage"]]
+    assert found.arrays["latency_ms"] == pytest.approx(expected)
+    assert len(set(found.arrays["stage"].tolist())) == 2, "else one stage answers them all"
