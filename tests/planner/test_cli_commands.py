@@ -18,6 +18,7 @@ from sample_tflite import write_tflite
 
 from trimtab.db import Store
 from trimtab.planner.cli import main
+from trimtab.planner.pipeline.job import plan
 
 _CALL = [
     sys.executable,
@@ -64,11 +65,14 @@ def call(folder, *arguments):
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory):
-    """A folder with a finished job, and what `trimtab plan` said."""
+def planned(tmp_path_factory, machine, recording):
+    """A folder with a finished job, and what `trimtab plan` said. Its device is a recording, so
+    that the figures are the same however busy this machine is."""
     folder = tmp_path_factory.mktemp("planned")
     write_zoo(folder)
-    write_spec(folder / "job.yaml")
+    write_spec(folder / "job.yaml", device=f"recorded:{recording}")
+    with Store.open(folder / "recorded" / "trimtab.db") as store:
+        plan(folder / "job.yaml", store, device=machine)
     done = call(folder, "plan", "job.yaml")
     assert done.returncode == 0, done.stderr
     return folder, done
@@ -301,7 +305,9 @@ def test_a_wrong_specification_names_its_fields(run, tmp_path):
 
 def test_without_a_feasible_plan_the_nearest_is_named(planned, tmp_path):
     folder, _ = planned
-    spec = write_spec(folder / "strict.yaml", name="strict", constraints=["load_ms <= 0.001"])
+    strict = {"name": "strict", "constraints": ["load_ms <= 0.001"]}
+    device = yaml.safe_load((folder / "job.yaml").read_text())["device"]
+    spec = write_spec(folder / "strict.yaml", device=device, **strict)
     done = call(folder, "plan", spec)
     assert done.returncode == 1
     assert "error: no plan is chosen; nearest: " in done.stderr
