@@ -16,9 +16,9 @@ from PIL import Image
 from sample_models import INPUT, write_onnx, write_photos
 from sample_tflite import write_tflite
 
+import trimtab
 from trimtab.db import Store
 from trimtab.planner.cli import main
-from trimtab.planner.pipeline.job import plan
 
 _CALL = [
     sys.executable,
@@ -72,7 +72,7 @@ def planned(tmp_path_factory, machine, recording):
     write_zoo(folder)
     write_spec(folder / "job.yaml", device=f"recorded:{recording}")
     with Store.open(folder / "recorded" / "trimtab.db") as store:
-        plan(folder / "job.yaml", store, device=machine)
+        trimtab.plan(folder / "job.yaml", store, device=machine)
     done = call(folder, "plan", "job.yaml")
     assert done.returncode == 0, done.stderr
     return folder, done
@@ -305,9 +305,7 @@ def test_a_wrong_specification_names_its_fields(run, tmp_path):
 
 def test_without_a_feasible_plan_the_nearest_is_named(planned, tmp_path):
     folder, _ = planned
-    strict = {"name": "strict", "constraints": ["load_ms <= 0.001"]}
-    device = yaml.safe_load((folder / "job.yaml").read_text())["device"]
-    spec = write_spec(folder / "strict.yaml", device=device, **strict)
+    spec = write_spec(folder / "strict.yaml", name="strict", constraints=["load_ms <= 0.001"])
     done = call(folder, "plan", spec)
     assert done.returncode == 1
     assert "error: no plan is chosen; nearest: " in done.stderr
