@@ -72,6 +72,12 @@ def job(zoo, **changes):
     }
 
 
+def small_job(zoo, **changes):
+    """A job over two members as they came."""
+    few = {"techniques": {"quantisation": []}, "budget": {"measurements": 2}}
+    return job(zoo, models=job(zoo)["models"][:2], **{**few, **changes})
+
+
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
@@ -187,7 +193,7 @@ def test_width_that_does_not_fit_the_labels_is_told_with_its_remedy(zoo, store, 
 
 
 def test_without_labels_agreement_with_the_reference_stands_in(zoo, store, machine):
-    spec = job(zoo, reference="large", verify=1)
+    spec = small_job(zoo, reference="large", verify=1)
     spec["workload"]["images"] = str(zoo / "bare")
     record = trimtab.plan(spec, store, settings=QUICK, device=machine)
     assert record.summary["quality"] == ["agreement"]
@@ -214,7 +220,7 @@ def test_constraints_that_nothing_meets_name_the_nearest_plan(zoo, store, machin
 
 
 def test_a_percentile_can_be_a_constraint(zoo, store, machine):
-    spec = job(zoo, constraints=["latency_p90_ms <= 1000"], verify=0)
+    spec = small_job(zoo, constraints=["latency_p90_ms <= 1000"], verify=0)
     settings = MeasureSettings(
         seconds=0.1, max_seconds=5, min_rounds=70, hot_per_beside=1, warmup_seconds=0.02
     )
@@ -244,8 +250,9 @@ def test_a_pytorch_member_is_named_by_its_import_path(zoo, store, machine, tmp_p
         },
         "input": {"size": 32, "mean": 127.5, "std": 127.5},
     }
-    models = [*job(zoo)["models"], member]
-    record = trimtab.plan(job(zoo, models=models, verify=0), store, settings=QUICK, device=machine)
+    spec = small_job(zoo, verify=0, budget={"measurements": 3})
+    spec["models"].append(member)
+    record = trimtab.plan(spec, store, settings=QUICK, device=machine)
     labels = [e.plan.label for e in store.list_plans(record.id) if e.plan.is_baseline]
     assert "mine 1t" in labels
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from processes import has_ended
+from processes import left_after
 
 import trimtab_runtime
 from trimtab_runtime.codec import encode
@@ -51,8 +51,7 @@ def test_a_probe_ends_when_its_asker_is_killed(asker: subprocess.Popen[bytes]) -
     probe = _probe_of(asker)
     asker.kill()
     asker.wait()
-    psutil.wait_procs([probe], timeout=20)
-    assert has_ended(probe), "left alone it would go on for half a minute"
+    assert left_after([probe], 20) == [], "left alone it would go on for half a minute"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux has /proc")
