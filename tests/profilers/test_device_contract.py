@@ -19,6 +19,7 @@ from trimtab.profilers import (
     RecordedDevice,
     RecordingDevice,
     RecordOrReplayDevice,
+    SteadyDevice,
     connect,
 )
 from trimtab_runtime import Plan
@@ -64,6 +65,7 @@ KINDS: dict[str, Callable[[Path], Device]] = {
     "recording": lambda file: RecordingDevice(InProcessDevice(), file),
     "recorded": Replaying,
     "recorded once": lambda file: RecordOrReplayDevice(InProcessDevice(), file),
+    "steady": lambda file: SteadyDevice(InProcessDevice()),
 }
 
 
