@@ -5,7 +5,12 @@ A variant is one model file, named by the sha256 of its content, with the format
 output. Whatever cannot be made or read raises :class:`trimtab_runtime.errors.ModelError`.
 """
 
-from trimtab.variants.inspection.facts import ModelFacts, inspect_model
+from trimtab.variants.inspection.facts import (
+    INSPECTION_VERSION,
+    ModelFacts,
+    inspect_model,
+    inspection_engine,
+)
 from trimtab.variants.inspection.formats import derive_variant, make_variant
 from trimtab.variants.inspection.isolated import inspect_in_subprocess
 from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
@@ -20,6 +25,7 @@ from trimtab.variants.segments.verified_taps import assert_same_answers, usable_
 from trimtab.variants.torch_export.export import export_module
 
 __all__ = [
+    "INSPECTION_VERSION",
     "KINDS",
     "SCHEMES",
     "Executed",
@@ -41,6 +47,7 @@ __all__ = [
     "holds_weights",
     "inspect_in_subprocess",
     "inspect_model",
+    "inspection_engine",
     "make_variant",
     "operator_work",
     "quantisable",

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trimtab.planner.cache.facts import facts_of
 from trimtab.planner.cache.variants import StoredVariant, VariantCache
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import BudgetSpec, ModelSpec
-from trimtab.variants import SCHEMES, export_module, inspect_in_subprocess, make_variant
+from trimtab.variants import SCHEMES, export_module, make_variant
 from trimtab.workloads import Workload
 from trimtab_runtime.errors import ModelError, PlanningError, TrimtabError
 
@@ -89,7 +90,7 @@ def _from_file(
 ) -> Member:
     size = model.input.size
     pixels = (size, size) if isinstance(size, int) else size
-    facts = inspect_in_subprocess(path, pixels, budget.stall_seconds)
+    facts = facts_of(builder.store, path, pixels, budget.stall_seconds)
     said = model.input.model_dump(exclude_none=True)
     output = model.output.model_dump(exclude_none=True)
     variant = make_variant(path, facts, said, output, model.label)

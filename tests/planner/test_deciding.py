@@ -52,10 +52,10 @@ def job(zoo: Path, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def done(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def done(zoo: Path, machine: Device, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A store with one finished job."""
     with trimtab.Store.open(tmp_path_factory.mktemp("store") / "trimtab.db") as store:
-        record = trimtab.plan(job(zoo), store, settings=QUICK)
+        record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
         yield store, record
 
 

@@ -19,6 +19,7 @@ from trimtab.planner.candidates.space import candidate_space
 from trimtab.planner.pipeline.job import opened_run
 from trimtab.planner.reports.front import front_view
 from trimtab.planner.reports.notes import front_notes
+from trimtab.profilers import Device
 
 MEASUREMENTS = 7
 
@@ -63,9 +64,9 @@ def store(home: Path) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def done(home: Path, store: Store) -> JobRecord:
+def done(home: Path, store: Store, machine: Device) -> JobRecord:
     """A job that has measured, and decided nothing."""
-    with opened_run(first(home), store, settings=SETTINGS) as run:
+    with opened_run(first(home), store, settings=SETTINGS, device=machine) as run:
         run.measure(run.members())
         return run.job.record
 

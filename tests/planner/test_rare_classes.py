@@ -49,10 +49,10 @@ def job(folder, **splits):
     }
 
 
-def test_a_job_goes_on_without_images_of_a_class(folder, tmp_path, monkeypatch):
+def test_a_job_goes_on_without_images_of_a_class(folder, machine, tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
-        record = trimtab.plan(job(folder), store, settings=QUICK)
+        record = trimtab.plan(job(folder), store, settings=QUICK, device=machine)
         assert record.state == "done"
         warned = [e.text for e in store.list_events(record.id) if e.subject == "workload"]
         told = [

@@ -285,7 +285,7 @@ def _run(spec, home, path, logs):
         run_both(spec, store, replayed(home, logs))
 
 
-@pytest.mark.parametrize("found", [3, 10])
+@pytest.mark.parametrize("found", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_killed_job_goes_on(done, spec, home, store, tmp_path, found):
     """Killed when so many pieces of evidence lie in the store."""
     path, logs = tmp_path / "store" / "trimtab.db", tmp_path / "logs"

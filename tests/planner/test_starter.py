@@ -152,12 +152,17 @@ def test_images_in_no_readable_layout_are_refused(tmp_path):
         write_starter(tmp_path / "photos" / "..", tmp_path / "job.yaml")
 
 
-def test_init_refuses_to_overwrite_and_its_file_runs_unchanged(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def zoo(tmp_path, monkeypatch):
+    """In the working directory: zoo/, with a model and photographs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TRIMTAB_STORE", raising=False)
     (tmp_path / "zoo").mkdir()
     write_onnx(tmp_path / "zoo" / "net.onnx", width=8)
     write_images(tmp_path / "zoo" / "photos")
+
+
+def test_init_refuses_to_overwrite(zoo, tmp_path, capsys):
     assert main(["init", "zoo"]) == 0
     told = capsys.readouterr().out
     assert "Wrote job.yaml: 1 model(s), 24 images in 4 classes." in told
@@ -169,5 +174,10 @@ def test_init_refuses_to_overwrite_and_its_file_runs_unchanged(tmp_path, monkeyp
     assert "nowhere: is no folder" in capsys.readouterr().err
     spec = yaml.safe_load((tmp_path / "job.yaml").read_text())
     assert spec["budget"] == {"minutes": 20}
+
+
+@pytest.mark.slow
+def test_the_file_of_init_runs_unchanged(zoo, capsys):
+    assert main(["init", "zoo"]) == 0
     assert main(["plan", "job.yaml"]) == 0
     assert "Chosen" in capsys.readouterr().out

@@ -17,10 +17,13 @@ from trimtab.profilers import (
     KINDS,
     Device,
     DeviceKind,
+    InProcessDevice,
     LocalDevice,
     ProbeResult,
     RecordedDevice,
     RecordingDevice,
+    RecordOrReplayDevice,
+    SteadyDevice,
     connect,
     device_kind,
 )
@@ -58,7 +61,7 @@ class Replaying(Device):
 
     def probe(self, request: Any, **how: Any) -> ProbeResult:
         with suppress(TrimtabError):
-            RecordingDevice(LocalDevice(), self.file).probe(request, bundle=how.get("bundle"))
+            RecordingDevice(InProcessDevice(), self.file).probe(request, bundle=how.get("bundle"))
         return connect(self.address).probe(request, **how)
 
 
@@ -76,15 +79,22 @@ def behind_ssh(request: pytest.FixtureRequest, file: Path) -> Iterator[Device]:
 #: How a device is made for a test. A new kind joins by a line.
 DEVICES: dict[str, Made] = {
     "local": lambda request, file: connect("local"),
-    "recording": lambda request, file: RecordingDevice(LocalDevice(), file),
+    "in process": lambda request, file: InProcessDevice(),
+    "recording": lambda request, file: RecordingDevice(InProcessDevice(), file),
     "recorded": lambda request, file: Replaying(file),
+    "recorded once": lambda request, file: RecordOrReplayDevice(InProcessDevice(), file),
+    "steady": lambda request, file: SteadyDevice(InProcessDevice()),
     "ssh": behind_ssh,
 }
+_SLOW = {"ssh"}
 
 
-@pytest.fixture(params=DEVICES)
+@pytest.fixture(
+    params=[pytest.param(n, marks=pytest.mark.slow) if n in _SLOW else n for n in DEVICES]
+)
 def device(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Device]:
-    with DEVICES[request.param](request, tmp_path / "recording.jsonl") as made:
+    (tmp_path / "recording").mkdir()
+    with DEVICES[request.param](request, tmp_path / "recording" / "device.jsonl") as made:
         yield made
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 from sklearn import metrics as sk
 
 from trimtab.search.estimates.class_counts import class_counts, count_interval
@@ -21,7 +22,7 @@ def f1(labels: Array, answers: Array) -> float:
     return float(sk.f1_score(labels, answers, labels=seen, average="macro", zero_division=0))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(2, 9), st.integers(1, 4))
 def test_rows_of_macro_f1_are_scikit_learns(
     seed: int, count: int, classes: int, rows: int

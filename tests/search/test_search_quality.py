@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 from scipy import special, stats
 from sklearn import metrics as sk
 
@@ -36,7 +37,7 @@ cases = st.tuples(st.integers(0, 10**6), st.integers(1, 80), st.integers(7, 12))
 
 
 @pytest.mark.parametrize("steps", [0, 8], ids=["distinct", "ties"])
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(cases)
 def test_the_metrics_are_scikit_learns(steps: int, drawn: tuple[int, int, int]) -> None:
     labels, probabilities = case(*drawn, steps)
@@ -92,7 +93,7 @@ def test_agreement_is_with_the_reference() -> None:
     assert known_metrics(both) == ("top1", "top5", "balanced_accuracy", "macro_f1", "agreement")
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(cases)
 def test_certain_soft_labels_are_labels(drawn: tuple[int, int, int]) -> None:
     labels, probabilities = case(*drawn)

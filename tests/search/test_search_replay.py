@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 from scipy import special
 
 from trimtab.search.estimates.metrics import known_metrics, quality_metric
@@ -65,7 +66,7 @@ def by_hand(
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     seed=st.integers(0, 10**6),
     count=st.integers(1, 60),
@@ -107,7 +108,7 @@ def swept(probabilities: Sequence[Floats], rule: str, targets: Targets, bins: in
 @pytest.mark.parametrize("steps", [0, 12], ids=["distinct", "ties"])
 @pytest.mark.parametrize("stages", [1, 2, 3])
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 80), bins=st.integers(1, 12))
 def test_every_point_of_a_sweep_is_what_its_replay_says(
     rule: str, stages: int, steps: int, seed: int, count: int, bins: int
@@ -167,7 +168,7 @@ def test_equal_confidences_leave_nothing_to_sweep() -> None:
 confidences = st.lists(st.sampled_from([0.25, 0.5, 0.75]) | st.floats(0, 1, width=32), min_size=1)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(confidences, st.none() | st.integers(1, 10))
 def test_edges_lie_between_confidences(values: list[float], limit: int | None) -> None:
     confidence = np.array(values, np.float32).astype(np.float64)

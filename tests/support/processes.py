@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+
 import psutil
 
 
@@ -12,3 +15,13 @@ def has_ended(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def left_after(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that have still not ended when so much time has passed."""
+    ends = time.monotonic() + seconds
+    while left := [process for process in processes if not has_ended(process)]:
+        if time.monotonic() > ends:
+            break
+        time.sleep(0.02)
+    return left

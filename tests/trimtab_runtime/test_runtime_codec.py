@@ -10,8 +10,9 @@ from typing import Any
 import early_strategies as early
 import pytest
 import routed_strategies as routed
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 
 from trimtab_runtime.bundles import manifest
 from trimtab_runtime.bundles.manifest import Manifest
@@ -206,7 +207,7 @@ def test_every_type_of_a_bundle_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("kind", list(ANY), ids=lambda kind: kind.__name__)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(data=st.data())
 def test_values_survive_json(kind: type, data: st.DataObject) -> None:
     value = data.draw(ANY[kind])
@@ -216,7 +217,7 @@ def test_values_survive_json(kind: type, data: st.DataObject) -> None:
     assert canonical(again) == text
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(input_formats())
 def test_fields_at_their_default_are_left_out(fmt: InputFormat) -> None:
     written = encode(fmt)
@@ -309,7 +310,7 @@ json_values = st.recursive(
 
 
 @pytest.mark.parametrize("kind", list(ANY), ids=lambda kind: kind.__name__)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(data=st.data())
 def test_a_changed_document_decodes_or_says_why(kind: type, data: st.DataObject) -> None:
     document = json.loads(canonical(data.draw(ANY[kind])))

@@ -133,6 +133,7 @@ def test_a_network_gets_its_own_modules_whatever_ours_are_called(tmp_path: Path)
     assert {name: sys.modules[name] for name in before} == before
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(
     folder: Path, exported: Path, tmp_path: Path
 ) -> None:
