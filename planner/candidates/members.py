@@ -100,8 +100,8 @@ def _from_file(
     suitable = quantisable(facts)
     if not suitable:
         journal.note("info", model.label, f"w8a8 does not apply: {suitable.reason}")
-    source = {"step": "member", "torch": model.torch.entry} if model.torch else {"step": "member"}
-    return Member(builder.member(model.label, variant, path, source), classes, bool(suitable))
+    built = builder.member(variant, path, model.torch.entry if model.torch else None)
+    return Member(built, classes, bool(suitable))
 
 
 def _check_width(classes: int, width: int, names: Sequence[str]) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from trimtab.planner.cache.blocks import BlockCache
+from trimtab.planner.cache.keys import slimmed_lineage, variant_key
 from trimtab.planner.cache.variants import StoredVariant, host
 from trimtab.planner.candidates.measured import NothingToSlim
 from trimtab.planner.techniques.slimming.blocks import Blocks, deadline, learn_blocks, progress_of
@@ -35,7 +35,6 @@ from trimtab.variants.slimming import (
     slim,
     write_network,
 )
-from trimtab_runtime.codec import content_key
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.errors import ModelError
 
@@ -135,16 +134,14 @@ class SlimmedVariants:
     ) -> StoredVariant:
         """The variant of a set, found in the store or learned now."""
         recipe = DistillRecipe()
-        lineage = {
-            "step": "slim",
-            "parent": member.key,
-            "blocks": [proposal.key for proposal in proposals],
-            "inputs": blocks.inputs.key,
-            "learn": asdict(_AGAIN),
-            "distill": asdict(recipe),
-            "seed": self._seed,
-            "onnxruntime": onnxruntime.__version__,
-        }
+        lineage = slimmed_lineage(
+            member.key,
+            [proposal.key for proposal in proposals],
+            blocks.inputs.key,
+            asdict(_AGAIN),
+            asdict(recipe),
+            self._seed,
+        )
         builder = self._run.builder
         found = builder.found(lineage, member, name)
         if found is not None:
@@ -160,7 +157,7 @@ class SlimmedVariants:
             progress_of(self._run, f"{member.member} {name}"),
         )
         # Where teaching has come to, epoch by epoch: of use until the variant is there.
-        lesson = self._run.store.artefacts.folder / ".learning" / content_key(lineage)
+        lesson = self._run.store.artefacts.folder / ".learning" / variant_key(lineage)
         taught = self._taught(member, blocks, slimmed, recipe, name, lesson)
         with tempfile.TemporaryDirectory(prefix="trimtab-slim-") as folder:
             made = Path(folder) / "model.onnx"
