@@ -103,8 +103,8 @@ def _from_file(
         if not found:
             journal.note("info", model.label, f"{name} does not apply: {found.reason}")
     schemes = tuple(name for name, found in suits.items() if found)
-    source = {"step": "member", "torch": model.torch.entry} if model.torch else {"step": "member"}
-    return Member(builder.member(model.label, variant, path, source), classes, schemes)
+    built = builder.member(variant, path, model.torch.entry if model.torch else None)
+    return Member(built, classes, schemes)
 
 
 def _check_width(classes: int, width: int, names: Sequence[str]) -> None:

@@ -22,6 +22,13 @@ from trimtab_runtime.errors import StoreError, TrimtabError
 from trimtab_runtime.probe.requests import MeasureSettings
 
 
+def job_id_of(spec: JobSpec, device: str, workload: str) -> str:
+    """The id of a job on the device and the workload with these keys. It never changes, so that
+    an interrupted job goes on with a later version too."""
+    data = spec.model_dump(mode="json")
+    return content_key({"spec": data, "device": device, "workload": workload})[:12]
+
+
 @contextmanager
 def opened_job(
     spec: JobSpec,
@@ -38,8 +45,8 @@ def opened_job(
             device = ours.enter_context(found)
         fingerprint = device.fingerprint()
         workload, splits = load_dataset(spec)
-        data, key = spec.model_dump(mode="json"), device_key(fingerprint)
-        job_id = content_key({"spec": data, "device": key, "workload": workload.key})[:12]
+        key = device_key(fingerprint)
+        job_id = job_id_of(spec, key, workload.key)
         place = machine_key(fingerprint, device.machine())
         lease = ours.enter_context(store.lease(place, holder=f"job {job_id} ({spec.name})"))
         store.put_device(DeviceRecord(key, device.address, dict(fingerprint)))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.db import MeasurementRecord, VariantRecord
+from trimtab.planner.cache.keys import decider_lineage, variant_key
 from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.cache.segments import SegmentedVariant, segment_variant
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
@@ -26,7 +27,6 @@ from trimtab.search.routing.design import BuiltRouted, RoutedDesign
 from trimtab.search.routing.heads import headed_worths, with_heads
 from trimtab.search.routing.sweep import RoutedPoint, RoutedSweep, best_designs
 from trimtab.search.routing.training import RouterInputs, RouterTargets, RouterTrainer
-from trimtab_runtime.codec import content_key
 from trimtab_runtime.definitions.plan import Stage, Structure
 from trimtab_runtime.definitions.routers import Router, Scorer
 
@@ -232,10 +232,10 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
         name = f"{first.variant.name} {step}"
         artefact = store.save_bytes(file, kind=step, name=f"{name}.onnx")
         parents = [self.data.measured[option].built.key for option in design.options]
-        lineage = {"step": step, "parents": parents, "sha256": artefact.sha256}
+        lineage = decider_lineage(step, parents, artefact.sha256)
         store.put_variant(
             VariantRecord(
-                key=content_key(lineage),
+                key=variant_key(lineage),
                 member=first.member,
                 name=name,
                 format="onnx",

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.planner.cache.blocks import BlockCache
+from trimtab.planner.cache.keys import images_key
 from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.candidates.measured import NothingToSlim
 from trimtab.planner.jobs.context import JobContext
@@ -33,7 +34,6 @@ from trimtab.variants.slimming import (
     propose,
     read_network,
 )
-from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import ModelError
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 
@@ -149,7 +149,7 @@ def _inputs(job: JobContext, member: StoredVariant) -> TrainingImages:
             image = Preprocessor(decode_image(str(item.path)))
             yield np.asarray(image.tensor(member.variant.input), np.float32)
 
-    return TrainingImages(feeds, content_key([item.sha256 for item in items]))
+    return TrainingImages(feeds, images_key(items))
 
 
 def _learn(

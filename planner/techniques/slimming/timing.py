@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.db import MeasurementRecord
+from trimtab.planner.cache.keys import race_content, race_key
 from trimtab.planner.cache.measurements import ATTEMPTS, steadiest
 from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.jobs.context import JobContext
 from trimtab.profilers.device import device_key
 from trimtab.variants.slimming import Network, Proposal, extract
-from trimtab_runtime.codec import content_key, encode
+from trimtab_runtime.codec import encode
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.probe.requests import RaceRequest
 
@@ -57,9 +58,8 @@ def _raced(
 ) -> dict[str, NDArray[np.float64]]:
     """Milliseconds (rounds,) of every model, measured once or found in the store."""
     options = RuntimeOptions("onnxruntime", "default", threads)
-    settings = {"kind": "race", "models": list(models), "rounds": _ROUNDS}
-    device = device_key(job.fingerprint)
-    key = content_key({"device": device, "options": encode(options), **settings})
+    content = race_content(models, _ROUNDS)
+    key = race_key(job.fingerprint, options, content)
     found = job.store.get_measurement(key)
     if found is None or found.state != "ok":
         with tempfile.TemporaryDirectory(prefix="trimtab-race-") as folder:
@@ -70,10 +70,10 @@ def _raced(
         found = job.store.put_measurement(
             MeasurementRecord(
                 key,
-                device,
+                device_key(job.fingerprint),
                 member.key,
                 encode(options),
-                settings,
+                content,
                 values=dict(result.values),
                 samples={name: list(values) for name, values in result.samples.items()},
                 warnings=result.warnings,

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from trimtab.planner.cache.blocks import BlockCache
+from trimtab.planner.cache.keys import slimmed_lineage, variant_key
 from trimtab.planner.cache.variants import StoredVariant, host
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured, NothingToSlim
@@ -39,7 +39,6 @@ from trimtab.variants.slimming import (
     slim,
     write_network,
 )
-from trimtab_runtime.codec import content_key
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.errors import ModelError
 
@@ -136,16 +135,14 @@ class SlimmedVariants:
     ) -> StoredVariant:
         """The variant of a set, found in the store or learned now."""
         recipe = DistillRecipe()
-        lineage = {
-            "step": "slim",
-            "parent": member.key,
-            "blocks": [proposal.key for proposal in proposals],
-            "inputs": blocks.inputs.key,
-            "learn": asdict(_AGAIN),
-            "distill": asdict(recipe),
-            "seed": self._seed,
-            "onnxruntime": onnxruntime.__version__,
-        }
+        lineage = slimmed_lineage(
+            member.key,
+            [proposal.key for proposal in proposals],
+            blocks.inputs.key,
+            asdict(_AGAIN),
+            asdict(recipe),
+            self._seed,
+        )
         builder = self._evaluator.variants
         found = builder.found(lineage, member, name)
         if found is not None:
@@ -161,7 +158,7 @@ class SlimmedVariants:
             progress_of(self._evaluator.job, f"{member.member} {name}"),
         )
         # Where teaching has come to, epoch by epoch: of use until the variant is there.
-        lesson = self._evaluator.job.store.artefacts.folder / ".learning" / content_key(lineage)
+        lesson = self._evaluator.job.store.artefacts.folder / ".learning" / variant_key(lineage)
         taught = self._taught(member, blocks, slimmed, recipe, name, lesson)
         with tempfile.TemporaryDirectory(prefix="trimtab-slim-") as folder:
             made = Path(folder) / "model.onnx"
