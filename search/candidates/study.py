@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 from optuna.trial import Trial, TrialState
+from sqlalchemy.pool import NullPool
 
 from trimtab.search.candidates.acquisition import Advisor
 from trimtab.search.candidates.candidate import Candidate, options_label
@@ -64,7 +65,13 @@ class CandidateStudy:
         self._enqueued_first = [candidate.key for candidate in space[:enqueued]]
         self._baselines = self._enqueued_first[:baselines]
         with _OPENING:
-            backend = None if storage is None else optuna.storages.RDBStorage(storage)
+            # A study is never closed: on PostgreSQL its pool would leave connections open.
+            pool = {"poolclass": NullPool}
+            backend = (
+                None
+                if storage is None
+                else optuna.storages.RDBStorage(storage, engine_kwargs=pool)
+            )
             self._study = _opened(name, directions, backend)
         self._known: dict[str, list[float] | None] = {}
         for trial in self._study.get_trials(deepcopy=False):

@@ -135,7 +135,7 @@ def test_the_command_line_reads_it(old: OldStore, tmp_path: Path) -> None:
         }
     for name, found in plans.items():
         shown = json.loads(run("front", name, "--all", "--format", "json"))
-        assert {line["label"] for line in shown["plans"]} == {plan.label for plan in found}
+        assert {line["label"] for line in shown["rows"]} == {plan.label for plan in found}
         for plan in found:
             assert plan.label in run("show", plan.key[:12])
     for is_verified in (True, False):

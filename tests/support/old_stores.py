@@ -47,7 +47,7 @@ def arithmetic() -> str:
 
 
 class WatchedDevice(RecordedDevice):
-    """A recorded device that keeps count of its probes: the keys of requests, in order, by kind.
+    """A recorded device that keeps its requests, by kind. A disturbed measurement is asked again.
 
     Bundles hold the code of today, so no recording knows them: they run on this machine.
     """
@@ -55,14 +55,14 @@ class WatchedDevice(RecordedDevice):
     def __init__(self, file: Path) -> None:
         super().__init__(file)
         self._here = LocalDevice()
-        self.asked: dict[str, list[Any]] = {}
+        self.asked: dict[str, set[str]] = {}
         self.unknown: list[str] = []
 
     def put(self, path: Path) -> str:
         return self._here.put(path)
 
     def probe(self, request: Any, **how: Any) -> ProbeResult:
-        self.asked.setdefault(kind_of(request), []).append(request)
+        self.asked.setdefault(kind_of(request), set()).add(repr(request))
         if how.get("bundle") is not None:
             return self._here.probe(request, **how)
         try:
