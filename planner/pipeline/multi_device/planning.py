@@ -1,9 +1,4 @@
-"""Plans that are good on several devices: what counts is the worst case over them.
-
-A plan is one structure with one set of thresholds, calibrated as on the first device, replayed on
-what its variants said on each device, and priced with what was measured there. Its quality is
-that of the device where it is lowest, its costs are those of the device where they are highest.
-"""
+"""Planning over several devices: measured together, selected, verified on all of them."""
 
 from __future__ import annotations
 
@@ -19,8 +14,12 @@ from trimtab.planner.pipeline.multi_device.plans import (
     DeviceJob,
     JointPlan,
     measured_everywhere,
-    worst_case,
     worst_metrics,
+)
+from trimtab.planner.pipeline.multi_device.selection import (
+    Group,
+    JointSelector,
+    agreed_baseline,
 )
 from trimtab.planner.pipeline.multi_device.verification import PlaceVerifier, VerificationLedger
 from trimtab.planner.pipeline.planning import (
@@ -30,7 +29,6 @@ from trimtab.planner.pipeline.planning import (
     selection_summary,
 )
 from trimtab.planner.selection.corrections import correct
-from trimtab.planner.selection.data import SelectionData, alone_ms
 from trimtab.planner.selection.held_out import HeldOutReport, HeldOutReports
 from trimtab.planner.selection.operating_points import family
 from trimtab.planner.selection.plan import PlanCandidate
@@ -40,15 +38,10 @@ from trimtab.planner.selection.records import (
     plan_record,
     reported_metrics,
 )
-from trimtab.planner.selection.rules import FRONT_SIZE
-from trimtab.planner.selection.selector import PlanSelector, Selection, add_percentiles
+from trimtab.planner.selection.selector import PlanSelector, Selection
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.costs.cascade import CascadeCosts
-from trimtab.search.plans.cascades import Sweeps, compose
-from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.errors import StoreError, TrimtabError
-
-Group = tuple[int, ...]
 
 
 class Each(Protocol):
@@ -79,9 +72,10 @@ class WorstCasePlanning:
         self._stages = [first, *(PlanningStage(p.done, found, agreed) for p, found in rest)]
         self._rules = first.selector.rules
         own = [stage.selector.data for stage in self._stages]
-        members, baseline = _agreed(own, spec.baseline_name)
+        members, baseline = agreed_baseline(own, spec.baseline_name)
         self._data = [replace(data, members=members, baseline=baseline) for data in own]
         self._selectors = [PlanSelector(data) for data in self._data]
+        self._selector = JointSelector(self._selectors)
         self._reports = [
             HeldOutReports(selector.evaluator, place.done.items)
             for selector, place in zip(self._selectors, places, strict=True)
@@ -93,9 +87,9 @@ class WorstCasePlanning:
     def decide(self, remember: Callable[..., None]) -> None:
         """Leaves a verified choice in the store, and what was found in the job's summary."""
         self._journal.step("search", "plans for all devices", 0, 1)
-        groups = self._screen(self._spec.together)
+        groups = self._selector.screen(self._spec.together)
         self._journal.step("search", "", 1, 1)
-        self._judge(self._measured_together(groups))
+        self._plans, self._nearest = self._selector.select(self._measured_together(groups))
         remember(**self._found())
         self._store_plans({})
         workload = self._places[0].done.job.workload
@@ -112,17 +106,6 @@ class WorstCasePlanning:
         )
         remember(**self._found())
 
-    def _screen(self, count: int) -> list[Group]:
-        """Groups of options worth measuring together, as PlanSelector.screen finds them."""
-        plans = self._joint([selector.proposed() for selector in self._selectors])
-        baseline = self._baseline_of(plans)
-        cheapest = dict.fromkeys(p.composed.options for p in self._rules.good(plans, baseline))
-        self._rules.mark_front(plans)
-        ahead = self._rules.spanning([plan for plan in plans if plan.on_front], FRONT_SIZE)
-        found = dict.fromkeys([baseline.composed.options, *list(cheapest)[: count // 2]])
-        found |= dict.fromkeys(plan.composed.options for plan in ahead)
-        return list(found)[:count]
-
     def _measured_together(self, groups: Sequence[Group]) -> list[dict[Group, CascadeCosts]]:
         """What the groups that could be measured everywhere cost on each device."""
         found: list[dict[Group, CascadeCosts]] = self._each(
@@ -131,64 +114,9 @@ class WorstCasePlanning:
         common = [group for group in groups if all(group in costs for costs in found)]
         return [{group: costs[group] for group in common} for costs in found]
 
-    def _judge(self, together: Sequence[Mapping[Group, CascadeCosts]]) -> None:
-        """Compose of what was measured together, judge and choose."""
-        self._problems = [
-            selector.problem(costs)
-            for selector, costs in zip(self._selectors, together, strict=True)
-        ]
-        plans = self._joint([compose(problem) for problem in self._problems])
-        self._nearest = self._rules.choose(plans, self._baseline_of(plans), plans)
-        self._rules.mark_front(plans)
-        kept = {plan.key for plan in self._rules.thinned(plans, self._nearest)}
-        self._plans = sorted(
-            (plan for plan in plans if plan.key in kept),
-            key=lambda plan: plan.costs["latency_mean_ms"],
-        )
-        for number in self._numbers:
-            add_percentiles(self._parts(number))
-
-    def _joint(self, proposals: Sequence[Sequence[ComposedPlan]]) -> list[JointPlan]:
-        """What the devices propose, on all of them: single stages, and what is worth judging."""
-        wanted: dict[tuple[Group, str], dict[tuple[float, ...], None]] = {}
-        for plan in (plan for plans in proposals for plan in plans):
-            wanted.setdefault((plan.options, plan.rule), {})[plan.thresholds] = None
-        columns = []
-        for problem in self._problems:
-            sweeps = Sweeps(problem)
-            columns.append(
-                [p for (s, rule), points in wanted.items() for p in sweeps.at(s, rule, [*points])]
-            )
-        rows = list(zip(*columns, strict=True))
-        cases = [worst_case(parts) for parts in rows]
-        singles = [case for case in cases if len(case.options) == 1]
-        baseline = next(c for c in singles if c.options == (self._data[0].baseline,))
-        chosen = {id(case) for case in [*singles, *self._rules.worthy(cases, baseline)]}
-        return [
-            self._judged(case, parts)
-            for case, parts in zip(cases, rows, strict=True)
-            if id(case) in chosen
-        ]
-
-    def _judged(self, case: ComposedPlan, parts: Sequence[ComposedPlan]) -> JointPlan:
-        on_each = [
-            selector.candidate(part) for selector, part in zip(self._selectors, parts, strict=True)
-        ]
-        first = on_each[0]
-        return JointPlan(
-            case,
-            first.definition,
-            first.label,
-            is_baseline=first.is_baseline,
-            parts=on_each,
-        )
-
     def _parts(self, number: int) -> list[PlanCandidate]:
         """The plans on one device."""
         return [plan.parts[number] for plan in self._plans]
-
-    def _baseline_of(self, plans: Sequence[JointPlan]) -> JointPlan:
-        return next(p for p in plans if p.composed.options == (self._data[0].baseline,))
 
     @property
     def _chosen(self) -> JointPlan | None:
@@ -205,7 +133,7 @@ class WorstCasePlanning:
             )
             for p, selector in zip(self._places, self._selectors, strict=True)
         ]  # fmt: skip
-        baseline = self._baseline_of(self._plans)
+        baseline = self._selector.baseline_of(self._plans)
         ahead = [plan for plan in self._plans if plan.on_front]
         spanning = self._rules.spanning(ahead, self._spec.verify)
         always = [plan for plan in (self._chosen, baseline) if plan is not None]
@@ -277,7 +205,7 @@ class WorstCasePlanning:
         """The plan on test on one device; None for plans that are not reported."""
         if not plan.is_reported and not verified:
             return None
-        baseline = self._baseline_of(self._plans)
+        baseline = self._selector.baseline_of(self._plans)
         return self._reports[number].of(plan.parts[number], baseline.parts[number])
 
     def _record(
@@ -313,29 +241,10 @@ class WorstCasePlanning:
 
     def _found(self) -> JobSummary:
         """For the job's summary."""
-        baseline = self._baseline_of(self._plans)
+        baseline = self._selector.baseline_of(self._plans)
         selection = Selection([*self._plans], (), baseline, self._nearest)
         return {
             "classes": self._places[0].done.job.summary["classes"],
             "candidates": len(self._data[0].measured),
             **selection_summary(selection, self._data[0]),
         }
-
-
-def _agreed(devices: Sequence[SelectionData], named: str | None) -> tuple[Sequence[int], int]:
-    """The same members and the same baseline everywhere, by their worst case."""
-
-    def slowest_ms(index: int) -> float:
-        return max(alone_ms(data.options[index]) for data in devices)
-
-    def rank(index: int) -> tuple[float, float]:
-        return -min(data.capability(index) for data in devices), slowest_ms(index)
-
-    fastest = dict[str, int]()
-    for index, found in enumerate(devices[0].measured):
-        candidate = found.candidate
-        if candidate.form.is_original:
-            rival = fastest.setdefault(candidate.member, index)
-            fastest[candidate.member] = min(rival, index, key=slowest_ms)
-    allowed = [index for name, index in fastest.items() if named in (None, name)]
-    return list(fastest.values()), min(allowed, key=rank)
