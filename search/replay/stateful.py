@@ -137,7 +137,7 @@ def _taps_of(
         fresh_plan_state(memory, classes),
         _typed(rules_of(memory, exits)),
     )
-    return taps, [_part(state_of(tap, every), own) for tap, own in enumerate(fresh)]
+    return taps, [_part(state_of(tap, *every), own) for tap, own in enumerate(fresh)]
 
 
 def _padded(arrays: Sequence[Floats], shape: tuple[int, ...]) -> Floats:
