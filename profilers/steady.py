@@ -33,8 +33,8 @@ class SteadyDevice(Device):
 
     A part of a model takes 0.05 ms and 1 ms for every MB of its file, alone or beside others; the
     reference work takes 2 ms, and all else that takes time (resizing, a router's features, ...)
-    0.02 ms; in turn 1 % less and 1 % more. A bundle takes what its parts take. Answers, outputs and memory are the device's own;
-    nothing is warned of.
+    0.02 ms; in turn 1 % less and 1 % more. A bundle takes what its parts take. Answers, outputs
+    and memory are the device's own; nothing is warned of.
     """
 
     def __init__(self, device: Device) -> None:
