@@ -19,7 +19,7 @@ import io
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,12 @@ from trimtab.profilers.device import (
     Progress,
     probe_error,
 )
+from trimtab.profilers.kind import DeviceKind
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
 from trimtab_runtime.probe.requests import kind_of
 
-#: What the address of a recorded device begins with; the file follows.
-SCHEME = "recorded:"
+_SCHEME = "recorded:"
 
 
 class RecordingDevice(Device):
@@ -117,7 +117,7 @@ class RecordedDevice(Device):
     """
 
     def __init__(self, file: Path, log: Path | None = None) -> None:
-        self.address = f"{SCHEME}{file}"
+        self.address = f"{_SCHEME}{file}"
         self._file, self._log = file, log
         self._contents, self._recording = _Contents(), Recording(file)
         self._asked: dict[str, int] = {}
@@ -190,6 +190,25 @@ def replayed(entry: dict[str, Any], progress: Progress | None) -> ProbeResult:
     if "error" in entry:
         raise probe_error(entry["error"], entry["reason"])
     return _read(entry["result"])
+
+
+class RecordedKind(DeviceKind):
+    """The file of the recording follows the scheme."""
+
+    scheme = _SCHEME
+    form = f"{_SCHEME}FILE"
+
+    def label(self, address: str) -> str:
+        return self._file(address).stem
+
+    def absolute(self, address: str, folder: Path) -> str:
+        return f"{self.scheme}{(folder / self._file(address).expanduser()).resolve()}"
+
+    def open(self, address: str, stall_s: float, settings: Mapping[str, Any]) -> Device:
+        return RecordedDevice(self._file(address))
+
+    def _file(self, address: str) -> Path:
+        return Path(address.removeprefix(self.scheme))
 
 
 class _Contents:

@@ -13,7 +13,7 @@ import numpy as np
 
 from trimtab.profilers.device import Device, ProbeResult
 from trimtab_runtime.bundles.manifest import MANIFEST_NAME, Manifest, read_manifest
-from trimtab_runtime.plans.early_exits import ANSWERED_BY
+from trimtab_runtime.plans.loop import ANSWERED_BY
 from trimtab_runtime.probe.requests import (
     FeaturesRequest,
     MeasureRequest,

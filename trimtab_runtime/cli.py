@@ -45,16 +45,20 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         found = commands.add_parser(name, help=text, description=text)
         found.set_defaults(run=run)
+        return found
+
+    def command_at_point(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        found = command(name, run, text)
         found.add_argument("--latency-ms", type=float, help="operating point for this budget")
         found.add_argument("--latency-p95-ms", type=float, help="the same, of 95 %% of answers")
         return found
 
     keeping = "start from the memory in FILE, if it is there, and save it there at the end"
-    classify = command("classify", _classify, "say what images show, each for itself")
+    classify = command_at_point("classify", _classify, "say what images show, each for itself")
     classify.add_argument("images", nargs="+")
     classify.add_argument("--json", action="store_true", help="one JSON object a line")
     classify.add_argument("--memory", metavar="FILE", help=f"take them as a stream: {keeping}")
-    stream = command(
+    stream = command_at_point(
         "stream", _stream, "read image paths from standard input, answer in JSON lines"
     )
     stream.add_argument("--memory", metavar="FILE", help=keeping)
@@ -63,11 +67,15 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
         type=_above_zero,
         help="hold this mean latency while the load changes, by moving along operating points",
     )
-    bench = command("bench", _bench, "measure latency on this machine")
+    bench = command_at_point("bench", _bench, "measure latency on this machine")
     bench.add_argument("images", nargs="*", help="default: the golden images of the bundle")
     bench.add_argument("--repeat", type=_positive, default=10)
-    command("selftest", _selftest, "compare with the answers stored at export")
-    command("info", _info, "what is inside, as JSON")
+    command(
+        "selftest",
+        _selftest,
+        "compare with the answers stored at export, at the plan's own operating point",
+    )
+    command_at_point("info", _info, "what is inside, as JSON")
     memory = command("memory", _memory, "what a saved memory holds, as JSON")
     memory.add_argument("file")
     return parser

@@ -15,6 +15,7 @@ from trimtab.variants.inspection.formats import derive_variant, make_variant
 from trimtab.variants.inspection.isolated import inspect_in_subprocess
 from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
+from trimtab.variants.quantisation.registry import SCHEMES, Scheme
 from trimtab.variants.quantisation.suitability import Suitability, quantisable
 from trimtab.variants.quantisation.w8a8 import QuantisationRecipe, quantise_w8a8
 from trimtab.variants.segments.cutting import cut_segments
@@ -26,12 +27,14 @@ from trimtab.variants.torch_export.export import export_module
 __all__ = [
     "INSPECTION_VERSION",
     "KINDS",
+    "SCHEMES",
     "Executed",
     "Head",
     "ModelFacts",
     "OperatorWork",
     "Origin",
     "QuantisationRecipe",
+    "Scheme",
     "Suitability",
     "TapPlace",
     "assert_same_answers",

@@ -14,6 +14,7 @@ from pathlib import Path
 import trimtab_runtime
 from trimtab.planner.bundles.golden import golden_cases
 from trimtab_runtime.bundles.manifest import (
+    ARRAYS_FOLDER,
     GOLDEN_NAME,
     MANIFEST_NAME,
     MODELS_FOLDER,
@@ -21,10 +22,11 @@ from trimtab_runtime.bundles.manifest import (
     Manifest,
     arrays_name,
     onnx_name,
+    read_manifest,
 )
 from trimtab_runtime.codec import canonical
 from trimtab_runtime.definitions.plan import OperatingPoint, PlanDefinition, Structure, Variant
-from trimtab_runtime.errors import PlanningError
+from trimtab_runtime.errors import BundleError, PlanningError
 from trimtab_runtime.plans.deciders import load_router
 from trimtab_runtime.plans.early_exits import load_recall
 from trimtab_runtime.plans.stage import LoadedStage, load_stage
@@ -100,6 +102,33 @@ def write_bundle(parts: BundleParts, target: Path) -> Path:
     files[MANIFEST_NAME] = canonical(manifest).encode()
     _write_zip(files, target)
     return target
+
+
+def holds(bundle: Path, parts: BundleParts) -> bool:
+    """Whether a bundle was made of these parts, by this version of Trimtab or another: all that
+    differs is the runtime in it, and what was computed with that."""
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            found = read_manifest(archive.read(MANIFEST_NAME))
+    except (BundleError, KeyError, zipfile.BadZipFile):
+        return False
+    hashes = {name: _sha256(path) for name, path in _stage_files(parts).items()}
+    return _contents(found) == _contents(_manifest(parts, hashes))
+
+
+def _contents(manifest: Manifest) -> tuple[object, ...]:
+    """What a bundle holds, whichever runtime runs it."""
+    folders = (f"{MODELS_FOLDER}/", f"{ARRAYS_FOLDER}/")
+    return (
+        manifest.name,
+        manifest.structure,
+        manifest.variants,
+        manifest.points,
+        manifest.point,
+        manifest.labels,
+        manifest.device,
+        {name: sha for name, sha in manifest.files.items() if name.startswith(folders)},
+    )
 
 
 def _stage_files(parts: BundleParts) -> dict[str, Path]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.db import Store, VariantRecord
+from trimtab.planner.cache.keys import variant_key
 from trimtab.variants import (
     INSPECTION_VERSION,
     ModelFacts,
     inspect_in_subprocess,
     inspection_engine,
 )
-from trimtab_runtime.codec import content_key, decode, encode
+from trimtab_runtime.codec import decode, encode
 
 STEP = "inspected"
 
@@ -36,7 +37,7 @@ def facts_of(store: Store, path: Path, size: tuple[int, int] | None, limit_s: fl
         "engine": engine,
         "version": INSPECTION_VERSION,
     }
-    key = content_key(lineage)
+    key = variant_key(lineage)
     found = store.get_variant(key)
     if found is not None:
         return decode(ModelFacts, found.recipe["facts"])

@@ -12,18 +12,18 @@ from trimtab.planner.cache.variants import StoredVariant, VariantCache
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import BudgetSpec, ModelSpec
-from trimtab.variants import export_module, make_variant, quantisable
+from trimtab.variants import SCHEMES, export_module, make_variant
 from trimtab.workloads import Workload
 from trimtab_runtime.errors import ModelError, PlanningError, TrimtabError
 
 
 @dataclass(frozen=True)
 class Member:
-    """A member as it came, and whether w8a8 applies to it."""
+    """An original member, and the quantisation `schemes` that apply to it."""
 
     built: StoredVariant
     classes: int
-    quantisable: bool
+    schemes: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -98,11 +98,13 @@ def _from_file(
         raise ModelError("the file leaves its number of classes open")
     classes = facts.output_width - variant.output.offset
     _check_width(classes, facts.output_width, workload.classes)
-    suitable = quantisable(facts)
-    if not suitable:
-        journal.note("info", model.label, f"w8a8 does not apply: {suitable.reason}")
-    source = {"step": "member", "torch": model.torch.entry} if model.torch else {"step": "member"}
-    return Member(builder.member(model.label, variant, path, source), classes, bool(suitable))
+    suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
+    for name, found in suits.items():
+        if not found:
+            journal.note("info", model.label, f"{name} does not apply: {found.reason}")
+    schemes = tuple(name for name, found in suits.items() if found)
+    built = builder.member(variant, path, model.torch.entry if model.torch else None)
+    return Member(built, classes, schemes)
 
 
 def _check_width(classes: int, width: int, names: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from trimtab.planner.specification.job import JobSpec
-from trimtab.search.estimates.targets import Ints, needs_labels
+from trimtab.search.estimates.metrics import needs_labels, needs_reference
+from trimtab.search.estimates.targets import Ints
 from trimtab.search.objectives.constraints import Constraint
 from trimtab.workloads import (
     SPLIT_NAMES,
@@ -79,8 +80,8 @@ def named_metrics(spec: JobSpec) -> Iterator[tuple[str, str]]:
 def _untold(metric: str, spec: JobSpec, workload: Workload, splits: Splits) -> str | None:
     """Why a metric cannot be told of these images; None where it can."""
     labels, of = workload.labels, recalled_class(metric)
-    if metric == "agreement" and spec.reference is None and labels is not None:
-        return "agreement needs a `reference` member to agree with"
+    if needs_reference(metric) and spec.reference is None and labels is not None:
+        return f"{metric} needs a `reference` member to agree with"
     if labels is None and needs_labels(metric) and metric not in spec.objectives:
         return f"{metric} needs labels, but the images have none"
     if labels is None or of is None:

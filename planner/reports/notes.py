@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
+from trimtab.db import JobRecord
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow
 from trimtab.planner.reports.plan.report import PlanReport
 from trimtab.planner.reports.text import number, optimism, printable, with_interval
@@ -120,9 +120,9 @@ def summary_line(row: PlanRow, view: FrontView) -> str:
     return f"{text}, {row.speedup:.2f}x ({row.speedup_basis})"
 
 
-def troubles_text(summary: Mapping[str, Any]) -> str | None:
-    """What a job's summary tells of its device, in words; None where nothing went wrong."""
-    troubles: Mapping[str, int] = summary.get("troubles", {})
+def troubles_text(job: JobRecord) -> str | None:
+    """What a job tells of its device, in words; None where nothing went wrong."""
+    troubles = summary_of(job).get("troubles", {})
     if not troubles:
         return None
     told = ", ".join(f"{kind} ({count})" for kind, count in sorted(troubles.items()))

@@ -20,10 +20,13 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from trimtab.variants import SCHEMES
 from trimtab.variants.slimming import RULES
 from trimtab.workloads import STREAM_KINDS, StreamRecipe
 from trimtab_runtime.definitions.plan import COLOURS, DTYPES, LAYOUTS, OUTPUT_KINDS, RESIZE_FILTERS
 
+#: How models may be quantised.
+QUANTISATION_SCHEMES = tuple(SCHEMES)
 #: Rules by which regions of a network may be replaced.
 SLIMMING_RULES = tuple(RULES)
 
@@ -155,7 +158,7 @@ class TechniqueSpec(Section):
     """What the planner may do."""
 
     cascade: bool = True
-    quantisation: tuple[Literal["w8a8"], ...] = ("w8a8",)
+    quantisation: tuple[Literal[QUANTISATION_SCHEMES], ...] = ("w8a8",)  # type: ignore[valid-type]
     premodel: bool = False
     exits: bool = False
     memory: bool = False

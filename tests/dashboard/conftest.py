@@ -57,7 +57,8 @@ def write_zoo(folder, **changes):
         "verify": 0,
         **changes,
     }
-    (folder / "job.yaml").write_text(yaml.safe_dump(spec, allow_unicode=True), encoding="utf-8")
+    text = yaml.safe_dump(spec, allow_unicode=True, sort_keys=False)
+    (folder / "job.yaml").write_text(text, encoding="utf-8")
     return spec
 
 

@@ -20,7 +20,7 @@ from sample_early import (
 from trimtab.planner.selection.operating_points import POINTS, family, operating_point, thinned
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.search.plans.cascades import Sweeps
-from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.problem import Problem
 from trimtab_runtime.definitions.plan import OperatingPoint
 

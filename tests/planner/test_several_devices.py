@@ -324,7 +324,7 @@ def test_a_killed_job_goes_on(done, spec, home, store, tmp_path, found):
         ({"across": "worst"}, "across: worst needs several devices"),
         ({"devices": ["local", "local"]}, "devices: two are 'local'; one is enough"),
         ({"devices": ["recorded:a/x", "recorded:b/x"]}, "devices: two are 'x'; give one a name"),
-        ({"devices": ["local", "telnet://h"]}, r"devices\[1\].address: 'local', 'ssh://"),
+        ({"devices": ["local", "telnet://h"]}, r"devices\[1\].address: device 'telnet://h'"),
         ({"devices": ["local"], "across": "best"}, "across: Input should be 'each' or 'worst'"),
     ],
 )

@@ -8,7 +8,7 @@ from trimtab.search.estimates.guard import CAUTION, VETO, Guard, jury
 from trimtab.search.estimates.targets import Targets
 from trimtab.search.objectives.objective import Objective
 from trimtab.search.plans.cascades import compose, front
-from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.problem import Problem
 from trimtab.search.replay.cascade import replay
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions, Stage

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from property_tests import examples
 from scipy import special
 
+from trimtab.search.estimates.metrics import known_metrics, quality_metric
 from trimtab.search.estimates.targets import Targets
 from trimtab.search.plans.threshold_sweep import BINS, Decision, Sweep, edges, sweep
 from trimtab.search.replay.cascade import replay
@@ -97,7 +98,9 @@ def swept(probabilities: Sequence[Floats], rule: str, targets: Targets, bins: in
     total, stages = None, []
     for number, found in enumerate(probabilities):
         total = combine(total, found, number, rule)
-        values = [targets.values(metric, total) for metric in targets.metrics]
+        values = [
+            quality_metric(metric).values(targets, total) for metric in known_metrics(targets)
+        ]
         stages.append(Decision(decide(total)[1], values))
     return sweep(stages, bins)
 
@@ -113,7 +116,7 @@ def test_every_point_of_a_sweep_is_what_its_replay_says(
     probabilities = answers_of(seed, count, stages, steps=steps)
     targets = targets_of(seed, count)
     metrics = ("top1", "top5", "balanced_accuracy", "macro_f1", "agreement")
-    assert targets.metrics == metrics
+    assert known_metrics(targets) == metrics
     found = swept(probabilities, rule, targets, bins)
     points = len(found.thresholds)
     assert found.thresholds.shape == (points, stages - 1)
@@ -123,7 +126,7 @@ def test_every_point_of_a_sweep_is_what_its_replay_says(
         assert found.reach[point].tolist() == played.reach(stages).tolist()
         for metric, means in zip(metrics, found.means, strict=True):
             assert means.shape == (points,)
-            exact = targets.values(metric, played.decided).mean(dtype=np.float64)
+            exact = quality_metric(metric).values(targets, played.decided).mean(dtype=np.float64)
             assert means[point] == pytest.approx(float(exact), abs=1e-5)
 
 
@@ -139,7 +142,9 @@ def test_two_stages_are_swept_at_every_place_where_something_changes() -> None:
         played = replay(probabilities, "mean", [threshold])
         share = float(played.reach(2)[1])
         if 0 < share < 1:
-            top1 = float(targets.values("top1", played.decided).mean(dtype=np.float64))
+            top1 = float(
+                quality_metric("top1").values(targets, played.decided).mean(dtype=np.float64)
+            )
             assert (share, round(top1, 9)) in known
 
 

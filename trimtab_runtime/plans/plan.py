@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,12 +14,12 @@ from trimtab_runtime.bundles.archive import open_bundle
 from trimtab_runtime.bundles.description import describe
 from trimtab_runtime.bundles.manifest import MODELS_FOLDER, Manifest, arrays_name, onnx_name
 from trimtab_runtime.definitions.plan import OperatingPoint
-from trimtab_runtime.errors import BundleError, InferenceError
+from trimtab_runtime.errors import BundleError
 from trimtab_runtime.images.preprocess import ImageLike, Preprocessor
 from trimtab_runtime.memory.kernel import NEVER
 from trimtab_runtime.memory.semantic import Recall
 from trimtab_runtime.plans.deciders import LoadedRouter, load_router
-from trimtab_runtime.plans.early_exits import ANSWERED_BY, load_recall, run_early
+from trimtab_runtime.plans.early_exits import load_recall
 from trimtab_runtime.plans.golden import (
     golden_images,
     other_answers,
@@ -28,7 +27,7 @@ from trimtab_runtime.plans.golden import (
     read_golden,
     unlike,
 )
-from trimtab_runtime.plans.routing import combine, decide
+from trimtab_runtime.plans.loop import ANSWERED_BY, run_plan
 from trimtab_runtime.plans.stage import LoadedStage, load_stage
 from trimtab_runtime.plans.tracking import Tracker, Tracking, best_within
 
@@ -202,18 +201,11 @@ class Plan:
 
     def _answer(self, image: Union[ImageLike, Preprocessor], learn: bool) -> Answer:
         prepared = image if isinstance(image, Preprocessor) else Preprocessor(image)
-        if self.memory is not None:
-            return self._early(prepared, self.memory, learn)
-        start = time.perf_counter_ns()
-        probabilities, index, confidence, stage, entry = self._run(prepared)
-        elapsed = (time.perf_counter_ns() - start) / 1e6
-        return Answer(index, confidence, stage, elapsed, probabilities, self.labels, entry=entry)
-
-    def _early(self, prepared: Preprocessor, memory: Recall, learn: bool) -> Answer:
         rule, start = self.manifest.structure.rule, time.perf_counter_ns()
-        found = run_early(self._stages, rule, self._point, memory, prepared, learn, self._router)
+        found = run_plan(
+            self._stages, rule, self._point, prepared, self.memory, self._router, learn
+        )
         elapsed = (time.perf_counter_ns() - start) / 1e6
-        tap = None if found.tap == NEVER else found.tap
         return Answer(
             found.answer,
             found.confidence,
@@ -222,30 +214,9 @@ class Plan:
             found.probabilities,
             self.labels,
             ANSWERED_BY[found.by],
-            tap,
+            None if found.tap == NEVER else found.tap,
             found.entry,
         )
-
-    def _run(self, prepared: Preprocessor) -> tuple[Any, int, float, int, int]:
-        rule, point, last = self.manifest.structure.rule, self._point, len(self._stages) - 1
-        entry, begun, total = 0, False, None
-        if self._router is not None:
-            entry, reading = self._router.enter(prepared, self._stages[0], point.price)
-            begun = reading is not None
-        for position in range(entry, last + 1):
-            stage = self._stages[position]
-            if begun and position == 0:
-                found = stage.finish()
-            else:
-                found = stage.probabilities(stage.outputs(prepared))
-            total = combine(total, found, position - entry, rule)
-            index, value = decide(total)
-            largest = float(value)
-            if not math.isfinite(largest):
-                raise InferenceError(f"{stage.variant.name} answered with NaN or infinity")
-            if position == last or stage.confidence(total, largest) >= point.thresholds[position]:
-                break
-        return total, int(index), largest, position, entry
 
     def golden_images(self) -> list[Any]:
         """The images of the self-test, uint8 (H, W, 3) each."""

@@ -13,7 +13,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import trimtab
 from trimtab.variants.inspection.facts import ModelFacts, inspect_model
 from trimtab_runtime import errors
 from trimtab_runtime.codec import decode, encode
@@ -58,7 +57,7 @@ def inspect_in_subprocess(
 def _import_path() -> str:
     """This code first, then what was on the path anyway."""
     return os.pathsep.join(
-        filter(None, [str(Path(trimtab.__file__).parents[1]), os.environ.get("PYTHONPATH")])
+        filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")])
     )
 
 

@@ -60,7 +60,7 @@ def plan(
     here = surroundings(context)
     spec = load_spec(job)  # before a store is made
     for device in spec.places:
-        meet(device.target)
+        meet(device.address, **device.settings)
     again = f"{here.command} plan {shlex.quote(str(job))}"
     try:
         with here.writing() as store:
@@ -80,7 +80,8 @@ def _print_results(store: Store, record: JobRecord, here: StoreLocation) -> bool
     if not devices:
         return _print_result(store, record, here)
     for device in devices:
-        job = store.get_job(device["job"]) if device["problem"] is None else None
+        done = device["job"] if device["problem"] is None else None
+        job = store.get_job(done) if done else None
         if job is not None:
             again = ["--device", device["name"]]
             complete &= _print_result(store, job, here, again)
@@ -116,7 +117,7 @@ def _left_out(store: Store, record: JobRecord) -> list[str]:
     ]
     more = len(lines) - _SHOWN_FAILURES
     lines = lines[:_SHOWN_FAILURES] + ([f"Left out: {more} more"] if more > 0 else [])
-    told = troubles_text(record.summary)
+    told = troubles_text(record)
     return lines if told is None else [*lines, told]
 
 
