@@ -90,7 +90,7 @@ def problem() -> Problem:
 
 def judged(problem: Problem, stages: tuple[int, ...], rule: str = "last") -> list[PlanCandidate]:
     plans = Sweeps(problem).plans(stages, rule)
-    return [PlanCandidate(plan, plan.definition(problem.options), "x") for plan in plans]
+    return [PlanCandidate(plan, plan.definition, "x") for plan in plans]
 
 
 def test_a_family_is_of_one_structure(problem: Problem) -> None:
