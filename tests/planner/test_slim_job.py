@@ -119,7 +119,7 @@ def test_a_job_that_goes_on_tries_as_many_blocks_as_before(done, home):
     told = {}
     with opened_run(load_spec(job(home)), store, settings=SETTINGS) as run:
         (member,) = run.members()
-        found = learn_blocks(run, member.built, 1, 0, {"tried": 1}, told.update)
+        found = learn_blocks(run.job, member.built, 1, 0, {"tried": 1}, told.update)
     assert len(found.proposals) == told["tried"] == len(told["blocks"]) == 1
 
 
