@@ -18,7 +18,9 @@ from trimtab.workloads import (
     Splits,
     StreamRecipe,
     Workload,
+    checked_images,
     frame_items,
+    in_several_splits,
     make_stream,
     read_workload,
     split_workload,
@@ -59,14 +61,41 @@ def load_dataset(spec: JobSpec) -> tuple[Workload, Splits]:
     """The images that a specification names, and their splits. Raises WorkloadError, or
     SpecificationError for a metric that these images can never tell."""
     work = spec.workload
-    workload = read_workload(work.images, work.labels, work.classes, work.splits.group)
+    workload = checked_images(
+        read_workload(work.images, work.labels, work.classes, work.splits.group, work.exclude),
+        work.unreadable,
+        work.near_duplicates == "together",
+    )
     sizes = work.splits
     splits = split_workload(workload, sizes.fit, sizes.tune, sizes.test, sizes.seed)
+    workload = replace(workload, notices=(*workload.notices, *_split_notices(workload, splits)))
     for place, metric in named_metrics(spec):
         problem = _untold(metric, spec, workload, splits)
         if problem:
             raise SpecificationError(f"{place}: {problem}")
     return workload, splits
+
+
+def _split_notices(workload: Workload, splits: Splits) -> Iterator[str]:
+    """What to tell of splits that are folders."""
+    found = {
+        split: sorted({i.name.partition("/")[0] for i in workload.items if i.split == split})
+        for split in SPLIT_NAMES
+    }
+    if not any(found.values()):
+        return
+    told = ", ".join(
+        f"{split} {size} ({' and '.join(found[split]) or 'of another folder'})"
+        for split, size in splits.sizes.items()
+    )
+    yield f"the folders are splits, and no classes: {told}"
+    twice = in_several_splits(workload)
+    if len(twice):
+        few = first_few([workload.items[index].name for index in twice])
+        yield (
+            f"{len(twice)} image(s) show what an earlier split (of fit, tune, test) shows too, "
+            f"and are left out: {few}"
+        )
 
 
 def named_metrics(spec: JobSpec) -> Iterator[tuple[str, str]]:
@@ -162,7 +191,7 @@ def _stills(
         test=np.searchsorted(used, test),
         labels=None if labels is None else labels[used],
         classes=workload.classes,
-        objects=_objects([workload.items[index] for index in used]),
+        objects=workload.objects[used],
     )
     return [workload.items[index] for index in used], rows
 
@@ -188,17 +217,10 @@ def _frames(
         test=of_test,
         labels=None if labels is None else labels[np.concatenate(shown)],
         classes=workload.classes,
-        objects=_objects(items),
+        objects=workload.objects[np.concatenate(shown)],
         blocks=np.concatenate(blocks),
     )
     return items, rows
-
-
-def _objects(items: Sequence[Item]) -> Ints:
-    """A number for each object: a group or, where nobody said, a file's content."""
-    names = [item.group or item.sha256 for item in items]
-    found: Ints = np.unique(names, return_inverse=True)[1].astype(np.int64)
-    return found
 
 
 def _set_aside(rows: SplitRows, share: float) -> SplitRows:

@@ -44,6 +44,8 @@ def opened_job(
         store.put_device(DeviceRecord(key, device.address, dict(fingerprint)))
         open_record(store, job_id, spec, workload, splits, key)
         journal = Journal(store, job_id, watcher or NullListener(), lease, stop)
+        for text in workload.notices:
+            journal.note("warning", "workload", text)
         device.listener = listening = DeviceEvents(journal, device.address)
         with _troubles_told(store, job_id, listening):
             yield JobContext(

@@ -12,7 +12,6 @@ from trimtab.planner.jobs.lifecycle import closing_job, opened_job
 from trimtab.planner.pipeline.run import Run
 from trimtab.planner.specification.job import JobSpec
 from trimtab.profilers import Device
-from trimtab.workloads import check_images
 from trimtab_runtime.probe.requests import MeasureSettings
 
 
@@ -20,7 +19,6 @@ from trimtab_runtime.probe.requests import MeasureSettings
 def running(job: JobContext) -> Iterator[Run]:
     """The job's steps; how they end is noted in the store."""
     with closing_job(job.store, job.job_id):
-        check_images(job.workload)
         yield Run(**vars(job))
 
 

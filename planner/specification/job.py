@@ -186,10 +186,9 @@ def _absolute(spec: JobSpec, folder: Path) -> JobSpec:
         models.append(model.model_copy(update=changes))
     work = spec.workload
     changes = {"images": at(work.images)}
-    if work.labels:
-        changes["labels"] = at(work.labels)
-    if isinstance(work.classes, Path):
-        changes["classes"] = at(work.classes)
+    for name in ("labels", "classes", "exclude"):
+        if isinstance(getattr(work, name), Path):
+            changes[name] = at(getattr(work, name))
     workload = work.model_copy(update=changes)
     changes = {"models": tuple(models), "workload": workload}
     if spec.devices:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
@@ -26,6 +30,20 @@ from trimtab_runtime.definitions.plan import COLOURS, DTYPES, LAYOUTS, OUTPUT_KI
 
 #: Rules by which regions of a network may be replaced.
 SLIMMING_RULES = tuple(RULES)
+
+
+_UNSET = re.compile(r"\$(\w+|\{\w+\})")
+
+
+def _filled_in(value: Any) -> Any:
+    """A path with the values of the environment variables in it (`$DATA/images`)."""
+    if not isinstance(value, str):
+        return value
+    found = os.path.expandvars(value)
+    missing = _UNSET.search(found)
+    if missing and not Path(found).expanduser().exists():
+        raise ValueError(f"the environment variable {missing[0]} is not set")
+    return found
 
 
 def _usable(path: Path) -> Path:
@@ -40,7 +58,7 @@ def _usable(path: Path) -> Path:
     return path
 
 
-_Path = Annotated[Path, AfterValidator(_usable)]
+_Path = Annotated[Path, BeforeValidator(_filled_in), AfterValidator(_usable)]
 
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
@@ -142,13 +160,24 @@ class CertifySpec(Section):
 
 
 class WorkloadSpec(Section):
-    """Images, labels and what happens with them."""
+    """Images, labels and what happens with them. Images that the file `exclude` names were seen in
+    training; up to a share `unreadable` of the images may be damaged."""
 
     images: _Path
     labels: _Path | None = None
     classes: _Path | tuple[str, ...] | None = None
+    exclude: _Path | None = None
+    unreadable: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    near_duplicates: Literal["together", "ignored"] = "together"
     splits: SplitSpec = SplitSpec()
     stream: StreamSpec = StreamSpec()
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was before there were these fields: so that jobs keep their names."""
+        found: dict[str, Any] = written(self)
+        later = {"exclude", "unreadable", "near_duplicates"} - self.model_fields_set
+        return {name: value for name, value in found.items() if name not in later}
 
 
 class TechniqueSpec(Section):
@@ -161,6 +190,14 @@ class TechniqueSpec(Section):
     memory: bool = False
     slimming: tuple[Literal[SLIMMING_RULES], ...] = ()  # type: ignore[valid-type]
 
+    @field_validator("quantisation", mode="before")
+    @classmethod
+    def _all_precisions(cls, value: Any) -> Any:
+        """False stands for none, True for all, one name for that one."""
+        if isinstance(value, bool):
+            return ("w8a8",) if value else ()
+        return (value,) if isinstance(value, str) else value
+
     @field_validator("slimming", mode="before")
     @classmethod
     def _all_rules(cls, value: Any) -> Any:
@@ -172,6 +209,12 @@ class RuntimeSpec(Section):
     """Runtime options to try; `threads` None means 1 and all cores of the device."""
 
     threads: tuple[PositiveInt, ...] | None = None
+
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _one_number(cls, value: Any) -> Any:
+        """A number alone stands for one number to try."""
+        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class BudgetSpec(Section):
