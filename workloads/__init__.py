@@ -1,5 +1,6 @@
 """Images, labels, splits and streams: what a job's models are tried on."""
 
+from trimtab.workloads.balance import ClassCounts, class_counts
 from trimtab.workloads.images.checks import checked_images
 from trimtab.workloads.images.files import IMAGE_SUFFIXES
 from trimtab.workloads.images.reader import read_workload
@@ -14,12 +15,14 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "SPLIT_NAMES",
     "STREAM_KINDS",
+    "ClassCounts",
     "Item",
     "Splits",
     "Stream",
     "StreamRecipe",
     "Workload",
     "checked_images",
+    "class_counts",
     "frame_items",
     "in_several_splits",
     "make_stream",

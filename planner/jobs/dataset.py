@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trimtab.db import Level
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.estimates.targets import Ints, needs_labels
 from trimtab.search.objectives.constraints import Constraint
@@ -19,6 +20,7 @@ from trimtab.workloads import (
     StreamRecipe,
     Workload,
     checked_images,
+    class_counts,
     frame_items,
     in_several_splits,
     make_stream,
@@ -28,7 +30,7 @@ from trimtab.workloads import (
 )
 from trimtab.workloads.images.text import first_few
 from trimtab_runtime.errors import SpecificationError
-from trimtab_runtime.metrics import recall_of, recalled_class
+from trimtab_runtime.metrics import find_metric, recall_of, recalled_class
 
 #: Images of `fit` that are traced: calibration needs no more, and a split's prefix is a fair
 #: sample of it.
@@ -125,6 +127,22 @@ def _untold(metric: str, spec: JobSpec, workload: Workload, splits: Splits) -> s
     if not (labels[splits.tune] == places[0]).any():
         return f"{metric!r} cannot be told: no image of tune is of that class"
     return None
+
+
+def told_of(workload: Workload, spec: JobSpec) -> Iterator[tuple[Level, str]]:
+    """What a job says of its images before it begins: (level, text)."""
+    counts = class_counts(workload)
+    if counts is not None:
+        yield "info", f"{counts.images} images in {len(counts.counts)} classes: {counts.text}"
+        blind = all(metric in ("top1", "top5") for _, metric in quality_metrics(spec))
+        if counts.warning and blind:
+            yield "warning", counts.warning
+    yield from (("warning", text) for text in workload.notices)
+
+
+def quality_metrics(spec: JobSpec) -> list[tuple[str, str]]:
+    """Those of the named metrics that tell how good answers are."""
+    return [found for found in named_metrics(spec) if find_metric(found[1]).kind == "quality"]
 
 
 def unseen_classes(workload: Workload, splits: Splits) -> str | None:

@@ -18,7 +18,10 @@ IMAGE_SUFFIXES = (
     *(".ppm", ".tif", ".tiff", ".webp"),
 )
 #: What operating systems and network drives put beside people's files.
-_SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information")
+_SYSTEM_FOLDERS = (
+    *("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"),
+    "lost+found",
+)
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "ehthumbs.db")
 _THUMBNAILS = ("thumbs", "thumbnails", "_thumbs", "_thumbnails")
 #: Endings of pictures that are not read.
