@@ -9,6 +9,7 @@ from trimtab.db import CorrectionRecord, ExposureRecord, MeasurementRecord, Stor
 from trimtab.planner.bundles.verification import BundleVerifier
 from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.candidates.measured import Measured
+from trimtab.planner.selection.class_cautions import class_cautions
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.planner.selection.records import (
     decided_metrics,
@@ -218,6 +219,9 @@ class PlanningStage:
 
     def _summarise(self) -> None:
         choice = self.choice
+        if choice.chosen is not None:
+            for text in class_cautions(choice, choice.chosen):
+                self._journal.note("warning", choice.chosen.label, text)
         self._run.slimming.report(choice)
         self._run.remember(
             plans=len(choice.plans),

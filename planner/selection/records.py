@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from trimtab.db import Basis, PlanMetricRecord, PlanRecord
 from trimtab.planner.selection.breakdowns import exit_table, route_rivals, route_table
+from trimtab.planner.selection.class_cautions import class_cautions
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.planner.selection.selector import PlanSelector
 from trimtab.workloads import Item
@@ -57,6 +58,7 @@ def plan_record(
             "rival": composed.rival,
             "routes": route_table(choice, judged, "test", items),
             "beside": route_rivals(choice, judged, "test"),
+            "cautions": class_cautions(choice, judged) if judged.is_chosen else [],
             "router_ms": router_ms,
             "router_share": router_ms / composed.costs["latency_mean_ms"],
         },

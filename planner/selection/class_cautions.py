@@ -1,0 +1,66 @@
+"""What a mean over inputs hides of a plan: classes that it never answers, and the class that it
+finds least often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.selection.selector import PlanSelector
+from trimtab.search.estimates.targets import Ints
+from trimtab.workloads.images.text import first_few
+
+
+def class_cautions(choice: PlanSelector, plan: PlanCandidate) -> list[str]:
+    """Warnings about a plan from its answers on tune and test, compared with the baseline's.
+    Empty without labels, and where there is nothing to say."""
+    rows = choice.rows
+    if rows.labels is None:
+        return []
+    labels = rows.labels[np.concatenate([rows.tune, rows.test])]
+    own, base = (_answers(choice, one) for one in (plan, choice.baseline_plan))
+    names = [str(name) for name in rows.classes]
+    return [*_never_answered(labels, own, names), *_worst_recall(labels, own, base, names)]
+
+
+def _answers(choice: PlanSelector, plan: PlanCandidate) -> Ints:
+    """(inputs of tune and test,) each split from an empty memory."""
+    found: Ints = np.concatenate([choice.replayed_on(plan, s).answer for s in ("tune", "test")])
+    return found
+
+
+def _never_answered(labels: Ints, answers: Ints, names: Sequence[str]) -> list[str]:
+    never = sorted(set(labels.tolist()) - set(answers.tolist()))
+    if not never:
+        return []
+    share = float(np.isin(labels, never).mean())
+    one = len(set(answers.tolist())) == 1
+    always = f"it answers {names[answers[0]]!r} to every image; " if one else ""
+    shown = first_few([names[index] for index in never])
+    return [
+        f"{always}it never answers {len(never)} of {len(set(labels.tolist()))} classes that the "
+        f"images of tune and test show ({shown}; {share:.1%} of the images)"
+    ]
+
+
+def _worst_recall(labels: Ints, own: Ints, base: Ints, names: Sequence[str]) -> list[str]:
+    mine, other = (_recalls(labels, answers, len(names)) for answers in (own, base))
+    worst, before = int(np.nanargmin(mine)), float(np.nanmin(other))
+    if mine[worst] >= before:
+        return []
+    return [
+        f"its worst recall is {mine[worst]:.3f}, of {names[worst]!r} "
+        f"({int((labels == worst).sum())} image(s) of tune and test); the baseline's worst is "
+        f"{before:.3f}"
+    ]
+
+
+def _recalls(labels: Ints, answers: Ints, classes: int) -> NDArray[np.float64]:
+    """(classes,) the share of each class's images that is answered so; NaN where it has none."""
+    shown = np.bincount(labels, minlength=classes).astype(np.float64)
+    shown[shown == 0] = np.nan
+    found: NDArray[np.float64] = np.bincount(labels[answers == labels], minlength=classes) / shown
+    return found
