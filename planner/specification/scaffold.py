@@ -27,6 +27,7 @@ from trimtab.workloads.images.files import (
     left_out_text,
 )
 from trimtab.workloads.images.split_folders import SPLIT_OF
+from trimtab.workloads.images.synsets import all_of_imagenet, imagenet_synsets
 from trimtab_runtime.errors import SpecificationError, TrimtabError, WorkloadError
 
 _MODEL_SUFFIXES = (".onnx", ".tflite")
@@ -138,6 +139,8 @@ def _read_model(path: Path, name: str | None) -> FoundModel:
 def _propose_offsets(models: Sequence[FoundModel], workload: Workload) -> None:
     """One output more than there are classes (or than most other models have) is background."""
     known = len(workload.classes)
+    if all_of_imagenet(workload.classes):  # a model of all classes is restricted to these
+        known = len(imagenet_synsets())
     widths = {model.facts.output_width for model in models}
     for model in models:
         width = model.facts.output_width or 0

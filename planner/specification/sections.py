@@ -82,10 +82,29 @@ class InputSpec(Section):
 
 
 class OutputSpec(Section):
-    """What a model file does not tell of its output. `offset`: background classes in front."""
+    """What a model file does not tell of its output. `offset`: background classes in front.
+    `classes` names the model's own classes in the order of its outputs, where these are not the
+    job's; `mapping` says for some of them which class of the job they stand for."""
 
     kind: Literal[OUTPUT_KINDS] | None = None  # type: ignore[valid-type]
     offset: Annotated[int, Field(ge=0)] = 0
+    classes: _Path | tuple[str, ...] | None = None
+    mapping: dict[str, str] | None = None
+
+    @field_validator("mapping", mode="before")
+    @classmethod
+    def _numbers_as_names(cls, value: Any) -> Any:
+        """Classes may be named by numbers, which YAML reads as such."""
+        if not isinstance(value, dict):
+            return value
+        return {str(name): str(to) for name, to in value.items()}
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was before there were these fields: so that jobs keep their names."""
+        found: dict[str, Any] = written(self)
+        later = ("classes", "mapping")
+        return {k: value for k, value in found.items() if value is not None or k not in later}
 
 
 class TorchSpec(Section):

@@ -11,6 +11,7 @@ import yaml
 
 from trimtab.variants import ModelFacts
 from trimtab.workloads import ClassCounts, Workload, class_counts, split_workload
+from trimtab.workloads.images.synsets import all_of_imagenet, imagenet_synsets
 from trimtab_runtime.metrics import recall_of
 
 GUESS = "  # GUESS:"
@@ -76,7 +77,7 @@ def starter_text(
         "models:",
     ]
     for model in models:
-        lines += _model_lines(model, here, len(images.workload.classes))
+        lines += _model_lines(model, here, images.workload.classes)
     lines += [f"  # Left out: {_comment(problem)}" for problem in problems]
     if not labelled:
         largest = max(models, key=lambda model: model.facts.size_bytes)
@@ -90,7 +91,7 @@ def starter_text(
     return "\n".join([*lines, "", *_job_lines(counts)]) + "\n"
 
 
-def _model_lines(model: FoundModel, here: Path, classes: int) -> list[str]:
+def _model_lines(model: FoundModel, here: Path, classes: Sequence[str]) -> list[str]:
     facts = model.facts
     height, width = facts.input_size or model.size or OPEN_SIZE
     open_size = " (left open by the file)" if model.size else ""
@@ -118,10 +119,16 @@ def _model_lines(model: FoundModel, here: Path, classes: int) -> list[str]:
             f"      offset: {model.offset}{GUESS} one output more than classes, so the first is "
             "background",
         ]
-    elif classes and model.classes != classes:
+    if not classes or model.classes == len(classes):
+        return lines
+    if model.classes == len(imagenet_synsets()) and all_of_imagenet(classes):
         lines.append(
-            f"    # CHECK: {model.classes} outputs, but the images have {classes} classes; name "
-            "all in workload.classes"
+            f"    # {len(classes)} of its {model.classes} classes are used, by their WordNet ids."
+        )
+    else:
+        lines.append(
+            f"    # CHECK: {model.classes} outputs, but the images have {len(classes)} classes; "
+            "name all in workload.classes, or the model's own in output.classes"
         )
     return lines
 
