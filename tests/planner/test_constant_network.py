@@ -74,6 +74,7 @@ def job(folder, metric, models=("able", "lazy")):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["top1", "balanced_accuracy"])
 def test_it_is_not_chosen_where_another_knows_the_rare_class(
     folder, metric, tmp_path, monkeypatch
@@ -93,6 +94,7 @@ def test_it_is_not_chosen_where_another_knows_the_rare_class(
     assert len(warned) == (1 if metric == "top1" else 0)
 
 
+@pytest.mark.slow
 def test_where_there_is_no_other_it_is_said(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:

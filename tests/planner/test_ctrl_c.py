@@ -88,6 +88,7 @@ def test_the_same_command_goes_on(home):
     assert leftovers(home) == []
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_job_as_ctrl_c_does(home):
     with start(home, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         for line in process.stderr:
