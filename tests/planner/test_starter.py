@@ -184,7 +184,7 @@ def test_rubbish_of_systems_does_not_hide_the_classes(tmp_path):
     starter = write_starter(tmp_path, tmp_path / "job.yaml")
     assert starter.summary == "1 model(s), 24 images in 4 classes"
     (told,) = starter.notices
-    assert told.endswith("left out: 1 .jxl, 1 in __MACOSX")
+    assert told.endswith("photos: 1 .jxl, 1 in __MACOSX")
     assert "  # CHECK: " in starter.text
 
 

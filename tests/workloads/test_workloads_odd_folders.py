@@ -59,7 +59,7 @@ def test_what_systems_leave_behind_is_counted_and_no_class(
         ".jxl": 4,
     }
     (told,) = workload.notices
-    assert "left out: 4 .jxl, 1 .pdf, " in told
+    assert told.startswith(f"not read in {tmp_path}: 4 .jxl, 1 .pdf, ")
 
 
 def test_a_folder_of_files_that_cannot_be_read_says_what_is_there(tmp_path: Path) -> None:
@@ -205,10 +205,23 @@ def test_whole_numbers_with_a_point_are_indices(tmp_path: Path, write_image: Wri
     workload = read_workload(tmp_path)
     assert workload.labels is not None
     assert workload.labels.tolist() == list(range(12))
+    assert not any("run from" in text for text in workload.notices)
     assert workload.classes == tuple(str(number) for number in range(12))
     named = read_workload(tmp_path, classes=[f"{number}.0" for number in reversed(range(12))])
     assert named.labels is not None
     assert named.labels.tolist() == list(reversed(range(12)))
+
+
+def test_labels_that_may_count_from_one_are_told(tmp_path: Path, write_image: WriteImage) -> None:
+    for number in range(1, 4):
+        write_image(tmp_path / f"{number}.png", seed=number)
+    rows = ["file,label", "1.png,1", "2.png,2", "3.png,3", "", ","]
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    workload = read_workload(tmp_path)
+    assert workload.classes == ("0", "1", "2", "3")
+    assert any("labels run from 1 to 3" in text for text in workload.notices)
+    named = read_workload(tmp_path, classes=["z", "a", "b", "c"])
+    assert not any("run from" in text for text in named.notices)
 
 
 def test_accents_in_either_encoding_are_the_same(tmp_path: Path, write_image: WriteImage) -> None:

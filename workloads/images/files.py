@@ -30,6 +30,8 @@ _PICTURES = (
     *(".arw", ".cr2", ".cr3", ".dcm", ".dng", ".exr", ".hdr", ".j2k", ".jp2", ".jxl", ".jxr"),
     *(".nef", ".npy", ".pdf", ".psd", ".raw", ".rw2", ".svg", ".tga"),
 )
+#: Files about images, which others read.
+_ABOUT_IMAGES = ("labels.csv", "classes.txt", "labels.txt", "class_names.txt")
 HIDDEN, SYSTEM, LOOPS, NO_SUFFIX = "hidden", "of the system", "links in a circle", "no suffix"
 
 
@@ -54,7 +56,10 @@ def list_images(folder: Path) -> FolderContents:
     left_out: Counter[str] = Counter()
     names, broken, suffixes = [], [], image_suffixes()
     for name in files_below(folder, left_out):
-        suffix = PurePosixPath(name).suffix.lower()
+        path = PurePosixPath(name)
+        suffix = path.suffix.lower()
+        if path.name in _ABOUT_IMAGES:
+            continue
         if suffix not in suffixes:
             left_out[suffix or NO_SUFFIX] += 1
         elif (folder / name).exists():
@@ -122,11 +127,6 @@ def _kind_left_out(name: str, is_folder: bool) -> str | None:
 
 def _files_in(folder: str) -> int:
     return sum(len(names) for _, _, names in os.walk(folder))
-
-
-def pictures_left_out(left_out: Mapping[str, int]) -> bool:
-    """Whether files that people would call pictures are among what was left out."""
-    return any(kind in _PICTURES or kind == NO_SUFFIX for kind in left_out)
 
 
 def left_out_text(left_out: Mapping[str, int]) -> str:

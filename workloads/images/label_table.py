@@ -36,11 +36,12 @@ def read_table(path: Path, group: str | None = None) -> dict[str, Row]:
         needed = ["file", "label"] + ([group] if group is not None else [])
         _require_columns(path, columns, needed)
         reader.fieldnames = columns
-        cells = [
+        read = [
             (reader.line_num, [(row[name] or "").strip() for name in needed]) for row in reader
         ]
     except csv.Error as error:
         raise WorkloadError(f"{path}: cannot be read as CSV ({error})") from None
+    cells = [row for row in read if any(row[1])]  # spreadsheets leave rows of separators alone
     return _rows(path, cells, needed)
 
 

@@ -56,7 +56,18 @@ def table_layout(
     except WorkloadError as error:
         raise WorkloadError(f"{table}: {error}") from None
     groups = {name: rows[name].group for name in names}
-    return Layout(dict(zip(names, indices, strict=True)), groups, _split_of(names, splits), found)
+    labels = dict(zip(names, indices, strict=True))
+    return Layout(labels, groups, _split_of(names, splits), found, _from_one(indices, classes))
+
+
+def _from_one(indices: Sequence[int], classes: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Labels that may count from 1, where outputs count from 0."""
+    if classes is not None or min(indices) != 1:
+        return ()
+    return (
+        f"the labels run from 1 to {max(indices)} and are taken as they are, so that no image is "
+        "of class 0: if they count from 1, subtract 1, or name the classes in `classes`",
+    )
 
 
 def _found_rows(folder: Path, rows: Mapping[str, Row], names: Sequence[str]) -> dict[str, Row]:

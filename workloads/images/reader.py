@@ -15,7 +15,6 @@ from trimtab.workloads.images.files import (
     image_suffixes,
     left_out_text,
     list_images,
-    pictures_left_out,
 )
 from trimtab.workloads.images.label_table import Row, read_table
 from trimtab.workloads.images.layout import TABLE_NAME, Layout, folder_layout, table_layout
@@ -64,8 +63,8 @@ def read_workload(
         except OSError as error:
             unreadable.append(f"{folder / name}: cannot be read ({error.strerror})")
     notices = list(layout.notices)
-    if pictures_left_out(contents.left_out):
-        notices.append(f"{images}: left out: {left_out_text(contents.left_out)}")
+    if contents.left_out:
+        notices.append(f"not read in {images}: {left_out_text(contents.left_out)}")
     found = Workload(
         items=tuple(items),
         classes=layout.classes,
