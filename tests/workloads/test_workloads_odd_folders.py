@@ -321,6 +321,19 @@ def test_near_duplicates_stay_in_one_split(tmp_path: Path) -> None:
     assert not any("different labels" in text for text in workload.notices)
 
 
+def test_named_groups_rule_over_what_looks_alike(tmp_path: Path) -> None:
+    many(tmp_path, 12)
+    smooth(0).save(tmp_path / "again.jpg", quality=80)
+    names = [*(f"{number:02}.png" for number in range(12)), "again.jpg"]
+    rows = [f"{name},x,{number // 2}" for number, name in enumerate(names)]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label,part", *rows]))
+    workload = checked_images(read_workload(tmp_path, group="part"))
+    assert len(workload.alike) == 1
+    assert len(set(workload.objects.tolist())) == 7  # one a group
+    (told,) = workload.notices
+    assert "1 pair(s) of images look alike and may part, as groups were named" in told
+
+
 def test_the_same_picture_under_two_labels_is_told(tmp_path: Path) -> None:
     many(tmp_path / "a", 8)
     many(tmp_path / "b", 8, 50)

@@ -97,7 +97,10 @@ def _told(workload: Workload, pairs: Sequence[tuple[int, int]]) -> list[str]:
     items = workload.items
     named = [(items[first], items[second]) for first, second in pairs]
     apart = [pair for pair in named if pair[0].label != pair[1].label]
-    told = [f"{len(pairs)} pair(s) of images look alike and stay in one split: {_few(named)}"]
+    kept = "may part, as groups were named"
+    if all(item.group is None for item in items):
+        kept = "stay in one split"
+    told = [f"{len(pairs)} pair(s) of images look alike and {kept}: {_few(named)}"]
     if apart:
         told.append(
             f"{len(apart)} pair(s) of images look alike and have different labels, one of which "
