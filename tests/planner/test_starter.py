@@ -143,9 +143,9 @@ def test_what_is_missing_is_named(tmp_path, made):
         write_starter(tmp_path, tmp_path / "job.yaml")
 
 
-def write_many(folder, classes, count=6):
+def write_many(folder, classes, count=6, seed=3):
     """The same number of images for every class."""
-    images, labels = texture_images(40 * count, seed=3)
+    images, labels = texture_images(40 * count, seed)
     for place in classes:
         kind = classes.index(place) % 4
         for number in [n for n in range(len(labels)) if labels[n] == kind][:count]:
@@ -155,8 +155,8 @@ def write_many(folder, classes, count=6):
 
 def test_folders_of_splits_are_splits_and_no_classes(tmp_path):
     write_onnx(tmp_path / "net.onnx", width=2)
-    for split in ("train", "val", "test"):
-        write_many(tmp_path / "data" / split, ("a", "b", "c", "d"))
+    for seed, split in enumerate(("train", "val", "test")):
+        write_many(tmp_path / "data" / split, ("a", "b", "c", "d"), seed=seed)
     starter = write_starter(tmp_path, tmp_path / "job.yaml")
     spec = load_spec(tmp_path / "job.yaml")
     assert spec.workload.images == (tmp_path / "data").resolve()
