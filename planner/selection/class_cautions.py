@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.planner.jobs.dataset import class_names
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.planner.selection.selector import PlanSelector
 from trimtab.search.estimates.targets import Ints
@@ -22,8 +23,15 @@ def class_cautions(choice: PlanSelector, plan: PlanCandidate) -> list[str]:
         return []
     labels = rows.labels[np.concatenate([rows.tune, rows.test])]
     own, base = (_answers(choice, one) for one in (plan, choice.baseline_plan))
-    names = [str(name) for name in rows.classes]
-    return [*_never_answered(labels, own, names), *_worst_recall(labels, own, base, names)]
+    return cautions_of(labels, own, base, rows.classes)
+
+
+def cautions_of(labels: Ints, own: Ints, base: Ints, names: Sequence[str]) -> list[str]:
+    """The same of answers (n,): a plan's `own`, and those of the `base` that it is compared with.
+    Classes without a name are called by their index."""
+    count = max(len(names), int(max(labels.max(), own.max(), base.max())) + 1)
+    known = class_names(names, count)
+    return [*_never_answered(labels, own, known), *_worst_recall(labels, own, base, known)]
 
 
 def _answers(choice: PlanSelector, plan: PlanCandidate) -> Ints:
