@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from functools import cached_property
+from typing import Any, Optional
+
+import numpy as np
 
 RESIZE_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 LAYOUTS = ("nchw", "nhwc")
@@ -74,13 +77,33 @@ class InputFormat:
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """What the model's output vector means. The first `offset` entries are background."""
+    """What the model's output vector means. The first `offset` entries are background.
+
+    `groups[i]` are the model's own classes (counted behind the background) that stand for class i
+    of the plan; None where they are the same. What is in no group is left out.
+    """
 
     kind: str = "logits"
     offset: int = 0
     quantisation: Optional[Quantisation] = None
+    groups: Optional[tuple[tuple[int, ...], ...]] = None
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, OUTPUT_KINDS)
         if self.offset < 0:
             raise ValueError(f"offset >= 0 must hold, got {self.offset}")
+        if self.groups is None:
+            return
+        own = [index for group in self.groups for index in group]
+        if len(self.groups) < 2 or not all(self.groups):
+            raise ValueError("groups must be two or more, each with a class of the model")
+        if min(own) < 0 or len(set(own)) < len(own):
+            raise ValueError("a class of the model stands in one group, and is 0 or more")
+
+    @cached_property
+    def group_indices(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """The model's classes in the order of the groups, and where each group begins."""
+        groups = self.groups or ()
+        order = np.array([index for group in groups for index in group], np.intp)
+        starts = np.cumsum([0, *(len(group) for group in groups[:-1])])
+        return order, starts.astype(np.intp)

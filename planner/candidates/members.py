@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trimtab.planner.cache.facts import facts_of
 from trimtab.planner.cache.variants import StoredVariant, VariantCache
+from trimtab.planner.candidates.class_groups import with_job_classes
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import BudgetSpec, ModelSpec
@@ -92,11 +93,15 @@ def _from_file(
     pixels = (size, size) if isinstance(size, int) else size
     facts = facts_of(builder.store, path, pixels, budget.stall_seconds)
     said = model.input.model_dump(exclude_none=True)
-    output = model.output.model_dump(exclude_none=True)
+    output = model.output.model_dump(exclude_none=True, exclude={"classes", "mapping"})
     variant = make_variant(path, facts, said, output, model.label)
     if facts.output_width is None:
         raise ModelError("the file leaves its number of classes open")
-    classes = facts.output_width - variant.output.offset
+    own = facts.output_width - variant.output.offset
+    variant, told = with_job_classes(variant, own, model.output, workload.classes)
+    if told:
+        journal.note("info", model.label, told)
+    classes = own if variant.output.groups is None else len(variant.output.groups)
     _check_width(classes, facts.output_width, workload.classes)
     suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
     for name, found in suits.items():

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from trimtab.db import DeviceRecord, JobRecord, Store, WorkloadRecord, let_go
 from trimtab.planner.jobs.context import JobContext
-from trimtab.planner.jobs.dataset import load_dataset
+from trimtab.planner.jobs.dataset import load_dataset, told_of
 from trimtab.planner.jobs.journal import DeviceEvents, Journal, NullListener, ProgressListener
 from trimtab.planner.jobs.scratch import scratch
 from trimtab.planner.jobs.summary import summary_of
@@ -52,6 +52,8 @@ def opened_job(
         store.put_device(DeviceRecord(key, device.address, dict(fingerprint)))
         open_record(store, job_id, spec, workload, splits, key)
         journal = Journal(store, job_id, watcher or NullListener(), lease, stop)
+        for level, text in told_of(workload, spec):
+            journal.note(level, "workload", text)
         device.listener = listening = DeviceEvents(journal, device.address)
         with _troubles_told(store, job_id, listening):
             yield JobContext(
@@ -107,7 +109,7 @@ def closing_job(store: Store, job_id: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         let_go(error)
-        text = "stopped by the user; the same command goes on from here"
+        text = f"stopped by {str(error) or 'the user'}; the same command goes on from here"
         store.update_job(job_id, state="interrupted", message=text)
         raise
     except TrimtabError as error:

@@ -13,6 +13,7 @@ from trimtab.planner.candidates.stages import costs_together
 from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.pipeline.colocation import measure_twice
+from trimtab.planner.selection.class_cautions import class_cautions
 from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.selection.held_out import HeldOutReports
 from trimtab.planner.selection.plan import PlanCandidate
@@ -165,7 +166,13 @@ class PlanningStage:
             points = self.selector.family(selection, plan)
             plans.append(
                 plan_record(
-                    job_id, plan, self.selector.evaluator, self.variants, breakdown, points
+                    job_id,
+                    plan,
+                    self.selector.evaluator,
+                    self.variants,
+                    breakdown,
+                    points,
+                    self._cautions(selection) if plan.is_chosen else (),
                 )
             )
             metrics += decided_metrics(job_id, plan)
@@ -189,8 +196,17 @@ class PlanningStage:
             for metric, lesson in learned.items()
         )
 
+    def _cautions(self, selection: Selection) -> list[str]:
+        """What the chosen plan's accuracy hides."""
+        if selection.chosen is None:
+            return []
+        return class_cautions(self.selector.evaluator, selection.chosen, selection.baseline)
+
     def _summarise(self, selection: Selection) -> None:
         data = self.selector.data
+        for text in self._cautions(selection):
+            assert selection.chosen is not None
+            self._job.journal.note("warning", selection.chosen.label, text)
         for maker in self._evaluator.makers.values():
             maker.report(data.measured, data.targets, data.quality)
         self._job.remember(**selection_summary(selection, data))

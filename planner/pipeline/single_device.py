@@ -20,7 +20,6 @@ from trimtab.planner.pipeline.planning import PlanningStage
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.techniques import TECHNIQUES
 from trimtab.profilers import Device
-from trimtab.workloads import check_images
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.probe.requests import MeasureSettings
 
@@ -67,7 +66,6 @@ class SingleDeviceJob:
 def running(job: JobContext) -> Iterator[SingleDeviceJob]:
     """The job's stages; how they end is noted in the store."""
     with closing_job(job.store, job.job_id):
-        check_images(job.workload)
         yield SingleDeviceJob.of(job)
 
 

@@ -35,7 +35,7 @@ class PlanRow:
     must be compared with, such as 'hold last'), 'member' (any model of the zoo
     as it came), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
     went wrong, 'predicted' when nobody tried. `speedup_basis` says whether both latencies are
-    'measured' or 'predicted'.
+    'measured' or 'predicted'. `cautions` are what its accuracy hides, told of the chosen plan.
     """
 
     key: str
@@ -47,6 +47,7 @@ class PlanRow:
     figures: Mapping[str, MetricValues]
     speedup: float | None
     speedup_basis: str | None
+    cautions: tuple[str, ...] = ()
 
     def figure(self, metric: str) -> MetricValues:
         return self.figures.get(metric, MetricValues(metric, None))
@@ -259,6 +260,7 @@ def _row(
         figures=figures,
         speedup=speedup,
         speedup_basis=basis,
+        cautions=tuple(map(printable, plan.definition.get("cautions", ()))),
     )
 
 

@@ -46,6 +46,8 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
         f"Jobs have looked at this test split {looks}.",
     ]
     chosen = view.row(view.chosen)
+    if chosen is not None:
+        lines += caution_notes(chosen)
     if chosen is not None and chosen.figure(view.quality).optimism is not None:
         lines.append(
             f"Optimism left in the chosen plan's {printable(view.quality)} (its guarded lead over "
@@ -57,6 +59,11 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
             f"{found.error_before:.1%}; corrected by the others, {found.error_held_out:.1%}."
         )
     return lines + [found.text for found in view.predictors]
+
+
+def caution_notes(row: PlanRow) -> list[str]:
+    """What a plan's accuracy hides."""
+    return [f"Caution, {row.label}: {text}." for text in row.cautions]
 
 
 def why_none(view: FrontView) -> list[str]:

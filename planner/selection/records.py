@@ -21,9 +21,10 @@ def plan_record(
     variants: Mapping[str, Variant],
     breakdown: Breakdown,
     points: Sequence[OperatingPoint],
+    cautions: Sequence[str] = (),
 ) -> PlanRecord:
     """The plan with all that `show` needs: stages with their share of inputs and of time, and the
-    `breakdown` of where inputs stop. Its bundle has the `points`."""
+    `breakdown` of where inputs stop, `cautions` that go with it. Its bundle has the `points`."""
     composed, data = judged.composed, evaluator.data
     router_ms = composed.design.costs.router_ms()
     shares = evaluator.stage_times(judged)
@@ -58,6 +59,7 @@ def plan_record(
             "rival": composed.design.rival,
             "routes": list(breakdown.routes),
             "beside": dict(breakdown.rivals),
+            "cautions": list(cautions),
             "router_ms": router_ms,
             "router_share": router_ms / composed.costs["latency_mean_ms"],
         },

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
@@ -31,6 +35,20 @@ QUANTISATION_SCHEMES = tuple(SCHEMES)
 SLIMMING_RULES = tuple(RULES)
 
 
+_UNSET = re.compile(r"\$(\w+|\{\w+\})")
+
+
+def _filled_in(value: Any) -> Any:
+    """A path with the values of the environment variables in it (`$DATA/images`)."""
+    if not isinstance(value, str):
+        return value
+    found = os.path.expandvars(value)
+    missing = _UNSET.search(found)
+    if missing and not Path(found).expanduser().exists():
+        raise ValueError(f"the environment variable {missing[0]} is not set")
+    return found
+
+
 def _usable(path: Path) -> Path:
     """A path that can be asked for, whether or not something lies there."""
     try:
@@ -43,7 +61,7 @@ def _usable(path: Path) -> Path:
     return path
 
 
-_Path = Annotated[Path, AfterValidator(_usable)]
+_Path = Annotated[Path, BeforeValidator(_filled_in), AfterValidator(_usable)]
 
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
@@ -67,10 +85,29 @@ class InputSpec(Section):
 
 
 class OutputSpec(Section):
-    """What a model file does not tell of its output. `offset`: background classes in front."""
+    """What a model file does not tell of its output. `offset`: background classes in front.
+    `classes` names the model's own classes in the order of its outputs, where these are not the
+    job's; `mapping` says for some of them which class of the job they stand for."""
 
     kind: Literal[OUTPUT_KINDS] | None = None  # type: ignore[valid-type]
     offset: Annotated[int, Field(ge=0)] = 0
+    classes: _Path | tuple[str, ...] | None = None
+    mapping: dict[str, str] | None = None
+
+    @field_validator("mapping", mode="before")
+    @classmethod
+    def _numbers_as_names(cls, value: Any) -> Any:
+        """Classes may be named by numbers, which YAML reads as such."""
+        if not isinstance(value, dict):
+            return value
+        return {str(name): str(to) for name, to in value.items()}
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was before there were these fields: so that jobs keep their names."""
+        found: dict[str, Any] = written(self)
+        later = ("classes", "mapping")
+        return {k: value for k, value in found.items() if value is not None or k not in later}
 
 
 class TorchSpec(Section):
@@ -145,13 +182,24 @@ class CertifySpec(Section):
 
 
 class WorkloadSpec(Section):
-    """Images, labels and what happens with them."""
+    """Images, labels and what happens with them. Images that the file `exclude` names were seen in
+    training; up to a share `unreadable` of the images may be damaged."""
 
     images: _Path
     labels: _Path | None = None
     classes: _Path | tuple[str, ...] | None = None
+    exclude: _Path | None = None
+    unreadable: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    near_duplicates: Literal["together", "ignored"] = "together"
     splits: SplitSpec = SplitSpec()
     stream: StreamSpec = StreamSpec()
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was before there were these fields: so that jobs keep their names."""
+        found: dict[str, Any] = written(self)
+        later = {"exclude", "unreadable", "near_duplicates"} - self.model_fields_set
+        return {name: value for name, value in found.items() if name not in later}
 
 
 class TechniqueSpec(Section):
@@ -164,6 +212,14 @@ class TechniqueSpec(Section):
     memory: bool = False
     slimming: tuple[Literal[SLIMMING_RULES], ...] = ()  # type: ignore[valid-type]
 
+    @field_validator("quantisation", mode="before")
+    @classmethod
+    def _all_precisions(cls, value: Any) -> Any:
+        """False stands for none, True for all, one name for that one."""
+        if isinstance(value, bool):
+            return ("w8a8",) if value else ()
+        return (value,) if isinstance(value, str) else value
+
     @field_validator("slimming", mode="before")
     @classmethod
     def _all_rules(cls, value: Any) -> Any:
@@ -175,6 +231,12 @@ class RuntimeSpec(Section):
     """Runtime options to try; `threads` None means 1 and all cores of the device."""
 
     threads: tuple[PositiveInt, ...] | None = None
+
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _one_number(cls, value: Any) -> Any:
+        """A number alone stands for one number to try."""
+        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class BudgetSpec(Section):

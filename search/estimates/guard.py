@@ -6,8 +6,10 @@ curse; Cawley & Talbot, JMLR 2010). So labels do not rank plans here; a jury doe
 
 1. *Jury*: the variants whose accuracy on the labelled images is not significantly below that of
    the best (paired test at 5 %; a one-pass model confidence set, Hansen, Lunde & Nason,
-   Econometrica 2011). Its opinion is the mean of their calibrated probabilities: equal weights
-   (Clemen, 1989), calibrated as deep ensembles are (Lakshminarayanan et al., NeurIPS 2017).
+   Econometrica 2011). Its opinion is the mean of their calibrated probabilities, as of deep
+   ensembles (Lakshminarayanan et al., NeurIPS 2017), each weighted by the information that it
+   has beyond the frequencies of the classes: a network that always answers the commonest class is
+   often right, and says nothing.
 2. *Credit*: a plan is credited on an input with the probability that the jury gives its answer,
    not with 0 or 1. Its difference to the baseline is zero wherever both answer alike, and
    elsewhere has a fraction of the variance of the labelled difference (a model-assisted estimate;
@@ -41,6 +43,10 @@ CAUTION = 1.0
 EARLY_CAUTION, REUSE_CAUTION = 1.64, 0.5
 #: Standard errors by which labels may fall short of the credited figure.
 VETO = 1.96
+#: A variant is heard if it knows this share of what the frequencies of classes leave unknown.
+LEAST_SAID = 0.01
+#: The probability that is taken for a class that a variant ruled out.
+_RULED_OUT = 1e-6
 
 
 def jury(probabilities: Sequence[Floats], labelled: Ints, targets: Ints) -> Floats:
@@ -49,14 +55,27 @@ def jury(probabilities: Sequence[Floats], labelled: Ints, targets: Ints) -> Floa
     `probabilities` one (inputs, classes) a variant, calibrated; `targets` are the classes of the
     rows `labelled`.
     """
+    said = np.array([_information(p[labelled], targets) for p in probabilities])
+    if not said.any():  # nobody says anything: then all are heard
+        said[:] = 1.0
     correct = np.stack([p[labelled].argmax(1) == targets for p in probabilities]).astype(float)
-    lost = correct[correct.mean(1).argmax()] - correct
+    best = int(np.where(said > 0, correct.mean(1), -1.0).argmax())
+    lost = correct[best] - correct
     errors = lost.std(1) / np.sqrt(len(labelled))
-    seated = [
-        p for p, out in zip(probabilities, lost.mean(1) > 1.96 * errors, strict=True) if not out
-    ]
-    opinion: Floats = np.mean(seated, axis=0, dtype=np.float32)
+    weights = np.where(lost.mean(1) > 1.96 * errors, 0.0, said)
+    opinion: Floats = np.average(probabilities, axis=0, weights=weights).astype(np.float32)
     return opinion
+
+
+def _information(probabilities: Floats, targets: Ints) -> float:
+    """How many nats an input `probabilities` (n, classes) say of `targets` (n,) beyond the
+    frequencies of the classes; 0 where that is less than LEAST_SAID of what there is to say."""
+    rows = np.arange(len(targets))
+    own = np.maximum(probabilities[rows, targets].astype(np.float64), _RULED_OUT)
+    share = np.bincount(targets, minlength=probabilities.shape[1]) / len(targets)
+    unknown = -float(np.log(share[targets]).mean())
+    said = unknown + float(np.log(own).mean())
+    return said if said > LEAST_SAID * unknown else 0.0
 
 
 @dataclass(frozen=True)

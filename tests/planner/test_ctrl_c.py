@@ -1,4 +1,4 @@
-"""Ctrl-C, as a terminal sends it: to the command and to the probe that it waits for."""
+"""Ctrl-C, as a terminal sends it: to the command and to the probe that it waits for; SIGTERM."""
 
 import os
 import signal
@@ -88,6 +88,27 @@ def test_the_same_command_goes_on(home):
         assert [m.created_at for m in store.list_measurements()][: len(kept)] == kept
         assert [job.state for job in store.list_jobs()] == ["done"]
     assert leftovers(home) == []
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_job_as_ctrl_c_does(home):
+    with start(home, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        for line in process.stderr:
+            if line.startswith("measuring"):
+                break
+        while not (probes := psutil.Process(process.pid).children()):
+            pass
+        process.terminate()  # the command alone: nobody else tells its probe
+        rest = process.stderr.read()
+    assert process.returncode == 143, rest
+    assert "`trimtab --store store/trimtab.db plan job.yaml` goes on from here" in rest
+    assert "Traceback" not in rest
+    assert psutil.wait_procs(probes, timeout=20)[1] == [], "a probe outlives the command"
+    with Store.open(home / "store" / "trimtab.db") as store:
+        (job,) = store.list_jobs()
+        assert job.state == "interrupted"
+        assert job.message == "stopped by SIGTERM; the same command goes on from here"
+    assert [left for left in leftovers(home) if left != "1 trials in hand"] == []
 
 
 def break_off(store):

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from trimtab_runtime.errors import WorkloadError
 from trimtab_runtime.formats import InputFormat
+from trimtab_runtime.images.heif import register_heif
 
 #: Pixels a side of thumbnails, and at most so many a side are looked at to make one.
 THUMBNAIL_SIDE = 8
@@ -31,6 +32,7 @@ def decode_image(path: str) -> Image.Image:
 
     Raises WorkloadError when the file is missing, truncated or no image.
     """
+    register_heif(path)
     try:
         with Image.open(path) as opened:
             turned = ImageOps.exif_transpose(opened)

@@ -183,7 +183,7 @@ def _print_explanation(found: PlanReport) -> None:
     screen.print(tables.quality_table(row))
     screen.print()
     screen.print(tables.cost_table(found))
-    for line in notes.device_notes(found):
+    for line in [*notes.caution_notes(row), *notes.device_notes(found)]:
         screen.print(line, soft_wrap=True)
     for method in found.energy_methods:
         screen.print(f"Energy: {printable(method)}; idle power subtracted.", soft_wrap=True)
