@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from trimtab.planner.cache.variants import StoredVariant, VariantCache
 from trimtab.planner.candidates.evaluation_loop import Budget, measure_candidates
 from trimtab.planner.candidates.features import CandidateFeatures, told_errors
 from trimtab.planner.candidates.measured import Measured, candidate_record
-from trimtab.planner.candidates.members import Member, load_members
+from trimtab.planner.candidates.members import Member, load_members, squashed
 from trimtab.planner.candidates.space import candidate_space
 from trimtab.planner.candidates.stages import metric_names, reference_answers, single_values
 from trimtab.planner.jobs.context import JobContext
@@ -37,7 +37,10 @@ from trimtab_runtime.metrics import find_metric
 
 @dataclass
 class Run(JobContext):
-    """The steps of a job, in order. `items` are its images, `rows` their splits."""
+    """The steps of a job, in order. `items` are its images, `rows` their splits, `shapes` how many
+    have which width and height."""
+
+    shapes: Mapping[tuple[int, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix="trimtab-frames-"))  # of the job's scratch folder
@@ -86,7 +89,10 @@ class Run(JobContext):
         unseen = unseen_classes(self.workload, self.splits)
         if unseen:
             self.journal.note("warning", "workload", unseen)
-        return load_members(self.spec, self.builder, self.workload, self.journal)
+        members = load_members(self.spec, self.builder, self.workload, self.journal)
+        for name, text in squashed(self.spec, members, self.shapes):
+            self.journal.note("warning", name, text)
+        return members
 
     def measure(self, members: Sequence[Member]) -> list[Measured]:
         """Everything measured within the budget, in this run or before."""

@@ -20,8 +20,7 @@ from trimtab_runtime.probe.requests import MeasureSettings
 def running(job: JobContext) -> Iterator[Run]:
     """The job's steps; how they end is noted in the store."""
     with closing_job(job.store, job.job_id):
-        check_images(job.workload)
-        yield Run(**vars(job))
+        yield Run(**vars(job), shapes=check_images(job.workload))
 
 
 @contextmanager
