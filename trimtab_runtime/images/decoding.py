@@ -90,6 +90,8 @@ def as_image(image: ImageLike, colour: str = "rgb") -> Image.Image:
     if isinstance(image, Image.Image):
         try:
             return _shown(image)
+        except WorkloadError as error:
+            raise WorkloadError(f"the Pillow image: {error}") from None
         except _BROKEN as error:
             raise WorkloadError(f"the Pillow image cannot be read ({error})") from None
     if isinstance(image, (str, os.PathLike)):
@@ -111,6 +113,8 @@ def _opened(source: Any, name: str) -> Image.Image:
         with Image.open(source, formats=known) as opened:
             shown = _shown(opened)
             found = shown.copy() if shown is opened else shown
+    except WorkloadError as error:
+        raise WorkloadError(f"{name}: {error}") from None
     except _BROKEN as error:
         raise WorkloadError(f"{name}: cannot be read as an image ({error})") from None
     found.info = {}  # or it would be turned again where it is given on
@@ -125,7 +129,7 @@ def _shown(image: Image.Image) -> Image.Image:
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     plain = _plain(image)
     if cut_to_bytes and image.mode in ("RGB", "RGBA", "CMYK"):
-        _refuse_shallow(np.asarray(plain).max() * 256)
+        _refuse_shallow(256 * max(high for _, high in image.getextrema()[:3]))
     return plain if turn is None else plain.transpose(turn)
 
 

@@ -16,23 +16,25 @@ from trimtab_runtime.images.decoding import FORMATS
 STANDARD_INPUT = "-"
 
 
-def named_images(arguments: Sequence[str]) -> Iterator[tuple[str, Union[str, bytes]]]:
+def named_images(arguments: Sequence[str]) -> list[tuple[str, Union[str, bytes]]]:
     """The name of each image, and its path or content, in the order of the `arguments`: a file, a
     folder (the images at any depth, by name), a pattern (`*`, `?`, `[...]`, `**` for any depth),
     or `-`: the content of one image comes from standard input.
 
     Raises WorkloadError for a folder or a pattern without images. Files are not opened.
     """
+    found: list[tuple[str, Union[str, bytes]]] = []
     for argument in arguments:
         if argument == STANDARD_INPUT:
-            yield argument, sys.stdin.buffer.read()
+            found.append((argument, sys.stdin.buffer.read()))
         elif os.path.isdir(argument):
-            yield from _some(sorted(_below(argument)), f"{argument}: no images in this folder")
+            found += _some(sorted(_below(argument)), f"{argument}: no images in this folder")
         elif glob.has_magic(argument) and not os.path.exists(argument):
-            found = sorted(path for path in glob.glob(argument, recursive=True) if _is_image(path))
-            yield from _some(found, f"{argument}: no image matches")
+            matching = sorted(filter(_is_image, glob.glob(argument, recursive=True)))
+            found += _some(matching, f"{argument}: no image matches")
         else:
-            yield argument, argument
+            found.append((argument, argument))
+    return found
 
 
 def image_suffixes() -> list[str]:
