@@ -38,7 +38,7 @@ def torchvision_crop(image: Image.Image, resized: int, size: int, resample: Any)
     else:
         new = (int(resized * width / height), resized)
     image = image.resize(new, resample)
-    top, left = int(round((new[1] - size) / 2.0)), int(round((new[0] - size) / 2.0))
+    top, left = round((new[1] - size) / 2.0), round((new[0] - size) / 2.0)
     return np.asarray(image)[top : top + size, left : left + size]
 
 
@@ -137,20 +137,26 @@ def test_squash_and_cut() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_resize_last_cuts_as_keras_does(shape: tuple[int, int]) -> None:
-    """keras' smart_resize with crop_to_aspect_ratio; Pillow resizes."""
+    """keras' load_img(keep_aspect_ratio=True), which gives Pillow a box; and smart_resize, which
+    resizes what it has cut."""
     image = photo(*shape)
     width, height = image.size
     w = max(min(width, int(float(height * 40) / 24)), 1)
     h = max(min(height, int(float(width * 24) / 40)), 1)
     left, top = int((width - w) / 2), int((height - h) / 2)
-    cut = image.crop((left, top, left + w, top + h))
-    found = pixels(image, InputFormat((24, 40), fit="crop", resize_last=True))
-    assert np.array_equal(found, np.asarray(cut.resize((40, 24), BILINEAR)))
+    box = (left, top, left + w, top + h)
+    fmt = InputFormat((24, 40), fit="crop", resize_last=True)
+    expected = np.asarray(image.resize((40, 24), BILINEAR, box=box))
+    assert np.array_equal(pixels(image, fmt), expected)
+    fmt = dataclasses.replace(fmt, antialias=False)
+    assert np.array_equal(
+        pixels(image, fmt), pixels(image.crop(box), InputFormat((24, 40), antialias=False))
+    )
 
 
 def test_resize_last_pads_as_keras_does() -> None:
     image = photo(100, 51)
-    framed = ImageOps.expand(image, (0, 24, 0, 25), (1, 2, 3))
+    framed = ImageOps.expand(image, (0, 24, 0, 24), (1, 2, 3))
     fmt = InputFormat((32, 32), fit="pad", resize_last=True, pad_colour=(1, 2, 3))
     assert np.array_equal(pixels(image, fmt), np.asarray(framed.resize((32, 32), BILINEAR)))
 
@@ -280,3 +286,5 @@ def test_a_strip_that_would_fill_the_memory_is_refused() -> None:
     with pytest.raises(WorkloadError, match="20000x2 is too long for fit: crop"):
         pixels(strip, InputFormat((224, 224), fit="crop"))
     assert pixels(strip, InputFormat((224, 224), fit="pad")).shape == (224, 224, 3)
+    with pytest.raises(WorkloadError, match="20000x2 is too long for fit: pad"):
+        pixels(strip, InputFormat((224, 224), fit="pad", resize_last=True))

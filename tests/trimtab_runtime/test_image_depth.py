@@ -33,7 +33,9 @@ def png_of_12_bits(path: Path) -> Path:
 
 
 def test_twelve_bits_that_pass_for_sixteen_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(WorkloadError, match=r"16-bit samples end at 40\d\d: they are of fewer bits"):
+    with pytest.raises(
+        WorkloadError, match=r"16-bit samples end at 40\d\d: they are of fewer bits"
+    ):
         decode_image(png_of_12_bits(tmp_path / "a.png"))
 
 

@@ -17,7 +17,6 @@ from trimtab_runtime.bundles.archive import open_bundle
 from trimtab_runtime.bundles.cache import caches, check_safe
 from trimtab_runtime.errors import BundleError
 
-
 FIXTURE = Path(__file__).parent / "fixtures" / "protocol_2.pyz"
 
 

@@ -54,19 +54,26 @@ def resized_pixels(image: Image.Image, fmt: InputFormat) -> Pixels:
     mode = "L" if fmt.colour == "gray" else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
+    if fmt.resize_last and fmt.fit == "pad":
+        return _resize(_framed(image, fmt), fmt.size, fmt)
+    if fmt.resize_last and fmt.antialias:  # Pillow's filters look beyond the edges of a box
+        return _resize(image, fmt.size, fmt, _centre(image, fmt))
     if fmt.resize_last:
-        shaped = _framed(image, fmt) if fmt.fit == "pad" else image.crop(_centre(image, fmt))
-        return _resize(shaped, fmt.size, fmt)
+        return _resize(image.crop(_centre(image, fmt)), fmt.size, fmt)
     if fmt.fit == "squash":
         return _resize(image, fmt.resized, fmt, _share(image, fmt.crop))
     size = _covering(image, fmt) if fmt.fit == "crop" else _within(image, fmt)
     if size[0] * size[1] > MOST_PIXELS:
-        raise WorkloadError(
-            f"an image of {image.width}x{image.height} is too long for fit: crop: resized to "
-            f"cover {fmt.resized[1]}x{fmt.resized[0]} it would have {size[0] * size[1]} pixels "
-            f"(at most {MOST_PIXELS}); cut it before"
-        )
+        raise _too_long(image, fmt, size)
     return _resize(image, size, fmt)
+
+
+def _too_long(image: Image.Image, fmt: InputFormat, size: tuple[int, int]) -> WorkloadError:
+    return WorkloadError(
+        f"an image of {image.width}x{image.height} is too long for fit: {fmt.fit}: on its way to "
+        f"{fmt.size[1]}x{fmt.size[0]} it would have {size[0] * size[1]} pixels (at most "
+        f"{MOST_PIXELS}); cut it before"
+    )
 
 
 def fitted(pixels: Pixels, fmt: InputFormat) -> Pixels:
@@ -125,13 +132,16 @@ def _centre(image: Image.Image, fmt: InputFormat) -> tuple[int, int, int, int]:
 
 
 def _framed(image: Image.Image, fmt: InputFormat) -> Image.Image:
-    """The image in the middle of the smallest frame of the input's shape."""
+    """The image in the smallest frame of the input's shape, as wide on both sides of it (so where
+    an odd number of pixels is missing, one pixel less than that)."""
     height, width = fmt.size
-    w = max(image.width, int(image.height * width / height))
-    h = max(image.height, int(image.width * height / width))
-    bands = len(image.getbands())
-    frame = Image.new(image.mode, (w, h), (fmt.pad_colour * bands)[:bands])
-    frame.paste(image, ((w - image.width) // 2, (h - image.height) // 2))
+    across = max(int(image.height * width / height) - image.width, 0) // 2
+    down = max(int(image.width * height / width) - image.height, 0) // 2
+    size, bands = (image.width + 2 * across, image.height + 2 * down), len(image.getbands())
+    if size[0] * size[1] > MOST_PIXELS:
+        raise _too_long(image, fmt, size)
+    frame = Image.new(image.mode, size, (fmt.pad_colour * bands)[:bands])
+    frame.paste(image, (across, down))
     return frame
 
 
@@ -175,5 +185,4 @@ def _taps(length: int, start: float, end: float, count: int, resize: str) -> tup
         outer = _CUBIC * (((away - 5) * away + 8) * away - 4)
         weights = np.where(away <= 1, inner, outer)
     places = first[:, None].astype(np.int64) + offsets
-    # Beyond a cut box lies the image, beyond the image its last pixel.
     return places.clip(0, length - 1), weights.astype(np.float32)
