@@ -129,7 +129,8 @@ def _shown(image: Image.Image) -> Image.Image:
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     plain = _plain(image)
     if cut_to_bytes and image.mode in ("RGB", "RGBA", "CMYK"):
-        _refuse_shallow(256 * max(high for _, high in image.getextrema()[:3]))
+        extrema: Any = image.getextrema()
+        _refuse_shallow(256 * max(high for _, high in extrema[:3]))
     return plain if turn is None else plain.transpose(turn)
 
 
