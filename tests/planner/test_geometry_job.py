@@ -16,6 +16,7 @@ from trimtab.planner.jobs.journal import NullListener
 from trimtab.planner.specification.scaffold import write_starter
 from trimtab.planner.specification.shapes import misfits
 from trimtab_runtime import Plan
+from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.probe.requests import MeasureSettings
 
 QUICK = MeasureSettings(seconds=0.1, max_seconds=5, min_rounds=8, warmup_seconds=0.02)
@@ -120,6 +121,41 @@ def test_init_tells_it(wide: Path, tmp_path: Path) -> None:
     for number in range(4):
         Image.new("RGB", (40, 40), (number, 0, 0)).save(square / f"{number}.png")
     assert "another shape" not in write_starter(square, tmp_path / "other.yaml").text
+
+
+@pytest.mark.parametrize("values", ["0..255", "0..1", "-1..1"])
+def test_the_fields_as_they_are_written(tmp_path: Path, values: str) -> None:
+    """Ranges need no quotes in YAML."""
+    (tmp_path / "job.yaml").write_text(
+        "name: x\n"
+        "models:\n"
+        "  - path: a.onnx\n"
+        f"    input: {{fit: crop, resize_size: 256, values: {values}, antialias: false}}\n"
+        "  - path: b.onnx\n"
+        "    input: {fit: pad, pad_colour: [114, 114, 114], resize_last: true, size: [192, 256]}\n"
+        "workload: {images: photos}\n"
+        "objectives: {top1: max}\n"
+    )
+    first, second = (model.input for model in trimtab.load_spec(tmp_path / "job.yaml").models)
+    assert (first.fit, first.resize_size, first.values) == ("crop", 256, values)
+    assert first.antialias is False
+    assert (second.pad_colour, second.resize_last) == ((114, 114, 114), True)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"fit": "letterbox"}, "models[0].input.fit"),
+        ({"pad_colour": 256}, "models[0].input.pad_colour"),
+        ({"values": "0-1"}, "models[0].input.values"),
+        ({"resize_size": 0}, "models[0].input.resize_size"),
+    ],
+    ids=str,
+)
+def test_wrong_fields_are_named(wide: Path, said: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecificationError) as caught:
+        trimtab.load_spec(job(wide, **said))
+    assert told in str(caught.value)
 
 
 def test_shapes_that_a_resize_distorts() -> None:
