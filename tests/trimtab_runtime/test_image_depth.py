@@ -69,7 +69,7 @@ def test_floats_without_a_scale_are_refused(tmp_path: Path) -> None:
         decode_image(path)
 
 
-@pytest.mark.parametrize("largest", [1.0, 1000.0])
+@pytest.mark.parametrize("largest", [1.0, 1023.0])
 def test_floats_with_a_declared_scale(tmp_path: Path, largest: float) -> None:
     values = GRAY.astype(np.float32) / 255 * largest
     path = tiff(tmp_path / "a.tif", values, t341=largest)
@@ -80,8 +80,18 @@ def test_thirty_two_bits(tmp_path: Path) -> None:
     values = GRAY.astype(np.int32)
     with pytest.raises(WorkloadError, match="its 32-bit samples have no scale"):
         decode_image(tiff(tmp_path / "a.tif", values))
-    path = tiff(tmp_path / "b.tif", values * 1000, t341=255999)
+    path = tiff(tmp_path / "b.tif", values * 1024, t341=2**18 - 1)
     assert np.array_equal(np.asarray(decode_image(path)), GRAY)
+
+
+def test_the_largest_value_of_a_picture_is_no_scale(tmp_path: Path) -> None:
+    """TIFF's MaxSampleValue may be a statistic: to go by it would light up a dark picture."""
+    dark = GRAY.astype(np.uint16) * 64
+    path = tiff(tmp_path / "a.tif", dark, t281=int(dark.max()))
+    assert np.array_equal(np.asarray(decode_image(path)), GRAY // 4)
+    floats = tiff(tmp_path / "b.tif", GRAY.astype(np.float32), t341=float(GRAY.max()) - 0.5)
+    with pytest.raises(WorkloadError, match="declares no full one"):
+        decode_image(floats)
 
 
 @pytest.mark.parametrize("values", [GRAY.astype(np.int32) - 5, GRAY.astype(np.int32) * 1000])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import math
 import os
 import stat
 import struct
@@ -152,15 +153,16 @@ def _plain(image: Image.Image) -> Image.Image:
 def _from_deep(image: Image.Image) -> Image.Image:
     """8-bit gray of 12, 16 or 32 bits or floats, scaled by what the file declares."""
     tags = getattr(image, "tag_v2", {})
-    declared = next((float(np.ravel(tags[tag])[0]) for tag in _MAXIMUM if tag in tags), None)
+    largest = (float(np.ravel(tags[tag])[0]) for tag in _MAXIMUM if tag in tags)
+    declared = next(filter(_is_full_scale, largest), None)
     bits = int(np.ravel(tags.get(_BITS, 16))[0])
     if declared is None and bits <= 16 and image.mode != "F":
         declared = 2.0**bits - 1
-    if not declared or declared <= 0:
+    if declared is None:
         kind = "float" if image.mode == "F" else f"{bits}-bit"
         raise WorkloadError(
-            f"its {kind} samples have no scale: the file declares no largest value (TIFF's "
-            "SMaxSampleValue); save it with 8 or 16 bits"
+            f"its {kind} samples have no scale: the file declares no full one (TIFF's "
+            "SMaxSampleValue: 1, 255, 4095 ...); save it with 8 or 16 bits"
         )
     values: Any = np.asarray(image, np.float64 if image.mode == "F" else np.int64)
     low, high = float(values.min()), float(values.max())
@@ -173,6 +175,12 @@ def _from_deep(image: Image.Image) -> Image.Image:
     top = declared if image.mode == "F" else declared + 1
     gray = np.minimum(values * 256 // top, 255).astype(np.uint8)
     return Image.fromarray(255 - gray if tags.get(_PHOTOMETRIC) == 0 else gray)
+
+
+def _is_full_scale(largest: float) -> bool:
+    """1, 255, 4095 and so on. Any other is the largest value of this very picture, which tells
+    nothing of the scale that it shares with others."""
+    return largest >= 1 and math.log2(largest + 1).is_integer()
 
 
 def _refuse_shallow(largest: float) -> None:
