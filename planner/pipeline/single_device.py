@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -10,7 +10,7 @@ from typing import Self
 from trimtab.db import Store
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured
-from trimtab.planner.candidates.members import Member, load_members
+from trimtab.planner.candidates.members import Member, load_members, squashed
 from trimtab.planner.candidates.search import CandidateSearch
 from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.dataset import unseen_classes
@@ -27,16 +27,18 @@ from trimtab_runtime.probe.requests import MeasureSettings
 
 @dataclass(frozen=True)
 class SingleDeviceJob:
-    """A job on one device, stage by stage."""
+    """A job on one device, stage by stage; `shapes` is how many of its images have which width and
+    height."""
 
     job: JobContext
     evaluator: CandidateEvaluator
+    shapes: Mapping[tuple[int, int], int]
 
     @classmethod
-    def of(cls, job: JobContext) -> Self:
+    def of(cls, job: JobContext, shapes: Mapping[tuple[int, int], int]) -> Self:
         """Read the images of a job."""
         makers = {name: found.variants for name, found in TECHNIQUES.items() if found.variants}
-        return cls(job, CandidateEvaluator.of(job, makers))
+        return cls(job, CandidateEvaluator.of(job, makers), shapes)
 
     def execute(self) -> list[Measured]:
         """Members, measurements, choice, verification. Returns what was measured."""
@@ -56,7 +58,10 @@ class SingleDeviceJob:
         unseen = unseen_classes(job.workload, job.splits)
         if unseen:
             job.journal.note("warning", "workload", unseen)
-        return load_members(job.spec, self.evaluator.variants, job.workload, job.journal)
+        members = load_members(job.spec, self.evaluator.variants, job.workload, job.journal)
+        for name, text in squashed(job.spec, members, self.shapes):
+            job.journal.note("warning", name, text)
+        return members
 
     def measure(self, members: Sequence[Member]) -> list[Measured]:
         """Everything measured within the budget, in this run or before."""
@@ -67,8 +72,7 @@ class SingleDeviceJob:
 def running(job: JobContext) -> Iterator[SingleDeviceJob]:
     """The job's stages; how they end is noted in the store."""
     with closing_job(job.store, job.job_id):
-        check_images(job.workload)
-        yield SingleDeviceJob.of(job)
+        yield SingleDeviceJob.of(job, check_images(job.workload))
 
 
 @contextmanager

@@ -21,14 +21,18 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from trimtab.variants import SCHEMES
+from trimtab.variants.inspection.preprocessing import VALUE_RANGES as _RANGES
 from trimtab.variants.slimming import RULES
 from trimtab.workloads import STREAM_KINDS, StreamRecipe
 from trimtab_runtime.definitions.plan import COLOURS, DTYPES, LAYOUTS, OUTPUT_KINDS, RESIZE_FILTERS
+from trimtab_runtime.formats import FITS
 
 #: How models may be quantised.
 QUANTISATION_SCHEMES = tuple(SCHEMES)
 #: Rules by which regions of a network may be replaced.
 SLIMMING_RULES = tuple(RULES)
+#: Names of the ranges that mean and std may refer to.
+VALUE_RANGES = tuple(_RANGES)
 
 
 def _usable(path: Path) -> Path:
@@ -53,10 +57,20 @@ class Section(BaseModel):
     model_config = ConfigDict(**_STRICT, frozen=True)
 
 
+_Grey = Annotated[int, Field(ge=0, le=255)]
+
+
 class InputSpec(Section):
-    """What a model file does not tell of its input. `mean` and `std` are in pixels (0..255)."""
+    """What a model file does not tell of its input. `mean` and `std` are of pixels in the range
+    `values` (0..255 where nothing is said)."""
 
     size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    fit: Literal[FITS] | None = None  # type: ignore[valid-type]
+    resize_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    pad_colour: _Grey | tuple[_Grey, ...] | None = None
+    antialias: bool | None = None
+    resize_last: bool | None = None
+    values: Literal[VALUE_RANGES] | None = None  # type: ignore[valid-type]
     resize: Literal[RESIZE_FILTERS] | None = None  # type: ignore[valid-type]
     mean: float | tuple[float, ...] | None = None
     std: float | tuple[float, ...] | None = None
