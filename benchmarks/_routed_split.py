@@ -22,8 +22,8 @@ from trimtab.search.plans.cascades import compose
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab.search.replay.cascade import Replay, replay
 from trimtab.search.routing.design import RoutedDesign
+from trimtab.search.routing.sources import FeatureSource
 from trimtab.search.routing.sweep import RoutedPoint, RoutedSweep
-from trimtab.search.routing.training import RouterInputs
 
 _NONE: Doubles = np.zeros(0)
 #: What a plan is: one without a router, or an operating point of a routed design.
@@ -47,7 +47,7 @@ class Material:
     spec: JobSpec
     measured: Sequence[Measured]
     rows: SplitRows
-    sight: RouterInputs | None = None
+    sight: Sequence[FeatureSource] | None = None
     costs: RouterMs | None = None
     together: Mapping[tuple[int, ...], CascadeCosts] | None = None
     routed_groups: tuple[tuple[int, ...], ...] = ()

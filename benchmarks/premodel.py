@@ -103,7 +103,7 @@ def prepared(data: Path, home: Path, store: trimtab.Store, splits: int, workers:
         screening = stage.selector.screen(spec.together)
         taps = TapPreparation(run.evaluator, screening.data, screening.problem)
         routed = RoutedPlans(run.evaluator, screening, taps)
-        sight = routed.features.inputs(groups)
+        sight = routed.features.sources(groups)
         costs = measured_routers(run.evaluator.measurements, routed, sight, groups)
     return replace(plain, sight=sight, costs=costs, together=together, routed_groups=tuple(groups))
 

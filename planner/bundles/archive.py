@@ -180,7 +180,7 @@ def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
         engines["onnxruntime"] = None
     used = dict.fromkeys(stage.variant for stage in structure.stages)
     models = [path for name, path in _stage_files(parts).items() if name.startswith(MODELS_FOLDER)]
-    opencv = ("opencv",) if structure.router and structure.router.kind == "image" else ()
+    packages = structure.router.looks_at.packages if structure.router else ()
     quantised = any(parts.variants[sha].input.dtype != "float32" for sha in used)
     return Manifest(
         protocol=PROTOCOL,
@@ -191,7 +191,7 @@ def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
         points=tuple(parts.points),
         point=points.index(own),
         labels=tuple(parts.labels),
-        requires=_requirements([*engines, *opencv], structure),
+        requires=_requirements([*engines, *packages], structure),
         engines={engine: parts.fingerprint.get(engine, "unknown") for engine in engines},
         device=dict(parts.fingerprint),
         tolerance=0.1 if quantised or any(map(_integers, models)) else 1e-3,

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from trimtab.db import Store, VariantRecord
-from trimtab.planner.cache.keys import variant_key
-from trimtab.variants import (
-    INSPECTION_VERSION,
-    ModelFacts,
-    inspect_in_subprocess,
-    inspection_engine,
-)
+from trimtab.planner.cache.keys import facts_lineage, variant_key
+from trimtab.variants import ModelFacts, inspect_in_subprocess, inspection_engine
 from trimtab_runtime.codec import decode, encode
-
-STEP = "inspected"
 
 
 def facts_of(store: Store, path: Path, size: tuple[int, int] | None, limit_s: float) -> ModelFacts:
@@ -30,13 +22,7 @@ def facts_of(store: Store, path: Path, size: tuple[int, int] | None, limit_s: fl
         return inspect_in_subprocess(path, size, limit_s)  # says what is wrong with it
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    lineage: dict[str, Any] = {
-        "step": STEP,
-        "sha256": sha256,
-        "size": list(size) if size else None,
-        "engine": engine,
-        "version": INSPECTION_VERSION,
-    }
+    lineage = facts_lineage(sha256, size, engine)
     key = variant_key(lineage)
     found = store.get_variant(key)
     if found is not None:
@@ -48,7 +34,7 @@ def facts_of(store: Store, path: Path, size: tuple[int, int] | None, limit_s: fl
                 key=key,
                 member=path.stem,
                 name=path.name,
-                format=STEP,
+                format="facts",
                 artefact_sha256=None,
                 size_bytes=None,
                 recipe={**lineage, "facts": encode(facts)},

@@ -13,6 +13,7 @@ from typing import Any
 import onnxruntime
 
 from trimtab.profilers.device import device_key
+from trimtab.variants import INSPECTION_VERSION
 from trimtab.workloads import Item
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.definitions.exits import NO_MEMORY, Exits, Memory
@@ -92,6 +93,18 @@ def segment_lineage(
         "files": list(files),
         "step": "tap arrays" if number == len(files) - 1 else "segment",
         "number": number,
+    }
+
+
+def facts_lineage(sha256: str, size: tuple[int, int] | None, engine: str) -> Content:
+    """What a file tells that is tried with images of `size` (height, width) by this `engine`, with
+    its version."""
+    return {
+        "step": "inspected",
+        "sha256": sha256,
+        "size": list(size) if size else None,
+        "engine": engine,
+        "version": INSPECTION_VERSION,
     }
 
 

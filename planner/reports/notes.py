@@ -9,6 +9,7 @@ from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow
 from trimtab.planner.reports.plan.report import PlanReport
 from trimtab.planner.reports.text import number, optimism, printable, with_interval
+from trimtab_runtime.definitions.routers import FEATURE_KINDS
 
 
 def router_notes(found: PlanReport) -> list[str]:
@@ -17,11 +18,7 @@ def router_notes(found: PlanReport) -> list[str]:
     if router is None:
         return notes
     if router.kind:
-        seen = {
-            "image": f"features of the image ({', '.join(router.names)})",
-            "tensor": "the image through a tiny network",
-            "tap": "the first tap of stage 1",
-        }[router.kind]
+        seen = FEATURE_KINDS[router.kind].text(router.names)
         notes.append(
             f"Router: looks at {seen}; {number(router.router_ms)} ms, {router.time_share:.1%} of "
             f"the time; price {router.price:.3g} of a score per ms."

@@ -44,8 +44,9 @@ class Taps(NamedTuple):
     Taps are numbered over all stages, those of stage s from `starts[s]` to `starts[s + 1]`:
     standardised `vectors` (taps, frames, width) and `logits` (taps, frames, classes), float32;
     `temperatures` (taps, 2) float64 of heads and centres, and `kinds` (taps, 3) bool, whether
-    instances, centres and heads are asked. `thumbnails` (frames, size) float32 are kept or not.
-    `states` has the arrays of every tap's state with the axis of taps first.
+    instances, centres and heads are asked; `nothing` (0,) stands for their means and scales.
+    `thumbnails` (frames, size) float32 are kept or not. `states` has the arrays of every tap's
+    state with the axis of taps first.
     """
 
     starts: Array
@@ -53,6 +54,7 @@ class Taps(NamedTuple):
     logits: Array
     temperatures: Array
     kinds: Array
+    nothing: Array
     thumbnails: Array
     keeps_thumbnails: bool
     states: TapState
@@ -83,116 +85,84 @@ def answer_frames(stages: Stages, taps: Taps | None, told: Told) -> None:
     nothing is remembered; the compiler then leaves out all that belongs to them."""
     frames, classes = told.decided.shape
     last = len(stages.totals) - 1
+    entry, totals, sures, thresholds = stages.entry, stages.totals, stages.sure, stages.thresholds
+    answers, ended, at, by_whom, decided = told.answer, told.stage, told.tap, told.by, told.decided
     scores = np.zeros(classes, np.float32)
+    if taps is not None:
+        # In local variables: to hand tuples of so many arrays around takes a quarter of a replay.
+        starts, vectors, logits, temperatures, kinds, nothing = taps[:6]
+        thumbnails, keeps, states, plan, rules = taps[6:]
+        entries = plan.thumbnails
+        kept, centres, norms, members = states
     for frame in range(frames):
-        said = told.decided[frame]
-        stage = stages.entry[frame]
+        said = decided[frame]
+        stage = entry[frame]
         by, slot, tap = NETWORK, NEVER, NEVER
         if taps is not None:
-            by, slot = look_at_thumbnail(frame, taps, said)
+            passed = starts[stage]
+            if keeps:
+                near, distance = kernel.nearest_thumbnail(thumbnails[frame], entries)
+                if distance <= rules.thumbnails:
+                    by, slot = THUMBNAILS, near
+                    said[:] = entries.said[near]
         while by == NETWORK:
             if taps is not None:
-                by, slot, tap = look_at_taps(stage, frame, taps, scores, said)
+                scores[:] = 0.0
+                for t in range(starts[stage], starts[stage + 1]):
+                    passed = t + 1
+                    model = model_of(t, temperatures, kinds, nothing)
+                    state = state_of(t, kept, centres, norms, members)
+                    by, slot = kernel.look(
+                        vectors[t, frame],
+                        logits[t, frame],
+                        state,
+                        model,
+                        plan,
+                        rules,
+                        scores,
+                        said,
+                    )
+                    if by != NETWORK:
+                        tap = t
+                        break
                 if by != NETWORK:
                     break
-            said[:] = stages.totals[stage, frame]
-            sure = stages.sure[stage, frame]
-            if taps is not None and taps.rules.prior_final != 0.0:
-                said[:] = kernel.weighed(said, taps.plan, taps.rules)
+            said[:] = totals[stage, frame]
+            sure = sures[stage, frame]
+            if taps is not None and rules.prior_final != 0.0:
+                said[:] = kernel.weighed(said, plan, rules)
                 sure = float(said.max())
-            if stage == last or sure >= stages.thresholds[stage]:
+            if stage == last or sure >= thresholds[stage]:
                 break
             stage += 1
         answer = said.argmax()
         if taps is not None:
-            learn(stages.entry[frame], stage, frame, taps, by, slot, tap, answer, said)
-        told.answer[frame] = answer
-        told.stage[frame] = stage
-        told.tap[frame] = tap
-        told.by[frame] = by
+            for t in range(starts[entry[frame]], passed):
+                model = model_of(t, temperatures, kinds, nothing)
+                state = state_of(t, kept, centres, norms, members)
+                own = slot if t == tap else NEVER
+                kernel.keep(vectors[t, frame], said, state, model, plan, rules, own, tap != NEVER)
+            if keeps:
+                own = slot if by == THUMBNAILS else NEVER
+                kernel.keep_thumbnail(thumbnails[frame], said, plan, own)
+            kernel.end_frame(answer, said, plan, rules)
+        answers[frame] = answer
+        ended[frame] = stage
+        at[frame] = tap
+        by_whom[frame] = by
 
 
-def look_at_thumbnail(frame: int, taps: Taps, said: Array) -> tuple[int, int]:
-    """Who answers before any network, and with which entry. An answer is left in `said`."""
-    if taps.keeps_thumbnails:
-        entries = taps.plan.thumbnails
-        near, distance = kernel.nearest_thumbnail(taps.thumbnails[frame], entries)
-        if distance <= taps.rules.thumbnails:
-            said[:] = entries.said[near]
-            return THUMBNAILS, near
-    return NETWORK, NEVER
-
-
-def look_at_taps(
-    stage: int, frame: int, taps: Taps, scores: Array, said: Array
-) -> tuple[int, int, int]:
-    """Who answers at the taps of a stage, with which entry and at which tap. An answer is left in
-    `said`; `scores` (classes,) are those of centres, which begin anew at every stage."""
-    scores[:] = 0.0
-    for tap in range(taps.starts[stage], taps.starts[stage + 1]):
-        by, slot = kernel.look(
-            taps.vectors[tap, frame],
-            taps.logits[tap, frame],
-            state_of(tap, taps.states),
-            model_of(tap, taps),
-            taps.plan,
-            taps.rules,
-            scores,
-            said,
-        )
-        if by != NETWORK:
-            return by, slot, tap
-    return NETWORK, NEVER, NEVER
-
-
-def learn(
-    entry: int,
-    stage: int,
-    frame: int,
-    taps: Taps,
-    by: int,
-    slot: int,
-    tap: int,
-    answer: int,
-    said: Array,
-) -> None:
-    """Learn from a frame at every tap that it passed, and from its thumbnail."""
-    passed = taps.starts[entry]
-    if tap != NEVER:
-        passed = tap + 1
-    elif by == NETWORK:
-        passed = taps.starts[stage + 1]
-    for place in range(taps.starts[entry], passed):
-        kernel.keep(
-            taps.vectors[place, frame],
-            said,
-            state_of(place, taps.states),
-            model_of(place, taps),
-            taps.plan,
-            taps.rules,
-            slot if place == tap else NEVER,
-            tap != NEVER,
-        )
-    if taps.keeps_thumbnails:
-        own = slot if by == THUMBNAILS else NEVER
-        kernel.keep_thumbnail(taps.thumbnails[frame], said, taps.plan, own)
-    kernel.end_frame(answer, said, taps.plan, taps.rules)
-
-
-def model_of(tap: int, taps: Taps) -> TapModel:
+def model_of(tap: int, temperatures: Array, kinds: Array, nothing: Array) -> TapModel:
     """Of a tap whose vectors are standardised already."""
-    nothing = taps.vectors[tap, 0, :0]
-    heads, centres = taps.temperatures[tap, 0], taps.temperatures[tap, 1]
-    kinds = taps.kinds[tap]
-    return TapModel(nothing, nothing, heads, centres, kinds[0], kinds[1], kinds[2])
+    heads, centres = temperatures[tap, 0], temperatures[tap, 1]
+    return TapModel(nothing, nothing, heads, centres, kinds[tap, 0], kinds[tap, 1], kinds[tap, 2])
 
 
-def state_of(tap: int, states: TapState) -> TapState:
+def state_of(tap: int, kept: Entries, centres: Array, norms: Array, members: Array) -> TapState:
     """The state of one tap, of the arrays of all."""
-    entries = states.entries
-    own = Entries(entries.vectors[tap], entries.said[tap], entries.used[tap])
-    return TapState(own, states.centres[tap], states.norms[tap], states.members[tap])
+    entries = Entries(kept.vectors[tap], kept.said[tap], kept.used[tap])
+    return TapState(entries, centres[tap], norms[tap], members[tap])
 
 
 #: What a compiler must know, callees first.
-CALLEES = (*kernel.FUNCTIONS, state_of, model_of, look_at_thumbnail, look_at_taps, learn)
+CALLEES = (*kernel.FUNCTIONS, state_of, model_of)

@@ -130,13 +130,14 @@ def _taps_of(
         _padded([found for stage in stages for found in stage.logits], (frames, classes)),
         np.array([[m.head_temperature, m.centre_temperature] for m in models]).reshape(-1, 2),
         np.array([[m.instances, m.centres, m.heads] for m in models], np.bool_).reshape(-1, 3),
+        np.zeros(0, np.float32),
         np.require(thumbnails, np.float32, ["C", "W"]),
         memory.thumbnails > 0,
         every,
         fresh_plan_state(memory, classes),
         _typed(rules_of(memory, exits)),
     )
-    return taps, [_part(state_of(tap, every), own) for tap, own in enumerate(fresh)]
+    return taps, [_part(state_of(tap, *every), own) for tap, own in enumerate(fresh)]
 
 
 def _padded(arrays: Sequence[Floats], shape: tuple[int, ...]) -> Floats:

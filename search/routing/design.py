@@ -21,6 +21,7 @@ from trimtab.search.replay.cascade import Replay, Scoring, replay
 from trimtab.search.replay.stateful import StatefulReplay
 from trimtab_runtime.definitions.exits import NO_MEMORY, NO_THRESHOLDS, ExitThresholds
 from trimtab_runtime.definitions.plan import PlanDefinition, Structure
+from trimtab_runtime.definitions.routers import FEATURE_KINDS
 from trimtab_runtime.formats import InputFormat
 from trimtab_runtime.plans.routing import entries
 
@@ -117,7 +118,7 @@ class RoutedDesign:
     @property
     def reads_tap(self) -> bool:
         """Whether the first stage has a tap that is the router's alone."""
-        return self.premodel is not None and self.premodel.kind == "tap"
+        return self.premodel is not None and FEATURE_KINDS[self.premodel.kind].at_tap
 
     @property
     def ends(self) -> list[tuple[int, ...]]:

@@ -11,7 +11,7 @@ from sample_models import write_onnx
 from sample_tflite import write_tflite
 
 from trimtab.db import Store
-from trimtab.planner.cache.facts import STEP, facts_of
+from trimtab.planner.cache.facts import facts_of
 from trimtab.variants import inspect_model
 from trimtab.variants.inspection import isolated
 from trimtab_runtime.errors import ModelError
@@ -40,7 +40,7 @@ def test_facts_are_those_of_the_file_and_found_again_wherever_it_lies(
     moved = shutil.copy(path, tmp_path / f"b.{kind}")
     assert facts_of(store, path, None, 60.0) == expected
     assert facts_of(store, Path(moved), None, 60.0) == expected
-    assert [variant.recipe["step"] for variant in store.list_variants()] == [STEP]
+    assert [variant.recipe["step"] for variant in store.list_variants()] == ["inspected"]
 
 
 def test_another_content_or_size_is_asked_for(
@@ -64,7 +64,7 @@ def test_another_version_of_the_inspection_asks_again(
     path = write_onnx(tmp_path / "a.onnx", 2)
     facts_of(store, path, None, 60.0)
     nobody_answers(monkeypatch)
-    monkeypatch.setattr("trimtab.planner.cache.facts.INSPECTION_VERSION", 0)
+    monkeypatch.setattr("trimtab.planner.cache.keys.INSPECTION_VERSION", 0)
     with pytest.raises(ModelError):
         facts_of(store, path, None, 60.0)
 

@@ -172,9 +172,10 @@ def test_steady_times_follow_the_sizes_of_files(measuring: Any, models: Any) -> 
     }
     for number, name in enumerate(("small", "bytes")):
         expected = 0.05 + models[name][0].stat().st_size / 2**20
-        assert found.samples[f"{number}_beside_inference_ms"] == pytest.approx([expected] * 10)
+        times = found.samples[f"{number}_beside_inference_ms"]
+        assert times == pytest.approx([expected * 0.99, expected * 1.01] * 5)
     assert set(found.samples["reference_ms"]) == {2.0}
-    assert set(found.samples["0_hot_resize_ms"]) == {0.02}
+    assert found.samples["0_hot_resize_ms"] == pytest.approx([0.02] * 30, rel=0.011)
     assert (found.warnings, found.values["unsteadiness"]) == ([], 0.0)
     assert device.probe(measuring("small", "bytes")).samples == found.samples
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 from trimtab.planner.cache.segments import TapEquipment, bare_place, segment_variant
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.selection.data import SelectionData
-from trimtab.search.routing.training import RouterInputs
+from trimtab.search.routing.sources import (
+    FeatureSource,
+    StageSource,
+    TensorSource,
+    VectorSource,
+)
 from trimtab.variants import usable_taps
 from trimtab.variants.routers import TINY_INPUT
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -36,28 +41,17 @@ class RouterFeatures:
     firsts: dict[int, TapEquipment] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 
-    def inputs(self, groups: Sequence[tuple[int, ...]]) -> RouterInputs:
-        """What routers may look at; what cannot be had is said, and left out."""
-        evaluator, data = self.evaluator, self.data
-        built = data.measured[data.baseline].built
-        image = self.tried(
-            "image features", lambda: evaluator.traces.features(built, IMAGE_FEATURES)
+    def sources(self, groups: Sequence[tuple[int, ...]]) -> list[FeatureSource]:
+        """What routers of these groups of options may look at; what cannot be had is said, and
+        left out."""
+        firsts = list(dict.fromkeys(group[0] for group in groups))
+        found = (
+            self.tried(f"{kind} features", partial(features.source, self, kind, firsts))
+            for kind, features in FEATURES.items()
         )
-        names = () if image is None else IMAGE_FEATURES
-        tensors = {
-            item.sha256: Preprocessor(decode_image(str(item.path))).tensor(TINY_INPUT)[0]
-            for item in {item.sha256: item for item in evaluator.items}.values()
-        }
-        tensor = np.stack([tensors[item.sha256] for item in evaluator.items])
-        firsts = dict.fromkeys(group[0] for group in groups)
-        vectors = {
-            o: self.tried(data.options[o].name, partial(self._first_tap, o)) for o in firsts
-        }
-        taps = {option: found for option, found in vectors.items() if found is not None}
-        nothing = np.zeros((0, 0), np.float32)
-        return RouterInputs(names, nothing if image is None else image, tensor, taps)
+        return [source for source in found if source is not None]
 
-    def _first_tap(self, option: int) -> NDArray[np.float32] | None:
+    def first_tap(self, option: int) -> NDArray[np.float32] | None:
         """Vectors (inputs, channels) at the first usable tap of an option."""
         found, evaluator = self.data.measured[option], self.evaluator
         name = self.data.options[option].name
@@ -89,3 +83,45 @@ class RouterFeatures:
         """Why something could not be had."""
         self.reasons[name] = text
         self.evaluator.job.journal.note("info", name, text)
+
+
+@dataclass(frozen=True)
+class TracedFeatures:
+    """How features of one kind are had, for groups of options with these `firsts`, and the
+    milliseconds that a router on them is taken to cost until it has been measured."""
+
+    source: Callable[[RouterFeatures, str, Sequence[int]], FeatureSource]
+    expected_ms: float
+
+
+def _image(features: RouterFeatures, kind: str, firsts: Sequence[int]) -> FeatureSource:
+    built = features.data.measured[features.data.baseline].built
+    seen = features.evaluator.traces.features(built, IMAGE_FEATURES)
+    return VectorSource(kind, seen, IMAGE_FEATURES)
+
+
+def _first_taps(features: RouterFeatures, kind: str, firsts: Sequence[int]) -> FeatureSource:
+    names = (features.data.options[option].name for option in firsts)
+    seen = {
+        option: features.tried(name, partial(features.first_tap, option))
+        for option, name in zip(firsts, names, strict=True)
+    }
+    return StageSource(kind, {option: v for option, v in seen.items() if v is not None})
+
+
+def _tensor(features: RouterFeatures, kind: str, firsts: Sequence[int]) -> FeatureSource:
+    items = features.evaluator.items
+    tensors = {
+        item.sha256: Preprocessor(decode_image(str(item.path))).tensor(TINY_INPUT)[0]
+        for item in {item.sha256: item for item in items}.values()
+    }
+    seen = np.stack([tensors[item.sha256] for item in items])
+    return TensorSource(kind, seen, features.data.rows.fit)
+
+
+#: By the kinds that devices know (trimtab_runtime.definitions.routers.FEATURE_KINDS).
+FEATURES: Mapping[str, TracedFeatures] = {
+    "image": TracedFeatures(_image, 1.5),
+    "tap": TracedFeatures(_first_taps, 0.03),
+    "tensor": TracedFeatures(_tensor, 0.5),
+}

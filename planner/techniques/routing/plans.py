@@ -19,14 +19,15 @@ from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.selection.selector import Screening
 from trimtab.planner.techniques.base import BuiltDesign, PlanGenerator, process_values
 from trimtab.planner.techniques.exit_points.taps import TapPreparation
-from trimtab.planner.techniques.routing.features import RouterFeatures
+from trimtab.planner.techniques.routing.features import FEATURES, RouterFeatures
 from trimtab.search.costs.routed import RoutedCosts
 from trimtab.search.costs.stage import pace_ms
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab.search.routing.design import BuiltRouted, RoutedDesign
 from trimtab.search.routing.heads import headed_worths, with_heads
+from trimtab.search.routing.sources import FeatureSource
 from trimtab.search.routing.sweep import RoutedPoint, RoutedSweep, best_designs
-from trimtab.search.routing.training import RouterInputs, RouterTargets, RouterTrainer
+from trimtab.search.routing.training import RouterTargets, RouterTrainer
 from trimtab_runtime.definitions.plan import Stage, Structure
 from trimtab_runtime.definitions.routers import Router, Scorer
 
@@ -38,9 +39,7 @@ GROUPS = 4
 HEADED = 2
 #: Images of fit below which nothing can be learned of them.
 FEWEST = 40
-#: Milliseconds that routers are taken to cost until they have been measured, by what they look at;
-#: and scorers.
-EXPECTED_MS = {"image": 1.5, "tensor": 0.5, "tap": 0.03}
+#: Milliseconds that scorers are taken to cost until they have been measured.
 EXPECTED_SCORER_MS = 0.05
 _NONE: Doubles = np.zeros(0)
 
@@ -58,12 +57,12 @@ class BuiltRoutedDesign(BuiltDesign):
         return f"{names}: {self.design.text}"
 
 
-def trainer_of(screening: Screening, inputs: RouterInputs) -> RouterTrainer:
+def trainer_of(screening: Screening, sources: Sequence[FeatureSource]) -> RouterTrainer:
     """Trains on the rows of fit, and nothing else."""
     data = screening.data
     fit = data.rows.fit
     targets = RouterTargets.of(one_per_variant(data.options), fit, data.taught_by[fit])
-    return RouterTrainer(screening.problem, targets, inputs)
+    return RouterTrainer(screening.problem, targets, sources)
 
 
 @dataclass
@@ -86,7 +85,7 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
             few = f"fit has {inputs} images, they need {FEWEST}"
             self.features.say("routers", few if groups else "one model leaves nothing to route")
             return []
-        trainer = trainer_of(self.screening, self.features.inputs(groups))
+        trainer = trainer_of(self.screening, self.features.sources(groups))
         members = [self.data.sharing(index) for index in self.data.members]
         base = self.data.sharing(self.data.baseline)
         published = self.features.tried("as published", lambda: trainer.published(members, base))
@@ -131,7 +130,7 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
             self._router_ms(visits) if premodel else _NONE,
             scorers,
             routed=premodel is not None,
-            taps=premodel is not None and premodel.kind == "tap",
+            taps=built.design.reads_tap,
             further_mb=built.further_mb,
             together=process_values(visits),
             correction=self.data.correction,
@@ -169,7 +168,7 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
     def _expected(self, design: RoutedDesign) -> RoutedCosts:
         """Costs before the design was measured as it is."""
         premodel = design.premodel
-        router = np.full(1, EXPECTED_MS[premodel.kind]) if premodel else _NONE
+        router = np.full(1, FEATURES[premodel.kind].expected_ms) if premodel else _NONE
         scorer = np.full(1, EXPECTED_SCORER_MS)
         return RoutedCosts(
             [self.data.whole(option) for option in design.options],
