@@ -88,7 +88,7 @@ def _one(
     spec = _job(data, home, model, stream, seed)
     with opened_run(trimtab.load_spec(spec), store, Lines(), SETTINGS) as run:
         if model == "resnet56":
-            run = SingleDeviceJob.of(replace(run.job, splits=_halves(run.job, seed)))
+            run = SingleDeviceJob.of(replace(run.job, splits=_halves(run.job, seed)), run.shapes)
         measured = run.measure(run.members())
         run.job.remember(classes=measured[0].outputs.shape[1], candidates=len(measured))
         PlanningStage(run.evaluator, measured).decide()

@@ -8,12 +8,13 @@ import os
 import signal
 import sys
 from collections import Counter
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 
 from trimtab_runtime.errors import TrimtabError
-from trimtab_runtime.images.preprocess import decode_image
+from trimtab_runtime.images.listing import named_images
+from trimtab_runtime.images.preprocess import as_image
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 from trimtab_runtime.plans.plan import Answer, Plan
 
@@ -55,7 +56,9 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
 
     keeping = "start from the memory in FILE, if it is there, and save it there at the end"
     classify = command_at_point("classify", _classify, "say what images show, each for itself")
-    classify.add_argument("images", nargs="+")
+    classify.add_argument(
+        "images", nargs="+", help="files, folders, patterns, or - for one image on standard input"
+    )
     classify.add_argument("--json", action="store_true", help="one JSON object a line")
     classify.add_argument("--memory", metavar="FILE", help=f"take them as a stream: {keeping}")
     stream = command_at_point(
@@ -108,27 +111,27 @@ def _classify(plan: Plan, options: argparse.Namespace) -> int:
     _at_point(plan, options)
     _restore(plan, options.memory)
     failed = 0
-    for path in options.images:
+    for name, image in named_images(options.images):
         if plan.memory is not None and options.memory is None:
             plan.memory.reset()
-        failed |= _answer(plan, path, options.json)
+        failed |= _answer(plan, image, name, options.json)
     _save(plan, options.memory)
     return failed
 
 
-def _answer(plan: Plan, path: str, as_json: bool) -> int:
+def _answer(plan: Plan, image: Union[str, bytes], name: str, as_json: bool) -> int:
     """Print the answer to one image; 1 where there is none."""
     try:
-        answer = plan.classify(path)
+        answer = plan.classify(image)
     except TrimtabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if as_json:
         held = {} if plan.tracking is None else {"tracking": vars(plan.tracking)}
-        print(json.dumps({"image": path, **answer.plain(), **held}))
+        print(json.dumps({"image": name, **answer.plain(), **held}))
     else:
         print(
-            f"{path}: {answer.label} {answer.confidence:.3f} "
+            f"{name}: {answer.label} {answer.confidence:.3f} "
             f"({_where(answer)}, {answer.latency_ms:.1f} ms)"
         )
     return 0
@@ -183,7 +186,8 @@ def _stream(plan: Plan, options: argparse.Namespace) -> int:
         for line in sys.stdin:
             interrupt.waiting = False
             if line.strip():
-                failed |= _answer(plan, line.strip(), True)
+                path = line.strip()
+                failed |= _answer(plan, path, path, True)
                 sys.stdout.flush()
             if interrupt.asked:
                 break
@@ -199,7 +203,8 @@ def _stream(plan: Plan, options: argparse.Namespace) -> int:
 
 def _bench(plan: Plan, options: argparse.Namespace) -> int:
     _at_point(plan, options)
-    images = [decode_image(path) for path in options.images] or plan.golden_images()
+    images = [as_image(image) for _, image in named_images(options.images)]
+    images = images or plan.golden_images()
     for image in images:
         plan.rehearse(image)
     answers: list[Answer] = []

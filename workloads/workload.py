@@ -44,7 +44,8 @@ class Workload:
 
     `alike` are pairs of images (indices) that show nearly the same, see images/near_duplicates.py.
     What people should know of how the folder was read stands in `notices`; `left_out` counts files
-    by their kind, `unreadable` has a reason for each image that cannot be used.
+    by their kind, `unreadable` has a reason for each image that cannot be used. `shapes` counts
+    images by width and height in pixels, once they were looked at.
     """
 
     items: tuple[Item, ...]
@@ -53,6 +54,7 @@ class Workload:
     left_out: Mapping[str, int] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    shapes: Mapping[tuple[int, int], int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)

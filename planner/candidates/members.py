@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from trimtab.planner.candidates.class_groups import with_job_classes
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import BudgetSpec, ModelSpec
+from trimtab.planner.specification.shapes import misfits
 from trimtab.variants import SCHEMES, export_module, make_variant
 from trimtab.workloads import Workload
 from trimtab_runtime.errors import ModelError, PlanningError, TrimtabError
@@ -121,3 +122,22 @@ def _check_width(classes: int, width: int, names: Sequence[str]) -> None:
     raise ModelError(
         f"the model answers with {classes} classes, the labels have {len(names)}{hint}"
     )
+
+
+def squashed(
+    spec: JobSpec, members: Sequence[Member], images: Mapping[tuple[int, int], int]
+) -> Iterator[tuple[str, str]]:
+    """A member's name and a warning, for every member whose specification says nothing of `fit`
+    although `images` (how many have which width and height) have another shape than its input."""
+    unsaid = {model.label for model in spec.models if model.input.fit is None}
+    total = sum(images.values())
+    for member in members:
+        size = member.built.variant.input.size
+        others = misfits(images, size)
+        if member.name in unsaid and others:
+            yield (
+                member.name,
+                f"{others.total()} of {total} images are of another shape than the input "
+                f"({next(iter(others))}, the input {size[1]}x{size[0]}) and are squashed into it, "
+                "as nothing is said of input.fit; say squash, crop or pad, as in training",
+            )

@@ -10,7 +10,7 @@ from typing import Self
 from trimtab.db import Store
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured
-from trimtab.planner.candidates.members import Member, load_members
+from trimtab.planner.candidates.members import Member, load_members, squashed
 from trimtab.planner.candidates.search import CandidateSearch
 from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.dataset import unseen_classes
@@ -55,7 +55,10 @@ class SingleDeviceJob:
         unseen = unseen_classes(job.workload, job.splits)
         if unseen:
             job.journal.note("warning", "workload", unseen)
-        return load_members(job.spec, self.evaluator.variants, job.workload, job.journal)
+        members = load_members(job.spec, self.evaluator.variants, job.workload, job.journal)
+        for name, text in squashed(job.spec, members, job.workload.shapes):
+            job.journal.note("warning", name, text)
+        return members
 
     def measure(self, members: Sequence[Member]) -> list[Measured]:
         """Everything measured within the budget, in this run or before."""

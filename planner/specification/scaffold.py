@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +30,11 @@ from trimtab.workloads.images.files import (
 from trimtab.workloads.images.split_folders import SPLIT_OF
 from trimtab.workloads.images.synsets import all_of_imagenet, imagenet_synsets
 from trimtab_runtime.errors import SpecificationError, TrimtabError, WorkloadError
+from trimtab_runtime.images.preprocess import decode_image
 
 _MODEL_SUFFIXES = (".onnx", ".tflite")
+#: Images whose shape is looked at.
+_LOOKED_AT = 24
 _CLASS_FILES = ("classes.txt", "labels.txt", "class_names.txt")
 
 
@@ -60,6 +64,7 @@ def write_starter(folder: Path, output: Path) -> Starter:
         problem = f": {problems[0]}" if problems else ""
         raise SpecificationError(f"{folder}: no usable .onnx or .tflite model below it{problem}")
     images = _find_images(folder, files, {model.facts.output_width for model in models})
+    images.shapes = _shapes(images.workload)
     _propose_offsets(models, images.workload)
     problems += images.problems
     text = starter_text(folder, output, models, images, problems)
@@ -226,6 +231,16 @@ def _read_images(place: Path, class_files: Sequence[Path], widths: set[int | Non
     if found is None:
         assert failure is not None
         raise failure
+    return found
+
+
+def _shapes(workload: Workload) -> Counter[tuple[int, int]]:
+    """Width and height of some images, evenly spread; a job looks at all, and tells what cannot be
+    read."""
+    found: Counter[tuple[int, int]] = Counter()
+    for item in workload.items[:: max(1, len(workload) // _LOOKED_AT)]:
+        with suppress(WorkloadError):
+            found[decode_image(item.path).size] += 1
     return found
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -25,14 +25,18 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from trimtab.variants import SCHEMES
+from trimtab.variants.inspection.preprocessing import VALUE_RANGES as _RANGES
 from trimtab.variants.slimming import RULES
 from trimtab.workloads import STREAM_KINDS, StreamRecipe
 from trimtab_runtime.definitions.plan import COLOURS, DTYPES, LAYOUTS, OUTPUT_KINDS, RESIZE_FILTERS
+from trimtab_runtime.formats import FITS
 
 #: How models may be quantised.
 QUANTISATION_SCHEMES = tuple(SCHEMES)
 #: Rules by which regions of a network may be replaced.
 SLIMMING_RULES = tuple(RULES)
+#: Names of the ranges that mean and std may refer to.
+VALUE_RANGES = tuple(_RANGES)
 
 
 _UNSET = re.compile(r"\$(\w+|\{\w+\})")
@@ -68,13 +72,35 @@ _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=(
 
 
 class Section(BaseModel):
+    """A part of a specification. `_later` names fields that came after stores were released: where
+    nobody gave them they are left out of what is written, so that jobs keep their names."""
+
     model_config = ConfigDict(**_STRICT, frozen=True)
+    _later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = written(self)
+        unsaid = self._later - self.model_fields_set
+        return {name: value for name, value in found.items() if name not in unsaid}
+
+
+_Grey = Annotated[int, Field(ge=0, le=255)]
 
 
 class InputSpec(Section):
-    """What a model file does not tell of its input. `mean` and `std` are in pixels (0..255)."""
+    """What a model file does not tell of its input. `mean` and `std` are of pixels in the range
+    `values` (0..255 where nothing is said)."""
+
+    _later = frozenset({"fit", "resize_size", "pad_colour", "antialias", "resize_last", "values"})
 
     size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    fit: Literal[FITS] | None = None  # type: ignore[valid-type]
+    resize_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    pad_colour: _Grey | tuple[_Grey, ...] | None = None
+    antialias: bool | None = None
+    resize_last: bool | None = None
+    values: Literal[VALUE_RANGES] | None = None  # type: ignore[valid-type]
     resize: Literal[RESIZE_FILTERS] | None = None  # type: ignore[valid-type]
     mean: float | tuple[float, ...] | None = None
     std: float | tuple[float, ...] | None = None
@@ -89,6 +115,8 @@ class OutputSpec(Section):
     `classes` names the model's own classes in the order of its outputs, where these are not the
     job's; `mapping` says for some of them which class of the job they stand for."""
 
+    _later = frozenset({"classes", "mapping"})
+
     kind: Literal[OUTPUT_KINDS] | None = None  # type: ignore[valid-type]
     offset: Annotated[int, Field(ge=0)] = 0
     classes: _Path | tuple[str, ...] | None = None
@@ -101,13 +129,6 @@ class OutputSpec(Section):
         if not isinstance(value, dict):
             return value
         return {str(name): str(to) for name, to in value.items()}
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As it was before there were these fields: so that jobs keep their names."""
-        found: dict[str, Any] = written(self)
-        later = ("classes", "mapping")
-        return {k: value for k, value in found.items() if value is not None or k not in later}
 
 
 class TorchSpec(Section):
@@ -185,6 +206,8 @@ class WorkloadSpec(Section):
     """Images, labels and what happens with them. Images that the file `exclude` names were seen in
     training; up to a share `unreadable` of the images may be damaged."""
 
+    _later = frozenset({"exclude", "unreadable", "near_duplicates"})
+
     images: _Path
     labels: _Path | None = None
     classes: _Path | tuple[str, ...] | None = None
@@ -193,13 +216,6 @@ class WorkloadSpec(Section):
     near_duplicates: Literal["together", "ignored"] = "together"
     splits: SplitSpec = SplitSpec()
     stream: StreamSpec = StreamSpec()
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As it was before there were these fields: so that jobs keep their names."""
-        found: dict[str, Any] = written(self)
-        later = {"exclude", "unreadable", "near_duplicates"} - self.model_fields_set
-        return {name: value for name, value in found.items() if name not in later}
 
 
 class TechniqueSpec(Section):

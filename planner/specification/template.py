@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from trimtab.planner.specification.shapes import misfits
 from trimtab.variants import ModelFacts
 from trimtab.workloads import ClassCounts, Workload, class_counts, split_workload
 from trimtab.workloads.images.synsets import all_of_imagenet, imagenet_synsets
@@ -38,13 +40,15 @@ class FoundModel:
 @dataclass
 class FoundImages:
     """The workload that was found, with its class file; `others` are folders not used, `problems`
-    the reasons of those that look like workloads and cannot be read."""
+    the reasons of those that look like workloads and cannot be read, `shapes` how many of the
+    images looked at have which width and height."""
 
     folder: Path
     workload: Workload
     classes: Path | None = None
     others: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    shapes: Counter[tuple[int, int]] = field(default_factory=Counter)
 
 
 def notices_of(workload: Workload) -> list[str]:
@@ -77,7 +81,7 @@ def starter_text(
         "models:",
     ]
     for model in models:
-        lines += _model_lines(model, here, images.workload.classes)
+        lines += _model_lines(model, here, images)
     lines += [f"  # Left out: {_comment(problem)}" for problem in problems]
     if not labelled:
         largest = max(models, key=lambda model: model.facts.size_bytes)
@@ -91,8 +95,8 @@ def starter_text(
     return "\n".join([*lines, "", *_job_lines(counts)]) + "\n"
 
 
-def _model_lines(model: FoundModel, here: Path, classes: Sequence[str]) -> list[str]:
-    facts = model.facts
+def _model_lines(model: FoundModel, here: Path, images: FoundImages) -> list[str]:
+    facts, classes = model.facts, images.workload.classes
     height, width = facts.input_size or model.size or OPEN_SIZE
     open_size = " (left open by the file)" if model.size else ""
     lines = [
@@ -112,6 +116,7 @@ def _model_lines(model: FoundModel, here: Path, classes: Sequence[str]) -> list[
             f"      mean: {mean:g}{GUESS} in pixels (0..255), one number or one a channel;",
             f"      std: {std:g}{GUESS} ImageNet's: [123.7, 116.3, 103.5], [58.4, 57.1, 57.4]",
         ]
+    lines += _fit_lines(images.shapes, (height, width))
     lines.append(f"      resize: bilinear{GUESS} or bicubic, nearest, box, hamming, lanczos")
     if model.offset:
         lines += [
@@ -131,6 +136,18 @@ def _model_lines(model: FoundModel, here: Path, classes: Sequence[str]) -> list[
             "name all in workload.classes, or the model's own in output.classes"
         )
     return lines
+
+
+def _fit_lines(shapes: Counter[tuple[int, int]], size: tuple[int, int]) -> list[str]:
+    others = misfits(shapes, size)
+    if not others:
+        return []
+    return [
+        f"      # CHECK: {others.total()} of {shapes.total()} images looked at have another shape "
+        f"({next(iter(others))}), and are",
+        "      # squashed into the input's unless you say how it was in training:",
+        "      # fit: crop   # resizes the shorter side to resize_size, cuts the centre; or pad",
+    ]
 
 
 def _workload_lines(images: FoundImages, here: Path) -> list[str]:

@@ -157,8 +157,10 @@ def test_a_truncated_file(tmp_path: Path, kind: str) -> None:
     [
         np.zeros((4, 4, 3), np.float32),
         np.zeros(4, np.uint8),
-        np.zeros((4, 4, 1), np.uint8),
+        np.zeros((4, 4, 2), np.uint8),
         np.zeros((4, 4, 5), np.uint8),
+        np.zeros((4, 4, 3), np.int16),
+        np.zeros((3, 40, 50), np.uint8),
         np.zeros((1, 4, 4, 3), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
     ],

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.variants.inspection.facts import ModelFacts, inspect_model
+from trimtab.variants.inspection.preprocessing import GEOMETRY_FIELDS, geometry, in_pixels
 from trimtab_runtime.definitions.plan import InputFormat, OutputFormat, Quantisation, Variant
 from trimtab_runtime.errors import ModelError
 
-_INPUT_FIELDS = ("size", "resize", "mean", "std", "layout", "dtype", "colour", "crop")
+_INPUT_FIELDS = ("size", *GEOMETRY_FIELDS, "values", "mean", "std", "layout", "dtype", "colour")
 _OUTPUT_FIELDS = ("kind", "offset")
 
 _RAW = ((0.0,), (1.0,))  # mean and std that leave pixels as they are
@@ -31,8 +32,10 @@ def make_variant(
 ) -> Variant:
     """A member as it came.
 
-    `input` may hold size (pixels, or [height, width]), resize, mean, std (a number or a list, in
-    pixels), layout, dtype, colour, crop; `output` kind and offset. Absent and None mean: not said.
+    `input` may hold size (pixels, or [height, width]), the geometry (resize, fit, resize_size,
+    crop, pad_colour, antialias, resize_last), mean and std (a number or a list) of pixels in the
+    range `values`, layout, dtype, colour; `output` kind and offset. Absent and None: not said.
+
     What the file tells wins nothing and loses nothing: a specification that contradicts it raises
     ModelError naming both, and one that leaves out what the file does not tell (the mean and std
     of a float input, an open size) raises ModelError naming what to give. Quantised inputs take
@@ -142,14 +145,13 @@ def _input_format(
     try:
         return InputFormat(
             size=size,
-            resize=said.get("resize", "bilinear"),
             mean=mean,
             std=std,
             layout=facts.layout,
             dtype=facts.dtype,
             colour=_colour(name, facts, said.get("colour")),
-            crop=_number(name, "input.crop", said.get("crop", 1.0)),
             quantisation=facts.input_quantisation,
+            **geometry(said),
         )
     except (ValueError, TypeError) as error:
         raise ModelError(f"{name}: input: {error}") from error
@@ -172,8 +174,10 @@ def _normalisation(
     given = [key for key in ("mean", "std") if key in said]
     if len(given) == 1:
         raise ModelError(f"{name}: input.mean and input.std belong together, got only {given[0]}")
-    if given:
-        mean, std = (_values(name, f"input.{key}", said[key]) for key in given)
+    if given or "values" in said:
+        plain = {"mean": 0.0, "std": 1.0, **said}
+        mean, std = (_values(name, f"input.{key}", plain[key]) for key in ("mean", "std"))
+        mean, std = in_pixels(name, said.get("values"), mean, std)
         if facts.dtype != "float32" and facts.input_quantisation is None and (mean, std) != _RAW:
             raise ModelError(
                 f"{name}: the {facts.dtype} input has no scale and zero point in the file, so it "
@@ -184,7 +188,7 @@ def _normalisation(
         raise ModelError(
             f"{name}: the file does not tell how its float input is normalised; give input.mean "
             "and input.std in pixels, as in training (for example mean: 127.5, std: 127.5, or "
-            "mean: 0, std: 255)"
+            "mean: 0, std: 255), or input.values: 0..255, 0..1 or -1..1"
         )
     _covers_pixels(name, facts.dtype, facts.input_quantisation)
     return _RAW

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -37,6 +38,8 @@ def checked_images(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(_look_or_reason, workload.items))
     workload = _readable(workload, found, unreadable)
+    shapes = Counter(look.size for look in found if isinstance(look, Look))
+    workload = replace(workload, shapes=shapes)
     if not near_duplicates:
         return workload
     looks = [look for look in found if isinstance(look, Look)]
