@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Optional
 
 import numpy as np
@@ -10,6 +11,10 @@ from trimtab_runtime.definitions.plan import OutputFormat, Variant
 from trimtab_runtime.errors import InferenceError, ModelError
 
 _FLOAT = np.dtype(np.float32)
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
+#: A source file and line, as in `/onnxruntime_src/onnxruntime/core/graph/model.cc:256 `.
+_SOURCE = re.compile(r"[\w./\\-]+\.(?:cc|cpp|cxx|h|hpp):\d+ (?=[^\n(]*::[^\n(]*\()")
+_QUALIFIERS = re.compile(r"^(?: const| noexcept| \[with [^\]]*\])*\s*")
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "allocate memory", "out of memory")
 
 
@@ -61,10 +66,38 @@ def real_outputs(raw: np.ndarray[Any, Any], fmt: OutputFormat) -> np.ndarray[Any
 
 
 def told(error: BaseException) -> str:
-    """What an engine's error says; where memory ran out, that, and what helps."""
-    text = str(error)
+    """What an engine's error says, without where in its source; where memory ran out, that, and
+    what helps."""
+    text = _reason(str(error))
     if isinstance(error, MemoryError) or any(sign in text.lower() for sign in _OUT_OF_MEMORY):
         return f"too little memory; take a smaller model or input size, or free memory ({text})"
+    return text
+
+
+def _reason(text: str) -> str:
+    """The text without onnxruntime's error codes, and without the C++ file, line and signature
+    that it writes before a reason."""
+    parts, rest = [], _CODE.sub("", text)
+    found = _SOURCE.search(rest)
+    while found is not None:
+        parts.append(rest[: found.start()])
+        rest = _behind_signature(rest[found.end() :])
+        found = _SOURCE.search(rest)
+    return " ".join(part.strip() for part in [*parts, rest] if part.strip())
+
+
+def _behind_signature(text: str) -> str:
+    """What follows `kind scope::name(types) const `; all of it where that is no signature."""
+    depth, opened = 0, False
+    for place, character in enumerate(text):
+        if character == "\n":
+            break
+        if character == "(":
+            depth, opened = depth + 1, True
+        elif character == ")":
+            depth -= 1
+            if opened and depth == 0 and text[place + 1 : place + 2] != "(":  # operator()(...)
+                return _QUALIFIERS.sub("", text[place + 1 :])
     return text
 
 

@@ -42,15 +42,11 @@ class Flow:
 
 
 def read_flow(path: Path) -> Flow:
-    """Read a graph, its local functions inlined.
+    """Read a graph.
 
     Raises ModelError when the file is damaged, NotCuttable when it has not one input and output.
     """
-    from onnx import inliner
-
     model = read_graph(path)
-    if model.functions:
-        model = inliner.inline_local_functions(model)
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value.name for value in graph.input if value.name not in constants]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trimtab.variants.files.base import Array, LoadedModel
+from trimtab.variants.files.base import Array, LoadedModel, Normalisation, TensorFacts
 from trimtab.variants.files.onnx import load_onnx
 from trimtab.variants.files.tflite import load_tflite
 from trimtab_runtime.definitions.plan import DTYPES, Quantisation
@@ -27,7 +27,10 @@ class ModelFacts:
     `input_size` is (height, width) in pixels, None where the file leaves it open; then
     `output_width` and `output_kind` may be None too, until a size is known. `output_width` counts
     the background class where there is one. `operators` counts operators by type.
-    `tried_size` is what it was run with, None where it was not.
+    `tried_size` is what it was run with, None where it was not. `open_axes` names the axes that it
+    leaves open. `normalised_inside` is the (mean, std) that the graph itself takes off what it is
+    fed and divides it by, one value or one a channel. `doubts` are sentences: why its answers are
+    not to be trusted. An `output_width` of 1 is the score of the second of two classes.
     """
 
     format: str
@@ -44,6 +47,9 @@ class ModelFacts:
     dynamic_batch: bool
     operators: tuple[tuple[str, int], ...]
     tried_size: tuple[int, int] | None = None
+    open_axes: str = ""
+    normalised_inside: Normalisation | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def inspect_model(path: Path | str, size: tuple[int, int] | None = None) -> ModelFacts:
@@ -54,9 +60,9 @@ def inspect_model(path: Path | str, size: tuple[int, int] | None = None) -> Mode
     not run.
 
     Raises ModelError when the file is missing, empty, damaged or of another kind, when its engine
-    cannot load or run it, and when it is no image classifier with one input (1, C, H, W) or
-    (1, H, W, C), C being 1 or 3, and one output (1, classes); EngineError when the engine is
-    missing.
+    cannot load or run it, when it answers one image twice in different ways, and when it is no
+    image classifier with one input (1, C, H, W) or (1, H, W, C), C being 1 or 3, and one output
+    (1, classes), or a single score; EngineError when the engine is missing.
     """
     path = Path(path)
     content = _read(path)
@@ -125,6 +131,9 @@ def _static_facts(path: Path, loaded: LoadedModel, content: bytes) -> ModelFacts
         output_kind=loaded.kind,
         dynamic_batch=shape[0] is None,
         operators=loaded.operators,
+        open_axes=_open_axes(loaded.input, layout),
+        normalised_inside=loaded.normalisation(channels),
+        doubts=loaded.doubts,
     )
 
 
@@ -145,10 +154,23 @@ def _image_axes(path: Path, loaded: LoadedModel) -> tuple[str, int, tuple[int, i
             height, width = shape[2:] if layout == "nchw" else shape[1:3]
             known = None if height is None or width is None else (height, width)
             return layout, channels, known
-    raise ModelError(
-        f"{path.name}: an image has 1 or 3 channels, but the input is {_text(shape)}; export it "
-        "again with a fixed number of channels"
-    )
+    if None in (shape[1], shape[3]):
+        raise ModelError(
+            f"{path.name}: the input is {_text(shape)}, and neither the file nor a trial run tells "
+            "which axis holds the channels, and how many; give input.size, input.layout (nchw or "
+            "nhwc) and input.colour (gray: 1 channel, rgb: 3)"
+        )
+    raise ModelError(f"{path.name}: an image has 1 or 3 channels, but the input is {_text(shape)}")
+
+
+def _open_axes(tensor: TensorFacts, layout: str) -> str:
+    """Height and width where they are open, by axis and the file's name for it."""
+    found = []
+    for axis in (2, 3) if layout == "nchw" else (1, 2):
+        if tensor.shape is not None and tensor.shape[axis] is None:
+            name = tensor.names[axis] if tensor.names else ""
+            found.append(f"axis {axis}" + (f" ({name!r})" if name else ""))
+    return " and ".join(found)
 
 
 def _text(shape: tuple[int | None, ...] | None) -> str:
@@ -158,8 +180,8 @@ def _text(shape: tuple[int | None, ...] | None) -> str:
 
 
 def _width(path: Path, shape: tuple[int | None, ...] | None) -> int | None:
-    """Classes of an output (1, classes), (classes,) or with further axes of size 1; None where
-    the file leaves it open."""
+    """Scores of an output (1, classes), (classes,) or with further axes of size 1; None where the
+    file leaves it open."""
     if shape is None:
         return None
     known = [size for size in shape[1:] if size != 1] if len(shape) > 1 else list(shape)
@@ -167,12 +189,7 @@ def _width(path: Path, shape: tuple[int | None, ...] | None) -> int | None:
         raise ModelError(
             f"{path.name}: a classifier's output is (1, classes), but this one is {_text(shape)}"
         )
-    if not known:
-        raise ModelError(
-            f"{path.name}: the output is {_text(shape)}, a single number; a classifier needs one "
-            "output per class (for two classes: two)"
-        )
-    return known[0]
+    return known[0] if known else 1
 
 
 def _tried(
@@ -181,34 +198,73 @@ def _tried(
     """The facts, completed by running the model on random images of `size`."""
     rng = np.random.default_rng(0)
     shape = (facts.channels, *size) if facts.layout == "nchw" else (*size, facts.channels)
-    rows = []
-    for _ in range(_PROBES if facts.output_kind is None else 1):
-        raw = loaded.run(_random_tensor(rng, shape, facts.dtype))
-        width = _width(path, raw.shape)
-        if not np.isfinite(raw.astype(np.float64)).all():
-            raise ModelError(f"{path.name}: answers a random image with NaN or infinity")
-        rows.append(raw.reshape(-1).astype(np.float64))
+    images = [_random_tensor(rng, shape, facts.dtype) for _ in range(_PROBES)]
+    answers = [loaded.run(image) for image in images]
+    width = _width(path, answers[0].shape)
+    rows = [raw.reshape(-1).astype(np.float64) for raw in answers]
+    if not np.isfinite(rows).all():
+        raise ModelError(f"{path.name}: answers a random image with NaN or infinity")
+    _check_repeats(path, loaded, images[0], answers[0])
     if facts.output_width not in (None, len(rows[0])):
         raise ModelError(
             f"{path.name}: the file says {facts.output_width} outputs, but {len(rows[0])} came"
         )
     kind = facts.output_kind or _measured_kind(np.stack(rows), facts.output_quantisation)
-    return dataclasses.replace(facts, output_width=width, output_kind=kind, tried_size=size)
+    doubts = facts.doubts
+    if np.ptp(rows, axis=0).max() == 0 and _ignores(loaded, answers[0], shape, facts.dtype):
+        doubts += ("it answers all images that were tried alike, black and white among them",)
+    return dataclasses.replace(
+        facts, output_width=width, output_kind=kind, tried_size=size, doubts=doubts
+    )
+
+
+def _check_repeats(path: Path, loaded: LoadedModel, image: Array, answer: Array) -> None:
+    again = loaded.run(image)
+    if again.tobytes() != answer.tobytes():
+        apart = np.abs(again.astype(np.float64) - answer.astype(np.float64)).max()
+        because = "; ".join(loaded.doubts) or (
+            "something in it draws random numbers; export it again without"
+        )
+        raise ModelError(
+            f"{path.name}: answers one image twice in different ways (up to {apart:.2g} apart): "
+            f"{because}"
+        )
+
+
+def _ignores(loaded: LoadedModel, answer: Array, shape: tuple[int, ...], dtype: str) -> bool:
+    """Whether images that have nothing in common get this answer too."""
+    rng = np.random.default_rng(1)
+    blocks = rng.integers(0, 2, tuple(-(-side // 8) for side in shape)) * 255
+    coarse = np.kron(blocks, np.ones((8,) * len(shape)))[tuple(map(slice, shape))]
+    for pixels in (np.zeros(shape), np.full(shape, 255.0), coarse):
+        try:
+            if loaded.run(_tensor_of(pixels[None], dtype)).tobytes() != answer.tobytes():
+                return False
+        except ModelError:
+            return False
+    return True
 
 
 def _random_tensor(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
-    pixels: Array = rng.integers(0, 256, (1, *shape))
+    return _tensor_of(rng.integers(0, 256, (1, *shape)), dtype)
+
+
+def _tensor_of(pixels: Array, dtype: str) -> Array:
+    """Pixels (0..255) as an input without normalisation of its own may get them."""
     if dtype == "float32":
         return ((pixels - 127.5) / 127.5).astype(np.float32)
     return (pixels - 128 if dtype == "int8" else pixels).astype(dtype)
 
 
 def _measured_kind(rows: Array, quantisation: Quantisation | None) -> str:
-    """'probabilities' when all rows (n, classes) lie in [0, 1] and sum to about 1."""
+    """'probabilities' when all rows (n, classes) lie in [0, 1] and sum to about 1; a single score
+    has nothing to be summed with."""
     step = 0.0
     if quantisation is not None:
         rows, step = (rows - quantisation.zero_point) * quantisation.scale, quantisation.scale
     inside = rows.min() >= -1e-6 and rows.max() <= 1 + 1e-6
+    if rows.shape[1] == 1:
+        return "probabilities" if inside else "logits"
     # A quantised row's sum is off by at most half a step per class.
     close = np.abs(rows.sum(axis=1) - 1).max() <= 0.01 + 0.5 * step * rows.shape[1]
     return "probabilities" if inside and close else "logits"

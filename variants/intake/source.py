@@ -1,0 +1,114 @@
+"""Reading an ONNX file whole: what it is, and the weights that it keeps in files beside."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trimtab.variants.files.base import first_line
+from trimtab_runtime.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+#: A protobuf message holds less than 2 GB; some is left for the graph itself.
+LIMIT_BYTES = 2**31 - 2**26
+
+
+def read_model(path: Path) -> ir.Model:
+    """The model, with weights that lie in files beside it mapped, not read.
+
+    Raises ModelError when it is damaged, and when a file of weights is missing, too short or
+    lies outside of the model's folder.
+    """
+    import onnx_ir as ir
+
+    try:
+        model = ir.load(path)
+    except Exception as error:  # onnx_ir passes on what protobuf, onnx and Python raise
+        raise ModelError(
+            f"{path.name}: damaged or no ONNX file ({first_line(error)}); export or copy it again"
+        ) from error
+    if not len(model.graph):
+        raise ModelError(f"{path.name}: holds no ONNX graph; export or copy it again")
+    for tensor in _external(model):
+        _check_beside(path, tensor)
+    return model
+
+
+def external_files(path: Path, model: ir.Model) -> list[Path]:
+    """The files beside the model that hold weights, by name."""
+    names = {str(tensor.location) for tensor in _external(model)}
+    return [path.parent / name for name in sorted(names)]
+
+
+def source_sha256(path: Path, beside: list[Path]) -> str:
+    """The identity of a model: its file's sha256; with files beside it that of all of theirs."""
+    digests = [_file_sha256(each) for each in (path, *beside)]
+    if not beside:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def weights_bytes(model: ir.Model) -> int:
+    """What the weights take in memory."""
+    import onnx_ir as ir
+
+    return sum(tensor.nbytes for tensor in _tensors(model) if isinstance(tensor, ir.TensorProtocol))
+
+
+def merge_external(model: ir.Model) -> None:
+    """Read all weights into memory, in place."""
+    import onnx_ir as ir
+
+    ir.external_data.load_to_model(model)
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """All tensors, wherever they stand."""
+    import onnx_ir as ir
+
+    graphs: list[ir.Graph | ir.Function] = [*model.graphs(), *model.functions.values()]
+    for graph in graphs:
+        if isinstance(graph, ir.Graph):
+            held = [value.const_value for value in graph.initializers.values()]
+            yield from (tensor for tensor in held if tensor is not None)
+        for node in graph:
+            for attribute in node.attributes.values():
+                if attribute.type == ir.AttributeType.TENSOR:
+                    yield attribute.as_tensor()
+                elif attribute.type == ir.AttributeType.TENSORS:
+                    yield from attribute.as_tensors()
+
+
+def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    import onnx_ir as ir
+
+    return (tensor for tensor in _tensors(model) if isinstance(tensor, ir.ExternalTensor))
+
+
+def _check_beside(path: Path, tensor: ir.ExternalTensor) -> None:
+    place = path.parent / str(tensor.location)
+    if not place.resolve().is_relative_to(path.parent.resolve()):
+        raise ModelError(
+            f"{path.name}: keeps {tensor.name!r} in {tensor.location}, outside of its own folder, "
+            "which is not read; put the file beside the model and export it again"
+        )
+    if not place.is_file():
+        raise ModelError(
+            f"{path.name}: keeps weights in {tensor.location}, which is missing; copy it beside "
+            "the model file"
+        )
+    end = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
+    if end > place.stat().st_size:
+        raise ModelError(
+            f"{path.name}: {tensor.location} has {place.stat().st_size} bytes, but {end} are "
+            "needed; copy it again"
+        )
