@@ -74,13 +74,24 @@ class InputFormat:
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """What the model's output vector means. The first `offset` entries are background."""
+    """What the model's output vector means. The first `offset` entries are background.
+
+    A model that gives a single score, that of the second of two classes, has a `threshold`: from
+    this probability on it is the second class.
+    """
 
     kind: str = "logits"
     offset: int = 0
     quantisation: Optional[Quantisation] = None
+    threshold: Optional[float] = None
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, OUTPUT_KINDS)
         if self.offset < 0:
             raise ValueError(f"offset >= 0 must hold, got {self.offset}")
+        if self.threshold is None:
+            return
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"0 < threshold < 1 must hold, got {self.threshold}")
+        if self.offset:
+            raise ValueError("a single score has no background class: offset must be 0")

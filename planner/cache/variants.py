@@ -12,15 +12,16 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
 from trimtab.db import Store, VariantRecord
+from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
-from trimtab.variants import QuantisationRecipe, derive_variant, quantise_w8a8
+from trimtab.variants import QuantisationRecipe, View, derive_variant, quantise_w8a8
 from trimtab.workloads import Item
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.definitions.plan import Variant
@@ -44,18 +45,26 @@ def host(journal: Journal) -> Iterator[None]:
 @dataclass(frozen=True)
 class VariantCache:
     """Builds variants or finds them; `fit` are the images that quantisation is calibrated on.
-    Raises the TrimtabError of a failure."""
+    Raises the TrimtabError of a failure, and raises it again without another try."""
 
     store: Store
     journal: Journal
     fit: Sequence[Item]
+    failed: dict[str, TrimtabError] = field(default_factory=dict)
+
+    @property
+    def views(self) -> ViewCache:
+        """Model files of members, opened once."""
+        return ViewCache(self.store)
 
     def member(
-        self, name: str, variant: Variant, path: Path, recipe: Mapping[str, Any]
+        self, name: str, variant: Variant, view: View, recipe: Mapping[str, Any]
     ) -> StoredVariant:
-        """Keep a member as it came."""
-        artefact = self.store.save_file(path, kind="model", name=path.name)
-        lineage = {**recipe, "sha256": artefact.sha256, "io": io_of(variant)}
+        """Keep a member, known by its file as it came, as its view."""
+        self.store.save_file(view.path, kind="model", name=f"{name}{view.path.suffix}")
+        lineage = {**recipe, "sha256": view.source_sha256, "io": io_of(variant)}
+        if variant.sha256 != view.source_sha256:
+            lineage["view"] = variant.sha256
         return self.keep(name, "as_is", variant, lineage)
 
     def precision(self, parent: StoredVariant, precision: str) -> StoredVariant:
@@ -77,13 +86,17 @@ class VariantCache:
         found = self.found(lineage, parent, precision)
         if found is not None:
             return found
+        key = content_key(lineage)
+        if key in self.failed:
+            raise self.failed[key]
         self.journal.note("info", parent.variant.name, f"building {precision}")
         try:
             return self._quantise(parent, precision, lineage, recipe)
         except TrimtabError as error:
+            self.failed[key] = error
             self.store.put_variant(
                 VariantRecord(
-                    key=content_key(lineage),
+                    key=key,
                     member=parent.member,
                     name=f"{parent.variant.name} {precision}",
                     format=parent.variant.format,

@@ -15,7 +15,9 @@ from pydantic import (
     JsonValue,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
@@ -58,16 +60,34 @@ class InputSpec(Section):
     mean: float | tuple[float, ...] | None = None
     std: float | tuple[float, ...] | None = None
     layout: Literal[LAYOUTS] | None = None  # type: ignore[valid-type]
-    dtype: Literal[DTYPES] | None = None  # type: ignore[valid-type]
+    dtype: Literal[(*DTYPES, "float16", "bfloat16", "float64")] | None = None  # type: ignore[valid-type]
     colour: Literal[COLOURS] | None = None  # type: ignore[valid-type]
     crop: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class OutputSpec(Section):
-    """What a model file does not tell of its output. `offset`: background classes in front."""
+    """What a model file does not tell of its output. `name`, or `index` from 0, is one of several.
+    `offset`: background classes in front. Kind 'binary' is a single score, that of the second of
+    two classes, which it is from the `threshold` on."""
 
-    kind: Literal[OUTPUT_KINDS] | None = None  # type: ignore[valid-type]
+    name: str | None = None
+    index: Annotated[int, Field(ge=0)] | None = None
+    kind: Literal[(*OUTPUT_KINDS, "binary")] | None = None  # type: ignore[valid-type]
     offset: Annotated[int, Field(ge=0)] = 0
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> OutputSpec:
+        if self.name is not None and self.index is not None:
+            raise ValueError("give either name or index")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was before there were more fields: so that jobs keep their names."""
+        found: dict[str, Any] = written(self)
+        later = ("name", "index", "threshold")
+        return {key: value for key, value in found.items() if value is not None or key not in later}
 
 
 class TorchSpec(Section):

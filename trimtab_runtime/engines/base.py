@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Optional
 
@@ -11,7 +12,9 @@ from trimtab_runtime.definitions.plan import OutputFormat, Variant
 from trimtab_runtime.errors import InferenceError, ModelError
 
 _FLOAT = np.dtype(np.float32)
-_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
+_CODE = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : (?:Load model from .*? failed: ?)?(?:Fatal error: )?"
+)
 #: A source file and line, as in `/onnxruntime_src/onnxruntime/core/graph/model.cc:256 `.
 _SOURCE = re.compile(r"[\w./\\-]+\.(?:cc|cpp|cxx|h|hpp):\d+ (?=[^\n(]*::[^\n(]*\()")
 _QUALIFIERS = re.compile(r"^(?: const| noexcept| \[with [^\]]*\])*\s*")
@@ -53,12 +56,33 @@ class SegmentedEngine(Engine):
 
 
 def real_outputs(raw: np.ndarray[Any, Any], fmt: OutputFormat) -> np.ndarray[Any, Any]:
-    """The classes' outputs as float32 (classes,) of a raw output (1, classes + offset)."""
-    values = raw.reshape(-1)
+    """The classes' outputs as float32 (classes,) of a raw output (1, classes + offset), or of a
+    single score (1, 1)."""
+    values = _plain_outputs(raw.reshape(-1), fmt)
+    return values if fmt.threshold is None else _two_outputs(values, fmt.threshold, fmt.kind)
+
+
+def _two_outputs(
+    score: np.ndarray[Any, Any], threshold: float, kind: str
+) -> np.ndarray[Any, Any]:
+    """What two classes get (2,) from the score (1,) of the second, so that both are as probable
+    where that class' probability is the threshold."""
+    if score.size != 1:
+        raise InferenceError(f"a model with a threshold gives one score, this one {score.size}")
+    odds = threshold / (1.0 - threshold)
+    if kind == "logits":
+        return np.array([0.0, float(score[0]) - math.log(odds)], np.float32)
+    second = float(score[0])
+    first = (1.0 - second) * odds
+    return np.array([first, second], np.float32) / np.float32(first + second or 1.0)
+
+
+def _plain_outputs(values: np.ndarray[Any, Any], fmt: OutputFormat) -> np.ndarray[Any, Any]:
+    """Dequantised, background dropped."""
     if fmt.offset:
         values = values[fmt.offset :]
         if not values.size:
-            raise InferenceError(f"offset {fmt.offset} leaves none of {raw.size} outputs")
+            raise InferenceError(f"offset {fmt.offset} leaves none of the outputs")
     if fmt.quantisation is not None:
         zero, scale = np.float32(fmt.quantisation.zero_point), np.float32(fmt.quantisation.scale)
         return (values.astype(np.float32) - zero) * scale

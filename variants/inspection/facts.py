@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +11,11 @@ import numpy as np
 from trimtab.variants.files.base import Array, LoadedModel, Normalisation, TensorFacts
 from trimtab.variants.files.onnx import load_onnx
 from trimtab.variants.files.tflite import load_tflite
+from trimtab.variants.intake.source import check_file, source_sha256
 from trimtab_runtime.definitions.plan import DTYPES, Quantisation
 from trimtab_runtime.errors import ModelError
 
 _LOADERS = {".onnx": load_onnx, ".tflite": load_tflite}
-_CHECKPOINTS = (".pt", ".pth", ".th", ".ckpt", ".safetensors")
 _PROBES = 3  # random images on which an unnamed output is looked at
 
 
@@ -65,34 +64,14 @@ def inspect_model(path: Path | str, size: tuple[int, int] | None = None) -> Mode
     (1, classes), or a single score; EngineError when the engine is missing.
     """
     path = Path(path)
-    content = _read(path)
+    check_file(path)
     loaded = _LOADERS[path.suffix.lower()](path)
-    facts = _static_facts(path, loaded, content)
+    facts = _static_facts(path, loaded)
     run_size = facts.input_size or size
     return facts if run_size is None else _tried(path, loaded, facts, run_size)
 
 
-def _read(path: Path) -> bytes:
-    suffix = path.suffix.lower()
-    if suffix in _CHECKPOINTS:
-        raise ModelError(
-            f"{path.name}: a {suffix} file holds weights, no model; name the class that uses them "
-            "(package.module:Class) and give this file as its state dict"
-        )
-    if suffix not in _LOADERS:
-        raise ModelError(f"{path.name}: a model file must end in .onnx or .tflite")
-    if not path.is_file():
-        raise ModelError(f"{path}: there is no such file")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-    if not content:
-        raise ModelError(f"{path}: the file is empty; export or copy it again")
-    return content
-
-
-def _static_facts(path: Path, loaded: LoadedModel, content: bytes) -> ModelFacts:
+def _static_facts(path: Path, loaded: LoadedModel) -> ModelFacts:
     layout, channels, size = _image_axes(path, loaded)
     shape = loaded.input.shape or ()
     if shape[0] not in (None, 1):
@@ -119,8 +98,8 @@ def _static_facts(path: Path, loaded: LoadedModel, content: bytes) -> ModelFacts
         )
     return ModelFacts(
         format=loaded.format,
-        size_bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=path.stat().st_size,
+        sha256=source_sha256(path, []),
         input_size=size,
         layout=layout,
         dtype=loaded.input.dtype,

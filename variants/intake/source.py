@@ -17,6 +17,31 @@ if TYPE_CHECKING:
 LIMIT_BYTES = 2**31 - 2**26
 
 
+_CHECKPOINTS = (".pt", ".pth", ".th", ".ckpt", ".safetensors")
+_SUFFIXES = (".onnx", ".tflite")
+
+
+def check_file(path: Path) -> None:
+    """Raises ModelError where no model file can be read at a path."""
+    suffix = path.suffix.lower()
+    if suffix in _CHECKPOINTS:
+        raise ModelError(
+            f"{path.name}: a {suffix} file holds weights, no model; name the class that uses them "
+            "(package.module:Class) and give this file as its state dict"
+        )
+    if suffix not in _SUFFIXES:
+        raise ModelError(f"{path.name}: a model file must end in .onnx or .tflite")
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such file")
+    try:
+        with path.open("rb") as stream:
+            empty = not stream.read(1)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    if empty:
+        raise ModelError(f"{path}: the file is empty; export or copy it again")
+
+
 def read_model(path: Path) -> ir.Model:
     """The model, with weights that lie in files beside it mapped, not read.
 
@@ -42,6 +67,14 @@ def external_files(path: Path, model: ir.Model) -> list[Path]:
     """The files beside the model that hold weights, by name."""
     names = {str(tensor.location) for tensor in _external(model)}
     return [path.parent / name for name in sorted(names)]
+
+
+def source_identity(path: Path) -> str:
+    """:func:`source_sha256` of a model file of any kind. Raises ModelError."""
+    check_file(path)
+    if path.suffix.lower() != ".onnx":
+        return source_sha256(path, [])
+    return source_sha256(path, external_files(path, read_model(path)))
 
 
 def source_sha256(path: Path, beside: list[Path]) -> str:

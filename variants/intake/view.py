@@ -24,6 +24,7 @@ from trimtab.variants.intake.shapes import (
 )
 from trimtab.variants.intake.source import (
     LIMIT_BYTES,
+    check_file,
     external_files,
     merge_external,
     read_model,
@@ -41,12 +42,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Wishes:
     """What is said of a member that its file may leave open. `size` is (height, width); `output`
-    a name, or an index from 0; `classes` how many the labels have."""
+    is a name, `output_index` counts from 0; `classes` how many the labels have."""
 
     size: tuple[int, int] | None = None
     layout: str | None = None
     channels: int | None = None
-    output: str | int | None = None
+    output: str | None = None
+    output_index: int | None = None
     classes: int | None = None
 
 
@@ -80,6 +82,7 @@ def open_view(
     made a graph with one image in and one tensor of scores out.
     """
     path = Path(path)
+    check_file(path)
     if path.suffix.lower() != ".onnx":
         return View(path, source_sha256(path, []))
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it tells of each shape it cannot infer
@@ -152,7 +155,11 @@ class _Opening:
         answers = {} if shape is None else trial.run(noise(shape.dims, trial.type))
         before = list(self._model.graph.outputs)
         self._notes += choose_output(
-            self._path, self._model, answers, said.output, said.classes
+            self._path,
+            self._model,
+            answers,
+            said.output if said.output is not None else said.output_index,
+            said.classes,
         )
         self._changed |= self._model.graph.outputs[0] is not before[0] or len(before) > 1
         if shape is not None:
