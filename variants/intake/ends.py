@@ -20,6 +20,11 @@ _REAL = ("FLOAT16", "BFLOAT16", "DOUBLE")
 _WHOLE = ("INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64")
 
 
+def image_of(model: ir.Model) -> ir.Value:
+    """The one input that is no weight."""
+    return next(value for value in model.graph.inputs if not value.is_initializer())
+
+
 def one_input(path: Path, model: ir.Model) -> list[str]:
     """Leave the image as the only input, and have it fed as float32, uint8 or int8 where it asks
     for another type: a Cast stands in front then. In place; returns what is to be told.
@@ -39,7 +44,7 @@ def one_input(path: Path, model: ir.Model) -> list[str]:
     if len(read) > 1:
         dropped = ", ".join(repr(value.name) for value in read if value is not used[0])
         notes.append(f"its inputs {dropped} are read by nothing and left out")
-    graph.inputs[:] = used
+    graph.inputs[:] = [v for v in graph.inputs if v.is_initializer() or v is used[0]]
     return notes + _cast_input(path, model, used[0])
 
 
@@ -60,7 +65,7 @@ def _cast_input(path: Path, model: ir.Model, asked: ir.Value) -> list[str]:
     cast = ir.node("Cast", [image], {"to": int(asked.dtype)})  # type: ignore[arg-type]  # known
     cast.outputs[0].name = f"{name}_as_{kind.lower()}"
     cast.outputs[0].dtype, cast.outputs[0].shape = asked.dtype, asked.shape
-    model.graph.inputs[:] = [image]
+    model.graph.inputs[:] = [image if v is asked else v for v in model.graph.inputs]
     ir.convenience.replace_all_uses_with(asked, cast.outputs[0])
     asked.name = f"{name}_before"
     model.graph.insert_before(model.graph[0], cast)
@@ -71,17 +76,6 @@ def _cast_input(path: Path, model: ir.Model, asked: ir.Value) -> list[str]:
 def _told(value: ir.Value) -> str:
     shape = "of unknown rank" if value.shape is None else str(value.shape).replace(",", " x")
     return f"{value.name!r} {shape}"
-
-
-def without_zipmap(model: ir.Model) -> None:
-    """Where a ZipMap makes a dictionary of scores, the scores are the output instead."""
-    graph = model.graph
-    for index, value in enumerate(graph.outputs):
-        maker = value.producer()
-        if maker is not None and maker.op_type == "ZipMap" and maker.domain == "ai.onnx.ml":
-            scores = maker.inputs[0]
-            assert scores is not None  # ZipMap's one input is not optional
-            graph.outputs[index] = scores
 
 
 def choose_output(

@@ -35,12 +35,12 @@ def make_plain(model: ir.Model) -> list[str]:
         "unused parts removed": common.RemoveUnusedNodesPass()(model).modified,
     }
     common.RemoveUnusedFunctionsPass()(model)
-    done["nodes named"] = _name_nodes(model)
+    done["nodes named"] = name_nodes(model)
     common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
     return [text for text, changed in done.items() if changed]
 
 
-def _name_nodes(model: ir.Model) -> bool:
+def name_nodes(model: ir.Model) -> bool:
     """Names of their own for nodes without one or with another's."""
     taken: set[str] = set()
     changed = False

@@ -11,6 +11,7 @@ from trimtab.variants.files.base import first_line
 from trimtab_runtime.errors import ModelError
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
 #: A protobuf message holds less than 2 GB; some is left for the graph itself.
@@ -48,19 +49,49 @@ def read_model(path: Path) -> ir.Model:
     Raises ModelError when it is damaged, and when a file of weights is missing, too short or
     lies outside of the model's folder.
     """
+    import onnx
     import onnx_ir as ir
 
     try:
-        model = ir.load(path)
+        proto = onnx.load(str(path), load_external_data=False)
+        scores_of_zipmaps(proto.graph)
+        model = ir.from_proto(proto)
     except Exception as error:  # onnx_ir passes on what protobuf, onnx and Python raise
         raise ModelError(
             f"{path.name}: damaged or no ONNX file ({first_line(error)}); export or copy it again"
         ) from error
+    rebase(model, path.parent)
     if not len(model.graph):
         raise ModelError(f"{path.name}: holds no ONNX graph; export or copy it again")
     for tensor in _external(model):
         _check_beside(path, tensor)
     return model
+
+
+def scores_of_zipmaps(graph: onnx.GraphProto) -> None:
+    """Where a ZipMap makes dictionaries of an output's scores, the scores are the output instead.
+    In place."""
+    import onnx
+
+    maps = {
+        node.output[0]: node
+        for node in graph.node
+        if (node.domain, node.op_type) == ("ai.onnx.ml", "ZipMap")
+    }
+    for value in graph.output:
+        node = maps.get(value.name)
+        if node is not None:
+            scores = onnx.helper.make_tensor_value_info(node.input[0], onnx.TensorProto.FLOAT, None)
+            value.CopyFrom(scores)
+            graph.node.remove(node)
+
+
+def rebase(model: ir.Model, folder: Path) -> None:
+    """Files beside lie in `folder`."""
+    import onnx_ir as ir
+
+    for graph in [*model.graphs(), *(function.graph for function in model.functions.values())]:
+        ir.external_data.set_base_dir(graph, folder)
 
 
 def external_files(path: Path, model: ir.Model) -> list[Path]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.variants.files.writing import write_model
-from trimtab.variants.intake.ends import choose_output, one_input, real_output, without_zipmap
+from trimtab.variants.intake.batches import same_rows, take_single_images
+from trimtab.variants.intake.ends import choose_output, image_of, one_input, real_output
 from trimtab.variants.intake.equality import largest_difference
-from trimtab.variants.intake.plain import make_plain
+from trimtab.variants.intake.plain import make_plain, name_nodes
 from trimtab.variants.intake.shapes import (
     ImageShape,
     declared_dims,
@@ -28,6 +29,7 @@ from trimtab.variants.intake.source import (
     external_files,
     merge_external,
     read_model,
+    rebase,
     source_sha256,
     weights_bytes,
 )
@@ -37,6 +39,8 @@ from trimtab_runtime.errors import ModelError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+_SAME_NAME = "two nodes with same node name"
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class _Opening:
     def view(self) -> View:
         self._lower_versions()
         self._change(one_input(self._path, self._model))
-        without_zipmap(self._model)
+        self._single_images()
         shape = self._close()
         real_output(self._model)
         adapted = self._write("adapted") if self._changed else self._path
@@ -133,22 +137,39 @@ class _Opening:
         return out
 
     def _lower_versions(self) -> None:
-        """Once for the intermediate representation, once for the operators."""
-        for _ in range(2):
+        """Once for the intermediate representation, once for the operators; and name nodes where
+        the engine refuses two of one name."""
+        for _ in range(3):
             try:
-                Trial(self._path if not self._changed else self._write("trial"), self._path.name)
+                Trial(self._write("trial") if self._changed else self._path, self._path.name)
                 return
             except ModelError as error:
-                lowered = lower_versions(self._path, self._model, str(error))
+                refusal = str(error)
+                lowered = lower_versions(self._path, self._model, refusal)
                 if lowered is None:
-                    raise
+                    if _SAME_NAME not in refusal or not name_nodes(self._model):
+                        raise
+                    lowered = self._model, "several of its nodes have one name; they get others"
                 self._model, note = lowered
                 self._change([note])
+
+    def _single_images(self) -> None:
+        """A batch of several becomes one where each image's answer stays what it is."""
+        image = image_of(self._model)
+        dims = declared_dims(image)
+        if self._beside or not dims or None in dims or dims[0] in (None, 1):
+            return
+        batched, kept = self._write("batched"), self._model.clone()
+        take_single_images(self._model, image, dims[0])
+        if same_rows(batched, self._write("trial"), tuple(side or 0 for side in dims)):
+            self._change([f"it takes batches of {dims[0]}; one by one, images get the same answers"])
+        else:
+            self._model = kept
 
     def _close(self) -> ImageShape | None:
         """Choose the output and close the input's shape, by trial."""
         trial = Trial(self._write("trial"), self._path.name)
-        image, said = self._model.graph.inputs[0], self._wishes
+        image, said = image_of(self._model), self._wishes
         dims, hint = declared_dims(image), first_layer(image)
         size = said.size or metadata_size(dict(self._model.metadata_props))
         shape = find_shape(dims, trial.takes, hint, said.layout, said.channels, size)
@@ -184,6 +205,8 @@ class _Opening:
             return adapted
         if difference == 0.0:
             return plain
+        if largest_difference(adapted, adapted, shape.dims) != 0.0:
+            return adapted  # it draws random numbers, which is told where it is inspected
         self._notes.append(
             f"it is used as it stands: made plain ({', '.join(done)}), its answers would differ "
             f"by up to {difference:.2g}"
@@ -195,8 +218,6 @@ def _beside(
     model: ir.Model, source: Path, files: Sequence[Path], folder: Path
 ) -> tuple[Path, ...]:
     """The files of weights again in the view's folder, without a copy where links can be made."""
-    import onnx_ir as ir
-
     found = []
     for file in files:
         place = folder / file.relative_to(source)
@@ -206,6 +227,5 @@ def _beside(
         except OSError:
             shutil.copyfile(file, place)
         found.append(place)
-    for graph in [*model.graphs(), *model.functions.values()]:
-        ir.external_data.set_base_dir(getattr(graph, "graph", graph), folder)
+    rebase(model, folder)
     return tuple(found)
