@@ -7,7 +7,7 @@ from typing import Optional
 
 RESIZE_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 LAYOUTS = ("nchw", "nhwc")
-DTYPES = ("float32", "uint8", "int8")
+DTYPES = ("float32", "float16", "uint8", "int8")
 COLOURS = ("rgb", "bgr", "gray")
 OUTPUT_KINDS = ("logits", "probabilities")
 

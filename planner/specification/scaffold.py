@@ -133,7 +133,7 @@ def _read_model(path: Path, name: str | None) -> FoundModel:
 
 def _guesses(facts: ModelFacts) -> tuple[tuple[float, float] | None, ...]:
     """Mean and std to try, None for what the file itself tells."""
-    return (None, (127.5, 127.5) if facts.dtype == "float32" else (0.0, 255.0), (0.0, 1.0))
+    return (None, (127.5, 127.5) if facts.dtype.startswith("float") else (0.0, 255.0), (0.0, 1.0))
 
 
 def _propose_offsets(models: Sequence[FoundModel], workload: Workload) -> None:

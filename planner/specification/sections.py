@@ -60,7 +60,7 @@ class InputSpec(Section):
     mean: float | tuple[float, ...] | None = None
     std: float | tuple[float, ...] | None = None
     layout: Literal[LAYOUTS] | None = None  # type: ignore[valid-type]
-    dtype: Literal[(*DTYPES, "float16", "bfloat16", "float64")] | None = None  # type: ignore[valid-type]
+    dtype: Literal[(*DTYPES, "bfloat16", "float64")] | None = None  # type: ignore[valid-type]
     colour: Literal[COLOURS] | None = None  # type: ignore[valid-type]
     crop: Annotated[float, Field(gt=0, le=1)] | None = None
 

@@ -18,6 +18,7 @@ _CODE = re.compile(
 #: A source file and line, as in `/onnxruntime_src/onnxruntime/core/graph/model.cc:256 `.
 _SOURCE = re.compile(r"[\w./\\-]+\.(?:cc|cpp|cxx|h|hpp):\d+ (?=[^\n(]*::[^\n(]*\()")
 #: What onnx writes before a reason: `/project/onnx/convert.h:96: function: Assertion `x` failed: `.
+_PLACE = re.compile(r"\w+\.cc:\d+ (?:[A-Z][a-z0-9]+){2,} ")
 _ASSERTION = re.compile(r"\S+\.(?:cc|h):\d+: \w+: Assertion `[^`]*` failed: ")
 _QUALIFIERS = re.compile(r"^(?: const| noexcept| \[with [^\]]*\])*\s*")
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "allocate memory", "out of memory")
@@ -103,7 +104,7 @@ def told(error: BaseException) -> str:
 def _reason(text: str) -> str:
     """The text without onnxruntime's error codes, and without the C++ file, line and signature
     that it and onnx write before a reason."""
-    parts, rest = [], _ASSERTION.sub("", _CODE.sub("", text))
+    parts, rest = [], _PLACE.sub("", _ASSERTION.sub("", _CODE.sub("", text)))
     found = _SOURCE.search(rest)
     while found is not None:
         parts.append(rest[: found.start()])

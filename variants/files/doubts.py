@@ -54,7 +54,7 @@ def _doubt(graph: onnx.GraphProto, node: onnx.NodeProto) -> str | None:
     if node.domain == "com.microsoft.nchwc":
         return (
             "it was saved after onnxruntime had optimised it for one kind of processor (blocked "
-            "layout, {}): it is slower or refused elsewhere; take the file before that, or save "
+            "layout, {}): it may be slower or refused elsewhere; take the file before that, or save "
             "it with at most extended optimisations"
         )
     return None

@@ -230,8 +230,8 @@ def _random_tensor(rng: np.random.Generator, shape: tuple[int, ...], dtype: str)
 
 def _tensor_of(pixels: Array, dtype: str) -> Array:
     """Pixels (0..255) as an input without normalisation of its own may get them."""
-    if dtype == "float32":
-        return ((pixels - 127.5) / 127.5).astype(np.float32)
+    if dtype.startswith("float"):
+        return ((pixels - 127.5) / 127.5).astype(dtype)
     return (pixels - 128 if dtype == "int8" else pixels).astype(dtype)
 
 

@@ -16,8 +16,9 @@ from trimtab_runtime.errors import ModelError
 _INPUT_FIELDS = ("size", "resize", "mean", "std", "layout", "dtype", "colour", "crop")
 _OUTPUT_FIELDS = ("kind", "offset", "threshold", "name", "index")
 
-#: Types of inputs that a Cast behind a float32 input makes (see variants.open_view).
-_CAST = ("float16", "bfloat16", "float64")
+#: Types of inputs that take normalised values; and those that a Cast behind a float32 input makes (see variants.open_view).
+FLOATS = ("float32", "float16")
+_CAST = ("bfloat16", "float64")
 
 # Ranges of real values (lowest, highest) over which a quantised input covers every pixel evenly:
 # then the stored value is the pixel itself, whatever the scale.
@@ -185,15 +186,15 @@ def _normalisation(
         raise ModelError(f"{name}: input.mean and input.std belong together, got only {given[0]}")
     if given:
         mean, std = (_values(name, f"input.{key}", said[key]) for key in given)
-        if facts.dtype != "float32" and facts.input_quantisation is None and (mean, std) != RAW:
+        if facts.dtype not in FLOATS and facts.input_quantisation is None and (mean, std) != RAW:
             raise ModelError(
                 f"{name}: the {facts.dtype} input has no scale and zero point in the file, so it "
                 "takes raw pixels; leave input.mean and input.std out"
             )
         return mean, std
-    if facts.normalised_inside is not None and facts.input_quantisation is None:
+    if facts.normalised_inside is not None and facts.dtype in FLOATS:
         return fed_pixels(facts.normalised_inside)
-    if facts.dtype == "float32":
+    if facts.dtype in FLOATS:
         raise ModelError(
             f"{name}: the file does not tell how its float input is normalised; give input.mean "
             "and input.std in pixels, as in training (for example mean: 127.5, std: 127.5, or "

@@ -15,8 +15,8 @@ from trimtab_runtime.errors import ModelError
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_FED = ("FLOAT", "UINT8", "INT8")
-_REAL = ("FLOAT16", "BFLOAT16", "DOUBLE")
+_FED = ("FLOAT", "FLOAT16", "UINT8", "INT8")
+_REAL = ("BFLOAT16", "DOUBLE")
 _WHOLE = ("INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64")
 
 
@@ -26,8 +26,8 @@ def image_of(model: ir.Model) -> ir.Value:
 
 
 def one_input(path: Path, model: ir.Model) -> list[str]:
-    """Leave the image as the only input, and have it fed as float32, uint8 or int8 where it asks
-    for another type: a Cast stands in front then. In place; returns what is to be told.
+    """Leave the image as the only input, and have it fed as float32 or uint8 where it asks for
+    a type that images are not fed as: a Cast stands in front then. In place; returns what is to be told.
 
     Raises ModelError where several inputs are read, or the type is none of numbers.
     """
@@ -74,7 +74,7 @@ def _cast_input(path: Path, model: ir.Model, asked: ir.Value) -> list[str]:
 
 
 def _told(value: ir.Value) -> str:
-    shape = "of unknown rank" if value.shape is None else str(value.shape).replace(",", " x")
+    shape = "of unknown rank" if value.shape is None else str(value.shape).replace(",", " x ")
     return f"{value.name!r} {shape}"
 
 

@@ -14,7 +14,6 @@ from trimtab_runtime.errors import ModelError
 _IMAGES = 3
 
 _TYPES = {
-    "tensor(float16)": "float16",
     "tensor(double)": "float64",
     "tensor(int16)": "int16",
     "tensor(uint16)": "uint16",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,6 +88,21 @@ def scores_of_zipmaps(graph: onnx.GraphProto) -> None:
             graph.node.remove(node)
 
 
+def bring_beside(
+    model: ir.Model, source: Path, files: Sequence[Path], folder: Path
+) -> tuple[Path, ...]:
+    """Copies in `folder` of the files of weights beside `source`, which the model then reads: what
+    are links there (as in the caches of hubs) are files here."""
+    found = []
+    for file in files:
+        place = folder / file.relative_to(source.parent)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+        found.append(place)
+    rebase(model, folder)
+    return tuple(found)
+
+
 def rebase(model: ir.Model, folder: Path) -> None:
     """Files beside lie in `folder`."""
     import onnx_ir as ir
@@ -127,7 +144,15 @@ def merge_external(model: ir.Model) -> None:
     """Read all weights into memory, in place."""
     import onnx_ir as ir
 
-    ir.external_data.load_to_model(model)
+    ir.external_data.load_to_model(model)  # which leaves those of attributes
+    for node in _nodes(model):
+        for name, attribute in list(node.attributes.items()):
+            if attribute.type == ir.AttributeType.TENSOR:
+                (read,) = ir.external_data.convert_tensors_from_external([attribute.as_tensor()])
+                node.attributes[name] = ir.AttrTensor(name, read)
+            elif attribute.type == ir.AttributeType.TENSORS:
+                several = ir.external_data.convert_tensors_from_external(attribute.as_tensors())
+                node.attributes[name] = ir.AttrTensors(name, several)
 
 
 def _file_sha256(path: Path) -> str:
@@ -139,17 +164,23 @@ def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     """All tensors, wherever they stand."""
     import onnx_ir as ir
 
-    graphs: list[ir.Graph | ir.Function] = [*model.graphs(), *model.functions.values()]
-    for graph in graphs:
-        if isinstance(graph, ir.Graph):
-            held = [value.const_value for value in graph.initializers.values()]
-            yield from (tensor for tensor in held if tensor is not None)
-        for node in graph:
-            for attribute in node.attributes.values():
-                if attribute.type == ir.AttributeType.TENSOR:
-                    yield attribute.as_tensor()
-                elif attribute.type == ir.AttributeType.TENSORS:
-                    yield from attribute.as_tensors()
+    for graph in model.graphs():
+        held = [value.const_value for value in graph.initializers.values()]
+        yield from (tensor for tensor in held if tensor is not None)
+    for node in _nodes(model):
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.TENSOR:
+                yield attribute.as_tensor()
+            elif attribute.type == ir.AttributeType.TENSORS:
+                yield from attribute.as_tensors()
+
+
+def _nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """Those of the graph, of the graphs inside of it, and of the local functions."""
+    for graph in model.graphs():
+        yield from graph
+    for function in model.functions.values():
+        yield from function.all_nodes()
 
 
 def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
@@ -160,7 +191,7 @@ def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
 
 def _check_beside(path: Path, tensor: ir.ExternalTensor) -> None:
     place = path.parent / str(tensor.location)
-    if not place.resolve().is_relative_to(path.parent.resolve()):
+    if not Path(os.path.normpath(place)).is_relative_to(os.path.normpath(path.parent)):
         raise ModelError(
             f"{path.name}: keeps {tensor.name!r} in {tensor.location}, outside of its own folder, "
             "which is not read; put the file beside the model and export it again"

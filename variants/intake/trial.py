@@ -46,4 +46,5 @@ def noise(shape: Sequence[int], kind: str, seed: int = 0) -> Array:
         return (pixels - 128).astype(np.int8)
     if kind == "tensor(uint8)":
         return pixels.astype(np.uint8)
-    return ((pixels - 127.5) / 127.5).astype(np.float32)
+    real = np.float16 if kind == "tensor(float16)" else np.float32
+    return ((pixels - 127.5) / 127.5).astype(real)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +23,11 @@ from trimtab.variants.intake.shapes import (
 )
 from trimtab.variants.intake.source import (
     LIMIT_BYTES,
+    bring_beside,
     check_file,
     external_files,
     merge_external,
     read_model,
-    rebase,
     source_sha256,
     weights_bytes,
 )
@@ -105,10 +103,16 @@ class _Opening:
         self._notes: list[str] = []
         #: Whether the file itself cannot stand for the model.
         self._changed = bool(files)
-        if files and weights_bytes(self._model) <= limit_bytes:
+        if not files:
+            return
+        small = weights_bytes(self._model) <= limit_bytes
+        if not small or any(file.is_symlink() or file.stat().st_nlink > 1 for file in files):
+            self._beside = bring_beside(self._model, path, files, folder)
+        if small:
             merge_external(self._model)
-        elif files:
-            self._beside = _beside(self._model, path.parent, files, folder)
+            for file in self._beside:
+                file.unlink()
+            self._beside = ()
 
     def view(self) -> View:
         self._lower_versions()
@@ -212,20 +216,3 @@ class _Opening:
             f"by up to {difference:.2g}"
         )
         return adapted
-
-
-def _beside(
-    model: ir.Model, source: Path, files: Sequence[Path], folder: Path
-) -> tuple[Path, ...]:
-    """The files of weights again in the view's folder, without a copy where links can be made."""
-    found = []
-    for file in files:
-        place = folder / file.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(file.resolve(), place)
-        except OSError:
-            shutil.copyfile(file, place)
-        found.append(place)
-    rebase(model, folder)
-    return tuple(found)
