@@ -124,7 +124,7 @@ def _size(name: str, facts: ModelFacts, said: object) -> tuple[int, int]:
             raise ModelError(
                 f"{name}: the model file leaves its input size open"
                 + (f", {facts.open_axes}" if facts.open_axes else "")
-                + "; give the size of training in pixels, as in input: {size: 224}, or "
+                + "; give input.size in pixels, as in training: input: {size: 224}, or "
                 "{size: [height, width]}"
             )
         return told
