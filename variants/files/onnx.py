@@ -17,6 +17,7 @@ from trimtab.variants.files.onnx_input import (
     input_quantisation,
     linear,
 )
+from trimtab.variants.files.watchdog import step
 from trimtab_runtime.definitions.plan import Quantisation
 from trimtab_runtime.errors import ModelError
 
@@ -134,6 +135,7 @@ def load_session(path: Path, optimised: bool, name: str | None = None) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    step()
     try:
         return onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
@@ -153,6 +155,7 @@ def run_session(path: Path, session: Any, name: str, tensor: Array) -> Array:
 def run_all(file: str, session: Any, name: str, tensor: Array) -> list[Any]:
     """All outputs for the one input `name` of a session, which errors call `file`. Raises
     ModelError."""
+    step()
     try:
         return list(session.run(None, {name: tensor}))
     except Exception as error:  # as above

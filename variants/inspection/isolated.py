@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import trimtab
+from trimtab.variants.files import watchdog
 from trimtab.variants.inspection.facts import ModelFacts, inspect_model
-from trimtab.variants.intake.view import View, Wishes, open_view
+from trimtab.variants.intake.view import View, Wishes, open_view, prepare
 from trimtab_runtime import errors
 from trimtab_runtime.codec import decode, encode
 from trimtab_runtime.errors import ModelError, TrimtabError
@@ -30,8 +31,8 @@ def inspect_in_subprocess(
 ) -> ModelFacts:
     """:func:`variants.inspect_model` in a fresh process.
 
-    Raises what it raises, and ModelError when the file gives no answer within `limit_s`, crashes
-    its engine or takes more memory than there is.
+    Raises what it raises, and ModelError when one inference gives no answer within `limit_s`, or
+    the file crashes its engine or takes more memory than there is.
     """
     path = Path(path)
     told = _ask("facts", path, [str(path.absolute()), size], limit_s)
@@ -57,18 +58,21 @@ def _ask(what: str, path: Path, arguments: list[Any], limit_s: float) -> Any:
     try:
         done = subprocess.run(
             # -P: what lies in the working directory is not to be imported.
-            [sys.executable, "-P", "-c", _COMMAND, json.dumps([what, *arguments])],
+            [sys.executable, "-P", "-c", _COMMAND, json.dumps([what, limit_s, *arguments])],
             env={**os.environ, "PYTHONPATH": _import_path()},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=limit_s,
+            timeout=None if watchdog.SIGNAL else limit_s,
             check=False,
         )
+        late = watchdog.SIGNAL is not None and done.returncode == -watchdog.SIGNAL
     except subprocess.TimeoutExpired:
+        late = True
+    if late:
         raise ModelError(
             f"{path.name}: gave no answer to a random image within {limit_s:g} s; export it "
             "again, or allow more time where it is that slow"
-        ) from None
+        )
     if done.returncode != 0:
         raise ModelError(f"{path.name}: {_death(done)}; it may be damaged: export it again")
     told = json.loads(done.stdout.splitlines()[-1])
@@ -97,7 +101,10 @@ def main() -> None:
     line."""
     with suppress(OSError):  # where memory runs out, Linux shall take this process, not the job
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    what, path, *rest = json.loads(sys.argv[1])
+    what, limit_s, path, *rest = json.loads(sys.argv[1])
+    if what == "view":
+        prepare()  # takes seconds, which are none of the model's
+    watchdog.arm(limit_s)
     try:
         told = {"told": {"facts": _facts, "view": _view}[what](Path(path), *rest)}
     except MemoryError:

@@ -91,6 +91,13 @@ def open_view(
     return _Opening(path, folder, wishes or Wishes(), limit_bytes).view()
 
 
+def prepare() -> None:
+    """Import what opening a file needs, which takes a second or more."""
+    import onnx_ir.passes.common
+    import onnxruntime
+    import onnxscript.optimizer  # noqa: F401  (for its time alone)
+
+
 class _Opening:
     """One ONNX file on its way to its view."""
 
