@@ -57,6 +57,7 @@ class ViewCache:
             told = json.loads(self.store.artefacts.path(notes[0].sha256).read_bytes())
             view = path
             if told["sha256"] is not None:
+                folder.mkdir(parents=True, exist_ok=True)
                 view = folder / f"{path.stem}.onnx"
                 shutil.copyfile(self.store.artefacts.path(told["sha256"]), view)
         except StoreError:  # removed or altered: it is made anew
