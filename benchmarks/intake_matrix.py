@@ -247,9 +247,12 @@ def _read(row: Row, path: Path, variant: Variant, folder: Path) -> None:
         row.w8a8 = str(error)
     if not suitable and not _true(suitable.reason, row.cell.path):
         row.untrue.append(suitable.reason)
-    if variant.format == "onnx":
-        places, reason = usable_taps(path, 5, size)
-        row.taps = len(places) if places else str(reason)
+    try:
+        if variant.format == "onnx":
+            places, reason = usable_taps(path, 5, size)
+            row.taps = len(places) if places else str(reason)
+    except TrimtabError as error:
+        row.taps = str(error)
     try:
         total = sum(work.multiply_accumulates for work in operator_work(path, variant.format, size))
         row.layers = True if total else "no multiply-accumulates are known"
