@@ -117,7 +117,12 @@ class Logits(torch.nn.Module):
 def _transformers() -> Iterator[tuple[str, str, Callable[[], Any], int]]:
     hub = _import("transformers")
     small = {"num_labels": CLASSES, "hidden_size": 48, "num_hidden_layers": 2}
-    patches = {"image_size": 32, "patch_size": 4, "num_attention_heads": 4, "intermediate_size": 96}
+    patches = {
+        "image_size": 32,
+        "patch_size": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 96,
+    }
 
     def vit() -> Any:
         return Logits(hub.ViTForImageClassification(hub.ViTConfig(**small, **patches)))

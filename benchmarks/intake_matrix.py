@@ -2,9 +2,9 @@
 
 Networks with random weights from torch and, out of a folder that `--packages` names, torchvision,
 timm and transformers (`pip install --no-deps --target FOLDER timm torchvision transformers ...`;
-what cannot be imported is left out and said), by both of torch's exporters at several opsets, fixed
-and open, with weights beside and inside, in float16; then one file of each framework as onnxruntime
-saves it: optimised, QDQ, QOperator and dynamically quantised; and the TFLite files of `--tflite`.
+what cannot be imported is left out and said), by both of torch's exporters at several opsets,
+fixed and open, with weights beside and inside, in float16; then as onnxruntime saves them:
+optimised, QDQ, QOperator and dynamically quantised; and the TFLite files of `--tflite`.
 
 A line a file: whether it is `taken`, whether its `answers` on ten images equal the framework's own
 (of onnxruntime's own files and TFLite: the engine's on the file itself), whether `w8a8` is built,
@@ -254,7 +254,9 @@ def _read(row: Row, path: Path, variant: Variant, folder: Path) -> None:
     except TrimtabError as error:
         row.taps = str(error)
     try:
-        total = sum(work.multiply_accumulates for work in operator_work(path, variant.format, size))
+        total = sum(
+            work.multiply_accumulates for work in operator_work(path, variant.format, size)
+        )
         row.layers = True if total else "no multiply-accumulates are known"
     except TrimtabError as error:
         row.layers = str(error)

@@ -5,7 +5,6 @@ The layer profile of a variant of the store, measured where its measurement was 
 from __future__ import annotations
 
 import tempfile
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

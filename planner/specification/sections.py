@@ -87,7 +87,9 @@ class OutputSpec(Section):
         """As it was before there were more fields: so that jobs keep their names."""
         found: dict[str, Any] = written(self)
         later = ("name", "index", "threshold")
-        return {key: value for key, value in found.items() if value is not None or key not in later}
+        return {
+            key: value for key, value in found.items() if value is not None or key not in later
+        }
 
 
 class TorchSpec(Section):

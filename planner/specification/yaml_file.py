@@ -138,7 +138,9 @@ def _names_at(whole: type[BaseModel], place: Sequence[int | str]) -> list[str]:
     kinds: list[Any] = [whole]
     for part in place:
         if isinstance(part, str):
-            kinds = [_types_of_fields(kind)[part] for kind in kinds if part in _types_of_fields(kind)]
+            kinds = [
+                _types_of_fields(kind)[part] for kind in kinds if part in _types_of_fields(kind)
+            ]
         kinds = [inner for kind in kinds for inner in _parts(kind)]
     return [name for kind in kinds for name in _types_of_fields(kind)]
 

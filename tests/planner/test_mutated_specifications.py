@@ -264,7 +264,10 @@ def test_files_that_hold_no_fields(tmp_path, kind):
     [
         ({"modles": []}, "modles: unknown field; did you mean 'models'?"),
         ({"budget": {"minuets": 3}}, "budget.minuets: unknown field; did you mean 'minutes'?"),
-        ({"workload": {"images": "x", "split": {}}}, "workload.split: unknown field; did you mean 'splits'?"),
+        (
+            {"workload": {"images": "x", "split": {}}},
+            "workload.split: unknown field; did you mean 'splits'?",
+        ),
         ({"minute": 3}, "minute: unknown field"),
         ({"models": [{"path": "a.onnx", "input": {"sise": 3}}]}, "models[0].input.sise: unknown"),
         ({"objectives": {"top_1": "max"}}, "objectives: 'top_1' is no metric; did you mean"),

@@ -30,9 +30,7 @@ def tensor(model: ModelProto, name: str, value: np.ndarray | np.generic | float)
 
 def constants_as_nodes(model: ModelProto) -> ModelProto:
     """Weights by Constant nodes, as PyTorch's older exporter writes some."""
-    nodes = [
-        helper.make_node("Constant", [], [t.name], value=t) for t in model.graph.initializer
-    ]
+    nodes = [helper.make_node("Constant", [], [t.name], value=t) for t in model.graph.initializer]
     del model.graph.initializer[:]
     return in_front(model, nodes)
 

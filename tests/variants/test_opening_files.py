@@ -44,8 +44,8 @@ from trimtab.variants import (
     make_variant,
     open_view,
     operator_work,
-    quantise_w8a8,
     quantisable,
+    quantise_w8a8,
     usable_taps,
 )
 from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
@@ -210,7 +210,9 @@ def test_the_identity_is_that_of_all_files(tmp_path: Path) -> None:
     for seed in (0, 1):
         folder = tmp_path / str(seed)
         folder.mkdir()
-        found.append(open_view(external(folder / "a.onnx", onnx_model(seed=seed)), folder / "view"))
+        found.append(
+            open_view(external(folder / "a.onnx", onnx_model(seed=seed)), folder / "view")
+        )
     graphs = [(tmp_path / name / "a.onnx").read_bytes() for name in ("0", "1")]
     assert graphs[0] == graphs[1]
     assert found[0].source_sha256 != found[1].source_sha256
@@ -379,7 +381,9 @@ def three_outputs() -> ModelProto:
 
 def test_of_several_outputs_the_one_like_scores_is_taken_and_told(tmp_path: Path) -> None:
     view = opened(tmp_path, three_outputs())
-    assert view.notes[0].startswith("of its outputs 'logits' (1 x 4 float32) is taken, not 'tokens'")
+    assert view.notes[0].startswith(
+        "of its outputs 'logits' (1 x 4 float32) is taken, not 'tokens'"
+    )
     assert np.allclose(answers(view.path, variant_of(view)), LOGITS, atol=1e-4)
     assert "ArgMax" not in dict(inspect_model(view.path).operators)
 
@@ -487,7 +491,11 @@ def test_whole_numbers_are_fed_pixels(tmp_path: Path, kind: int) -> None:
 def test_bfloat16_is_refused_for_the_engines_reason_alone(tmp_path: Path) -> None:
     model = onnx_model()
     for weight in model.graph.initializer:
-        weight.CopyFrom(helper.make_tensor(weight.name, TensorProto.BFLOAT16, weight.dims, [0.0] * int(np.prod(weight.dims))))
+        weight.CopyFrom(
+            helper.make_tensor(
+                weight.name, TensorProto.BFLOAT16, weight.dims, [0.0] * int(np.prod(weight.dims))
+            )
+        )
     for value in [*model.graph.input, *model.graph.output]:
         value.type.tensor_type.elem_type = TensorProto.BFLOAT16
     with pytest.raises(ModelError) as refused:
@@ -542,4 +550,3 @@ def test_a_second_input_that_is_read_is_refused(tmp_path: Path) -> None:
     node = helper.make_node("Add", ["logits", "bias"], ["scores"], name="a")
     with pytest.raises(ModelError, match=r"reads 'image' \[1 x 3 x 32 x 32\], 'bias' \[1 x 4\]"):
         opened(tmp_path, ends_with(model, node, shape=[1, CLASSES]))
-

@@ -17,8 +17,9 @@ _CODE = re.compile(
 )
 #: A source file and line, as in `/onnxruntime_src/onnxruntime/core/graph/model.cc:256 `.
 _SOURCE = re.compile(r"[\w./\\-]+\.(?:cc|cpp|cxx|h|hpp):\d+ (?=[^\n(]*::[^\n(]*\()")
-#: What onnx writes before a reason: `/project/onnx/convert.h:96: function: Assertion `x` failed: `.
+#: As in `tensorprotoutils.cc:461 ValidateExternalDataPath `.
 _PLACE = re.compile(r"\w+\.cc:\d+ (?:[A-Z][a-z0-9]+){2,} ")
+#: What onnx writes: `/project/onnx/convert.h:96: function: Assertion `x` failed: `.
 _ASSERTION = re.compile(r"\S+\.(?:cc|h):\d+: \w+: Assertion `[^`]*` failed: ")
 _QUALIFIERS = re.compile(r"^(?: const| noexcept| \[with [^\]]*\])*\s*")
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "allocate memory", "out of memory")
@@ -65,9 +66,7 @@ def real_outputs(raw: np.ndarray[Any, Any], fmt: OutputFormat) -> np.ndarray[Any
     return values if fmt.threshold is None else _two_outputs(values, fmt.threshold, fmt.kind)
 
 
-def _two_outputs(
-    score: np.ndarray[Any, Any], threshold: float, kind: str
-) -> np.ndarray[Any, Any]:
+def _two_outputs(score: np.ndarray[Any, Any], threshold: float, kind: str) -> np.ndarray[Any, Any]:
     """What two classes get (2,) from the score (1,) of the second, so that both are as probable
     where that class' probability is the threshold."""
     if score.size != 1:

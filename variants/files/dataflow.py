@@ -14,7 +14,12 @@ from trimtab.variants.files.onnx import read_graph
 if TYPE_CHECKING:
     import onnx
 
-WEIGHTS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "QLinearConv": 3}
+WEIGHTS = {
+    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul"), 1),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger"), 1),
+    **dict.fromkeys(("FusedConv", "FusedGemm", "FusedMatMul"), 1),
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm"), 3),
+}
 """Operators that multiply and accumulate, and which of their inputs is the second factor."""
 
 _ASSUMED_SIDE = 224  # pixels, where a file leaves its input size open
@@ -193,9 +198,9 @@ def multiply_accumulates(
         return None
     if node.op_type == "ConvTranspose":
         return math.prod(first) * math.prod(weight[1:])
-    if node.op_type == "MatMul":
+    if node.op_type.endswith(("MatMul", "MatMulInteger")):
         return math.prod(result) * first[-1]
-    if node.op_type == "Gemm":
+    if node.op_type.endswith("Gemm"):
         return math.prod(result[:-1]) * math.prod(weight)
     return math.prod(result) * math.prod(weight[1:])
 

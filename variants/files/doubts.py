@@ -54,8 +54,8 @@ def _doubt(graph: onnx.GraphProto, node: onnx.NodeProto) -> str | None:
     if node.domain == "com.microsoft.nchwc":
         return (
             "it was saved after onnxruntime had optimised it for one kind of processor (blocked "
-            "layout, {}): it may be slower or refused elsewhere; take the file before that, or save "
-            "it with at most extended optimisations"
+            "layout, {}): it may be slower or refused elsewhere; take the file before that, or "
+            "save it with at most extended optimisations"
         )
     return None
 

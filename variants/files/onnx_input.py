@@ -51,9 +51,7 @@ def linear(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Quantisation
     return Quantisation(float(values[0].reshape(-1)[0]), zero)
 
 
-def inner_normalisation(
-    graph: onnx.GraphProto, image: str, channels: int
-) -> Normalisation | None:
+def inner_normalisation(graph: onnx.GraphProto, image: str, channels: int) -> Normalisation | None:
     """The (mean, std), one or one a channel, that the graph itself takes off the values that it is
     fed and divides them by, before its first layer; None where it does neither."""
     constants = constant_values(graph)

@@ -1,7 +1,7 @@
 """A limit on each step of looking at a model file, in a process that exists for that alone.
 
-Engines hold the interpreter while they run, so no handler of ours could stop them: the signal's own
-action, which ends the process, does.
+Engines hold the interpreter while they run, so no handler of ours could stop them: the signal's
+own action, which ends the process, does.
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ def find_contradictions(
             )
     kind = output.get("kind")
     if kind not in (None, "binary", facts.output_kind) and facts.output_kind is not None:
-        found.append(f"output.kind: {kind} is used, but the file seems to give {facts.output_kind}")
+        found.append(
+            f"output.kind: {kind} is used, but the file seems to give {facts.output_kind}"
+        )
     return found
 
 

@@ -137,7 +137,7 @@ def _image_axes(path: Path, loaded: LoadedModel) -> tuple[str, int, tuple[int, i
             return layout, channels, known
     if None in (shape[1], shape[3]):
         raise ModelError(
-            f"{path.name}: the input is {_text(shape)}, and neither the file nor a trial run tells "
+            f"{path.name}: the input is {_text(shape)}; neither the file nor a trial run tells "
             "which axis holds the channels, and how many; give input.size, input.layout (nchw or "
             "nhwc) and input.colour (gray: 1 channel, rgb: 3)"
         )

@@ -16,8 +16,9 @@ from trimtab_runtime.errors import ModelError
 _INPUT_FIELDS = ("size", "resize", "mean", "std", "layout", "dtype", "colour", "crop")
 _OUTPUT_FIELDS = ("kind", "offset", "threshold", "name", "index")
 
-#: Types of inputs that take normalised values; and those that a Cast behind a float32 input makes (see variants.open_view).
+#: Types of inputs that take normalised values.
 FLOATS = ("float32", "float16")
+#: Those that a Cast behind a float32 input makes (see variants.open_view).
 _CAST = ("bfloat16", "float64")
 
 # Ranges of real values (lowest, highest) over which a quantised input covers every pixel evenly:
@@ -39,10 +40,10 @@ def make_variant(
     threshold and offset, and name or index, which choose an output when the file is opened and
     are not looked at here. Absent and None mean: not said.
 
-    What is said wins over what the file only seems to say (see :func:`find_contradictions`). One that
-    contradicts what a file fixes raises ModelError naming both, and one that leaves out what the
-    file does not tell (the mean and std of a float input, an open size) raises ModelError naming
-    what to give. Quantised inputs take raw pixels by default, and graphs that normalise for
+    What is said wins over what the file only seems to say (see :func:`find_contradictions`). What
+    contradicts something that the file fixes raises ModelError naming both, and where something
+    is left out that the file does not tell (the mean and std of a float input, an open size),
+    ModelError names what to give. Quantised inputs take raw pixels by default, and graphs that normalise for
     themselves what they take off.
     """
     said_input = _said(name, "input", input, _INPUT_FIELDS)

@@ -27,7 +27,8 @@ def image_of(model: ir.Model) -> ir.Value:
 
 def one_input(path: Path, model: ir.Model) -> list[str]:
     """Leave the image as the only input, and have it fed as float32 or uint8 where it asks for
-    a type that images are not fed as: a Cast stands in front then. In place; returns what is to be told.
+    a type that images are not fed as: a Cast stands in front then. In place; returns what is to be
+    told.
 
     Raises ModelError where several inputs are read, or the type is none of numbers.
     """

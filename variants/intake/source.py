@@ -83,7 +83,9 @@ def scores_of_zipmaps(graph: onnx.GraphProto) -> None:
     for value in graph.output:
         node = maps.get(value.name)
         if node is not None:
-            scores = onnx.helper.make_tensor_value_info(node.input[0], onnx.TensorProto.FLOAT, None)
+            scores = onnx.helper.make_tensor_value_info(
+                node.input[0], onnx.TensorProto.FLOAT, None
+            )
             value.CopyFrom(scores)
             graph.node.remove(node)
 
@@ -137,7 +139,9 @@ def weights_bytes(model: ir.Model) -> int:
     """What the weights take in memory."""
     import onnx_ir as ir
 
-    return sum(tensor.nbytes for tensor in _tensors(model) if isinstance(tensor, ir.TensorProtocol))
+    return sum(
+        tensor.nbytes for tensor in _tensors(model) if isinstance(tensor, ir.TensorProtocol)
+    )
 
 
 def merge_external(model: ir.Model) -> None:

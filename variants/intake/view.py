@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from trimtab.variants.intake.versions import lower_versions
 from trimtab_runtime.errors import ModelError
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
+    pass
 
 _SAME_NAME = "two nodes with same node name"
 
@@ -93,9 +94,8 @@ def open_view(
 
 def prepare() -> None:
     """Import what opening a file needs, which takes a second or more."""
-    import onnx_ir.passes.common
-    import onnxruntime
-    import onnxscript.optimizer  # noqa: F401  (for its time alone)
+    for name in ("onnx_ir.passes.common", "onnxruntime", "onnxscript.optimizer"):
+        importlib.import_module(name)
 
 
 class _Opening:
@@ -173,7 +173,9 @@ class _Opening:
         batched, kept = self._write("batched"), self._model.clone()
         take_single_images(self._model, image, dims[0])
         if same_rows(batched, self._write("trial"), tuple(side or 0 for side in dims)):
-            self._change([f"it takes batches of {dims[0]}; one by one, images get the same answers"])
+            self._change(
+                [f"it takes batches of {dims[0]}; one by one, images get the same answers"]
+            )
         else:
             self._model = kept
 
