@@ -132,7 +132,7 @@ class _Feed:
         return next(self._rest, None)
 
 
-def _by_onnxruntime(cell: Cell, folder: Path) -> Iterator[Cell]:
+def _by_onnxruntime(cell: Cell, folder: Path) -> Iterator[Cell | str]:
     """Files that onnxruntime makes of one; they should answer as they do in onnxruntime."""
     levels = onnxruntime.GraphOptimizationLevel
     for name, level in (
@@ -152,7 +152,11 @@ def _by_onnxruntime(cell: Cell, folder: Path) -> Iterator[Cell]:
         ("QOperator", quantization.QuantFormat.QOperator),
     ):
         out = folder / f"{cell.path.stem}-{name}.onnx"
-        quantization.quantize_static(str(cell.path), str(out), _Feed(cell.tensors), kind)
+        try:
+            quantization.quantize_static(str(cell.path), str(out), _Feed(cell.tensors), kind)
+        except Exception as error:  # its errors share no public base class
+            yield f"{cell.framework} {cell.network} {name}: not made ({type(error).__name__})"
+            continue
         yield _own(cell, f"onnxruntime {name}", out)
     out = folder / f"{cell.path.stem}-dynamic.onnx"
     kind = quantization.QuantType.QUInt8

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 WEIGHTS = {
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul"), 1),
     **dict.fromkeys(("ConvInteger", "MatMulInteger"), 1),
-    **dict.fromkeys(("FusedConv", "FusedGemm", "FusedMatMul"), 1),
-    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm"), 3),
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul"), 3),
 }
 """Operators that multiply and accumulate, and which of their inputs is the second factor."""
 

@@ -43,8 +43,8 @@ def make_variant(
     What is said wins over what the file only seems to say (see :func:`find_contradictions`). What
     contradicts something that the file fixes raises ModelError naming both, and where something
     is left out that the file does not tell (the mean and std of a float input, an open size),
-    ModelError names what to give. Quantised inputs take raw pixels by default, and graphs that normalise for
-    themselves what they take off.
+    ModelError names what to give. Quantised inputs take raw pixels by default, and graphs that
+    normalise for themselves the pixels, or values of 0..1, that they ask for.
     """
     said_input = _said(name, "input", input, _INPUT_FIELDS)
     said_output = _said(name, "output", output, _OUTPUT_FIELDS)
