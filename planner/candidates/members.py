@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trimtab.db import Level
 from trimtab.planner.cache.variants import StoredVariant, VariantCache
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.specification.job import JobSpec
@@ -105,7 +106,7 @@ def _from_file(
         variant = make_variant(view.path, facts, said, output, model.label)
         classes = _classes(variant, facts, workload.classes)
         suitable = quantisable(facts)
-        notes = [("info", text) for text in view.notes]
+        notes: list[tuple[Level, str]] = [("info", text) for text in view.notes]
         notes += [("warning", text) for text in find_contradictions(facts, said, output)]
         notes += [("warning", f"not to be trusted: {text}") for text in facts.doubts]
         if not suitable:

@@ -107,8 +107,8 @@ def _model_lines(model: FoundModel, here: Path, classes: int) -> list[str]:
         ]
     lines.append(f"      resize: bilinear{GUESS} or bicubic, nearest, box, hamming, lanczos")
     if facts.normalised_inside and not model.normalisation:
-        mean, std = (" ".join(f"{value:g}" for value in each) for each in facts.normalised_inside)
-        lines.append(f"      # No mean and std: the graph takes off {mean} and divides by {std}.")
+        off, by = (" ".join(f"{value:g}" for value in each) for each in facts.normalised_inside)
+        lines.append(f"      # No mean and std: the graph takes off {off} and divides by {by}.")
     if model.binary:
         lines += [
             "    output:",

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import typer.main
 
-import trimtab.planner.specification.job  # which imports every section
 from trimtab.planner.cli.app import app
+from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import Section, StreamSpec
 from trimtab_runtime.metrics import METRICS
 
 NOT_YET = {"premodel"}
 FIELDS = {name for part in Section.__subclasses__() for name in part.model_fields}
-FIELDS |= {field.name for field in fields(StreamSpec)}
+FIELDS |= set(JobSpec.model_fields) | {field.name for field in fields(StreamSpec)}
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SPECIFICATION = (ROOT / "docs" / "specification.md").read_text(encoding="utf-8")

@@ -334,6 +334,40 @@ def test_what_is_said_settles_channels_and_layout(tmp_path: Path) -> None:
     assert (facts.layout, facts.channels, facts.output_width) == ("nchw", 3, 3)
 
 
+def test_a_size_that_is_said_folds_what_follows_from_it(tmp_path: Path) -> None:
+    """Half the height, doubled again, as exporters write a shuffle of channels."""
+    model = open_axes(onnx_model(), ["n", "c", "h", "w"])
+    tensor(model, "two", np.array([2]))
+    tensor(model, "height", np.array([2]))
+    parts = [("before", 0, 2), ("behind", 3, 4)]
+    nodes = [helper.make_node("Shape", ["relu1"], ["shape"], name="shape")]
+    for name, start, end in parts:
+        tensor(model, f"{name}_start", np.array([start]))
+        tensor(model, f"{name}_end", np.array([end]))
+        ends = [f"{name}_start", f"{name}_end"]
+        nodes.append(helper.make_node("Slice", ["shape", *ends], [name], name=name))
+    nodes += [
+        helper.make_node("Gather", ["shape", "height"], ["h"], axis=0, name="h"),
+        helper.make_node("Mul", ["h", "two"], ["doubled"], name="doubled"),
+        helper.make_node("Div", ["doubled", "two"], ["halved"], name="halved"),
+        helper.make_node("Concat", ["before", "halved", "behind"], ["all"], axis=0, name="all"),
+        helper.make_node("Reshape", ["relu1", "all"], ["same"], name="same"),
+    ]
+    for node in reversed(nodes):
+        model.graph.node.insert(2, node)
+    next(node for node in model.graph.node if node.output[0] == "conv2").input[0] = "same"
+    view = opened(tmp_path, model, size=(SIZE, SIZE))
+    facts = inspect_model(view.path)
+    assert (facts.input_size, facts.dynamic_batch) == ((SIZE, SIZE), False)
+    assert "Shape" not in dict(facts.operators)
+    plain = save(tmp_path / "plain.onnx", onnx_model())
+    assert [w.multiply_accumulates for w in operator_work(view.path, "onnx") if w.weights] == [
+        w.multiply_accumulates for w in operator_work(plain, "onnx") if w.weights
+    ]
+    assert usable_taps(view.path)[0]
+    assert np.allclose(answers(view.path, variant_of(view)), LOGITS, atol=1e-4)
+
+
 def test_a_batch_of_eight_becomes_one(tmp_path: Path) -> None:
     model = onnx_model(batch=8)
     view = opened(tmp_path, model)

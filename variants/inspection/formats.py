@@ -245,7 +245,7 @@ def _output_format(name: str, facts: ModelFacts, said: Mapping[str, Any]) -> Out
     width, offset = facts.output_width or 0, _whole(name, "output.offset", said.get("offset", 0))
     threshold = _threshold(name, said, width)
     if kind in (None, "binary"):
-        kind = facts.output_kind
+        kind = facts.output_kind or "logits"
     if threshold is None and (offset < 0 or width - offset < 2):
         raise ModelError(
             f"{name}: 0 <= output.offset <= outputs - 2 must hold, got offset {offset} of {width} "

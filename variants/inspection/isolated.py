@@ -106,7 +106,7 @@ def main() -> None:
         prepare()  # takes seconds, which are none of the model's
     watchdog.arm(limit_s)
     try:
-        told = {"told": {"facts": _facts, "view": _view}[what](Path(path), *rest)}
+        told = {"told": _view(Path(path), *rest) if what == "view" else _facts(Path(path), *rest)}
     except MemoryError:
         told = {"error": "ModelError", "reason": f"{Path(path).name}: too little memory to run it"}
     except TrimtabError as error:
@@ -115,7 +115,7 @@ def main() -> None:
 
 
 def _facts(path: Path, size: list[int] | None) -> Any:
-    return encode(inspect_model(path, size and (size[0], size[1])))
+    return encode(inspect_model(path, (size[0], size[1]) if size else None))
 
 
 def _view(path: Path, folder: str, wishes: dict[str, Any]) -> Any:

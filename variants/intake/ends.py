@@ -65,7 +65,7 @@ def _cast_input(path: Path, model: ir.Model, asked: ir.Value) -> list[str]:
     image = ir.Value(name=name, type=ir.TensorType(fed), shape=asked.shape)
     cast = ir.node("Cast", [image], {"to": int(asked.dtype)})  # type: ignore[arg-type]  # known
     cast.outputs[0].name = f"{name}_as_{kind.lower()}"
-    cast.outputs[0].dtype, cast.outputs[0].shape = asked.dtype, asked.shape
+    cast.outputs[0].type, cast.outputs[0].shape = asked.type, asked.shape
     model.graph.inputs[:] = [image if v is asked else v for v in model.graph.inputs]
     ir.convenience.replace_all_uses_with(asked, cast.outputs[0])
     asked.name = f"{name}_before"

@@ -34,7 +34,7 @@ def make_plain(model: ir.Model) -> list[str]:
         "identities removed": common.IdentityEliminationPass()(model).modified,
         "unused parts removed": common.RemoveUnusedNodesPass()(model).modified,
     }
-    common.RemoveUnusedFunctionsPass()(model)
+    common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]  # its constructor
     done["nodes named"] = name_nodes(model)
     common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
     return [text for text, changed in done.items() if changed]

@@ -142,29 +142,31 @@ def declared_dims(image: ir.Value) -> list[int | None] | None:
     return [side if isinstance(side, int) and side > 0 else None for side in image.shape]
 
 
-def write_shape(image: ir.Value, shape: ImageShape, keep_size: bool) -> list[str]:
-    """Write channels that were open into the graph's input, and with them, unless `keep_size`,
-    the only size that goes through. In place; returns what is to be told."""
+def write_shape(image: ir.Value, shape: ImageShape, said: bool) -> tuple[bool, list[str]]:
+    """Write what was open of the graph's input: its channels, and the size where it was `said` or
+    is the only one that goes through; with a size a batch of one image too, so that all shapes
+    are known. In place; returns whether something was, and what is to be told."""
     import onnx_ir as ir
 
     dims = declared_dims(image) or [None] * 4
     axes = {"nchw": (1, 2, 3), "nhwc": (3, 1, 2)}[shape.layout]
-    notes = []
     sides: list[int | str] = [
         side if side is not None else _axis_name(image, axis) for axis, side in enumerate(dims)
     ]
+    notes, before = [], list(sides)
     if dims[axes[0]] is None:
         sides[axes[0]] = shape.channels
         notes.append(
             f"its input leaves its channels open; {shape.channels} in {shape.layout} go through"
         )
-    if shape.size is not None and not keep_size and None in (dims[axes[1]], dims[axes[2]]):
-        sides[axes[1]], sides[axes[2]] = shape.size
-        height, width = shape.size
-        notes.append(f"its input leaves its size open; {height}x{width} goes through")
-    if notes:
+    if shape.size is not None and None in (dims[axes[1]], dims[axes[2]]):
+        sides[0], sides[axes[1]], sides[axes[2]] = dims[0] or 1, *shape.size
+        if not said:
+            height, width = shape.size
+            notes.append(f"its input leaves its size open; {height}x{width} goes through")
+    if sides != before:
         image.shape = ir.Shape(sides)
-    return notes
+    return sides != before, notes
 
 
 def _axis_name(image: ir.Value, axis: int) -> str:

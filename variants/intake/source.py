@@ -137,11 +137,7 @@ def source_sha256(path: Path, beside: list[Path]) -> str:
 
 def weights_bytes(model: ir.Model) -> int:
     """What the weights take in memory."""
-    import onnx_ir as ir
-
-    return sum(
-        tensor.nbytes for tensor in _tensors(model) if isinstance(tensor, ir.TensorProtocol)
-    )
+    return sum(int(tensor.nbytes) for tensor in _tensors(model))
 
 
 def merge_external(model: ir.Model) -> None:

@@ -197,7 +197,9 @@ class _Opening:
         )
         self._changed |= self._model.graph.outputs[0] is not before[0] or len(before) > 1
         if shape is not None:
-            self._change(write_shape(image, shape, keep_size=said.size is not None))
+            changed, notes = write_shape(image, shape, said.size is not None)
+            self._changed |= changed
+            self._notes += notes
         return shape
 
     def _compare(self, adapted: Path, shape: ImageShape) -> None:
