@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from trimtab.variants.files.base import first_line
+from trimtab.variants.intake.trial import Trial, noise
 from trimtab_runtime.errors import ModelError
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
 _IR_LIMIT = re.compile(r"Unsupported model IR version: \d+, max supported IR version: (\d+)")
@@ -33,6 +38,27 @@ def lower_versions(path: Path, model: ir.Model, refusal: str) -> tuple[ir.Model,
     return _converted(path, model, had, wanted), (
         f"its opset {had} is converted to {wanted}, onnxruntime's newest"
     )
+
+
+def reference_difference(
+    before: onnx.ModelProto, after: Path, dims: Sequence[int]
+) -> float | None:
+    """How far apart onnx's own reference on a model that the engine refuses, and the engine on the
+    changed one are, of the largest answer; None where the reference cannot run it."""
+    from onnx.reference import ReferenceEvaluator
+
+    trial = Trial(after)
+    tensor = noise(dims, trial.type)
+    (made,) = trial.run(tensor).values()
+    try:
+        name = next(v.name for v in before.graph.input)
+        answers = ReferenceEvaluator(before).run([trial.outputs[0]], {name: tensor})
+    except Exception:  # whatever its operators raise; it then tells nothing
+        return None
+    wanted = np.asarray(answers[0], np.float64)
+    if wanted.size != made.size:
+        return None
+    return float(np.abs(wanted.ravel() - made.ravel()).max() / max(np.abs(wanted).max(), 1e-12))
 
 
 def _converted(path: Path, model: ir.Model, had: int, wanted: int) -> ir.Model:

@@ -33,12 +33,14 @@ from trimtab.variants.intake.source import (
     weights_bytes,
 )
 from trimtab.variants.intake.trial import Trial, noise
-from trimtab.variants.intake.versions import lower_versions
+from trimtab.variants.intake.versions import lower_versions, reference_difference
 from trimtab_runtime.errors import ModelError
 
 if TYPE_CHECKING:
-    pass
+    import onnx
 
+#: How far, of the largest answer, onnx's reference and onnxruntime may be apart.
+_LOWERED_TOLERANCE = 1e-3
 _SAME_NAME = "two nodes with same node name"
 
 
@@ -108,6 +110,8 @@ class _Opening:
         self._sha256 = source_sha256(path, files)
         self._beside: tuple[Path, ...] = ()
         self._notes: list[str] = []
+        #: The model as the engine refused it, where it did.
+        self._refused: onnx.ModelProto | None = None
         #: Whether the file itself cannot stand for the model.
         self._changed = bool(files)
         if not files:
@@ -150,12 +154,16 @@ class _Opening:
     def _lower_versions(self) -> None:
         """Once for the intermediate representation, once for the operators; and name nodes where
         the engine refuses two of one name."""
+        import onnx_ir as ir
+
         for _ in range(3):
             try:
                 Trial(self._write("trial") if self._changed else self._path, self._path.name)
                 return
             except ModelError as error:
                 refusal = str(error)
+                if self._refused is None and not self._beside:
+                    self._refused = ir.to_proto(self._model)
                 lowered = lower_versions(self._path, self._model, refusal)
                 if lowered is None:
                     if _SAME_NAME not in refusal or not name_nodes(self._model):
@@ -204,11 +212,25 @@ class _Opening:
 
     def _compare(self, adapted: Path, shape: ImageShape) -> None:
         """Tell where what had to change gives other answers than the file as it came."""
+        if self._refused is not None:
+            self._compare_lowered(self._refused, adapted, shape)
+            return
         name = str(self._model.graph.outputs[0].name)
         difference = largest_difference(self._path, adapted, shape.dims, name)
         if difference:
             self._notes.append(
                 f"with these changes its answers differ from the file's by up to {difference:.2g}"
+            )
+
+    def _compare_lowered(self, before: onnx.ModelProto, adapted: Path, shape: ImageShape) -> None:
+        difference = reference_difference(before, adapted, shape.dims)
+        if difference is None:
+            self._notes.append("onnx's reference cannot run it: its answers were not compared")
+        elif difference > _LOWERED_TOLERANCE:
+            raise ModelError(
+                f"{self._path.name}: onnxruntime refuses it as it is, and changed as told ("
+                f"{'; '.join(self._notes)}) it answers otherwise, by {difference:.2g} of the "
+                "largest answer, as onnx's reference says; export it again with an older opset"
             )
 
     def _plain(self, adapted: Path, shape: ImageShape, done: Sequence[str]) -> Path:
