@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from exported_models import half, in_front, int8_input, normalising, of_type, save, tensor
 from onnx import ModelProto, TensorProto, helper
 from sample_models import INPUT, activations, make_net, onnx_model, texture_images
 
 from trimtab.variants import (
+    derive_variant,
     find_contradictions,
     inspect_model,
     make_variant,
@@ -133,6 +135,18 @@ def test_a_normalisation_that_is_said_as_well_is_used_and_told(tmp_path: Path) -
     (told,) = find_contradictions(facts, INPUT, {})
     assert "the graph itself takes off 127.5 and divides by 127.5" in told
     assert find_contradictions(facts, {"mean": 0, "std": [1, 1, 1]}, {}) == []
+
+
+def test_a_half_precision_graph_is_quantised_in_float32(tmp_path: Path) -> None:
+    source = opened(tmp_path, half(onnx_model()))
+    variant = make_variant(source, inspect_model(source), INPUT, {}, "m")
+    made = quantise_w8a8(source, variant, list(IMAGES), tmp_path / "q.onnx")
+    assert derive_variant(made, variant, "w8a8").input == variant.input
+    graph = onnx.load(made).graph
+    assert not [t for t in graph.initializer if t.data_type == TensorProto.FLOAT16]
+    assert [n.op_type for n in graph.node].count("Cast") == 1
+    found = answers(made, INPUT)
+    assert (found.argmax(1) == LABELS).mean() >= (LOGITS.argmax(1) == LABELS).mean() - 0.1
 
 
 def test_a_half_precision_graph_gets_its_normalisation(tmp_path: Path) -> None:
