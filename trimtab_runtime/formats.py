@@ -11,7 +11,7 @@ import numpy as np
 
 RESIZE_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 LAYOUTS = ("nchw", "nhwc")
-DTYPES = ("float32", "uint8", "int8")
+DTYPES = ("float32", "float16", "uint8", "int8")
 COLOURS = ("rgb", "bgr", "gray")
 OUTPUT_KINDS = ("logits", "probabilities")
 FITS = ("squash", "crop", "pad")
@@ -138,17 +138,26 @@ class OutputFormat:
 
     `groups[i]` are the model's own classes (counted behind the background) that stand for class i
     of the plan; None where they are the same. What is in no group is left out.
+
+    A model that gives a single score, that of the second of two classes, has a `threshold`: from
+    this probability on it is the second class.
     """
 
     kind: str = "logits"
     offset: int = 0
     quantisation: Optional[Quantisation] = None
     groups: Optional[tuple[tuple[int, ...], ...]] = None
+    threshold: Optional[float] = None
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, OUTPUT_KINDS)
         if self.offset < 0:
             raise ValueError(f"offset >= 0 must hold, got {self.offset}")
+        if self.threshold is not None:
+            if not 0 < self.threshold < 1:
+                raise ValueError(f"0 < threshold < 1 must hold, got {self.threshold}")
+            if self.offset:
+                raise ValueError("a single score has no background class: offset must be 0")
         if self.groups is None:
             return
         own = [index for group in self.groups for index in group]

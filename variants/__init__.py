@@ -5,6 +5,7 @@ A variant is one model file, named by the sha256 of its content, with the format
 output. Whatever cannot be made or read raises :class:`trimtab_runtime.errors.ModelError`.
 """
 
+from trimtab.variants.inspection.contradictions import find_contradictions
 from trimtab.variants.inspection.facts import (
     INSPECTION_VERSION,
     ModelFacts,
@@ -12,9 +13,11 @@ from trimtab.variants.inspection.facts import (
     inspection_engine,
 )
 from trimtab.variants.inspection.formats import derive_variant, make_variant
-from trimtab.variants.inspection.isolated import inspect_in_subprocess
+from trimtab.variants.inspection.isolated import inspect_in_subprocess, open_in_subprocess
 from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
+from trimtab.variants.intake.source import source_identity
+from trimtab.variants.intake.view import View, Wishes, open_view
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
 from trimtab.variants.quantisation.suitability import Suitability, quantisable
 from trimtab.variants.quantisation.w8a8 import QuantisationRecipe, quantise_w8a8
@@ -37,10 +40,13 @@ __all__ = [
     "Scheme",
     "Suitability",
     "TapPlace",
+    "View",
+    "Wishes",
     "assert_same_answers",
     "cut_segments",
     "derive_variant",
     "export_module",
+    "find_contradictions",
     "find_origins",
     "find_taps",
     "fit_heads",
@@ -49,8 +55,11 @@ __all__ = [
     "inspect_model",
     "inspection_engine",
     "make_variant",
+    "open_in_subprocess",
+    "open_view",
     "operator_work",
     "quantisable",
     "quantise_w8a8",
+    "source_identity",
     "usable_taps",
 ]

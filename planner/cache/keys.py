@@ -44,10 +44,18 @@ def variant_key(lineage: Mapping[str, Any]) -> str:
     return content_key(lineage)
 
 
-def member_lineage(variant: Variant, torch: str | None) -> Content:
-    """A member as it came: a file, or exported from what `torch` names."""
-    source = {} if torch is None else {"torch": torch}
-    return {"step": "member", **source, "sha256": variant.sha256, "io": io_of(variant)}
+def member_lineage(variant: Variant, source_sha256: str, torch: str | None) -> Content:
+    """A member as it came: a file, or exported from what `torch` names; read and run as another
+    file that stands for it, where the `variant` is one."""
+    exported = {} if torch is None else {"torch": torch}
+    viewed = {} if variant.sha256 == source_sha256 else {"view": variant.sha256}
+    return {
+        "step": "member",
+        **exported,
+        "sha256": source_sha256,
+        "io": io_of(variant),
+        **viewed,
+    }
 
 
 def precision_lineage(step: str, parent: str, recipe: object, images: Iterable[Item]) -> Content:

@@ -10,14 +10,15 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trimtab.db import Store, VariantRecord
 from trimtab.planner.cache.keys import io_of, member_lineage, precision_lineage, variant_key
+from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
-from trimtab.variants import SCHEMES, derive_variant
+from trimtab.variants import SCHEMES, View, derive_variant
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -40,16 +41,24 @@ def host(journal: Journal) -> Iterator[None]:
 @dataclass(frozen=True)
 class VariantCache:
     """Builds variants or finds them; `fit` are the images that quantisation is calibrated on.
-    Raises the TrimtabError of a failure."""
+    Raises the TrimtabError of a failure, and raises it again without another try."""
 
     store: Store
     journal: Journal
     fit: Sequence[Item]
+    failed: dict[str, TrimtabError] = field(default_factory=dict)
 
-    def member(self, variant: Variant, path: Path, torch: str | None = None) -> StoredVariant:
-        """Keep a member as it came: the file at `path`, exported from what `torch` names."""
-        self.store.save_file(path, kind="model", name=path.name)
-        return self.keep(variant.name, "as_is", variant, member_lineage(variant, torch))
+    @property
+    def views(self) -> ViewCache:
+        """Model files of members, opened once."""
+        return ViewCache(self.store)
+
+    def member(self, variant: Variant, view: View, torch: str | None = None) -> StoredVariant:
+        """Keep a member, known by its file as it came (exported from what `torch` names), as its
+        view."""
+        self.store.save_file(view.path, kind="model", name=f"{variant.name}{view.path.suffix}")
+        lineage = member_lineage(variant, view.source_sha256, torch)
+        return self.keep(variant.name, "as_is", variant, lineage)
 
     def quantised(self, parent: StoredVariant, scheme: str) -> StoredVariant:
         """A variant quantised by a scheme of the registry, built or found."""
@@ -61,13 +70,17 @@ class VariantCache:
         found = self.found(lineage, parent, scheme)
         if found is not None:
             return found
+        key = variant_key(lineage)
+        if key in self.failed:
+            raise self.failed[key]
         self.journal.note("info", parent.variant.name, f"building {scheme}")
         try:
             return self._quantise(parent, scheme, lineage)
         except TrimtabError as error:
+            self.failed[key] = error
             self.store.put_variant(
                 VariantRecord(
-                    key=variant_key(lineage),
+                    key=key,
                     member=parent.member,
                     name=f"{parent.variant.name} {scheme}",
                     format=parent.variant.format,

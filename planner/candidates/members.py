@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trimtab.db import Level
 from trimtab.planner.cache.facts import facts_of
 from trimtab.planner.cache.variants import StoredVariant, VariantCache
 from trimtab.planner.candidates.class_groups import with_job_classes
@@ -14,8 +15,16 @@ from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import BudgetSpec, ModelSpec
 from trimtab.planner.specification.shapes import misfits
-from trimtab.variants import SCHEMES, export_module, make_variant
+from trimtab.variants import (
+    SCHEMES,
+    ModelFacts,
+    Wishes,
+    export_module,
+    find_contradictions,
+    make_variant,
+)
 from trimtab.workloads import Workload
+from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import ModelError, PlanningError, TrimtabError
 
 
@@ -90,27 +99,61 @@ def _from_file(
     workload: Workload,
     journal: Journal,
 ) -> Member:
-    size = model.input.size
-    pixels = (size, size) if isinstance(size, int) else size
-    facts = facts_of(builder.store, path, pixels, budget.stall_seconds)
-    said = model.input.model_dump(exclude_none=True)
-    output = model.output.model_dump(exclude_none=True, exclude={"classes", "mapping"})
-    variant = make_variant(path, facts, said, output, model.label)
+    with tempfile.TemporaryDirectory(prefix="trimtab-view-") as folder:
+        wishes = wishes_of(model, len(workload.classes) or None)
+        view = builder.views.open(path, wishes, Path(folder), budget.stall_seconds)
+        facts = facts_of(builder.store, view.path, wishes.size, budget.stall_seconds)
+        said = model.input.model_dump(exclude_none=True)
+        output = model.output.model_dump(exclude_none=True, exclude={"classes", "mapping"})
+        variant = make_variant(view.path, facts, said, output, model.label)
+        variant, classes, told = _classes(variant, facts, model, workload.classes)
+        suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
+        notes: list[tuple[Level, str]] = [("info", text) for text in (*view.notes, *told)]
+        notes += [("warning", text) for text in find_contradictions(facts, said, output)]
+        notes += [("warning", f"not to be trusted: {text}") for text in facts.doubts]
+        notes += [
+            ("info", f"{name} does not apply: {found.reason}")
+            for name, found in suits.items()
+            if not found
+        ]
+        for level, text in notes:
+            journal.note(level, model.label, text)
+        built = builder.member(variant, view, model.torch.entry if model.torch else None)
+    return Member(built, classes, tuple(name for name, found in suits.items() if found))
+
+
+def wishes_of(model: ModelSpec, classes: int | None) -> Wishes:
+    """What is said of a member that its file may leave open."""
+    size, colour = model.input.size, model.input.colour
+    return Wishes(
+        size=(size, size) if isinstance(size, int) else size,
+        layout=model.input.layout,
+        channels=None if colour is None else 1 if colour == "gray" else 3,
+        output=model.output.name,
+        output_index=model.output.index,
+        classes=None if model.output.classes else classes,
+    )
+
+
+def _classes(
+    variant: Variant, facts: ModelFacts, model: ModelSpec, names: Sequence[str]
+) -> tuple[Variant, int, Sequence[str]]:
+    """The variant with the classes of the job, how many classes it answers with, and what is to be
+    told. Raises ModelError where the classes are not known or not those of the labels."""
     if facts.output_width is None:
         raise ModelError("the file leaves its number of classes open")
+    if variant.output.threshold is not None:
+        if names and len(names) != 2:
+            raise ModelError(
+                f"the model gives a single score, which tells two classes apart, but the labels "
+                f"have {len(names)}"
+            )
+        return variant, 2, ()
     own = facts.output_width - variant.output.offset
-    variant, told = with_job_classes(variant, own, model.output, workload.classes)
-    if told:
-        journal.note("info", model.label, told)
+    variant, told = with_job_classes(variant, own, model.output, names)
     classes = own if variant.output.groups is None else len(variant.output.groups)
-    _check_width(classes, facts.output_width, workload.classes)
-    suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
-    for name, found in suits.items():
-        if not found:
-            journal.note("info", model.label, f"{name} does not apply: {found.reason}")
-    schemes = tuple(name for name, found in suits.items() if found)
-    built = builder.member(variant, path, model.torch.entry if model.torch else None)
-    return Member(built, classes, schemes)
+    _check_width(classes, facts.output_width, names)
+    return variant, classes, (told,) if told else ()
 
 
 def _check_width(classes: int, width: int, names: Sequence[str]) -> None:
@@ -119,6 +162,11 @@ def _check_width(classes: int, width: int, names: Sequence[str]) -> None:
     if not names or classes == len(names) or (made_up and classes > len(names)):
         return
     hint = "; output.offset: 1 drops a background class" if width == len(names) + 1 else ""
+    if not hint and classes > len(names):
+        hint = (
+            f"; name all {classes} in workload.classes, in the order of the outputs (a list, or a "
+            "file with one a line)"
+        )
     raise ModelError(
         f"the model answers with {classes} classes, the labels have {len(names)}{hint}"
     )

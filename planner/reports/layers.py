@@ -16,7 +16,14 @@ from trimtab.db import MeasurementRecord, Store
 from trimtab.planner.reports.text import printable
 from trimtab.profilers import Device, ProbeResult, connect
 from trimtab.profilers.device import Progress, device_key, machine_key
-from trimtab.variants import Executed, Origin, find_origins, holds_weights
+from trimtab.variants import (
+    Executed,
+    Origin,
+    Wishes,
+    find_origins,
+    holds_weights,
+    open_in_subprocess,
+)
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.errors import EngineError, ModelError, PlanningError
@@ -116,11 +123,15 @@ def profile_layers(
         )
     if not model.is_file():
         raise ModelError(f"{model}: there is no such file")
-    request = LayersRequest(device.put(model), options, "", runs, size)
-    found = device.probe(request, progress=progress)
-    names, operators = (found.arrays[key].tolist() for key in ("name", "operator"))
-    executed = [Executed(*pair) for pair in zip(names, operators, strict=True)]
-    origins = find_origins(model, executed, size)
+    with tempfile.TemporaryDirectory(prefix="trimtab-view-") as folder:
+        view = open_in_subprocess(model, Path(folder), Wishes(size=size))
+        if view.beside:
+            raise ModelError(f"{model.name}: its weights are more than the 2 GB of a single file")
+        request = LayersRequest(device.put(view.path), options, "", runs, size)
+        found = device.probe(request, progress=progress)
+        names, operators = (found.arrays[key].tolist() for key in ("name", "operator"))
+        executed = [Executed(*pair) for pair in zip(names, operators, strict=True)]
+        origins = find_origins(view.path, executed, size)
     return _profile(device, model, request, found, _nodes(found, executed, origins))
 
 

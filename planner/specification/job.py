@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +22,6 @@ from trimtab.planner.specification.sections import (
     ModelSpec,
     RuntimeSpec,
     Section,
-    StreamSpec,
     TechniqueSpec,
     WorkloadSpec,
 )
@@ -163,13 +161,8 @@ def load_spec(
     try:
         spec = JobSpec.model_validate(data)
     except ValidationError as error:
-        raise SpecificationError(told(error, _field_names())) from None
+        raise SpecificationError(told(error, JobSpec)) from None
     return _absolute(spec, folder)
-
-
-def _field_names() -> set[str]:
-    known = {name for part in Section.__subclasses__() for name in part.model_fields}
-    return known | {field.name for field in fields(StreamSpec)}
 
 
 def _absolute(spec: JobSpec, folder: Path) -> JobSpec:

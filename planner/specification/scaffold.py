@@ -4,6 +4,7 @@ guesses for the rest."""
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
@@ -19,7 +20,12 @@ from trimtab.planner.specification.template import (
     notices_of,
     starter_text,
 )
-from trimtab.variants import inspect_in_subprocess, make_variant
+from trimtab.variants import (
+    ModelFacts,
+    inspect_in_subprocess,
+    make_variant,
+    open_in_subprocess,
+)
 from trimtab.workloads import Workload, read_workload
 from trimtab.workloads.images.files import (
     NO_SUFFIX,
@@ -63,7 +69,7 @@ def write_starter(folder: Path, output: Path) -> Starter:
     if not models:
         problem = f": {problems[0]}" if problems else ""
         raise SpecificationError(f"{folder}: no usable .onnx or .tflite model below it{problem}")
-    images = _find_images(folder, files, {model.facts.output_width for model in models})
+    images = _find_images(folder, files, {model.classes for model in models})
     images.shapes = _shapes(images.workload)
     _propose_offsets(models, images.workload)
     problems += images.problems
@@ -120,25 +126,30 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def _read_model(path: Path, name: str | None) -> FoundModel:
-    facts = inspect_in_subprocess(path)
-    size = None if facts.input_size else OPEN_SIZE
-    if size:
-        facts = inspect_in_subprocess(path, size)
-    guesses: tuple[tuple[float, float] | None, ...] = (None, (0.0, 1.0))
-    if facts.dtype == "float32":
-        guesses = ((127.5, 127.5),)
-    failure: TrimtabError | None = None
-    for guess in guesses:
-        model = FoundModel(path, name, facts, size, guess)
-        said = {"size": size, "mean": guess and guess[0], "std": guess and guess[1]}
-        try:
-            make_variant(path, facts, said, {}, path.stem)
-        except TrimtabError as error:
-            failure = failure or error
-        else:
-            return model
+    with tempfile.TemporaryDirectory(prefix="trimtab-view-") as folder:
+        view = open_in_subprocess(path, Path(folder))
+        facts = inspect_in_subprocess(view.path)
+        size = None if facts.input_size else OPEN_SIZE
+        if size:
+            facts = inspect_in_subprocess(view.path, size)
+        notes = (*view.notes, *(f"NOT TO BE TRUSTED: {text}" for text in facts.doubts))
+        failure: TrimtabError | None = None
+        for guess in _guesses(facts):
+            model = FoundModel(path, name, facts, size, guess, notes)
+            said = {"size": size, "mean": guess and guess[0], "std": guess and guess[1]}
+            try:
+                make_variant(view.path, facts, said, {}, path.stem)
+            except TrimtabError as error:
+                failure = failure or error
+            else:
+                return model
     assert failure is not None
     raise failure
+
+
+def _guesses(facts: ModelFacts) -> tuple[tuple[float, float] | None, ...]:
+    """Mean and std to try, None for what the file itself tells."""
+    return (None, (127.5, 127.5) if facts.dtype.startswith("float") else (0.0, 255.0), (0.0, 1.0))
 
 
 def _propose_offsets(models: Sequence[FoundModel], workload: Workload) -> None:
@@ -149,6 +160,8 @@ def _propose_offsets(models: Sequence[FoundModel], workload: Workload) -> None:
     widths = {model.facts.output_width for model in models}
     for model in models:
         width = model.facts.output_width or 0
+        if width < 3:
+            continue
         if width - 1 == known or (width != known and width - 1 in widths):
             model.offset = 1
 

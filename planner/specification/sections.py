@@ -105,20 +105,25 @@ class InputSpec(Section):
     mean: float | tuple[float, ...] | None = None
     std: float | tuple[float, ...] | None = None
     layout: Literal[LAYOUTS] | None = None  # type: ignore[valid-type]
-    dtype: Literal[DTYPES] | None = None  # type: ignore[valid-type]
+    dtype: Literal[(*DTYPES, "bfloat16", "float64")] | None = None  # type: ignore[valid-type]
     colour: Literal[COLOURS] | None = None  # type: ignore[valid-type]
     crop: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class OutputSpec(Section):
-    """What a model file does not tell of its output. `offset`: background classes in front.
-    `classes` names the model's own classes in the order of its outputs, where these are not the
-    job's; `mapping` says for some of them which class of the job they stand for."""
+    """What a model file does not tell of its output. `name`, or `index` from 0, is one of several.
+    `offset`: background classes in front. Kind 'binary' is a single score, that of the second of
+    two classes, which it is from the `threshold` on. `classes` names the model's own classes in
+    the order of its outputs, where these are not the job's; `mapping` says for some of them which
+    class of the job they stand for."""
 
-    _later = frozenset({"classes", "mapping"})
+    _later = frozenset({"classes", "mapping", "name", "index", "threshold"})
 
-    kind: Literal[OUTPUT_KINDS] | None = None  # type: ignore[valid-type]
+    name: str | None = None
+    index: Annotated[int, Field(ge=0)] | None = None
+    kind: Literal[(*OUTPUT_KINDS, "binary")] | None = None  # type: ignore[valid-type]
     offset: Annotated[int, Field(ge=0)] = 0
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     classes: _Path | tuple[str, ...] | None = None
     mapping: dict[str, str] | None = None
 
@@ -129,6 +134,12 @@ class OutputSpec(Section):
         if not isinstance(value, dict):
             return value
         return {str(name): str(to) for name, to in value.items()}
+
+    @model_validator(mode="after")
+    def _one_way(self) -> OutputSpec:
+        if self.name is not None and self.index is not None:
+            raise ValueError("give either name or index")
+        return self
 
 
 class TorchSpec(Section):

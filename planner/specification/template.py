@@ -30,11 +30,17 @@ class FoundModel:
     facts: ModelFacts
     size: tuple[int, int] | None
     normalisation: tuple[float, float] | None
+    notes: tuple[str, ...] = ()
     offset: int = 0
 
     @property
+    def binary(self) -> bool:
+        """Whether one score tells two classes apart."""
+        return self.facts.output_width == 1
+
+    @property
     def classes(self) -> int:
-        return (self.facts.output_width or 0) - self.offset
+        return 2 if self.binary else (self.facts.output_width or 0) - self.offset
 
 
 @dataclass
@@ -103,6 +109,7 @@ def _model_lines(model: FoundModel, here: Path, images: FoundImages) -> list[str
         f"  # {facts.size_bytes / 2**20:.1f} MB; takes {height}x{width}{open_size}, "
         f"{facts.channels} channel(s), {facts.dtype}, {facts.layout};",
         f"  # gives {facts.output_width} {facts.output_kind}.",
+        *(f"  # {_comment(note)}" for note in model.notes),
         f"  - path: {_scalar(_relative(model.path, here))}",
     ]
     if model.name:
@@ -118,7 +125,16 @@ def _model_lines(model: FoundModel, here: Path, images: FoundImages) -> list[str
         ]
     lines += _fit_lines(images.shapes, (height, width))
     lines.append(f"      resize: bilinear{GUESS} or bicubic, nearest, box, hamming, lanczos")
-    if model.offset:
+    if facts.normalised_inside and not model.normalisation:
+        off, by = (" ".join(f"{value:g}" for value in each) for each in facts.normalised_inside)
+        lines.append(f"      # No mean and std: the graph takes off {off} and divides by {by}.")
+    if model.binary:
+        lines += [
+            "    output:",
+            f"      kind: binary{GUESS} the one score is that of the second class,",
+            "      threshold: 0.5  # which it is from here on",
+        ]
+    elif model.offset:
         lines += [
             "    output:",
             f"      offset: {model.offset}{GUESS} one output more than classes, so the first is "

@@ -8,10 +8,10 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from trimtab_runtime.errors import SpecificationError
@@ -105,15 +105,15 @@ def check_bounded(fields: dict[Any, Any]) -> None:
                 raise SpecificationError(f"{_step(name)}: too large once aliases are written out")
 
 
-def told(error: ValidationError, known: Iterable[str]) -> str:
-    """A line for each wrong field, beginning with its path; `known` are all names of fields."""
+def told(error: ValidationError, whole: type[BaseModel]) -> str:
+    """A line for each wrong field of a `whole`, beginning with its path."""
     problems = error.errors(include_url=False, include_input=False)
-    lines = list(dict.fromkeys(_lines(problems, list(known))))
+    lines = list(dict.fromkeys(_lines(problems, whole)))
     more = len(lines) - _SHOWN_LINES
     return "\n".join(lines[:_SHOWN_LINES] + ([f"more: {more} line(s)"] if more > 0 else []))
 
 
-def _lines(problems: Sequence[ErrorDetails], known: Sequence[str]) -> Iterator[str]:
+def _lines(problems: Sequence[ErrorDetails], whole: type[BaseModel]) -> Iterator[str]:
     for problem in problems:
         loc = problem["loc"]
         if problem["type"] == "too_short" and any(
@@ -125,12 +125,37 @@ def _lines(problems: Sequence[ErrorDetails], known: Sequence[str]) -> Iterator[s
             step = _step(part)
             path += step if not path or step.startswith("[") else f".{step}"
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            line = f"{path}: unknown field{nearest(str(loc[-1]), known)}"
+            line = f"{path}: unknown field{nearest(str(loc[-1]), _names_at(whole, loc[:-1]))}"
         else:
             message = problem["msg"].removeprefix("Value error, ")
             ours = problem["type"] == "value_error"  # which names the field that it is about
             line = message if ours and not path else f"{path or 'specification'}: {message}"
         yield line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}..."
+
+
+def _names_at(whole: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """Names of the fields that there are at a place of a `whole`."""
+    kinds: list[Any] = [whole]
+    for part in place:
+        if isinstance(part, str):
+            kinds = [
+                _types_of_fields(kind)[part] for kind in kinds if part in _types_of_fields(kind)
+            ]
+        kinds = [inner for kind in kinds for inner in _parts(kind)]
+    return [name for kind in kinds for name in _types_of_fields(kind)]
+
+
+def _types_of_fields(kind: Any) -> dict[str, Any]:
+    """Of a section, which is a pydantic model or dataclass; empty for any other type."""
+    fields = getattr(kind, "model_fields", None) or getattr(kind, "__pydantic_fields__", {})
+    return {name: field.annotation for name, field in fields.items()}
+
+
+def _parts(kind: Any) -> list[Any]:
+    """The sections in a type: its own, or those of which it is a union, a list or a mapping."""
+    if _types_of_fields(kind):
+        return [kind]
+    return [part for inner in get_args(kind) for part in _parts(inner)]
 
 
 def _step(part: object) -> str:

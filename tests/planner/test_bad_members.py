@@ -24,8 +24,8 @@ READ = {
     "halved": r"models[3]: halved.tflite: LiteRT cannot load it",
     "narrow": r"models[4]: the model answers with 3 classes, the labels have 4",
     "hung": r"models[5]: hung.onnx: gave no answer to a random image within 5 s",
-    "starved": r"models[6]: starved.onnx: onnxruntime cannot run it on an input (1, 3, 32, 32) "
-    r"(too little memory; take a smaller model",
+    "starved": r"models[6]: starved.onnx: onnxruntime cannot run it on an input (1, 3, 32, 32): "
+    r"too little memory; take a smaller model",
 }
 #: ... and of candidates that fail when they are measured or traced.
 MEASURED = {

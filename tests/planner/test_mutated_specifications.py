@@ -255,6 +255,10 @@ def test_files_that_hold_no_fields(tmp_path, kind):
     [
         ({"modles": []}, "modles: unknown field; did you mean 'models'?"),
         ({"budget": {"minuets": 3}}, "budget.minuets: unknown field; did you mean 'minutes'?"),
+        (
+            {"workload": {"images": "x", "split": {}}},
+            "workload.split: unknown field; did you mean 'splits'?",
+        ),
         ({"models": [{"path": "a.onnx", "input": {"sise": 3}}]}, "models[0].input.sise: unknown"),
         ({"objectives": {"top_1": "max"}}, "objectives: 'top_1' is no metric; did you mean"),
         ({"models": []}, "models: "),
@@ -278,3 +282,20 @@ def test_every_wrong_field_has_a_line_of_its_own(tmp_path: Path):
         load_spec(wrong)
     starts = sorted(line.partition(":")[0] for line in str(raised.value).split("\n"))
     assert starts == ["budget.minutes", "nmae", "verify"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"minutes": 3},
+        {"sise": 3},
+        {"budget": {"resize": "box"}},
+        {"workload": {"images": "x", "classes": ["a"], "means": 3}},
+    ],
+)
+def test_suggestions_come_from_the_fields_of_the_place(change):
+    """`minutes`, `size`, `resize` and `mean` are fields, of other places."""
+    with pytest.raises(SpecificationError) as refused:
+        load_spec({**copy.deepcopy(WHOLE), **change})
+    assert "unknown field" in str(refused.value)
+    assert "did you mean" not in str(refused.value)

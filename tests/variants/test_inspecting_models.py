@@ -13,6 +13,7 @@ from sample_models import CLASSES, make_net, onnx_model, write_onnx
 from sample_tflite import write_tflite
 
 from trimtab.variants import inspect_model
+from trimtab.variants.files.doubts import find_doubts
 from trimtab_runtime.definitions.plan import Quantisation
 from trimtab_runtime.errors import ModelError
 
@@ -187,11 +188,16 @@ def test_a_folder_is_no_model(tmp_path: Path) -> None:
     [
         (one_node("Relu", [1, 8], [1, 8]), "an image input has four dimensions"),
         (one_node("GlobalAveragePool", [1, 5, 8, 8], [1, 5, 1, 1]), "1 or 3 channels"),
-        (one_node("GlobalAveragePool", [1, "c", 8, 8], [1, "c", 1, 1]), "1 or 3 channels"),
+        (
+            one_node("GlobalAveragePool", [1, "c", 8, 8], [1, "c", 1, 1]),
+            r"neither the file nor a trial run tells .* give input.size, input.layout",
+        ),
         (one_node("GlobalAveragePool", [8, 3, 8, 8], [8, 3, 1, 1]), "takes batches of 8 images"),
         (one_node("Relu", [1, 3, 8, 8], [1, 3, 8, 8]), r"output is \(1, classes\)"),
-        (one_node("ReduceMean", [1, 3, 8, 8], [1, 1, 1, 1]), "needs one output per class"),
-        (one_node("Magic", [1, 3, 8, 8], [1, 4], domain="com.example"), "custom operators"),
+        (
+            one_node("Magic", [1, 3, 8, 8], [1, 4], domain="com.example"),
+            r"cannot load it: com.example:Magic\(-1\) is not a registered function/op$",
+        ),
     ],
 )
 def test_models_that_are_no_image_classifiers(
@@ -199,6 +205,90 @@ def test_models_that_are_no_image_classifiers(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         inspect_model(save(tmp_path / "a.onnx", model))
+
+
+def test_a_single_score_is_a_width_of_one(tmp_path: Path) -> None:
+    model = one_node("ReduceMean", [1, 3, 8, 8], [1, 1, 1, 1])
+    facts = inspect_model(save(tmp_path / "a.onnx", model))
+    assert (facts.output_width, facts.output_kind) == (1, "logits")
+    model.graph.node[0].output[0] = "mean"
+    model.graph.node.append(helper.make_node("Sigmoid", ["mean"], ["scores"]))
+    assert inspect_model(save(tmp_path / "b.onnx", model)).output_kind == "probabilities"
+
+
+def test_a_model_that_draws_random_numbers_is_refused(tmp_path: Path) -> None:
+    model = onnx_model()
+    model.graph.node.extend(
+        [
+            helper.make_node("RandomNormalLike", ["logits"], ["noise"], name="noise"),
+            helper.make_node("Add", ["logits", "noise"], ["scores"], name="add"),
+        ]
+    )
+    model.graph.output[0].name = "scores"
+    with pytest.raises(ModelError, match="answers one image twice in different ways"):
+        inspect_model(save(tmp_path / "a.onnx", model))
+
+
+def test_dropout_in_training_mode_is_named(tmp_path: Path) -> None:
+    model = onnx_model()
+    for name, value in (("ratio", np.float32(0.5)), ("training", np.bool_(True))):
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    drop = helper.make_node("Dropout", ["logits", "ratio", "training"], ["scores"], name="drop")
+    model.graph.node.append(drop)
+    model.graph.output[0].name = "scores"
+    with pytest.raises(ModelError, match=r"Dropout in training mode \(drop\)"):
+        inspect_model(save(tmp_path / "a.onnx", model))
+
+
+def test_batch_normalisation_in_training_mode_is_named(tmp_path: Path) -> None:
+    model = onnx_model()
+    rng = np.random.default_rng(0)
+    names = ["scale", "shift", "mean", "variance"]
+    for name in names:
+        values = rng.uniform(0.5, 1.5, 8).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    node = helper.make_node(
+        "BatchNormalization", ["conv1", *names], ["bn", "m", "v"], training_mode=1, name="norm"
+    )
+    model.graph.node.insert(1, node)
+    model.graph.node[2].input[0] = "bn"
+    (doubt,) = inspect_model(save(tmp_path / "a.onnx", model)).doubts
+    assert doubt.startswith("BatchNormalization in training mode (norm)")
+    del node.attribute[:]
+    model.graph.node[1].CopyFrom(node)
+    del model.graph.node[1].output[1:]
+    assert inspect_model(save(tmp_path / "b.onnx", model)).doubts == ()
+
+
+def test_a_model_that_does_not_look_is_named(tmp_path: Path) -> None:
+    net = make_net()
+    blind = dataclasses.replace(net, head=np.zeros_like(net.head))
+    (doubt,) = inspect_model(write_onnx(tmp_path / "a.onnx", net=blind)).doubts
+    assert "answers all images that were tried alike" in doubt
+    assert inspect_model(write_onnx(tmp_path / "b.onnx")).doubts == ()
+
+
+def test_a_file_for_one_kind_of_processor_is_named(tmp_path: Path) -> None:
+    """The blocked layout's own reordering there and back, as onnxruntime saves it."""
+    model = onnx_model(width=16)
+    model.graph.node.extend(
+        [
+            helper.make_node(
+                "ReorderInput", ["relu2"], ["blocked"], domain="com.microsoft.nchwc", name="there"
+            ),
+            helper.make_node(
+                "ReorderOutput",
+                ["blocked"],
+                ["back"],
+                domain="com.microsoft.nchwc",
+                name="back",
+                channels=32,
+            ),
+        ]
+    )
+    doubts = list(find_doubts(model))
+    assert len(doubts) == 1
+    assert "one kind of processor (blocked layout, there, back)" in doubts[0]
 
 
 def test_two_outputs_are_refused(tmp_path: Path) -> None:
@@ -215,12 +305,16 @@ def test_a_batch_of_two_in_tflite_is_refused(tmp_path: Path) -> None:
         inspect_model(write_tflite(tmp_path / "a.tflite", batch=2))
 
 
-def test_external_weights_are_refused(tmp_path: Path) -> None:
+def test_weights_in_a_file_beside_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     onnx.save(
         onnx_model(), str(path), save_as_external_data=True, location="w.bin", size_threshold=0
     )
-    with pytest.raises(ModelError, match=r"another file \(w.bin"):
+    plain = inspect_model(write_onnx(tmp_path / "b.onnx"))
+    found = inspect_model(path)
+    assert (found.operators, found.output_kind) == (plain.operators, plain.output_kind)
+    (tmp_path / "w.bin").unlink()
+    with pytest.raises(ModelError, match=r"a.onnx: its weights in files beside cannot be read"):
         inspect_model(path)
 
 

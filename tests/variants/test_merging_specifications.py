@@ -12,7 +12,7 @@ import pytest
 from sample_models import CLASSES, INPUT, activations, make_net, texture_images, write_onnx
 from sample_tflite import write_tflite
 
-from trimtab.variants import derive_variant, inspect_model, make_variant
+from trimtab.variants import derive_variant, find_contradictions, inspect_model, make_variant
 from trimtab_runtime.definitions.plan import InputFormat, Quantisation, RuntimeOptions, Variant
 from trimtab_runtime.engines import create_engine, format_engine
 from trimtab_runtime.errors import ModelError
@@ -177,10 +177,7 @@ def test_geometry_from_the_specification(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        (
-            {"kind": "probabilities"},
-            "says output.kind: probabilities, but the model file says log",
-        ),
+        ({"kind": "scores"}, "kind must be one of logits, probabilities, got 'scores'"),
         ({"offset": CLASSES - 1}, "offset 3 of 4 outputs"),
         ({"offset": -1}, "0 <= output.offset"),
         ({"offset": 0.5}, "must be a whole number"),
@@ -190,6 +187,16 @@ def test_geometry_from_the_specification(tmp_path: Path) -> None:
 def test_wrong_outputs(tmp_path: Path, said: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         made(write_onnx(tmp_path / "a.onnx"), INPUT, said)
+
+
+def test_what_is_said_wins_over_what_a_file_seems_to_say(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "a.onnx")
+    assert made(path, INPUT, {"kind": "probabilities"}).output.kind == "probabilities"
+    facts = inspect_model(path)
+    (told,) = find_contradictions(facts, INPUT, {"kind": "probabilities"})
+    assert told == "output.kind: probabilities is used, but the file seems to give logits"
+    assert find_contradictions(facts, INPUT, {"kind": "logits"}) == []
+    assert find_contradictions(facts, INPUT, {}) == []
 
 
 def test_an_open_size_must_be_said(tmp_path: Path) -> None:

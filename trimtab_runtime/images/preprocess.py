@@ -113,8 +113,8 @@ def _normalise(pixels: np.ndarray[Any, Any], fmt: InputFormat) -> np.ndarray[Any
     values = np.empty(pixels.shape, np.float32)
     np.subtract(pixels, mean, out=values)
     values *= scale
-    if fmt.dtype == "float32":
-        return values
+    if fmt.dtype in ("float32", "float16"):
+        return values.astype(fmt.dtype, copy=False)
     if fmt.quantisation is None:
         raise WorkloadError(f"a {fmt.dtype} input with mean and std needs a quantisation")
     limits = np.iinfo(fmt.dtype)

@@ -14,7 +14,11 @@ from trimtab.variants.files.onnx import read_graph
 if TYPE_CHECKING:
     import onnx
 
-WEIGHTS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "QLinearConv": 3}
+WEIGHTS = {
+    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul"), 1),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger"), 1),
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul"), 3),
+}
 """Operators that multiply and accumulate, and which of their inputs is the second factor."""
 
 _ASSUMED_SIDE = 224  # pixels, where a file leaves its input size open
@@ -42,15 +46,11 @@ class Flow:
 
 
 def read_flow(path: Path) -> Flow:
-    """Read a graph, its local functions inlined.
+    """Read a graph.
 
     Raises ModelError when the file is damaged, NotCuttable when it has not one input and output.
     """
-    from onnx import inliner
-
     model = read_graph(path)
-    if model.functions:
-        model = inliner.inline_local_functions(model)
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value.name for value in graph.input if value.name not in constants]
@@ -197,9 +197,9 @@ def multiply_accumulates(
         return None
     if node.op_type == "ConvTranspose":
         return math.prod(first) * math.prod(weight[1:])
-    if node.op_type == "MatMul":
+    if node.op_type.endswith(("MatMul", "MatMulInteger")):
         return math.prod(result) * first[-1]
-    if node.op_type == "Gemm":
+    if node.op_type.endswith("Gemm"):
         return math.prod(result[:-1]) * math.prod(weight)
     return math.prod(result) * math.prod(weight[1:])
 

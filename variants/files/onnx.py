@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trimtab.variants.files.base import Array, LoadedModel, TensorFacts, first_line
+from trimtab.variants.files.doubts import find_doubts
+from trimtab.variants.files.onnx_input import (
+    constant_values,
+    inner_normalisation,
+    input_quantisation,
+    linear,
+)
+from trimtab.variants.files.watchdog import step
 from trimtab_runtime.definitions.plan import Quantisation
 from trimtab_runtime.errors import ModelError
 
@@ -47,10 +55,16 @@ _DTYPES = {
 }
 
 
+#: Weights in files beside are read up to so many bytes; a graph can be looked at without.
+_READ_BYTES = 2**31 - 2**26
+
+
 def read_graph(path: Path) -> onnx.ModelProto:
-    """Parse the file. Raises ModelError when it is damaged or keeps its weights elsewhere."""
+    """Parse the file: its local functions inlined, its weights read where they lie in files beside
+    and fit into memory. Raises ModelError when it is damaged, or such a file is."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx import inliner
 
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -60,20 +74,26 @@ def read_graph(path: Path) -> onnx.ModelProto:
         ) from error
     if not model.graph.node:
         raise ModelError(f"{path.name}: holds no ONNX graph; export or copy it again")
-    _no_external_data(path, model)
-    return model
+    if _external_bytes(model) <= _READ_BYTES:
+        try:
+            onnx.load_external_data_for_model(model, str(path.parent))
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            raise ModelError(
+                f"{path.name}: its weights in files beside cannot be read ({first_line(error)})"
+            ) from error
+    return inliner.inline_local_functions(model) if model.functions else model
 
 
-def _no_external_data(path: Path, model: onnx.ModelProto) -> None:
+def _external_bytes(model: onnx.ModelProto) -> int:
     import onnx
 
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            files = [entry.value for entry in tensor.external_data if entry.key == "location"]
-            raise ModelError(
-                f"{path.name}: keeps weights in another file ({', '.join(files)}); a "
-                "member must be one file: onnx.save(onnx.load(PATH), NEW_PATH)"
-            )
+    return sum(
+        int(entry.value)
+        for tensor in model.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "length"
+    )
 
 
 def load_onnx(path: Path) -> LoadedModel:
@@ -95,17 +115,19 @@ def load_onnx(path: Path) -> LoadedModel:
     counts = Counter(node.op_type for node in graph.node)
     return LoadedModel(
         format="onnx",
-        input=_tensor(path, inputs[0], _input_quantisation(graph, inputs[0].name)),
+        input=_tensor(path, inputs[0], input_quantisation(graph, inputs[0].name)),
         output=_tensor(path, outputs[0], _output_quantisation(graph, outputs[0].name)),
         operators=tuple(sorted(counts.items())),
         kind=_kind(graph, outputs[0].name),
+        normalisation=lambda channels: inner_normalisation(graph, inputs[0].name, channels),
+        doubts=tuple(find_doubts(model)),
         run=lambda tensor: run_session(path, session, inputs[0].name, tensor),
     )
 
 
-def load_session(path: Path, optimised: bool) -> Any:
-    """An onnxruntime session of one thread, with the graph as it stands or `optimised`. Raises
-    ModelError."""
+def load_session(path: Path, optimised: bool, name: str | None = None) -> Any:
+    """An onnxruntime session of one thread, with the graph as it stands or `optimised`; errors
+    call the file `name`. Raises ModelError."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -113,27 +135,33 @@ def load_session(path: Path, optimised: bool) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    step()
     try:
         return onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
     except Exception as error:  # onnxruntime's own errors share no public base class
         raise ModelError(
-            f"{path.name}: onnxruntime cannot load it ({first_line(error)}); it may be damaged, "
-            "or use custom operators or a newer opset than the installed onnxruntime knows"
+            f"{name or path.name}: onnxruntime {onnxruntime.__version__} cannot load it: "
+            f"{first_line(error)}"
         ) from error
 
 
 def run_session(path: Path, session: Any, name: str, tensor: Array) -> Array:
     """The first output for its one input, `name`. Raises ModelError."""
+    return np.asarray(run_all(path.name, session, name, tensor)[0])
+
+
+def run_all(file: str, session: Any, name: str, tensor: Array) -> list[Any]:
+    """All outputs for the one input `name` of a session, which errors call `file`. Raises
+    ModelError."""
+    step()
     try:
-        raw = session.run(None, {name: tensor})[0]
+        return list(session.run(None, {name: tensor}))
     except Exception as error:  # as above
         raise ModelError(
-            f"{path.name}: onnxruntime cannot run it on an input {tensor.shape} "
-            f"({first_line(error)})"
+            f"{file}: onnxruntime cannot run it on an input {tensor.shape}: {first_line(error)}"
         ) from error
-    return np.asarray(raw)
 
 
 def _tensor(path: Path, node: Any, quantisation: Quantisation | None) -> TensorFacts:
@@ -143,10 +171,10 @@ def _tensor(path: Path, node: Any, quantisation: Quantisation | None) -> TensorF
             f"{path.name}: {node.name!r} is of type {node.type}, but a classifier's input and "
             f"output must be one of {', '.join(_DTYPES)}"
         )
-    shape = None
-    if node.shape is not None:
-        shape = tuple(d if isinstance(d, int) and d > 0 else None for d in node.shape)
-    return TensorFacts(shape or None, dtype, quantisation)
+    sides = node.shape or ()
+    shape = tuple(side if isinstance(side, int) and side > 0 else None for side in sides)
+    names = tuple(side if isinstance(side, str) else "" for side in sides)
+    return TensorFacts(shape or None, dtype, quantisation, names)
 
 
 def producers(graph: onnx.GraphProto) -> Mapping[str, onnx.NodeProto]:
@@ -162,29 +190,8 @@ def _kind(graph: onnx.GraphProto, output: str) -> str | None:
     return None if node is None else KINDS.get(node.op_type)
 
 
-def _input_quantisation(graph: onnx.GraphProto, name: str) -> Quantisation | None:
-    readers = [node for node in graph.node if name in node.input]
-    if len(readers) != 1 or readers[0].op_type != "DequantizeLinear":
-        return None
-    return _linear(graph, readers[0])
-
-
 def _output_quantisation(graph: onnx.GraphProto, name: str) -> Quantisation | None:
     node = producers(graph).get(name)
     if node is None or node.op_type != "QuantizeLinear":
         return None
-    return _linear(graph, node)
-
-
-def _linear(graph: onnx.GraphProto, node: onnx.NodeProto) -> Quantisation | None:
-    """Scale and zero point of a (De)QuantizeLinear with constant, per-tensor parameters."""
-    from onnx import numpy_helper
-
-    constants = {t.name: t for t in graph.initializer}
-    if any(name and name not in constants for name in node.input[1:]):
-        return None
-    values = [numpy_helper.to_array(constants[name]) for name in node.input[1:] if name]
-    if not values or any(value.size != 1 for value in values):
-        return None
-    zero = int(values[1].reshape(-1)[0]) if len(values) > 1 else 0
-    return Quantisation(float(values[0].reshape(-1)[0]), zero)
+    return linear(node, constant_values(graph))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.variants.files.base import Array, LoadedModel, TensorFacts, first_line
+from trimtab.variants.files.watchdog import step
 from trimtab_runtime.definitions.plan import Quantisation
 from trimtab_runtime.errors import EngineError, ModelError
 
@@ -75,6 +76,7 @@ def open_interpreter(path: Path) -> Any:
 
 
 def _run(path: Path, interpreter: Any, tensor: Array) -> Array:
+    step()
     try:
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
         interpreter.invoke()

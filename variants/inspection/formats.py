@@ -8,15 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trimtab.variants.inspection.contradictions import RAW, fed_pixels
 from trimtab.variants.inspection.facts import ModelFacts, inspect_model
 from trimtab.variants.inspection.preprocessing import GEOMETRY_FIELDS, geometry, in_pixels
-from trimtab_runtime.definitions.plan import InputFormat, OutputFormat, Quantisation, Variant
+from trimtab_runtime.definitions.plan import InputFormat, OutputFormat, Variant
 from trimtab_runtime.errors import ModelError
 
 _INPUT_FIELDS = ("size", *GEOMETRY_FIELDS, "values", "mean", "std", "layout", "dtype", "colour")
-_OUTPUT_FIELDS = ("kind", "offset")
+_OUTPUT_FIELDS = ("kind", "offset", "threshold", "name", "index")
 
-_RAW = ((0.0,), (1.0,))  # mean and std that leave pixels as they are
+#: Types of inputs that take normalised values.
+FLOATS = ("float32", "float16")
+#: Those that a Cast behind a float32 input makes (see variants.open_view).
+_CAST = ("bfloat16", "float64")
 
 # Ranges of real values (lowest, highest) over which a quantised input covers every pixel evenly:
 # then the stored value is the pixel itself, whatever the scale.
@@ -34,12 +38,15 @@ def make_variant(
 
     `input` may hold size (pixels, or [height, width]), the geometry (resize, fit, resize_size,
     crop, pad_colour, antialias, resize_last), mean and std (a number or a list) of pixels in the
-    range `values`, layout, dtype, colour; `output` kind and offset. Absent and None: not said.
+    range `values`, layout, dtype, colour; `output` kind ('binary': one score for two classes),
+    threshold and offset, and name or index, which choose an output when the file is opened and
+    are not looked at here. Absent and None mean: not said.
 
-    What the file tells wins nothing and loses nothing: a specification that contradicts it raises
-    ModelError naming both, and one that leaves out what the file does not tell (the mean and std
-    of a float input, an open size) raises ModelError naming what to give. Quantised inputs take
-    raw pixels by default.
+    What is said wins over what the file only seems to say (see :func:`find_contradictions`). What
+    contradicts something that the file fixes raises ModelError naming both, and where something
+    is left out that the file does not tell (the mean and std of a float input, an open size),
+    ModelError names what to give. Quantised inputs take raw pixels by default, and graphs that
+    normalise for themselves the pixels, or values of 0..1, that they ask for.
     """
     said_input = _said(name, "input", input, _INPUT_FIELDS)
     said_output = _said(name, "output", output, _OUTPUT_FIELDS)
@@ -118,7 +125,10 @@ def _size(name: str, facts: ModelFacts, said: object) -> tuple[int, int]:
     if said is None:
         if told is None:
             raise ModelError(
-                f"{name}: the model file leaves its input size open; give input.size in pixels"
+                f"{name}: the model file leaves its input size open"
+                + (f", {facts.open_axes}" if facts.open_axes else "")
+                + "; give input.size in pixels, as in training: input: {size: 224}, or "
+                "{size: [height, width]}"
             )
         return told
     if isinstance(said, (list, tuple)):
@@ -138,8 +148,10 @@ def _input_format(
     name: str, facts: ModelFacts, said: Mapping[str, Any], size: tuple[int, int]
 ) -> InputFormat:
     for field in ("layout", "dtype"):
-        told = getattr(facts, field)
-        if said.get(field, told) != told:
+        told, given = getattr(facts, field), said.get(field)
+        if told == "float32" and given in _CAST:
+            continue
+        if given not in (None, told):
             raise _contradiction(name, f"input.{field}", said[field], told)
     mean, std = _normalisation(name, facts, said)
     try:
@@ -178,20 +190,22 @@ def _normalisation(
         plain = {"mean": 0.0, "std": 1.0, **said}
         mean, std = (_values(name, f"input.{key}", plain[key]) for key in ("mean", "std"))
         mean, std = in_pixels(name, said.get("values"), mean, std)
-        if facts.dtype != "float32" and facts.input_quantisation is None and (mean, std) != _RAW:
+        if facts.dtype not in FLOATS and facts.input_quantisation is None and (mean, std) != RAW:
             raise ModelError(
                 f"{name}: the {facts.dtype} input has no scale and zero point in the file, so it "
                 "takes raw pixels; leave input.mean and input.std out"
             )
         return mean, std
-    if facts.dtype == "float32":
+    if facts.normalised_inside is not None and facts.dtype in FLOATS:
+        return fed_pixels(facts.normalised_inside)
+    if facts.dtype in FLOATS:
         raise ModelError(
             f"{name}: the file does not tell how its float input is normalised; give input.mean "
             "and input.std in pixels, as in training (for example mean: 127.5, std: 127.5, or "
             "mean: 0, std: 255), or input.values: 0..255, 0..1 or -1..1"
         )
-    _covers_pixels(name, facts.dtype, facts.input_quantisation)
-    return _RAW
+    _covers_pixels(name, facts)
+    return RAW
 
 
 def _values(name: str, field: str, said: object) -> tuple[float, ...]:
@@ -201,13 +215,23 @@ def _values(name: str, field: str, said: object) -> tuple[float, ...]:
     return (_number(name, field, said),)
 
 
-def _covers_pixels(name: str, dtype: str, quantisation: Quantisation | None) -> None:
-    """A quantised input takes the raw pixel where its range is a plain one (within 3 %)."""
+def _covers_pixels(name: str, facts: ModelFacts) -> None:
+    """A quantised input takes the raw pixel where its range is a plain one (within 3 %), and was
+    made for what it holds: int8 without zero point is symmetric in ONNX files whatever it holds,
+    values of 0..1 in half its range or values of -1..1 in all of it."""
+    quantisation = facts.input_quantisation
     if quantisation is None:
         return
-    lowest = -128 if dtype == "int8" else 0
+    lowest = -128 if facts.dtype == "int8" else 0
     low = (lowest - quantisation.zero_point) * quantisation.scale
     high = low + 255 * quantisation.scale
+    if (facts.format, facts.dtype, quantisation.zero_point) == ("onnx", "int8", 0):
+        raise ModelError(
+            f"{name}: the int8 input covers {low:.3g} to {high:.3g} with zero point 0, which may "
+            "stand for normalised values of several kinds; give the input.mean and input.std of "
+            "training in pixels (mean: 0, std: 255 for values of 0..1; mean: 127.5, std: 127.5 "
+            "for -1..1)"
+        )
     for plain_low, plain_high in _PIXEL_RANGES:
         slack = 0.03 * (plain_high - plain_low)
         if abs(low - plain_low) <= slack and abs(high - plain_high) <= slack:
@@ -220,17 +244,33 @@ def _covers_pixels(name: str, dtype: str, quantisation: Quantisation | None) -> 
 
 
 def _output_format(name: str, facts: ModelFacts, said: Mapping[str, Any]) -> OutputFormat:
-    kind = said.get("kind", facts.output_kind)
-    if facts.output_kind not in (None, kind):
-        raise _contradiction(name, "output.kind", kind, facts.output_kind)
-    offset = _whole(name, "output.offset", said.get("offset", 0))
-    width = facts.output_width or 0
-    if offset < 0 or width - offset < 2:
+    kind = said.get("kind")
+    width, offset = facts.output_width or 0, _whole(name, "output.offset", said.get("offset", 0))
+    threshold = _threshold(name, said, width)
+    if kind in (None, "binary"):
+        kind = facts.output_kind or "logits"
+    if threshold is None and (offset < 0 or width - offset < 2):
         raise ModelError(
             f"{name}: 0 <= output.offset <= outputs - 2 must hold, got offset {offset} of {width} "
             "outputs"
         )
     try:
-        return OutputFormat(kind=kind, offset=offset, quantisation=facts.output_quantisation)
+        return OutputFormat(kind, offset, facts.output_quantisation, threshold=threshold)
     except ValueError as error:
         raise ModelError(f"{name}: output: {error}") from error
+
+
+def _threshold(name: str, said: Mapping[str, Any], width: int) -> float | None:
+    """The threshold of a single score; None where there is a score a class."""
+    if width == 1:
+        return _number(name, "output.threshold", said.get("threshold", 0.5))
+    for field, given in (
+        ("kind: binary", said.get("kind") == "binary"),
+        ("threshold", "threshold" in said),
+    ):
+        if given:
+            raise ModelError(
+                f"{name}: output.{field} is for a single score, but the model gives {width}; "
+                f"leave it out, or choose the output that is meant by output.name"
+            )
+    return None

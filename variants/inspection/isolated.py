@@ -12,8 +12,11 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from trimtab.variants.files import watchdog
 from trimtab.variants.inspection.facts import ModelFacts, inspect_model
+from trimtab.variants.intake.view import View, Wishes, open_view, prepare
 from trimtab_runtime import errors
 from trimtab_runtime.codec import decode, encode
 from trimtab_runtime.errors import ModelError, TrimtabError
@@ -27,30 +30,53 @@ def inspect_in_subprocess(
 ) -> ModelFacts:
     """:func:`variants.inspect_model` in a fresh process.
 
-    Raises what it raises, and ModelError when the file gives no answer within `limit_s`, crashes
-    its engine or takes more memory than there is.
+    Raises what it raises, and ModelError when one inference gives no answer within `limit_s`, or
+    the file crashes its engine or takes more memory than there is.
     """
     path = Path(path)
+    told = _ask("facts", path, [str(path.absolute()), size], limit_s)
+    return decode(ModelFacts, told)
+
+
+def open_in_subprocess(
+    path: Path | str, folder: Path, wishes: Wishes | None = None, limit_s: float = 120.0
+) -> View:
+    """:func:`variants.open_view` in a fresh process; raises as :func:`inspect_in_subprocess`."""
+    path = Path(path)
+    asked = [str(path.absolute()), str(folder.absolute()), encode(wishes or Wishes())]
+    told = _ask("view", path, asked, limit_s)
+    return View(
+        Path(told["path"]),
+        told["source_sha256"],
+        tuple(told["notes"]),
+        tuple(map(Path, told["beside"])),
+    )
+
+
+def _ask(what: str, path: Path, arguments: list[Any], limit_s: float) -> Any:
     try:
         done = subprocess.run(
             # -P: what lies in the working directory is not to be imported.
-            [sys.executable, "-P", "-c", _COMMAND, json.dumps([str(path.absolute()), size])],
+            [sys.executable, "-P", "-c", _COMMAND, json.dumps([what, limit_s, *arguments])],
             env={**os.environ, "PYTHONPATH": _import_path()},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=limit_s,
+            timeout=None if watchdog.SIGNAL else limit_s,
             check=False,
         )
+        late = watchdog.SIGNAL is not None and done.returncode == -watchdog.SIGNAL
     except subprocess.TimeoutExpired:
+        late = True
+    if late:
         raise ModelError(
             f"{path.name}: gave no answer to a random image within {limit_s:g} s; export it "
             "again, or allow more time where it is that slow"
-        ) from None
+        )
     if done.returncode != 0:
         raise ModelError(f"{path.name}: {_death(done)}; it may be damaged: export it again")
     told = json.loads(done.stdout.splitlines()[-1])
-    if "facts" in told:
-        return decode(ModelFacts, told["facts"])
+    if "told" in told:
+        return told["told"]
     raise getattr(errors, told["error"])(told["reason"])
 
 
@@ -70,14 +96,32 @@ def _death(done: subprocess.CompletedProcess[bytes]) -> str:
 
 
 def main() -> None:
-    """Print {"facts": ...} or {"error": its class, "reason": its text} as the last line."""
+    """Print {"told": what was asked for} or {"error": its class, "reason": its text} as the last
+    line."""
     with suppress(OSError):  # where memory runs out, Linux shall take this process, not the job
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    path, size = json.loads(sys.argv[1])
+    what, limit_s, path, *rest = json.loads(sys.argv[1])
+    if what == "view":
+        prepare()  # takes seconds, which are none of the model's
+    watchdog.arm(limit_s)
     try:
-        told = {"facts": encode(inspect_model(path, size and (size[0], size[1])))}
+        told = {"told": _view(Path(path), *rest) if what == "view" else _facts(Path(path), *rest)}
     except MemoryError:
         told = {"error": "ModelError", "reason": f"{Path(path).name}: too little memory to run it"}
     except TrimtabError as error:
         told = {"error": type(error).__name__, "reason": str(error)}
     print(json.dumps(told))
+
+
+def _facts(path: Path, size: list[int] | None) -> Any:
+    return encode(inspect_model(path, (size[0], size[1]) if size else None))
+
+
+def _view(path: Path, folder: str, wishes: dict[str, Any]) -> Any:
+    found = open_view(path, Path(folder), decode(Wishes, wishes))
+    return {
+        "path": str(found.path),
+        "source_sha256": found.source_sha256,
+        "notes": found.notes,
+        "beside": list(map(str, found.beside)),
+    }

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 KINDS = ("conv", "pointwise", "depthwise", "dense", "sum", "activation", "pool", "other")
 
 _KIND_OF = {
-    **dict.fromkeys(("Gemm", "MatMul", "FULLY_CONNECTED", "BATCH_MATMUL"), "dense"),
+    **dict.fromkeys(("Gemm", "FusedGemm", "QGemm", "FULLY_CONNECTED", "BATCH_MATMUL"), "dense"),
+    **dict.fromkeys(("MatMul", "FusedMatMul", "MatMulInteger", "QLinearMatMul"), "dense"),
     **dict.fromkeys(("Add", "Mul", "Sub", "Div", "Sum", "ADD", "MUL", "SUB", "DIV"), "sum"),
     **dict.fromkeys(
         ("Relu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "LeakyRelu", "Softmax"),
@@ -101,13 +102,12 @@ def _of_onnx(flow: Flow, shapes: Mapping[str, tuple[int, Shape]]) -> Iterator[Op
             continue
         weights = [name for name in node.input if name and is_constant(name)]
         kind = _KIND_OF.get(node.op_type, "other")
-        if node.op_type in ("Conv", "QLinearConv", "ConvTranspose"):
+        if "Conv" in node.op_type and node.op_type in WEIGHTS:
             kernel = shapes.get(node.input[WEIGHTS[node.op_type]], (0, (None,)))[1]
             kind = _conv_kind(kernel[1:2] == (1,) and _group(node) > 1, kernel[2:])
         maker = made_by.get(node.input[0]) if node.input else None
-        quantised = node.op_type.startswith("QLinear") or (
-            maker is not None and maker.op_type == "DequantizeLinear"
-        )
+        integer = node.op_type.startswith(("QLinear", "QGemm")) or node.op_type.endswith("Integer")
+        quantised = integer or (maker is not None and maker.op_type == "DequantizeLinear")
         yield OperatorWork(
             kind=kind,
             multiply_accumulates=multiply_accumulates(node, shapes) or 0,

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _WITH_WEIGHTS = re.compile("Conv|Gemm|MatMul|LSTM|GRU|RNN")
 _NUMBER = re.compile(r"_token_\d+$")
+#: What stands before a tensor's name where float16 is computed in float32.
+_WIDENED = "InsertedPrecisionFreeCast_"
 _QUANTISERS = {"QuantizeLinear", "DequantizeLinear"}
 
 
@@ -160,6 +162,9 @@ def _readings(name: str) -> Iterator[tuple[str, bool]]:
     for text in dict.fromkeys((name, bare)):
         yield text, False
         yield text.removeprefix("fused "), False
+        tensor = text.removeprefix(_WIDENED)
         if text.endswith("_nchwc"):
-            yield text.removesuffix("_nchwc"), True
+            yield tensor.removesuffix("_nchwc"), True
+        elif tensor != text:
+            yield tensor, True
     yield bare.removesuffix("_quant"), False

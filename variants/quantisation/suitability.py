@@ -44,11 +44,14 @@ def quantisable(model: ModelFacts | Path | str) -> Suitability:
     operators = dict(facts.operators)
     if facts.format != "onnx":
         return Suitability(False, f"{facts.format} files cannot be quantised here, only ONNX")
-    integer = [name for name in INTEGER_OPERATORS if name in operators]
+    # One that only its ends have says nothing of its layers.
+    ends = {
+        "DequantizeLinear": facts.input_quantisation is not None,
+        "QuantizeLinear": facts.output_quantisation is not None,
+    }
+    integer = [name for name in INTEGER_OPERATORS if operators.get(name, 0) > ends.get(name, 0)]
     if integer:
         return Suitability(False, f"it is quantised already (it has {', '.join(integer)})")
-    if facts.dtype != "float32":
-        return Suitability(False, f"its input is {facts.dtype}, not float32")
     if not any(name in operators for name in QUANTISED_LAYERS):
         return Suitability(False, f"it has no {', '.join(QUANTISED_LAYERS)} to quantise")
     return Suitability(True)

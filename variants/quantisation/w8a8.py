@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trimtab.variants.files.base import Array, first_line
+from trimtab.variants.files.half import widen
 from trimtab.variants.files.onnx import KEEPS_VALUES, producers, read_graph
 from trimtab.variants.files.simplify import write_plain
 from trimtab.variants.files.writing import strip_notes, write_model
@@ -143,6 +144,7 @@ def _prepare(source: Path, variant: Variant, folder: Path) -> Path:
     fmt = variant.input
     image = (fmt.channels, *fmt.size) if fmt.layout == "nchw" else (*fmt.size, fmt.channels)
     model = read_graph(source)
+    widen(model)
     try:
         return write_plain(model, (1, *image), folder)
     except ModelError as error:

@@ -109,7 +109,8 @@ def thin(taps: Sequence[TapPlace], limit: int) -> list[TapPlace]:
 
 def _places(flow: Flow, shapes: Mapping[str, tuple[int, Shape]]) -> list[TapPlace]:
     if not any(node.op_type in _CONVOLUTIONS for node in flow.nodes):
-        raise NotCuttable("it has no convolution, so no feature maps to pool")
+        names = ", ".join(sorted(_CONVOLUTIONS))
+        raise NotCuttable(f"it has no convolution ({names}), so no feature maps to pool")
     if not flow.carriers:
         raise NotCuttable(
             "no tensor alone carries everything: branches run side by side from end to end"

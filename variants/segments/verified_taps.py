@@ -11,12 +11,13 @@ import numpy as np
 
 from trimtab.variants.files.base import Array
 from trimtab.variants.files.onnx import load_session, run_session
+from trimtab.variants.intake.trial import noise
 from trimtab.variants.segments.cutting import cut_segments
 from trimtab.variants.segments.taps import TapPlace, find_taps, thin
 from trimtab_runtime.errors import ModelError
 
 _SIDE = 224  # pixels, where a file leaves its input size open
-_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
+_TYPES = ("tensor(float)", "tensor(float16)", "tensor(uint8)", "tensor(int8)")
 
 
 def usable_taps(
@@ -105,19 +106,14 @@ def _runner(path: Path) -> Callable[[Array], Array]:
 def _random_images(path: Path, count: int, seed: int, size: tuple[int, int] | None) -> list[Array]:
     """Input tensors (1, ...) of noise; float ones lie in -1 to 1."""
     value = load_session(path, optimised=True).get_inputs()[0]
-    if value.type not in _DTYPES or len(value.shape or ()) != 4:
+    if value.type not in _TYPES or len(value.shape or ()) != 4:
         raise ModelError(
-            f"{Path(path).name}: takes {value.type} {value.shape}; an image is float32, uint8 or "
-            "int8 with four dimensions"
+            f"{Path(path).name}: takes {value.type} {value.shape}; an image is float32, float16, "
+            "uint8 or int8 with four dimensions"
         )
     rest: list[Any] = list(value.shape[1:])
     sides = (0, 1) if rest[2] in (1, 3) and rest[0] not in (1, 3) else (1, 2)
     for axis, side in zip(sides, size or (_SIDE, _SIDE), strict=True):
         if not isinstance(rest[axis], int):
             rest[axis] = side
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 256, (count, 1, *rest))
-    dtype = _DTYPES[value.type]
-    if dtype == "float32":
-        return list(((pixels - 127.5) / 127.5).astype(np.float32))
-    return list((pixels - 128 if dtype == "int8" else pixels).astype(dtype))
+    return list(noise((count, 1, *rest), value.type, seed))

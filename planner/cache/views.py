@@ -1,0 +1,78 @@
+"""Views of model files: made once, then found in the store by the files' content."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnxruntime
+
+from trimtab.db import Store
+from trimtab.variants import View, Wishes, open_in_subprocess, source_identity
+from trimtab_runtime.codec import content_key, encode
+from trimtab_runtime.errors import ModelError, StoreError
+
+_KIND = "view"
+
+
+@dataclass(frozen=True)
+class ViewCache:
+    """What :func:`variants.open_view` makes, kept as an artefact beside a note of it."""
+
+    store: Store
+
+    def open(self, path: Path, wishes: Wishes, folder: Path, limit_s: float) -> View:
+        """The view of a member's file, in `folder` where it is another one.
+
+        Raises as :func:`variants.open_in_subprocess`, and ModelError where the weights are too
+        many for one file.
+        """
+        name = content_key(
+            {
+                "source": source_identity(path),
+                "wishes": encode(wishes),
+                "onnx": onnx.__version__,
+                "onnxruntime": onnxruntime.__version__,
+            }
+        )
+        found = self._kept(name, path, folder)
+        if found is None:
+            found = open_in_subprocess(path, folder, wishes, limit_s)
+            self._keep(name, path, found)
+        if found.beside:
+            raise ModelError(
+                f"{path.name}: its weights are more than the 2 GB that one file can hold, and a "
+                "plan is made of single files"
+            )
+        return found
+
+    def _kept(self, name: str, path: Path, folder: Path) -> View | None:
+        notes = [each for each in self.store.list_artefacts(kind=_KIND) if each.name == name]
+        if not notes:
+            return None
+        try:
+            told = json.loads(self.store.artefacts.path(notes[0].sha256).read_bytes())
+            view = path
+            if told["sha256"] is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                view = folder / f"{path.stem}.onnx"
+                shutil.copyfile(self.store.artefacts.path(told["sha256"]), view)
+        except StoreError:  # removed or altered: it is made anew
+            return None
+        return View(view, told["source_sha256"], tuple(told["notes"]))
+
+    def _keep(self, name: str, path: Path, view: View) -> None:
+        if view.beside:
+            return
+        own = view.path == path
+        made = None if own else self.store.save_file(view.path, kind="model", name=path.name)
+        told = {
+            "sha256": made.sha256 if made else None,
+            "source_sha256": view.source_sha256,
+            "notes": view.notes,
+            "name": name,
+        }
+        self.store.save_bytes(json.dumps(told).encode(), kind=_KIND, name=name)

@@ -1,0 +1,47 @@
+"""What a specification says against what a model file seems to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trimtab.variants.files.base import Normalisation
+from trimtab.variants.files.onnx_input import takes_pixels
+from trimtab.variants.inspection.facts import ModelFacts
+
+RAW: Normalisation = ((0.0,), (1.0,))
+"""The mean and std that leave pixels as they are."""
+
+
+def find_contradictions(
+    facts: ModelFacts, input: Mapping[str, Any], output: Mapping[str, Any]
+) -> list[str]:
+    """Sentences about what was said against what the file seems to say; what was said is used."""
+    found = []
+    inside = facts.normalised_inside
+    if inside is not None and input.get("mean") is not None and input.get("std") is not None:
+        said = [np.ravel(input[key]) for key in ("mean", "std")]
+        wanted = fed_pixels(inside)
+        if not all(np.all(given == fed) for given, fed in zip(said, wanted, strict=True)):
+            found.append(
+                f"input.mean and input.std are used as given, but the graph itself takes off "
+                f"{_listed(inside[0])} and divides by {_listed(inside[1])}: leave them out where "
+                "this is the normalisation of training"
+            )
+    kind = output.get("kind")
+    if kind not in (None, "binary", facts.output_kind) and facts.output_kind is not None:
+        found.append(
+            f"output.kind: {kind} is used, but the file seems to give {facts.output_kind}"
+        )
+    return found
+
+
+def fed_pixels(inside: Normalisation) -> Normalisation:
+    """The mean and std of a graph that normalises for itself: that of pixels, or values 0..1."""
+    return RAW if takes_pixels(inside[1]) else ((0.0,), (255.0,))
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return f"{values[0]:g}" if len(values) == 1 else f"[{', '.join(f'{v:g}' for v in values)}]"
