@@ -8,7 +8,7 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trimtab_runtime
@@ -106,7 +106,8 @@ def write_bundle(parts: BundleParts, target: Path) -> Path:
 
 def holds(bundle: Path, parts: BundleParts) -> bool:
     """Whether a bundle was made of these parts, by this version of Trimtab or another: all that
-    differs is the runtime in it, and what was computed with that."""
+    differs is the runtime in it, what was computed with that, and estimates of its operating
+    points. It gives the same answers."""
     try:
         with zipfile.ZipFile(bundle) as archive:
             found = read_manifest(archive.read(MANIFEST_NAME))
@@ -123,8 +124,7 @@ def _contents(manifest: Manifest) -> tuple[object, ...]:
         manifest.name,
         manifest.structure,
         manifest.variants,
-        manifest.points,
-        manifest.point,
+        [replace(point, metrics={}) for point in (*manifest.points, manifest.point)],
         manifest.labels,
         manifest.device,
         {name: sha for name, sha in manifest.files.items() if name.startswith(folders)},
