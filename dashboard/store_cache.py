@@ -15,11 +15,12 @@ from trimtab.db import EventRecord, JobRecord, PlanRecord, Store
 from trimtab.planner.jobs.lookup import job_state
 from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab.planner.jobs.summary import summary_of
+from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
+from trimtab.planner.reports.answers.plan_answers import PlanAnswers, plan_answers
 from trimtab.planner.reports.figures import MetricValues, plan_figures
 from trimtab.planner.reports.front import FrontView, front_view, job_place
 from trimtab.planner.reports.front_frame import front_frame
 from trimtab.planner.reports.plan.report import PlanReport, report_plan
-from trimtab.planner.reports.predictions import PlanAnswers, TestInputs, job_inputs, plan_answers
 from trimtab.planner.reports.text import printable
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError, TrimtabError

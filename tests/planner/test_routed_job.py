@@ -9,6 +9,7 @@ import yaml
 from killing import SETTINGS
 from PIL import Image
 from sample_models import INPUT, write_onnx, write_photos
+from stored_answers import assert_answers_give_the_stored_quality
 from typer.testing import CliRunner
 
 import trimtab
@@ -110,6 +111,13 @@ def test_routes_and_what_they_must_be_compared_with(done):
         assert beside["majority"] < max(beside["small 1t"], beside["large 1t"])
         entry = next(e for e in store.list_plans(record.id) if e.plan.key == plan.key)
         assert entry.value("top1", "test", "replayed") in (None, pytest.approx(right))
+
+
+def test_what_is_shown_input_by_input_is_what_the_plan_answers(done):
+    store, record = done
+    told = assert_answers_give_the_stored_quality(store, record)
+    assert told["test"] >= 2
+    assert {"image", "tensor", "deferral"} <= set(routed(store, record))
 
 
 def test_a_bundle_moves_along_a_family_of_points(done, home):
