@@ -135,14 +135,15 @@ def plan_record(job: JobRecord, key: str) -> PlanRecord:
 
 
 def explanation(job: JobRecord, plan: PlanRecord) -> PlanReport:
-    return _explanation(here().store, stamp(job), plan.key, store(), plan)
+    """What is known of a plan; the front of its job is read once for all of them."""
+    return _explanation(here().store, stamp(job), plan.key, store(), job, plan)
 
 
 @st.cache_resource(show_spinner=False, max_entries=_PLANS)
 def _explanation(
-    location: str, state: str, key: str, _store: Store, _plan: PlanRecord
+    location: str, state: str, key: str, _store: Store, _job: JobRecord, _plan: PlanRecord
 ) -> PlanReport:
-    return report_plan(_store, _plan)
+    return report_plan(_store, _plan, front(_job).view)
 
 
 @st.cache_resource(show_spinner="Reading the photographs of the job", max_entries=8)

@@ -35,7 +35,7 @@ class PlanRow:
     must be compared with, such as 'hold last'), 'member' (any model of the zoo
     as it came), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
     went wrong, 'predicted' when nobody tried. `speedup_basis` says whether both latencies are
-    'measured' or 'predicted'.
+    'measured' or 'predicted'. `variants` are the names of those that its stages run.
     """
 
     key: str
@@ -47,6 +47,7 @@ class PlanRow:
     figures: Mapping[str, MetricValues]
     speedup: float | None
     speedup_basis: str | None
+    variants: tuple[str, ...] = ()
 
     def figure(self, metric: str) -> MetricValues:
         return self.figures.get(metric, MetricValues(metric, None))
@@ -124,6 +125,11 @@ class FrontView:
 
     def row(self, key: str | None) -> PlanRow | None:
         return next((row for row in self.rows if row.key == key), None)
+
+    @property
+    def front_variants(self) -> set[str]:
+        """Names of the variants that plans on the front run."""
+        return {name for row in self.rows if "front" in row.roles for name in row.variants}
 
     def pick(self, limit: int | None = None, dominated: bool = False) -> list[PlanRow]:
         """The front with the members, or all plans; in order, and at most `limit` rows that span
@@ -259,6 +265,7 @@ def _row(
         figures=figures,
         speedup=speedup,
         speedup_basis=basis,
+        variants=tuple(printable(stage["variant"]["name"]) for stage in plan.definition.get("stages", ())),
     )
 
 
