@@ -123,10 +123,20 @@ def front(job: JobRecord) -> Front:
     return _front(here().store, stamp(job), store(), job)
 
 
-@st.cache_resource(show_spinner="Reading plans", max_entries=_JOBS)
+@st.cache_resource(show_spinner=False, max_entries=_JOBS)
 def _front(location: str, state: str, _store: Store, _job: JobRecord) -> Front:
-    view = front_view(_store, _job)
+    view = _view(location, state, _store, _job)
     return Front(view, front_frame(view))
+
+
+def view(job: JobRecord) -> FrontView:
+    """A front without its table. Raises PlanningError where there are no plans yet."""
+    return _view(here().store, stamp(job), store(), job)
+
+
+@st.cache_resource(show_spinner="Reading plans", max_entries=_JOBS)
+def _view(location: str, state: str, _store: Store, _job: JobRecord) -> FrontView:
+    return front_view(_store, _job)
 
 
 def plan_record(job: JobRecord, key: str) -> PlanRecord:
@@ -143,7 +153,7 @@ def explanation(job: JobRecord, plan: PlanRecord) -> PlanReport:
 def _explanation(
     location: str, state: str, key: str, _store: Store, _job: JobRecord, _plan: PlanRecord
 ) -> PlanReport:
-    return report_plan(_store, _plan, front(_job).view)
+    return report_plan(_store, _plan, _view(location, state, _store, _job))
 
 
 @st.cache_resource(show_spinner="Reading the photographs of the job", max_entries=8)

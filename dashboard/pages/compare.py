@@ -35,7 +35,7 @@ def compare_page() -> None:
     job = choose_job("There is nothing to compare yet")
     if job is None:
         return
-    view = store_cache.front(job).view
+    view = store_cache.view(job)
     markup.heading("Compare plans", markup.chip(view.job_name), markup.chip(view.device))
     rows = _choose(view)
     if len(rows) < _FEWEST:

@@ -265,7 +265,9 @@ def _row(
         figures=figures,
         speedup=speedup,
         speedup_basis=basis,
-        variants=tuple(printable(stage["variant"]["name"]) for stage in plan.definition.get("stages", ())),
+        variants=tuple(
+            printable(stage["variant"]["name"]) for stage in plan.definition.get("stages", ())
+        ),
     )
 
 

@@ -110,7 +110,7 @@ def test_what_the_store_lost_is_what_the_bundle_said_or_not_known(done):
     for entry in store.list_plans(record.id):
         told = verified.get(entry.plan.key)
         if told is None or "right" not in told.details.get("frames", {}):
-            with pytest.raises(PlanningError, match="is not known: .* is not in the store"):
+            with pytest.raises(PlanningError, match=r"is not known: .* is not in the store"):
                 plan_answers(store, record, entry.plan, lost)
             sources.add("unknown")
         else:

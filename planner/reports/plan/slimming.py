@@ -10,7 +10,8 @@ from trimtab.planner.reports.text import printable
 
 
 def slimming_told(job: JobRecord, on_front: Collection[str]) -> dict[str, str]:
-    """A sentence for each member that was to be slimmed. `on_front` are names of variants, as they are shown."""
+    """A sentence for each member that was to be slimmed. `on_front` are names of variants, as they
+    are shown."""
     known = summary_of(job).get("slimming", {})
     return {printable(name): printable(_told(found, on_front)) for name, found in known.items()}
 
