@@ -6,8 +6,8 @@ a plan) are evaluated through `trimtab.search.plans.cascades.Sweeps.points`, whi
 itself calls: guarded and replayed top-1, the share of inputs that reaches each stage, mean
 latency. One core. A sample of them is checked against a plain loop over inputs, whose speed is
 measured in turns with it. The same for frames of a plan that remembers (stateful_replay.py).
-Prints one JSON object as its last line: `plans_per_s` and `plain_plans_per_s` are the speeds of the
-two, `ratio` that of the first to the second, `checked` the plans in the sample.
+Prints one JSON object as its last line: `plans_per_s` and `plain_plans_per_s` are the speeds of
+the two, `ratio` that of the first to the second, `checked` the plans in the sample.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ each of many random splits, and again with tune and test swapped, groups of stag
 the plan is chosen on `tune` alone, among those of its groups that were measured together (the
 `GROUPS` that most splits asked for), and replayed on `test`. The split of seed 0 is a whole job,
 with exported bundles verified. Prints one JSON object as its last line; for lite2 and lite1 each,
-`speedup_vs_...` is the median over splits, `verified_speedup_vs_...` that of the bundles of seed 0,
-`test_difference_points_vs_...` the mean difference of top-1 on `test` (with its 95 % `_interval`).
+`speedup_vs_...` is the median over splits, `verified_speedup_vs_...` that of the bundles of
+seed 0, `test_difference_points_vs_...` the mean difference of top-1 on `test`, with its 95 %
+`..._interval`.
 """
 
 from __future__ import annotations
