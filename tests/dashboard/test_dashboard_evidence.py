@@ -95,6 +95,13 @@ def test_a_waterfall_leads_from_the_baseline_to_the_plan(store):
     assert seen
 
 
+def test_a_report_on_a_known_front_is_that_of_the_plan_alone(store):
+    view = front_view(store, find_job(store))
+    for row in view.rows:
+        plan = store.find_plan(row.key, job_id=view.job_id)
+        assert report_plan(store, plan, view) == report_plan(store, plan)
+
+
 def test_limits_and_fronts_of_a_frame(store):
     frame = front_frame(front_view(store, find_job(store)))
     frame = frame.iloc[[0, 0, 0, 0]].reset_index(drop=True)
