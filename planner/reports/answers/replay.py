@@ -12,7 +12,7 @@ from trimtab.planner.reports.answers.inputs import Ints, TestInputs
 from trimtab.planner.reports.answers.traces import Floats, StoredTraces
 from trimtab.search.replay.cascade import Replay, Scoring, replay
 from trimtab.search.replay.stateful import StatefulReplay, TappedStage, replay_stateful
-from trimtab.variants.segments.cutting import read_head
+from trimtab.variants import read_head
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.plan import PlanDefinition, Stage, Variant
 from trimtab_runtime.errors import PlanningError
