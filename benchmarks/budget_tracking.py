@@ -32,7 +32,8 @@ import numpy as np
 import typer
 
 import trimtab
-from benchmarks.zoo import DEFAULT_DATA, imagenet_job, lite_members, tflite_members
+from benchmarks._options import DEFAULT_DATA, DataFolder
+from benchmarks.zoo import imagenet_job, lite_members, tflite_members
 from benchmarks.zoo_imagenet import Lines
 from trimtab.planner.bundles.archive import BundleParts, write_bundle
 from trimtab.planner.cache.measurements import StageSetup
@@ -62,7 +63,7 @@ _WARM = 40
 
 
 def main(
-    data: Annotated[Path, typer.Option(envvar="TRIMTAB_DATA")] = DEFAULT_DATA,
+    data: DataFolder = DEFAULT_DATA,
     store: Annotated[Path | None, typer.Option(help="keep the store here")] = None,
     seconds: Annotated[float, typer.Option(help="of each of the two runs")] = 100.0,
     budget_ms: Annotated[float | None, typer.Option(help="default: see above")] = None,

@@ -1,8 +1,11 @@
-"""Pictures of every page: `python -m benchmarks.dashboard_screenshots --store DB`.
+"""Pictures of every page of the dashboard.
 
-Written to docs/dashboard/ at 1280 pixels (light and dark) and 390; several --store are gathered
-in one. `--job` is the one that fronts and plans are shown of, by default the first with plans.
-Prints the pages that overflow, of which there should be none.
+    python -m benchmarks.dashboard_screenshots --store DB --output docs/dashboard
+
+At 1280 pixels (light and dark) and 390. Several --store are gathered in one; without any, a small
+job is planned. `--job` is the one that fronts and plans are shown of, by default the first with
+plans. Without `--output` the pictures are thrown away. Prints one JSON object as its last line:
+how many `pages` there are, and those that are `too_wide`, of which there should be none.
 """
 
 from __future__ import annotations
@@ -16,8 +19,11 @@ from typing import Annotated, Any
 import typer
 from PIL import Image
 
+from benchmarks._options import DEFAULT_DATA, NoData
+from benchmarks._small_job import plan_small_job
 from benchmarks.dashboard_browser import browsing, served, settle
 from benchmarks.dashboard_stores import gathered
+from trimtab.db import Store
 
 _PAGES = ("jobs", "front", "plan", "compare", "devices", "start")
 _LOOKS = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
@@ -42,23 +48,34 @@ def shoot(page: Any, address: str, target: Path, width: int) -> int:
     return int(page.evaluate(_OVERFLOW))
 
 
+def _small(folder: Path) -> Path:
+    """A store with a small job."""
+    path = folder / "small" / "trimtab.db"
+    path.parent.mkdir()
+    with Store.open(path) as store:
+        plan_small_job(folder, store)
+    return path
+
+
 def main(
-    store: Annotated[list[Path], typer.Option(help="several are gathered in one")],
+    store: Annotated[list[Path] | None, typer.Option(help="several are gathered in one")] = None,
     job: Annotated[str, typer.Option(help="by default the first with plans")] = "",
     plan: Annotated[str, typer.Option(help="by default the chosen one")] = "",
-    output: Path = Path("docs/dashboard"),
+    output: Annotated[Path | None, typer.Option(help="a folder for the pictures")] = None,
     only: Annotated[list[str] | None, typer.Option(help="pages; by default all")] = None,
+    _data: NoData = DEFAULT_DATA,
 ) -> None:
     """Shoot the pages, say which are too wide."""
     names = only or _PAGES
-    output.mkdir(parents=True, exist_ok=True)
     too_wide = {}
     with (
         tempfile.TemporaryDirectory() as folder,
-        gathered(store, Path(folder)) as one,
+        gathered(store or [_small(Path(folder))], Path(folder)) as one,
         served(one) as address,
         browsing() as browser,
     ):
+        pictures = output or Path(folder) / "pictures"
+        pictures.mkdir(parents=True, exist_ok=True)
         for scheme, width in _LOOKS:
             context = browser.new_context(color_scheme=scheme)
             page = context.new_page()
@@ -67,7 +84,7 @@ def main(
                 told = f"job={job}" if job and name != "jobs" else ""
                 told += f"&plan={plan}" if plan and name == "plan" else ""
                 place = f"{address}/{'' if name == 'jobs' else name}?{told}"
-                target = output / f"{name}-{width}-{scheme}.png"
+                target = pictures / f"{name}-{width}-{scheme}.png"
                 over = shoot(page, place, target, width)
                 if over > 0:
                     too_wide[target.name] = over

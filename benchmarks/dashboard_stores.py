@@ -65,22 +65,28 @@ def multiply(source: Store, target: Store, sizes: list[int]) -> list[str]:
     some, their figures shifted a little; the ids."""
     job = next(job for job in source.list_jobs() if job.summary.get("plans"))
     entries, ids = source.list_plans(job.id), []
-    copy_evidence(source, target, with_files=False)
+    copy_evidence(source, target)
     for number, size in enumerate(sizes):
         job_id = f"{number + 1:012x}"
-        made = [_shifted(entries[n % len(entries)], job_id, n) for n in range(size)]
+        made = [_shifted(entries, job_id, n) for n in range(size)]
         chosen = next((e.plan.key for e in made if e.plan.is_chosen), None)
         base = next((e.plan.key for e in made if e.plan.is_baseline), None)
         summary = {**job.summary, "plans": size, "chosen": chosen, "baseline": base}
         target.add_job(replace(job, id=job_id, name=f"job {number + 1}", summary=summary))
         put_plans(target, job_id, made)
+        kept = {entry.plan.key for entry in made}
+        for verification in source.list_verifications(job.id):
+            if verification.plan_key in kept:
+                target.put_verification(replace(verification, job_id=job_id))
         ids.append(job_id)
     return ids
 
 
-def _shifted(entry: PlanEntry, job_id: str, number: int) -> PlanEntry:
-    """The plan itself for the first round; later ones are a little slower and better or worse."""
-    rank, plan = number // 97, entry.plan
+def _shifted(entries: list[PlanEntry], job_id: str, number: int) -> PlanEntry:
+    """One after the other of the plans themselves in the first round; in later rounds they are a
+    little slower and worse."""
+    rank, place = divmod(number, len(entries))
+    entry, plan = entries[place], entries[place].plan
     first = not rank
     key = plan.key if first else f"{number:08x}{plan.key[8:]}"
     made = replace(

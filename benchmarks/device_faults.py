@@ -21,10 +21,10 @@ from typing import Any
 
 import typer
 
-SUPPORT = Path(__file__).resolve().parent.parent / "tests" / "support"
+from benchmarks._options import DEFAULT_DATA, SUPPORT, NoData
 
 
-def main(faults: int = 40, seed: int = 0) -> None:
+def main(faults: int = 40, seed: int = 0, _data: NoData = DEFAULT_DATA) -> None:
     """Disturb jobs, and print the figures."""
     with tempfile.TemporaryDirectory() as folder:
         figures, problems = run(Path(folder), faults, seed)

@@ -23,6 +23,7 @@ import typer
 from PIL import Image
 from scipy import stats
 
+from benchmarks._options import DEFAULT_DATA, SUPPORT, NoData
 from trimtab.profilers import Device, LocalDevice
 from trimtab.profilers.ssh import SshDevice
 from trimtab.variants import inspect_model, make_variant
@@ -30,11 +31,10 @@ from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.probe.measure import PARTS
 from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, StageFile
 
-SUPPORT = Path(__file__).resolve().parent.parent / "tests" / "support"
 _SETTINGS = MeasureSettings(seconds=4.0, min_rounds=64, energy_seconds=0.0)
 
 
-def main(repeats: int = 20, seed: int = 0) -> None:
+def main(repeats: int = 20, seed: int = 0, _data: NoData = DEFAULT_DATA) -> None:
     """Measure in turns, and print the figures."""
     if repeats < 10:
         raise typer.BadParameter(f"at least 10 repeats make an interval, got {repeats}")

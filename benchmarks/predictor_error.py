@@ -24,9 +24,9 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from benchmarks._options import DEFAULT_DATA, DataFolder
 from benchmarks.search_efficiency import describe
 from benchmarks.search_space import Entry, load_table, tabulate_zoos
-from benchmarks.zoo import DEFAULT_DATA
 from trimtab.search.predictors.cost import CostPredictor
 from trimtab.search.predictors.errors import error_of
 
@@ -68,7 +68,7 @@ class Zoos:
 
 
 def main(
-    data: Annotated[Path, typer.Option(envvar="TRIMTAB_DATA")] = DEFAULT_DATA,
+    data: DataFolder = DEFAULT_DATA,
     table: Annotated[Path, typer.Option(help="made where it is absent")] = DEFAULT_TABLE,
     seeds: int = 10,
 ) -> None:

@@ -37,8 +37,9 @@ import numpy as np
 import typer
 
 import trimtab
+from benchmarks._options import DEFAULT_DATA, DataFolder
 from benchmarks._routed_split import Material, RouterMs, Split
-from benchmarks.zoo import DEFAULT_DATA, imagenet_job
+from benchmarks.zoo import imagenet_job
 from benchmarks.zoo_imagenet import Lines
 from trimtab.planner.cache.measurements import MeasurementCache
 from trimtab.planner.pipeline.job import opened_run
@@ -58,7 +59,7 @@ Case = tuple[int, bool]
 
 
 def main(
-    data: Annotated[Path, typer.Option(envvar="TRIMTAB_DATA")] = DEFAULT_DATA,
+    data: DataFolder = DEFAULT_DATA,
     store: Annotated[Path | None, typer.Option(help="keep the store here")] = None,
     splits: int = 10,
     workers: int = 2,

@@ -6,7 +6,8 @@ a plan) are evaluated through `trimtab.search.plans.cascades.Sweeps.points`, whi
 itself calls: guarded and replayed top-1, the share of inputs that reaches each stage, mean
 latency. One core. A sample of them is checked against a plain loop over inputs, whose speed is
 measured in turns with it. The same for frames of a plan that remembers (stateful_replay.py).
-Prints one JSON object as its last line.
+Prints one JSON object as its last line: `plans_per_s` and `plain_plans_per_s` are the speeds of
+the two, `ratio` that of the first to the second, `checked` the plans in the sample.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from benchmarks._options import DEFAULT_DATA, NoData
 from benchmarks.stateful_replay import stateful_figures
 from trimtab.search.costs.stage import StageCost
 from trimtab.search.estimates.guard import Guard
@@ -49,6 +51,7 @@ class Drawn:
 
 def main(
     turns: Annotated[int, typer.Option(help="rounds; medians of them are told")] = 7,
+    _data: NoData = DEFAULT_DATA,
 ) -> None:
     """Evaluate, check, print."""
     if hasattr(os, "sched_setaffinity"):

@@ -22,6 +22,7 @@ import typer
 from PIL import Image
 from scipy import stats
 
+from benchmarks._options import DEFAULT_DATA, NoData
 from trimtab.planner.bundles.archive import BundleParts, write_bundle
 from trimtab.variants import export_module, inspect_model, make_variant
 from trimtab_runtime import Plan
@@ -41,6 +42,7 @@ SIZE = (224, 224)
 
 def main(
     pairs: Annotated[int, typer.Option(help="calls of each kind")] = 1500,
+    _data: NoData = DEFAULT_DATA,
 ) -> None:
     """Export, load, time in turns, print."""
     if hasattr(os, "sched_setaffinity"):

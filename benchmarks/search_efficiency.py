@@ -31,8 +31,8 @@ import numpy as np
 import optuna
 import typer
 
+from benchmarks._options import DEFAULT_DATA, DataFolder
 from benchmarks.search_space import CUT, PRUNED, Entry, load_table, tabulate
-from benchmarks.zoo import DEFAULT_DATA
 from trimtab.planner.candidates.space import wave_of
 from trimtab.search.candidates.acquisition import Advisor
 from trimtab.search.candidates.candidate import Candidate
@@ -227,7 +227,7 @@ def figures(runs: Sequence[Sequence[float]], size: int) -> dict[str, float | Non
 
 
 def main(
-    data: Annotated[Path, typer.Option(envvar="TRIMTAB_DATA")] = DEFAULT_DATA,
+    data: DataFolder = DEFAULT_DATA,
     table: Annotated[Path, typer.Option(help="made where it is absent")] = DEFAULT_TABLE,
     seeds: int = 10,
     search: Annotated[list[str], typer.Option(help="which searches, once each")] = NAMES,

@@ -24,8 +24,9 @@ import numpy as np
 import typer
 
 import trimtab
+from benchmarks._options import DEFAULT_DATA, DataFolder
 from benchmarks.cifar import INPUT, TEST_BATCH, write_images, write_resnet
-from benchmarks.zoo import DEFAULT_DATA, imagenet_job
+from benchmarks.zoo import imagenet_job
 from benchmarks.zoo_imagenet import Lines
 from trimtab.db import JobRecord
 from trimtab.planner.jobs.context import JobContext
@@ -57,7 +58,7 @@ SETTINGS = MeasureSettings(seconds=0.6, min_rounds=16)
 
 
 def main(
-    data: Annotated[Path, typer.Option(envvar="TRIMTAB_DATA")] = DEFAULT_DATA,
+    data: DataFolder = DEFAULT_DATA,
     model: Annotated[str, typer.Option(help="resnet56 or lite0")] = "resnet56",
     seeds: int = 5,
     streams: Annotated[str | None, typer.Option(help="a few of them, with commas")] = None,

@@ -27,6 +27,7 @@ import numpy as np
 import typer
 from scipy import stats
 
+from benchmarks._options import DEFAULT_DATA, DataFolder
 from benchmarks.cifar import INPUT
 from benchmarks.googlenet import export_onnx
 from benchmarks.slim_sets import find_blocks, multiplies_bfloat16, one_core, speed_of
@@ -41,7 +42,6 @@ from benchmarks.train_googlenet import (
     read_images,
     trained_googlenet,
 )
-from benchmarks.zoo import DEFAULT_DATA
 from trimtab.variants import inspect_model, make_variant, quantise_w8a8
 from trimtab.variants.slimming import (
     DistillRecipe,
@@ -64,7 +64,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def main(
-    data: Annotated[Path, typer.Option(envvar="TRIMTAB_DATA")] = DEFAULT_DATA,
+    data: DataFolder = DEFAULT_DATA,
     images: Annotated[int, typer.Option(help="of batches 0 to 39, to learn from")] = 40_000,
     epochs: Annotated[int, typer.Option(help="of end-to-end teaching, at most")] = 18,
     speeds: Annotated[

@@ -1,47 +1,57 @@
 """A job on EfficientNet-Lite 0, 1 and 2 with slimming switched on, on one thread.
 
-Leaves its store in a folder (run again, it goes on there). Prints what `trimtab front` and `show`
-do, then one JSON object: what slimming found in every member, and which slimmed variants are
-on the front. Needs the ImageNet data pack and the `demo` extra.
+Prints what `trimtab front` and `show` do, and one JSON object as its last line: `front` is the
+number of plans there, `slimmed_on_front` those of them with a slimmed variant, `members` what
+slimming found in each. With `--store` a folder keeps what was found: run again, it goes on there.
+Needs the ImageNet data pack and the `demo` extra.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import trimtab
-from benchmarks.zoo import DEFAULT_DATA, imagenet_job, lite_members
+from benchmarks._options import DEFAULT_DATA, DataFolder
+from benchmarks.zoo import imagenet_job, lite_members
 from trimtab.db import JobRecord, Store
 from trimtab.planner.cli import app
 
 
 def main(
-    store: Annotated[Path, typer.Argument(help="a folder for the store")],
-    data: Annotated[Path, typer.Option(envvar="TRIMTAB_DATA")] = DEFAULT_DATA,
+    data: DataFolder = DEFAULT_DATA,
+    store: Annotated[Path | None, typer.Option(help="keep the store here")] = None,
     minutes: Annotated[float, typer.Option(help="budget of the search")] = 30.0,
 ) -> None:
     """Plan, print."""
-    store.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        home = store or Path(folder)
+        home.mkdir(parents=True, exist_ok=True)
+        print(json.dumps(run(home, data, minutes)))
+
+
+def run(home: Path, data: Path, minutes: float) -> dict[str, Any]:
+    """The figures of a job whose store is in a folder."""
     spec = imagenet_job(
         data,
-        store / "classes.txt",
+        home / "classes.txt",
         name="lite-slimming",
         models=lite_members(),
         techniques={"slimming": True},
         budget={"minutes": minutes},
     )
     spec["workload"]["splits"] = {"fit": 400, "tune": 450, "test": 450, "seed": 0}
-    path = store / "trimtab.db"
+    path = home / "trimtab.db"
     with Store.open(path) as opened:
         job = trimtab.plan(spec, opened)
         figures = _figures(opened, job)
     for command in (["front", job.id], ["show", str(job.summary["chosen"])]):
         app(["--store", str(path), *command], standalone_mode=False)
-    print(json.dumps(figures))
+    return figures
 
 
 def _figures(store: Store, job: JobRecord) -> dict[str, Any]:

@@ -23,11 +23,11 @@ import numpy as np
 import typer
 from scipy import stats
 
+from benchmarks._options import DEFAULT_DATA, DataFolder
 from benchmarks.cifar import INPUT, TEST_BATCH, write_resnet
 from benchmarks.slim_sets import find_blocks, medians_in_turns, multiplies_bfloat16
 from benchmarks.slimming_shape import session_of
 from benchmarks.train_googlenet import FIT, read_images
-from benchmarks.zoo import DEFAULT_DATA
 from trimtab.variants import inspect_model, make_variant
 from trimtab.variants.slimming import (
     DistillRecipe,
@@ -52,7 +52,7 @@ _MIX = 0.3
 
 
 def main(
-    data: Annotated[Path, typer.Option(envvar="TRIMTAB_DATA")] = DEFAULT_DATA,
+    data: DataFolder = DEFAULT_DATA,
     images: Annotated[int, typer.Option(help="of batches 0 to 39, to teach with")] = 40_000,
     epochs: Annotated[
         tuple[int, int], typer.Option(help="of end-to-end teaching, as ResNet-20 and ResNet-32")

@@ -30,6 +30,7 @@ import onnxruntime
 import typer
 from scipy import stats
 
+from benchmarks._options import DEFAULT_DATA, NoData
 from benchmarks.googlenet import export_onnx, random_googlenet
 from benchmarks.runtime_overhead import photograph
 from trimtab.variants import inspect_model, make_variant, quantise_w8a8
@@ -45,7 +46,10 @@ _TUCKER_SHARE = 0.5
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def main(rounds: Annotated[int, typer.Option(help="runs of each network")] = 200) -> None:
+def main(
+    rounds: Annotated[int, typer.Option(help="runs of each network")] = 200,
+    _data: NoData = DEFAULT_DATA,
+) -> None:
     """Slim, time in turns, weigh, print."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

@@ -22,6 +22,7 @@ import numpy as np
 import typer
 from scipy import stats
 
+from benchmarks._options import DEFAULT_DATA, NoData
 from benchmarks.runtime_overhead import SIZE, photograph
 from trimtab.variants import (
     cut_segments,
@@ -44,7 +45,10 @@ OPTIONS = RuntimeOptions("onnxruntime")
 _WARM = 20
 
 
-def main(pairs: Annotated[int, typer.Option(help="runs of each kind")] = 300) -> None:
+def main(
+    pairs: Annotated[int, typer.Option(help="runs of each kind")] = 300,
+    _data: NoData = DEFAULT_DATA,
+) -> None:
     """Cut, time in turns, print."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-DEFAULT_DATA = ROOT.parent / "shared" / "data"
+from benchmarks._options import ROOT
 
 
 def efficientnet_lite(number: int) -> torch.nn.Module:

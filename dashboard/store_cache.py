@@ -15,11 +15,12 @@ from trimtab.db import EventRecord, JobRecord, PlanRecord, Store
 from trimtab.planner.jobs.lookup import job_state
 from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab.planner.jobs.summary import summary_of
+from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
+from trimtab.planner.reports.answers.plan_answers import PlanAnswers, plan_answers
 from trimtab.planner.reports.figures import MetricValues, plan_figures
 from trimtab.planner.reports.front import FrontView, front_view, job_place
 from trimtab.planner.reports.front_frame import front_frame
 from trimtab.planner.reports.plan.report import PlanReport, report_plan
-from trimtab.planner.reports.predictions import PlanAnswers, TestInputs, job_inputs, plan_answers
 from trimtab.planner.reports.text import printable
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError, TrimtabError
@@ -122,10 +123,20 @@ def front(job: JobRecord) -> Front:
     return _front(here().store, stamp(job), store(), job)
 
 
-@st.cache_resource(show_spinner="Reading plans", max_entries=_JOBS)
+@st.cache_resource(show_spinner=False, max_entries=_JOBS)
 def _front(location: str, state: str, _store: Store, _job: JobRecord) -> Front:
-    view = front_view(_store, _job)
+    view = _view(location, state, _store, _job)
     return Front(view, front_frame(view))
+
+
+def view(job: JobRecord) -> FrontView:
+    """A front without its table. Raises PlanningError where there are no plans yet."""
+    return _view(here().store, stamp(job), store(), job)
+
+
+@st.cache_resource(show_spinner="Reading plans", max_entries=_JOBS)
+def _view(location: str, state: str, _store: Store, _job: JobRecord) -> FrontView:
+    return front_view(_store, _job)
 
 
 def plan_record(job: JobRecord, key: str) -> PlanRecord:
@@ -134,14 +145,15 @@ def plan_record(job: JobRecord, key: str) -> PlanRecord:
 
 
 def explanation(job: JobRecord, plan: PlanRecord) -> PlanReport:
-    return _explanation(here().store, stamp(job), plan.key, store(), plan)
+    """What is known of a plan; the front of its job is read once for all of them."""
+    return _explanation(here().store, stamp(job), plan.key, store(), job, plan)
 
 
 @st.cache_resource(show_spinner=False, max_entries=_PLANS)
 def _explanation(
-    location: str, state: str, key: str, _store: Store, _plan: PlanRecord
+    location: str, state: str, key: str, _store: Store, _job: JobRecord, _plan: PlanRecord
 ) -> PlanReport:
-    return report_plan(_store, _plan)
+    return report_plan(_store, _plan, _view(location, state, _store, _job))
 
 
 @st.cache_resource(show_spinner="Reading the photographs of the job", max_entries=8)

@@ -21,7 +21,7 @@ from trimtab.variants.intake.view import View, Wishes, open_view
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
 from trimtab.variants.quantisation.suitability import Suitability, quantisable
 from trimtab.variants.quantisation.w8a8 import QuantisationRecipe, quantise_w8a8
-from trimtab.variants.segments.cutting import cut_segments
+from trimtab.variants.segments.cutting import cut_segments, read_head
 from trimtab.variants.segments.heads import Head, fit_heads
 from trimtab.variants.segments.taps import TapPlace, find_taps
 from trimtab.variants.segments.verified_taps import assert_same_answers, usable_taps
@@ -60,6 +60,7 @@ __all__ = [
     "operator_work",
     "quantisable",
     "quantise_w8a8",
+    "read_head",
     "source_identity",
     "usable_taps",
 ]

@@ -15,11 +15,12 @@ from trimtab.dashboard.panels.job_choice import choose_job
 from trimtab.dashboard.panels.plan_accuracy import class_frame
 from trimtab.dashboard.panels.plan_route import show_route
 from trimtab.db import JobRecord, PlanRecord
+from trimtab.planner.reports.answers.inputs import TestInputs
+from trimtab.planner.reports.answers.plan_answers import PlanAnswers, lead
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.front_frame import known_metrics
 from trimtab.planner.reports.plots.style import axis_name
-from trimtab.planner.reports.predictions import PlanAnswers, TestInputs, lead
 from trimtab.planner.reports.text import UNKNOWN, number
 from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.metrics import find_metric
@@ -34,7 +35,7 @@ def compare_page() -> None:
     job = choose_job("There is nothing to compare yet")
     if job is None:
         return
-    view = store_cache.front(job).view
+    view = store_cache.view(job)
     markup.heading("Compare plans", markup.chip(view.job_name), markup.chip(view.device))
     rows = _choose(view)
     if len(rows) < _FEWEST:

@@ -26,7 +26,7 @@ def plan_page() -> None:
     job = choose_job("There is no plan yet")
     if job is None:
         return
-    view = store_cache.front(job).view
+    view = store_cache.view(job)
     wanted = addresses.parameter("plan") or view.chosen or view.nearest or view.rows[0].key
     plan = store_cache.plan_record(job, wanted)
     addresses.remember(plan=plan.key[:12])

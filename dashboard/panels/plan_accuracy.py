@@ -12,8 +12,9 @@ from PIL import Image
 from trimtab.dashboard import markup, store_cache, tables
 from trimtab.dashboard.charts import figures
 from trimtab.db import JobRecord, PlanRecord
+from trimtab.planner.reports.answers.inputs import TestInputs
+from trimtab.planner.reports.answers.plan_answers import PlanAnswers
 from trimtab.planner.reports.front import FrontView
-from trimtab.planner.reports.predictions import PlanAnswers, TestInputs
 from trimtab.planner.reports.text import printable
 from trimtab_runtime.errors import TrimtabError
 

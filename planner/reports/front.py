@@ -36,6 +36,7 @@ class PlanRow:
     as it came), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
     went wrong, 'predicted' when nobody tried. `speedup_basis` says whether both latencies are
     'measured' or 'predicted'. `cautions` are what its accuracy hides, told of the chosen plan.
+    'measured' or 'predicted'. `variants` are the names of those that its stages run.
     """
 
     key: str
@@ -48,6 +49,7 @@ class PlanRow:
     speedup: float | None
     speedup_basis: str | None
     cautions: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
 
     def figure(self, metric: str) -> MetricValues:
         return self.figures.get(metric, MetricValues(metric, None))
@@ -125,6 +127,11 @@ class FrontView:
 
     def row(self, key: str | None) -> PlanRow | None:
         return next((row for row in self.rows if row.key == key), None)
+
+    @property
+    def front_variants(self) -> set[str]:
+        """Names of the variants that plans on the front run."""
+        return {name for row in self.rows if "front" in row.roles for name in row.variants}
 
     def pick(self, limit: int | None = None, dominated: bool = False) -> list[PlanRow]:
         """The front with the members, or all plans; in order, and at most `limit` rows that span
@@ -261,6 +268,9 @@ def _row(
         speedup=speedup,
         speedup_basis=basis,
         cautions=tuple(map(printable, plan.definition.get("cautions", ()))),
+        variants=tuple(
+            printable(stage["variant"]["name"]) for stage in plan.definition.get("stages", ())
+        ),
     )
 
 

@@ -6,13 +6,14 @@ import yaml
 
 from trimtab.db import Store
 from trimtab.planner.jobs.lookup import find_job
+from trimtab.planner.reports.answers.inputs import job_inputs
+from trimtab.planner.reports.answers.plan_answers import PlanAnswers, lead, plan_answers
 from trimtab.planner.reports.front import LATENCY, front_view
 from trimtab.planner.reports.front_frame import front_frame, front_of, known_metrics, within
 from trimtab.planner.reports.layers import layers_of, why_no_layers
 from trimtab.planner.reports.measurements import measured_variants, same_elsewhere, samples_of
 from trimtab.planner.reports.plan.report import report_plan
 from trimtab.planner.reports.plan.waterfall import waterfall
-from trimtab.planner.reports.predictions import PlanAnswers, job_inputs, lead, plan_answers
 from trimtab_runtime.errors import PlanningError
 
 
@@ -92,6 +93,13 @@ def test_a_waterfall_leads_from_the_baseline_to_the_plan(store):
         assert steps[-1].ms == row.figure(LATENCY).decided
         assert steps[0].ms + changes == pytest.approx(steps[-1].ms, abs=2e-3)
     assert seen
+
+
+def test_a_report_on_a_known_front_is_that_of_the_plan_alone(store):
+    view = front_view(store, find_job(store))
+    for row in view.rows:
+        plan = store.find_plan(row.key, job_id=view.job_id)
+        assert report_plan(store, plan, view) == report_plan(store, plan)
 
 
 def test_limits_and_fronts_of_a_frame(store):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from sample_devices import record_both, two_devices
+from sqlalchemy import Engine, event
 from streamlit.testing.v1 import AppTest
 
 from trimtab.db import DeviceRecord, EventRecord, Store, utc_now
@@ -253,3 +254,27 @@ def test_errors_stand_at_their_fields(look, finished, tmp_path):
     assert "there is no file" in told
     assert "models[0].path" not in told
     assert not (tmp_path / "trimtab.db").exists()
+
+
+@pytest.fixture
+def fronts_read():
+    """Statements that read the figures of all plans of a job, as a front needs them."""
+    found = []
+
+    def note(connection, cursor, statement, *_):
+        where = statement.partition("WHERE")[2]
+        if "FROM trimtab_plan_metric" in statement and "plan_key" not in where:
+            found.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield found
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("page", ["plan", "compare"])
+def test_a_page_reads_a_front_once(path, tmp_path, look, fronts_read, page):
+    shutil.copytree(path.parent, tmp_path / "store")  # of which no page has kept anything
+    look(tmp_path / "store" / path.name, page)
+    assert len(fronts_read) == 1
+    look(tmp_path / "store" / path.name, "plan")
+    assert len(fronts_read) == 1

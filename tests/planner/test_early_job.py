@@ -1,5 +1,7 @@
 """Jobs with early exits and memory, from images to bundles that agree with the replay."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from killing import SETTINGS
@@ -10,7 +12,10 @@ from typer.testing import CliRunner
 import trimtab
 from trimtab.db import Store
 from trimtab.planner.cli import app
+from trimtab.planner.reports.answers.inputs import job_inputs
+from trimtab.planner.reports.answers.plan_answers import plan_answers
 from trimtab.planner.reports.plan.report import report_plan
+from trimtab_runtime.errors import PlanningError
 
 STREAM = {"kind": "dwelling", "mean_frames": 6, "frames": 160, "shift": 1}
 
@@ -81,6 +86,39 @@ def test_frames_that_look_alike_are_answered_from_memory(done):
     assert chosen.value("latency_mean_ms", "tune", "predicted") < base.value(
         "latency_mean_ms", "tune", "predicted"
     )
+
+
+def test_what_is_shown_frame_by_frame_is_what_the_plan_answers(done):
+    store, record = done
+    inputs, told = job_inputs(record), 0
+    for entry in store.list_plans(record.id):
+        found = plan_answers(store, record, entry.plan, inputs)
+        assert found.source == "replayed", entry.plan.label
+        stored = entry.value("top1", "test", "replayed")
+        if stored is not None:
+            told += bool(entry.plan.definition["exits"])
+            assert found.right.mean() == pytest.approx(stored, abs=1e-6), entry.plan.label
+    assert told >= 4
+
+
+def test_what_the_store_lost_is_what_the_bundle_said_or_not_known(done):
+    store, record = done
+    inputs = job_inputs(record)
+    lost = replace(inputs, images=inputs.images[1:])  # no trace is of these
+    verified = {v.plan_key: v for v in store.list_verifications(record.id)}
+    sources = set()
+    for entry in store.list_plans(record.id):
+        told = verified.get(entry.plan.key)
+        if told is None or "right" not in told.details.get("frames", {}):
+            with pytest.raises(PlanningError, match=r"is not known: .* is not in the store"):
+                plan_answers(store, record, entry.plan, lost)
+            sources.add("unknown")
+        else:
+            found = plan_answers(store, record, entry.plan, lost)
+            assert found.source == "measured"
+            assert found.right.tolist() == told.details["frames"]["right"]
+            sources.add("measured")
+    assert sources == {"unknown", "measured"}
 
 
 def test_the_same_job_again_measures_nothing(done, home):

@@ -8,6 +8,7 @@ import pytest
 from killing import SETTINGS
 from PIL import Image
 from sample_models import INPUT, write_onnx, write_photos
+from stored_answers import assert_answers_give_the_stored_quality
 
 import trimtab
 from trimtab.db import Store
@@ -72,3 +73,7 @@ def test_a_premodel_with_heads_behind_it_ships_and_answers_as_replayed(done, hom
                 assert (answer.entry, answer.stage) == (route.enter, route.stop)
                 if route.heads in (0.0, 1.0):
                     assert (answer.by == "heads") == bool(route.heads)
+
+
+def test_what_is_shown_input_by_input_is_what_the_plan_answers(done):
+    assert_answers_give_the_stored_quality(*done)

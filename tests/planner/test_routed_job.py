@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,14 +10,20 @@ import yaml
 from killing import SETTINGS
 from PIL import Image
 from sample_models import INPUT, write_onnx, write_photos
+from stored_answers import assert_answers_give_the_stored_quality
 from typer.testing import CliRunner
 
 import trimtab
 from trimtab.db import Store
 from trimtab.planner.cli import app
+from trimtab.planner.reports.answers.inputs import job_inputs
+from trimtab.planner.reports.answers.plan_answers import plan_answers
+from trimtab.planner.reports.answers.replay import StoredPlan
+from trimtab.planner.reports.answers.traces import StoredTraces
 from trimtab.planner.reports.plan.report import report_plan
 from trimtab.planner.selection.operating_points import POINTS
 from trimtab_runtime import Plan
+from trimtab_runtime.errors import PlanningError
 
 KINDS = {"image", "tensor", "tap", "deferral"}  # of learned deferral there are two
 
@@ -110,6 +117,24 @@ def test_routes_and_what_they_must_be_compared_with(done):
         assert beside["majority"] < max(beside["small 1t"], beside["large 1t"])
         entry = next(e for e in store.list_plans(record.id) if e.plan.key == plan.key)
         assert entry.value("top1", "test", "replayed") in (None, pytest.approx(right))
+
+
+def test_what_is_shown_input_by_input_is_what_the_plan_answers(done):
+    store, record = done
+    told = assert_answers_give_the_stored_quality(store, record)
+    assert told["test"] >= 2
+    assert {"image", "tensor", "deferral"} <= set(routed(store, record))
+
+
+def test_what_a_router_reads_of_moved_frames_is_not_known(done):
+    store, record = done
+    inputs = job_inputs(record)
+    moved = replace(inputs, moved=np.ones(len(inputs.rows), bool))
+    traces, plans = StoredTraces(store, record, moved), routed(store, record)
+    with pytest.raises(PlanningError, match="pixels of frames, which are not kept"):
+        StoredPlan.of(plans["tensor"][0], traces, moved).replay()
+    for plan in plans["deferral"]:
+        assert plan_answers(store, record, plan, moved).source == "replayed"
 
 
 def test_a_bundle_moves_along_a_family_of_points(done, home):

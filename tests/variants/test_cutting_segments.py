@@ -30,6 +30,7 @@ from trimtab.variants import (
     inspect_model,
     make_variant,
     quantise_w8a8,
+    read_head,
     usable_taps,
 )
 from trimtab_runtime.errors import ModelError
@@ -206,6 +207,12 @@ def test_heads_live_in_the_segments(tmp_path: Path) -> None:
             assert found.shape == (1, 4)
             wanted = heads[name].logits(outputs["vector"])
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+            kept = read_head(segment)
+            np.testing.assert_array_equal(kept.weight, heads[name].weight)
+            np.testing.assert_array_equal(kept.bias, heads[name].bias)
+        else:
+            with pytest.raises(ModelError, match="has no head"):
+                read_head(segment)
     assert_same_answers(path, segments)
 
 

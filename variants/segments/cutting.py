@@ -70,6 +70,22 @@ def cut_segments(
     return written
 
 
+def read_head(path: Path) -> Head:
+    """The head in a segment that :func:`cut_segments` wrote. Raises ModelError where it has
+    none."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(str(path)).graph
+    outputs = {output.name for output in graph.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in reversed(graph.node):
+        if node.op_type == "Gemm" and node.output[0] in outputs:
+            weight, bias = (numpy_helper.to_array(constants[name]) for name in node.input[1:])
+            return Head(weight, bias)
+    raise ModelError(f"{path.name}: this segment has no head")
+
+
 def _check(
     path: Path,
     flow: Flow,

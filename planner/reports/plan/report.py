@@ -98,11 +98,12 @@ class PlanReport:
     on_each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
-def report_plan(store: Store, plan: PlanRecord) -> PlanReport:
-    """All that the store knows of a plan. Raises StoreError."""
+def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -> PlanReport:
+    """All that the store knows of a plan. `view` is the front of its job; read here unless it is
+    known already. Raises StoreError."""
     job = store.get_job(plan.job_id)
     assert job is not None  # a foreign key of the plan
-    view = front_view(store, job)
+    view = front_view(store, job) if view is None else view
     row = view.row(plan.key)
     if row is None:
         raise StoreError(f"plan {plan.key[:8]} has just been replaced; its job runs")
@@ -134,22 +135,12 @@ def report_plan(store: Store, plan: PlanRecord) -> PlanReport:
         thresholds=definition.exits,
         certificate=plan.definition.get("certificate", ""),
         early=_early_reasons(job, stages),
-        slimming=slimming_told(job, _on_front(store, job)),
+        slimming=slimming_told(job, view.front_variants),
         routes=routes_of(plan),
         router=router_of(plan, definition),
         split=split_name(plan.definition.get("split", "test")),
         on_each={printable(n): told for n, told in plan.definition.get("devices", {}).items()},
     )
-
-
-def _on_front(store: Store, job: JobRecord) -> set[str]:
-    """Names of the variants that plans on the front are made of."""
-    return {
-        stage["variant"]["name"]
-        for entry in store.list_plans(job.id)
-        if entry.plan.on_front
-        for stage in entry.plan.definition["stages"]
-    }
 
 
 def _early_reasons(job: JobRecord, stages: tuple[StageView, ...]) -> dict[str, str]:

@@ -10,7 +10,8 @@ from trimtab.planner.reports.text import printable
 
 
 def slimming_told(job: JobRecord, on_front: Collection[str]) -> dict[str, str]:
-    """A sentence for each member that was to be slimmed. `on_front` are names of variants."""
+    """A sentence for each member that was to be slimmed. `on_front` are names of variants, as they
+    are shown."""
     known = summary_of(job).get("slimming", {})
     return {printable(name): printable(_told(found, on_front)) for name, found in known.items()}
 
@@ -26,10 +27,11 @@ def _told(found: SlimmingSummary, on_front: Collection[str]) -> str:
     if not built:
         return f"{text}, no set of them was built"
     sets = "; ".join(_set(entry) for entry in built)
+    names = [printable(entry["name"]) for entry in built]
     reached = [
-        entry["name"]
-        for entry in built
-        if any(name == entry["name"] or name.startswith(f"{entry['name']} ") for name in on_front)
+        name
+        for name in names
+        if any(other == name or other.startswith(f"{name} ") for other in on_front)
     ]
     front = f"on the front: {', '.join(reached)}" if reached else "none is on the front"
     return f"{text}; {sets}; {front}"

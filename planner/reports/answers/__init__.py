@@ -1,0 +1,1 @@
+"""What plans answer on `test`, input by input, rebuilt from the store."""
