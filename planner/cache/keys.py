@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import onnx
 import onnxruntime
 
 from trimtab.profilers.device import device_key
-from trimtab.variants import INSPECTION_VERSION
+from trimtab.variants import INSPECTION_VERSION, Wishes
 from trimtab.workloads import Item
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.definitions.exits import NO_MEMORY, Exits, Memory
@@ -56,6 +57,18 @@ def member_lineage(variant: Variant, source_sha256: str, torch: str | None) -> C
         "io": io_of(variant),
         **viewed,
     }
+
+
+def view_key(source: object, wishes: Wishes) -> str:
+    """The view of a model file, made of its `source` as `wishes` say."""
+    return content_key(
+        {
+            "source": source,
+            "wishes": encode(wishes),
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        }
+    )
 
 
 def precision_lineage(step: str, parent: str, recipe: object, images: Iterable[Item]) -> Content:

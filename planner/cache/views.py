@@ -7,12 +7,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
-import onnxruntime
-
 from trimtab.db import Store
+from trimtab.planner.cache.keys import view_key
 from trimtab.variants import View, Wishes, open_in_subprocess, source_identity
-from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.errors import ModelError, StoreError
 
 _KIND = "view"
@@ -30,14 +27,7 @@ class ViewCache:
         Raises as :func:`variants.open_in_subprocess`, and ModelError where the weights are too
         many for one file.
         """
-        name = content_key(
-            {
-                "source": source_identity(path),
-                "wishes": encode(wishes),
-                "onnx": onnx.__version__,
-                "onnxruntime": onnxruntime.__version__,
-            }
-        )
+        name = view_key(source_identity(path), wishes)
         found = self._kept(name, path, folder)
         if found is None:
             found = open_in_subprocess(path, folder, wishes, limit_s)

@@ -6,10 +6,9 @@ curse; Cawley & Talbot, JMLR 2010). So labels do not rank plans here; a jury doe
 
 1. *Jury*: the variants whose accuracy on the labelled images is not significantly below that of
    the best (paired test at 5 %; a one-pass model confidence set, Hansen, Lunde & Nason,
-   Econometrica 2011). Its opinion is the mean of their calibrated probabilities, as of deep
-   ensembles (Lakshminarayanan et al., NeurIPS 2017), each weighted by the information that it
-   has beyond the frequencies of the classes: a network that always answers the commonest class is
-   often right, and says nothing.
+   Econometrica 2011), and who say more than the frequencies of the classes do: a network that
+   always answers the commonest class is often right, and says nothing. Its opinion is the mean of
+   their calibrated probabilities, as of deep ensembles (Lakshminarayanan et al., NeurIPS 2017).
 2. *Credit*: a plan is credited on an input with the probability that the jury gives its answer,
    not with 0 or 1. Its difference to the baseline is zero wherever both answer alike, and
    elsewhere has a fraction of the variance of the labelled difference (a model-assisted estimate;
@@ -55,27 +54,27 @@ def jury(probabilities: Sequence[Floats], labelled: Ints, targets: Ints) -> Floa
     `probabilities` one (inputs, classes) a variant, calibrated; `targets` are the classes of the
     rows `labelled`.
     """
-    said = np.array([_information(p[labelled], targets) for p in probabilities])
-    if not said.any():  # nobody says anything: then all are heard
-        said[:] = 1.0
+    heard = np.array([_says_something(p[labelled], targets) for p in probabilities])
+    if not heard.any():  # nobody says anything: then all are heard
+        heard[:] = True
     correct = np.stack([p[labelled].argmax(1) == targets for p in probabilities]).astype(float)
-    best = int(np.where(said > 0, correct.mean(1), -1.0).argmax())
+    best = int(np.where(heard, correct.mean(1), -1.0).argmax())
     lost = correct[best] - correct
     errors = lost.std(1) / np.sqrt(len(labelled))
-    weights = np.where(lost.mean(1) > 1.96 * errors, 0.0, said)
-    opinion: Floats = np.average(probabilities, axis=0, weights=weights).astype(np.float32)
+    kept = heard & ~(lost.mean(1) > 1.96 * errors)
+    seated = [p for p, stays in zip(probabilities, kept, strict=True) if stays]
+    opinion: Floats = np.mean(seated, axis=0, dtype=np.float32)
     return opinion
 
 
-def _information(probabilities: Floats, targets: Ints) -> float:
-    """How many nats an input `probabilities` (n, classes) say of `targets` (n,) beyond the
-    frequencies of the classes; 0 where that is less than LEAST_SAID of what there is to say."""
+def _says_something(probabilities: Floats, targets: Ints) -> bool:
+    """Whether `probabilities` (n, classes) say of `targets` (n,) more than the frequencies of the
+    classes do: LEAST_SAID of what there is to say, in nats."""
     rows = np.arange(len(targets))
     own = np.maximum(probabilities[rows, targets].astype(np.float64), _RULED_OUT)
     share = np.bincount(targets, minlength=probabilities.shape[1]) / len(targets)
     unknown = -float(np.log(share[targets]).mean())
-    said = unknown + float(np.log(own).mean())
-    return said if said > LEAST_SAID * unknown else 0.0
+    return unknown + float(np.log(own).mean()) > LEAST_SAID * unknown
 
 
 @dataclass(frozen=True)

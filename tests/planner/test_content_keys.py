@@ -104,7 +104,7 @@ def test_features_of_images() -> None:
     ],
 )
 def test_members(torch: str | None, key: str) -> None:
-    assert keys.variant_key(keys.member_lineage(VARIANT, torch)) == key
+    assert keys.variant_key(keys.member_lineage(VARIANT, VARIANT.sha256, torch)) == key
 
 
 def test_quantised_variants() -> None:

@@ -45,12 +45,7 @@ def test_jury_seats_those_that_are_not_clearly_worse():
     poor = calibrated_variant(labels, 1.5, generator)
     rows = np.arange(500)
     opinion = jury([poor, good, alike], rows, labels[rows])
-    said = [np.log(p[rows, labels[rows]]).mean() for p in (good, alike)]
-    frequencies = np.bincount(labels[rows], minlength=CLASSES) / 500
-    weights = np.array(said) - np.log(frequencies[labels[rows]]).mean()
-    expected = (weights[0] * good + weights[1] * alike) / weights.sum()
-    np.testing.assert_allclose(opinion, expected, rtol=1e-5)
-    np.testing.assert_allclose(opinion, (good + alike) / 2, atol=0.03)  # alike: nearly equal
+    np.testing.assert_allclose(opinion, (good + alike) / 2, rtol=1e-5)
     assert (opinion.argmax(1) == labels).mean() > (good.argmax(1) == labels).mean()
 
 

@@ -72,8 +72,11 @@ def small_job(folder: Path) -> dict[str, Any]:
 
 
 def committed(store: Store) -> Committed:
-    """All evidence of a store, by what it is, with when it was made."""
-    found: Committed = {("variant", v.key): v.artefact_sha256 for v in store.list_variants()}
+    """All evidence of a store, by what it is, with when it was made. (What files tell of themselves
+    is kept as variants without a file, of the format 'facts'.)"""
+    found: Committed = {
+        ("variant", v.key): v.artefact_sha256 for v in store.list_variants() if v.format != "facts"
+    }
     found |= {("measurement", m.key): m.created_at for m in store.list_measurements()}
     found |= {("trace", t.key): t.created_at for t in store.list_traces()}
     for job in store.list_jobs():
