@@ -72,8 +72,8 @@ def small_job(folder: Path) -> dict[str, Any]:
 
 
 def committed(store: Store) -> Committed:
-    """All evidence of a store, by what it is, with when it was made. (What files tell of themselves
-    is kept as variants without a file, of the format 'facts'.)"""
+    """All evidence of a store, by what it is, with when it was made. (What files tell of
+    themselves is kept as variants without a file, of the format 'facts'.)"""
     found: Committed = {
         ("variant", v.key): v.artefact_sha256 for v in store.list_variants() if v.format != "facts"
     }
