@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def reference_difference(
     (made,) = trial.run(tensor).values()
     try:
         name = next(v.name for v in before.graph.input)
-        answers = ReferenceEvaluator(before).run([trial.outputs[0]], {name: tensor})
+        answers: Any = ReferenceEvaluator(before).run([trial.outputs[0]], {name: tensor})
     except Exception:  # whatever its operators raise; it then tells nothing
         return None
     wanted = np.asarray(answers[0], np.float64)
