@@ -1,4 +1,4 @@
-# On a machine with only Python 3.11+ and make: `make demo` shows the product, `make test` tests it.
+# On a machine with only Python 3.11+ and make: `make demo` shows the product, `make test` tests it, `make test-all` with the slow tests too.
 # Everything lands in .venv here. Useful variables:
 #   PYTHON=python3.12        the interpreter that makes .venv
 #   PIP_INSTALL_ARGS=...     more options for pip (another index, for example)
@@ -19,21 +19,27 @@ CREATED := $(VENV)/.trimtab-created
 DEV := $(VENV)/.trimtab-dev
 DEMO := $(VENV)/.trimtab-demo
 
+# Whoever has nothing left to do takes tests from the other.
+IN_PARALLEL := -n 2 --dist worksteal
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo test check lint types floors wheels clean distclean
+.PHONY: help setup demo test test-all check lint types floors wheels clean distclean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(DEV)  ## make .venv and install Trimtab with its development tools
 
 demo: $(DEMO)  ## plan, verify and export for solar cell photographs, on this machine
 	$(BIN)/python examples/solar_cells/demo.py
 
-test: $(DEV)  ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+test: $(DEV)  ## run the fast tests
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(DEV)  ## run all tests, as CI does
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
 check: lint types floors  ## lint, types and floors
 

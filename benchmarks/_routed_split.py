@@ -10,9 +10,10 @@ import numpy as np
 
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.jobs.dataset import SplitRows
-from trimtab.planner.selection.selector import PlanSelector
+from trimtab.planner.selection.data import SelectionData
+from trimtab.planner.selection.selector import PlanSelector, Screening
 from trimtab.planner.specification.job import JobSpec
-from trimtab.planner.techniques.routing.plans import teacher_of
+from trimtab.planner.techniques.routing.plans import trainer_of
 from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.routed import RoutedCosts
 from trimtab.search.costs.segmented import StageSegments
@@ -21,8 +22,8 @@ from trimtab.search.plans.cascades import compose
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab.search.replay.cascade import Replay, replay
 from trimtab.search.routing.design import RoutedDesign
+from trimtab.search.routing.sources import FeatureSource
 from trimtab.search.routing.sweep import RoutedPoint, RoutedSweep
-from trimtab.search.routing.training import RouterInputs
 
 _NONE: Doubles = np.zeros(0)
 #: What a plan is: one without a router, or an operating point of a routed design.
@@ -46,12 +47,12 @@ class Material:
     spec: JobSpec
     measured: Sequence[Measured]
     rows: SplitRows
-    sight: RouterInputs | None = None
+    sight: Sequence[FeatureSource] | None = None
     costs: RouterMs | None = None
     together: Mapping[tuple[int, ...], CascadeCosts] | None = None
     routed_groups: tuple[tuple[int, ...], ...] = ()
 
-    def choice(self, case: tuple[int, bool]) -> PlanSelector:
+    def selector(self, case: tuple[int, bool]) -> PlanSelector:
         """The job on a split: its seed, and whether tune and test are swapped."""
         seed, swapped = case
         rows = self.rows
@@ -61,23 +62,24 @@ class Material:
         part = SplitRows(
             order[:300], halves[swapped], halves[not swapped], rows.labels, rows.classes
         )
-        return PlanSelector(self.spec, self.measured, part)
+        return PlanSelector(SelectionData.of(self.spec, self.measured, part))
 
 
 class Split:
     """Everything about one split."""
 
-    def __init__(self, material: Material, choice: PlanSelector) -> None:
+    def __init__(self, material: Material, selector: PlanSelector) -> None:
         assert material.sight is not None
         assert material.costs is not None
-        self._material, self._ms, self.choice = material, material.costs, choice
-        choice.judge(material.together)
-        self._teacher = teacher_of(choice, material.sight)
-        labels = choice.rows.labels
+        self._material, self._ms, self.data = material, material.costs, selector.data
+        self._problem = selector.problem(material.together)
+        screening = Screening(selector.data, self._problem, [], [], 0.0)
+        self._teacher = trainer_of(screening, material.sight)
+        labels = selector.data.rows.labels
         assert labels is not None
-        self._rows, self._labels = choice.rows.test, labels[choice.rows.test]
-        self._every = [option.probabilities for option in choice.options]
-        self._base = choice.baseline_plan.composed
+        self._rows, self._labels = selector.data.rows.test, labels[selector.data.rows.test]
+        self._every = [option.probabilities for option in selector.data.options]
+        self._base = selector.select(material.together).baseline.composed
         self._base_ms, self._base_top1, _ = self._on_test(self._base)
 
     def figures(self, slacks: Sequence[float]) -> dict[str, Any]:
@@ -101,7 +103,7 @@ class Split:
 
     def _pools(self) -> dict[str, list[Plan]]:
         """The plans that each kind of router chooses from."""
-        plain: list[Plan] = list(compose(self.choice.problem))
+        plain: list[Plan] = list(compose(self._problem))
         routed, groups = self._material.routed_groups, self._material.together or {}
         designs = [d for group in routed for d in self._teacher.designs(group)]
         others = [g for g in groups if len(g) > 1 and g not in routed]
@@ -121,17 +123,17 @@ class Split:
         }
 
     def _published(self) -> RoutedPoint:
-        found = self._teacher.published(self.choice.members, self.choice.baseline)
+        found = self._teacher.published(self.data.members, self.data.baseline)
         assert found is not None
         return self._swept(found)[0]
 
     def _swept(self, design: RoutedDesign, at_once: bool = False) -> list[RoutedPoint]:
-        return RoutedSweep(self.choice.problem, design, self._costs(design), at_once).worths()
+        return RoutedSweep(self._problem, design, self._costs(design), at_once).worths()
 
     def _costs(self, design: RoutedDesign) -> RoutedCosts:
         """Stages as measured together, if they were, with a router of this kind."""
         known = (self._material.together or {}).get(design.options)
-        chains = [self.choice.whole_chain(option) for option in design.options]
+        chains = [self.data.whole(option) for option in design.options]
         if known is not None:
             chains = [StageSegments((s,), s.values, s.size_mb) for s in known.stages]
         premodel, router, taps = design.premodel, _NONE, False
@@ -171,7 +173,7 @@ class Split:
             costs = self._costs(plan.design)
             took = float(costs.mean_ms(plan.design.path_shares(found)[None])[0])
             return took, top1, costs.router_ms() / took
-        paths = self.choice.problem.path_costs(plan.options)
+        paths = self._problem.path_costs(plan.options)
         return float(paths.mean_ms(found.reach(len(plan.options))[None])[0]), top1, 0.0
 
     def _replayed(self, plan: Plan) -> Replay:
@@ -182,14 +184,14 @@ class Split:
 
     def _beside(self, published: RoutedPoint, premodel: Plan) -> dict[str, Any]:
         """What every router must be compared with, on test."""
-        choice, labels = self.choice, self._labels
-        right = {i: self._every[i][self._rows].argmax(1) == labels for i in choice.members}
-        ms = {i: float(choice.options[i].cost.total("hot").mean()) for i in choice.members}
-        cheapest = sorted(choice.members, key=lambda i: ms[i])
+        data, labels = self.data, self._labels
+        right = {i: self._every[i][self._rows].argmax(1) == labels for i in data.members}
+        ms = {i: float(data.options[i].cost.total("hot").mean()) for i in data.members}
+        cheapest = sorted(data.members, key=lambda i: ms[i])
         solved = np.stack([right[i] for i in cheapest], axis=1)
         spent = np.array([ms[i] for i in cheapest])[solved.argmax(1)]
-        assert choice.rows.labels is not None
-        commonest = np.bincount(choice.rows.labels[choice.rows.fit]).argmax()
+        assert data.rows.labels is not None
+        commonest = np.bincount(data.rows.labels[data.rows.fit]).argmax()
         mixed = self._replayed(premodel)
         options = _options(premodel)
         random = [
@@ -203,11 +205,11 @@ class Split:
             "oracle_speedup": self._base_ms / float(spent.mean()),
             "random_routing_top1": sum(random),
             "majority_class_top1": float((labels == commonest).mean()),
-            "single_top1": {choice.options[i].name: float(right[i].mean()) for i in cheapest},
+            "single_top1": {data.options[i].name: float(right[i].mean()) for i in cheapest},
         }
 
     def _label(self, plan: Plan) -> str:
-        names = " → ".join(self.choice.options[option].name for option in _options(plan))
+        names = " → ".join(self.data.options[option].name for option in _options(plan))
         return f"{names}: {plan.design.text}" if isinstance(plan, RoutedPoint) else names
 
 

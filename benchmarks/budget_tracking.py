@@ -36,15 +36,16 @@ from benchmarks.zoo import DEFAULT_DATA, imagenet_job, lite_members, tflite_memb
 from benchmarks.zoo_imagenet import Lines
 from trimtab.planner.bundles.archive import BundleParts, write_bundle
 from trimtab.planner.cache.measurements import StageSetup
+from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.pipeline.job import opened_run
 from trimtab.planner.pipeline.planning import PlanningStage
-from trimtab.planner.pipeline.run import Run
+from trimtab.planner.pipeline.single_device import SingleDeviceJob
 from trimtab.planner.selection.operating_points import family
-from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.planner.selection.selector import PlanSelector
-from trimtab.search.candidates.candidate import Candidate
+from trimtab.search.candidates.candidate import Candidate, VariantForm
 from trimtab.search.plans.cascades import Sweeps
+from trimtab.search.plans.problem import Problem
 from trimtab_runtime import Plan
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import format_engine
@@ -87,38 +88,44 @@ def made(data: Path, home: Path, store: trimtab.Store) -> tuple[Path, list[Path]
         models=[member for member in members if member["name"] in dict(STAGES)],
     )
     with opened_run(trimtab.load_spec(spec), store, Lines()) as run:
-        deciding = PlanningStage(run, _measured(run))
-        deciding.choice.judge(deciding.measured_together([GROUP]))
-        bundle = _bundle(run, deciding.choice, home / "tracked.pyz")
-        labels = run.rows.labels
+        stage = PlanningStage(run.evaluator, _measured(run))
+        problem = stage.selector.problem(stage.measured_together([GROUP]))
+        bundle = _bundle(run.evaluator, stage.selector, problem, home / "tracked.pyz")
+        items, labels, test = (
+            run.evaluator.items,
+            run.evaluator.rows.labels,
+            stage.selector.data.rows.test,
+        )
         assert labels is not None
-        test = run.rows.test
-        return bundle, [run.items[row].path for row in test], [int(labels[row]) for row in test]
+        return bundle, [items[row].path for row in test], [int(labels[row]) for row in test]
 
 
-def _measured(run: Run) -> list[Measured]:
+def _measured(run: SingleDeviceJob) -> list[Measured]:
     """Both stages, measured alone and traced."""
     built = {member.name: member.built for member in run.members()}
     found = []
     for name, precision in STAGES:
-        stage = run.builder.precision(built[name], precision)
+        form = VariantForm.parse(precision)
+        stage = run.evaluator.built(built[name], form)
         options = RuntimeOptions(format_engine(stage.variant.format))
         print(f"measure: {name} {precision}", flush=True)
-        measurement = run.profiles.measurement([StageSetup(stage, options)])
-        outputs = run.evidence.trace(stage, options)
-        found.append(Measured(Candidate(name, precision, options), stage, measurement, outputs))
+        measurement = run.evaluator.measurements.measurement([StageSetup(stage, options)])
+        outputs = run.evaluator.traces.trace(stage, options)
+        found.append(Measured(Candidate(name, form, options), stage, measurement, outputs))
     return found
 
 
-def _bundle(run: Run, choice: PlanSelector, target: Path) -> Path:
-    plans = Sweeps(choice.problem).plans(GROUP, "mean")
-    judged = [PlanCandidate(p, p.definition(choice.options), choice.describe(p)) for p in plans]
-    own, quality = judged[len(judged) // 2], choice.quality[0]
+def _bundle(
+    evaluator: CandidateEvaluator, selector: PlanSelector, problem: Problem, target: Path
+) -> Path:
+    judged = [selector.candidate(plan) for plan in Sweeps(problem).plans(GROUP, "mean")]
+    data = selector.data
+    own, quality = judged[len(judged) // 2], data.quality[0]
     points = family(judged, own, quality)
     for point in points:
         text = ", ".join(f"{name} {value:.3f}" for name, value in sorted(point.metrics.items()))
         print(f"point {point.thresholds}: {text}")
-    parts = [choice.measured[index].built for index in GROUP]
+    parts = [data.measured[index].built for index in GROUP]
     return write_bundle(
         BundleParts(
             name=own.label,
@@ -126,9 +133,9 @@ def _bundle(run: Run, choice: PlanSelector, target: Path) -> Path:
             points=points,
             variants={part.variant.sha256: part.variant for part in parts},
             models={part.variant.sha256: part.path for part in parts},
-            labels=list(choice.rows.classes),
-            images=[run.items[row].path for row in choice.rows.fit[:24]],
-            fingerprint=run.fingerprint,
+            labels=list(data.rows.classes),
+            images=[evaluator.items[row].path for row in data.rows.fit[:24]],
+            fingerprint=evaluator.job.fingerprint,
         ),
         target,
     )

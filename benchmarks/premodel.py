@@ -40,10 +40,11 @@ import trimtab
 from benchmarks._routed_split import Material, RouterMs, Split
 from benchmarks.zoo import DEFAULT_DATA, imagenet_job
 from benchmarks.zoo_imagenet import Lines
+from trimtab.planner.cache.measurements import MeasurementCache
 from trimtab.planner.pipeline.job import opened_run
 from trimtab.planner.pipeline.planning import PlanningStage
-from trimtab.planner.pipeline.run import Run
-from trimtab.planner.techniques.routing.plans import RoutingTechnique, teacher_of
+from trimtab.planner.techniques.exit_points.taps import TapPreparation
+from trimtab.planner.techniques.routing.plans import RoutedPlans, trainer_of
 from trimtab.search.costs.segmented import StageSegments
 from trimtab.search.costs.stage import Doubles
 
@@ -92,29 +93,30 @@ def prepared(data: Path, home: Path, store: trimtab.Store, splits: int, workers:
     cases = list(itertools.product(range(splits), (False, True)))
     with opened_run(spec, store, Lines()) as run:
         measured = run.measure(run.members())
-        plain = Material(spec, measured, run.rows)
+        plain = Material(spec, measured, run.evaluator.rows)
         with _pool(workers) as pool:
             screened = pool.map(_screened, [plain] * len(cases), cases)
             wanted = Counter(group for groups in screened for group in groups)
-        deciding = PlanningStage(run, measured)
-        together = deciding.measured_together([g for g, _ in wanted.most_common(GROUPS)])
+        stage = PlanningStage(run.evaluator, measured)
+        together = stage.measured_together([g for g, _ in wanted.most_common(GROUPS)])
         groups = [group for group in together if len(group) > 1][:ROUTED_GROUPS]
-        deciding.choice.screen(spec.together)
-        routed = RoutingTechnique(run, deciding.choice)
-        sight = routed.looking.sight(groups)
-        costs = measured_routers(run, routed, sight, groups)
+        screening = stage.selector.screen(spec.together)
+        taps = TapPreparation(run.evaluator, screening.data, screening.problem)
+        routed = RoutedPlans(run.evaluator, screening, taps)
+        sight = routed.features.sources(groups)
+        costs = measured_routers(run.evaluator.measurements, routed, sight, groups)
     return replace(plain, sight=sight, costs=costs, together=together, routed_groups=tuple(groups))
 
 
 def measured_routers(
-    run: Run, routed: RoutingTechnique, sight: Any, groups: Sequence[tuple[int, ...]]
+    cache: MeasurementCache, routed: RoutedPlans, sight: Any, groups: Sequence[tuple[int, ...]]
 ) -> RouterMs:
     """What one router of each kind takes beside its stages, and one scorer of each."""
-    choice, teacher = routed.choice, teacher_of(routed.choice, sight)
-    published = teacher.published(choice.members, choice.baseline)
+    data, trainer = routed.data, trainer_of(routed.screening, sight)
+    published = trainer.published(data.members, data.baseline)
     designs = {} if published is None else {"published": published}
     for group in groups:
-        for design in teacher.designs(group):
+        for design in trainer.designs(group):
             kind = f"tap {group[0]}" if design.kind == "tap" else design.kind
             designs.setdefault(kind, design)
     routers: dict[str, Doubles] = {}
@@ -124,7 +126,7 @@ def measured_routers(
         one = routed.build(design)
         router = one.structure.router
         costs = routed.costs(
-            one, [run.profiles.measurement(one.parts, visit, router=router) for visit in (1, 2)]
+            one, [cache.measurement(one.parts, visit, router=router) for visit in (1, 2)]
         )
         if design.premodel is None:
             scorers[name] = costs.scorer_samples[0]
@@ -162,11 +164,11 @@ def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _screened(material: Material, case: Case) -> list[tuple[int, ...]]:
-    return material.choice(case).screen(material.spec.together)
+    return material.selector(case).screen(material.spec.together).groups
 
 
 def _evaluated(material: Material, case: Case) -> dict[str, Any]:
-    return Split(material, material.choice(case)).figures(SLACKS)
+    return Split(material, material.selector(case)).figures(SLACKS)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

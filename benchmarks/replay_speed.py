@@ -29,7 +29,7 @@ from trimtab.search.estimates.guard import Guard
 from trimtab.search.estimates.targets import Targets
 from trimtab.search.objectives.objective import Objective
 from trimtab.search.plans.cascades import Points, Sweeps
-from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.problem import Problem
 from trimtab_runtime.definitions.plan import RULES, InputFormat, RuntimeOptions, Stage
 from trimtab_runtime.plans.routing import combine, decide

@@ -197,7 +197,7 @@ def _suggested(trial: optuna.Trial, members: Sequence[str]) -> _Parameters:
 
 
 def _steps(candidate: Candidate) -> tuple[str, ...]:
-    return () if candidate.precision == "as_is" else tuple(candidate.precision.split())
+    return candidate.form.steps
 
 
 def replayed(name: str, space: Space, seed: int) -> list[float]:

@@ -26,7 +26,7 @@ from PIL import Image
 from benchmarks._pruned import Pruner
 from benchmarks.cifar import INPUT, TEST_BATCH, write_images, write_resnet
 from benchmarks.zoo import ROOT, lite_members
-from trimtab.search.candidates.candidate import Candidate
+from trimtab.search.candidates.candidate import Candidate, VariantForm
 from trimtab.variants import (
     OperatorWork,
     derive_variant,
@@ -83,7 +83,8 @@ def load_table(path: Path, make: Callable[[], Sequence[Entry]]) -> list[Entry]:
 
 def _entry(row: Mapping[str, Any]) -> Entry:
     said = row["candidate"]
-    candidate = Candidate(said["member"], said["precision"], RuntimeOptions(**said["options"]))
+    form = VariantForm.parse(said["precision"])
+    candidate = Candidate(said["member"], form, RuntimeOptions(**said["options"]))
     work = tuple(OperatorWork(**found) for found in row["work"])
     passes = tuple(row["passes_ms"])
     return Entry(candidate, row["baseline"], work, row["pixels"], passes, row["top1"])
@@ -222,7 +223,7 @@ def _timed(
     first = RuntimeOptions("onnxruntime"), RuntimeOptions("litert")
     return [
         Entry(
-            candidate=Candidate(made[n].member, made[n].form, options),
+            candidate=Candidate(made[n].member, VariantForm.parse(made[n].form), options),
             baseline=made[n].form == "as_is" and options in first,
             work=made[n].work,
             pixels=made[n].variant.input.size[0] * made[n].variant.input.size[1],

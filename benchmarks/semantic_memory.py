@@ -28,9 +28,10 @@ from benchmarks.cifar import INPUT, TEST_BATCH, write_images, write_resnet
 from benchmarks.zoo import DEFAULT_DATA, imagenet_job
 from benchmarks.zoo_imagenet import Lines
 from trimtab.db import JobRecord
+from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.pipeline.job import opened_run
 from trimtab.planner.pipeline.planning import PlanningStage
-from trimtab.planner.pipeline.run import Run
+from trimtab.planner.pipeline.single_device import SingleDeviceJob
 from trimtab.workloads import Splits
 from trimtab_runtime.probe.requests import MeasureSettings
 
@@ -86,11 +87,12 @@ def _one(
     """Figures of one job."""
     spec = _job(data, home, model, stream, seed)
     with opened_run(trimtab.load_spec(spec), store, Lines(), SETTINGS) as run:
-        run = replace(run, splits=_halves(run, seed)) if model == "resnet56" else run
+        if model == "resnet56":
+            run = SingleDeviceJob.of(replace(run.job, splits=_halves(run.job, seed)), run.shapes)
         measured = run.measure(run.members())
-        run.remember(classes=measured[0].outputs.shape[1], candidates=len(measured))
-        PlanningStage(run, measured).decide()
-    found = _figures(store, run.record)
+        run.job.remember(classes=measured[0].outputs.shape[1], candidates=len(measured))
+        PlanningStage(run.evaluator, measured).decide()
+    found = _figures(store, run.job.record)
     print(json.dumps({"stream": stream, "seed": seed, **found}), flush=True)
     return found
 
@@ -124,10 +126,10 @@ def _job(data: Path, home: Path, model: str, stream: str, seed: int) -> dict[str
     }
 
 
-def _halves(run: Run, seed: int) -> Splits:
+def _halves(job: JobContext, seed: int) -> Splits:
     """`fit` from batches that networks were trained on, `tune` and `test` from the one they were
     not."""
-    names = [item.name for item in run.workload.items]
+    names = [item.name for item in job.workload.items]
     held_out = np.array([name.startswith(f"{TEST_BATCH:02}-") for name in names])
     rng = np.random.default_rng(seed)
     fit, halves = np.flatnonzero(~held_out), rng.permutation(np.flatnonzero(held_out))

@@ -29,6 +29,7 @@ from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.jobs.dataset import SplitRows
 from trimtab.planner.pipeline.job import opened_run
 from trimtab.planner.pipeline.planning import PlanningStage
+from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.planner.selection.selector import PlanSelector
 from trimtab.planner.specification.job import JobSpec
@@ -84,11 +85,11 @@ def run(data: Path, home: Path, store: trimtab.Store, splits: int) -> dict[str, 
         figures |= verified(store, trimtab.plan(spec, store, Lines()).id, rival)
     with opened_run(specs["lite2"], store) as job:
         measured = job.measure(job.members())
-        cases = Cases(specs, measured, job.rows, splits)
+        cases = Cases(specs, measured, job.evaluator.rows, splits)
         groups = cases.screened()
         wanted = Counter(group for screened in groups.values() for group in screened)
         most = [group for group, _ in wanted.most_common(GROUPS)]
-        together = PlanningStage(job, measured).measured_together(most)
+        together = PlanningStage(job.evaluator, measured).measured_together(most)
     for rival in RIVALS:
         figures |= cases.figures(rival, groups, together)
     return _merged(figures)
@@ -177,7 +178,7 @@ class Cases:
             f"evaluations_{rival}": len(found),
         }
 
-    def _choice(self, case: Case) -> PlanSelector:
+    def _selector(self, case: Case) -> PlanSelector:
         rival, seed, swapped = case
         rows = self.rows
         total = len(rows.fit) + len(rows.tune) + len(rows.test)
@@ -186,27 +187,29 @@ class Cases:
         part = SplitRows(
             order[:300], halves[swapped], halves[not swapped], rows.labels, rows.classes
         )
-        return PlanSelector(self.specs[rival], self.measured, part)
+        return PlanSelector(SelectionData.of(self.specs[rival], self.measured, part))
 
     def _screen(self, case: Case) -> list[Group]:
-        return self._choice(case).screen(self.specs[case[0]].together)
+        return self._selector(case).screen(self.specs[case[0]].together).groups
 
     def _evaluate(
         self, case: Case, together: Mapping[Group, CascadeCosts]
     ) -> tuple[float, float, float, str]:
         """Speedup, difference on test and optimism (points) of the chosen plan, and its label."""
-        choice = self._choice(case)
-        choice.judge(together)
-        plan, baseline = choice.chosen or choice.baseline_plan, choice.baseline_plan
+        selector = self._selector(case)
+        selection = selector.select(together)
+        plan, baseline = selection.chosen or selection.baseline, selection.baseline
+        evaluator, rows = selector.evaluator, selector.data.rows
         labels = self.rows.labels
         assert labels is not None
 
         def points(judged: PlanCandidate, split: str) -> float:
-            wanted = labels[getattr(choice.rows, split)]
-            return 100 * float((choice.replayed_on(judged, split).answer == wanted).mean())
+            wanted = labels[getattr(rows, split)]
+            return 100 * float((evaluator.replayed_on(judged, split).answer == wanted).mean())
 
         def latency(judged: PlanCandidate) -> float:
-            return choice.predicted(judged, choice.rows.test)["latency_mean_ms"]
+            found = evaluator.replayed(judged, rows.test)
+            return evaluator.predicted(judged, found)["latency_mean_ms"]
 
         optimism = (points(plan, "tune") - points(plan, "test")) - (
             points(baseline, "tune") - points(baseline, "test")

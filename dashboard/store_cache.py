@@ -7,13 +7,14 @@ nothing that these functions return may be altered.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from trimtab.db import EventRecord, JobRecord, PlanRecord, Store
 from trimtab.planner.jobs.lookup import job_state
 from trimtab.planner.jobs.store_location import StoreLocation
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
 from trimtab.planner.reports.front import FrontView, front_view, job_place
 from trimtab.planner.reports.front_frame import front_frame
@@ -89,8 +90,8 @@ def job_lines() -> list[tuple[JobLine, str]]:
 
 @st.cache_resource(show_spinner=False, max_entries=512)
 def _line(location: str, state: str, _store: Store, _job: JobRecord) -> JobLine:
-    told: dict[str, Any] = _job.summary
-    plans = {name: told.get(name) for name in ("chosen", "baseline")}
+    told = summary_of(_job)
+    plans = {"chosen": told.get("chosen"), "baseline": told.get("baseline")}
     found = {name: _store.get_plan(_job.id, key) for name, key in plans.items() if key}
     chosen, base = found.get("chosen"), found.get("baseline")
     levels = [event.level for event in _store.list_events(_job.id)]
@@ -181,4 +182,4 @@ def pick_job(wanted: str | None) -> JobRecord | None:
         if len(found) != 1:
             raise PlanningError(f"no job of this store has the id {printable(wanted)}")
         return found[0]
-    return next((job for job in jobs if job.summary.get("plans")), next(iter(jobs), None))
+    return next((job for job in jobs if summary_of(job).get("plans")), next(iter(jobs), None))

@@ -32,6 +32,7 @@ class JobChanges(TypedDict, total=False):
     """Fields of a job that may change while it runs."""
 
     name: str
+    spec: Json
     state: JobState
     device_key: str | None
     workload_key: str | None

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import trimtab_runtime
 from trimtab.profilers.device import Device, ProbeResult, Progress
+from trimtab.profilers.kind import DeviceKind
 from trimtab.profilers.probe_process import (
     ARGUMENTS,
     THREADS,
@@ -82,6 +84,19 @@ class LocalDevice(Device):
         if process.returncode != 0:
             printed = (scratch / "stderr").read_text(encoding="utf-8", errors="replace")
             raise ProbeDied(process.returncode, printed)
+
+
+class LocalKind(DeviceKind):
+    scheme = form = LocalDevice.address
+
+    def has(self, address: str) -> bool:
+        return address == self.scheme
+
+    def label(self, address: str) -> str:
+        return address
+
+    def open(self, address: str, stall_s: float, settings: Mapping[str, Any]) -> Device:
+        return LocalDevice(stall_s=stall_s)
 
 
 def _follow(process: subprocess.Popen[bytes], stall_s: float, progress: Progress | None) -> None:

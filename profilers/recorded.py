@@ -18,7 +18,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,12 @@ from trimtab.profilers.device import (
     Progress,
     probe_error,
 )
+from trimtab.profilers.kind import DeviceKind
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
 from trimtab_runtime.probe.requests import kind_of
 
-#: What the address of a recorded device begins with; the file follows.
-SCHEME = "recorded:"
+_SCHEME = "recorded:"
 
 
 class RecordingDevice(Device):
@@ -50,7 +51,7 @@ class RecordingDevice(Device):
         self.address = device.address
         self._device, self._file = device, file
         self._contents = _Contents()
-        _cut_torn_line(file)
+        cut_torn_line(file)
 
     @property
     def listener(self) -> Listener:
@@ -94,16 +95,16 @@ class RecordingDevice(Device):
             raise  # no answer
         except TrimtabError as error:
             failure = {"error": type(error).__name__, "reason": str(error)}
-            self._append({**entry, "progress": steps, **failure})
+            self._keep({**entry, "progress": steps, **failure})
             raise
-        self._append({**entry, "progress": steps, "result": _written(result)})
+        self._keep({**entry, "progress": steps, "result": _written(result)})
         return result
 
-    def _append(self, entry: dict[str, Any]) -> None:
+    def _keep(self, entry: dict[str, Any]) -> None:
         try:
             _append_line(self._file, json.dumps(entry))
         except OSError as error:
-            _cut_torn_line(self._file)
+            cut_torn_line(self._file)
             raise DeviceError(f"recording {self._file} cannot be written: {error}") from error
 
 
@@ -116,13 +117,10 @@ class RecordedDevice(Device):
     """
 
     def __init__(self, file: Path, log: Path | None = None) -> None:
-        self.address = f"{SCHEME}{file}"
+        self.address = f"{_SCHEME}{file}"
         self._file, self._log = file, log
-        self._contents = _Contents()
-        self._offsets: dict[str, list[int]] = {}
+        self._contents, self._recording = _Contents(), Recording(file)
         self._asked: dict[str, int] = {}
-        for offset, entry in _entries(file):
-            self._offsets.setdefault(entry["key"], []).append(offset)
 
     def put(self, path: Path) -> str:
         return str(path.resolve())
@@ -141,28 +139,76 @@ class RecordedDevice(Device):
         kind, key = kind_of(request), self._contents.key(request, bundle)
         if self._log is not None:
             _append_line(self._log, f"{key} {kind}")
-        found = self._offsets.get(key)
-        if found is None:
+        number = self._asked.get(key, 0)
+        self._asked[key] = number + 1
+        entry = self._recording.entry(key, number)
+        if entry is None:
             raise DeviceError(
                 f"{self._file} holds no answer to this {kind} request (models, images, settings "
                 "and versions must be those of the recording); record it with "
                 "trimtab.profilers.RecordingDevice"
             )
-        number = self._asked.get(key, 0)
-        self._asked[key] = number + 1
-        entry = self._entry(found[min(number, len(found) - 1)])
-        if progress is not None:
-            for done, total in entry["progress"]:
-                progress(done, total)
-        if "error" in entry:
-            raise probe_error(entry["error"], entry["reason"])
-        return _read(entry["result"])
+        return replayed(entry, progress)
 
-    def _entry(self, offset: int) -> dict[str, Any]:
+
+class Recording:
+    """The whole lines of a file, by the key of their request.
+
+    Raises DeviceError for a file that cannot be read or is no recording.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._read_to = file, 0
+        self._offsets: dict[str, list[int]] = {}
+        self._one_reader = threading.Lock()
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Take in what was added since."""
+        with self._one_reader:
+            for begin, entry, end in _entries(self._file, self._read_to):
+                self._offsets.setdefault(entry["key"], []).append(begin)
+                self._read_to = end
+
+    def entry(self, key: str, number: int = 0) -> dict[str, Any] | None:
+        """The answer to a request that is asked for the `number`-th time (from 0), or the last
+        one; None where there is no answer."""
+        found = self._offsets.get(key)
+        if found is None:
+            return None
         with self._file.open("rb") as stream:
-            stream.seek(offset)
+            stream.seek(found[min(number, len(found) - 1)])
             entry: dict[str, Any] = json.loads(stream.readline())
             return entry
+
+
+def replayed(entry: dict[str, Any], progress: Progress | None) -> ProbeResult:
+    """What was answered, with its progress. Raises the error that was."""
+    if progress is not None:
+        for done, total in entry["progress"]:
+            progress(done, total)
+    if "error" in entry:
+        raise probe_error(entry["error"], entry["reason"])
+    return _read(entry["result"])
+
+
+class RecordedKind(DeviceKind):
+    """The file of the recording follows the scheme."""
+
+    scheme = _SCHEME
+    form = f"{_SCHEME}FILE"
+
+    def label(self, address: str) -> str:
+        return self._file(address).stem
+
+    def absolute(self, address: str, folder: Path) -> str:
+        return f"{self.scheme}{(folder / self._file(address).expanduser()).resolve()}"
+
+    def open(self, address: str, stall_s: float, settings: Mapping[str, Any]) -> Device:
+        return RecordedDevice(self._file(address))
+
+    def _file(self, address: str) -> Path:
+        return Path(address.removeprefix(self.scheme))
 
 
 class _Contents:
@@ -225,7 +271,7 @@ def _append_line(file: Path, line: str) -> None:
         os.close(handle)
 
 
-def _cut_torn_line(file: Path) -> None:
+def cut_torn_line(file: Path) -> None:
     """Remove what a killed process began to write, or the next line would be lost with it."""
     if not file.exists():
         return
@@ -233,19 +279,22 @@ def _cut_torn_line(file: Path) -> None:
     os.truncate(file, content.rfind(b"\n") + 1)
 
 
-def _entries(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The whole lines, with their offsets. DeviceError unless each is a probe."""
-    offset = 0
+def _entries(file: Path, start: int) -> Iterator[tuple[int, dict[str, Any], int]]:
+    """The whole lines from an offset on, between where each begins and ends. DeviceError unless
+    each is a probe."""
+    begin = start
     try:
         with file.open("rb") as stream:
+            stream.seek(start)
             for line in stream:
                 if not line.endswith(b"\n"):
                     return
                 entry = json.loads(line)
                 if not isinstance(entry, dict) or not {"key", "kind", "progress"} <= set(entry):
                     raise ValueError("fields are missing")
-                yield offset, entry
-                offset += len(line)
+                end = begin + len(line)
+                yield begin, entry, end
+                begin = end
     except OSError as error:
         raise DeviceError(f"recording {file} cannot be read: {error}") from error
     except ValueError as error:

@@ -1,31 +1,37 @@
-"""Which kind of device an address names."""
+"""The kinds of devices that there are, and the one that an address names."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 from trimtab.profilers.device import Device
-from trimtab.profilers.ssh_address import SSH, SshTarget, parse_ssh
+from trimtab.profilers.kind import DeviceKind
+from trimtab.profilers.local import LocalKind
+from trimtab.profilers.recorded import RecordedKind
+from trimtab.profilers.ssh_kind import SshKind
 from trimtab_runtime.errors import DeviceError
 
+#: A new kind is a line here, and passes tests/profilers/test_device_contract.py.
+KINDS: tuple[DeviceKind, ...] = (
+    LocalKind(),
+    SshKind(),
+    RecordedKind(),
+)
 
-def connect(device: str | SshTarget, stall_s: float = 120.0) -> Device:
-    """The device at an address; see :meth:`Device.probe` for `stall_s`. Raises DeviceError for an
-    address that no device has."""
-    from trimtab.profilers.local import LocalDevice
-    from trimtab.profilers.recorded import SCHEME, RecordedDevice
 
-    if isinstance(device, str) and device.startswith(SSH):
-        device = parse_ssh(device)
-    if isinstance(device, SshTarget):
-        from trimtab.profilers.ssh import SshDevice  # imports asyncssh
-
-        return SshDevice(device, stall_s)
-    if device == "local":
-        return LocalDevice(stall_s=stall_s)
-    if device.startswith(SCHEME):
-        return RecordedDevice(Path(device.removeprefix(SCHEME)))
+def device_kind(address: str) -> DeviceKind:
+    """The kind of device at an address. Raises DeviceError for an address that no device has."""
+    for kind in KINDS:
+        if kind.has(address):
+            return kind
+    forms = [f"'{kind.form}'" for kind in KINDS]
     raise DeviceError(
-        f"device {device!r} is unknown: there are 'local', '{SSH}user@host' and "
-        f"'{SCHEME}FILE', which answers from a recording"
+        f"device {address!r} is unknown: there are {', '.join(forms[:-1])} and {forms[-1]}"
     )
+
+
+def connect(address: str, stall_s: float = 120.0, **settings: Any) -> Device:
+    """The device at an address, with those `settings` of a specification's device that its kind
+    takes; see :meth:`Device.probe` for `stall_s`. Raises DeviceError for an address that no
+    device has."""
+    return device_kind(address).open(address, stall_s, settings)

@@ -8,12 +8,13 @@ import os
 import signal
 import sys
 from collections import Counter
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 
 from trimtab_runtime.errors import TrimtabError
-from trimtab_runtime.images.preprocess import decode_image
+from trimtab_runtime.images.listing import named_images
+from trimtab_runtime.images.preprocess import as_image
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 from trimtab_runtime.plans.plan import Answer, Plan
 
@@ -45,16 +46,22 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         found = commands.add_parser(name, help=text, description=text)
         found.set_defaults(run=run)
+        return found
+
+    def command_at_point(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        found = command(name, run, text)
         found.add_argument("--latency-ms", type=float, help="operating point for this budget")
         found.add_argument("--latency-p95-ms", type=float, help="the same, of 95 %% of answers")
         return found
 
     keeping = "start from the memory in FILE, if it is there, and save it there at the end"
-    classify = command("classify", _classify, "say what images show, each for itself")
-    classify.add_argument("images", nargs="+")
+    classify = command_at_point("classify", _classify, "say what images show, each for itself")
+    classify.add_argument(
+        "images", nargs="+", help="files, folders, patterns, or - for one image on standard input"
+    )
     classify.add_argument("--json", action="store_true", help="one JSON object a line")
     classify.add_argument("--memory", metavar="FILE", help=f"take them as a stream: {keeping}")
-    stream = command(
+    stream = command_at_point(
         "stream", _stream, "read image paths from standard input, answer in JSON lines"
     )
     stream.add_argument("--memory", metavar="FILE", help=keeping)
@@ -63,11 +70,15 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
         type=_above_zero,
         help="hold this mean latency while the load changes, by moving along operating points",
     )
-    bench = command("bench", _bench, "measure latency on this machine")
+    bench = command_at_point("bench", _bench, "measure latency on this machine")
     bench.add_argument("images", nargs="*", help="default: the golden images of the bundle")
     bench.add_argument("--repeat", type=_positive, default=10)
-    command("selftest", _selftest, "compare with the answers stored at export")
-    command("info", _info, "what is inside, as JSON")
+    command(
+        "selftest",
+        _selftest,
+        "compare with the answers stored at export, at the plan's own operating point",
+    )
+    command_at_point("info", _info, "what is inside, as JSON")
     memory = command("memory", _memory, "what a saved memory holds, as JSON")
     memory.add_argument("file")
     return parser
@@ -100,27 +111,27 @@ def _classify(plan: Plan, options: argparse.Namespace) -> int:
     _at_point(plan, options)
     _restore(plan, options.memory)
     failed = 0
-    for path in options.images:
+    for name, image in named_images(options.images):
         if plan.memory is not None and options.memory is None:
             plan.memory.reset()
-        failed |= _answer(plan, path, options.json)
+        failed |= _answer(plan, image, name, options.json)
     _save(plan, options.memory)
     return failed
 
 
-def _answer(plan: Plan, path: str, as_json: bool) -> int:
+def _answer(plan: Plan, image: Union[str, bytes], name: str, as_json: bool) -> int:
     """Print the answer to one image; 1 where there is none."""
     try:
-        answer = plan.classify(path)
+        answer = plan.classify(image)
     except TrimtabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if as_json:
         held = {} if plan.tracking is None else {"tracking": vars(plan.tracking)}
-        print(json.dumps({"image": path, **answer.plain(), **held}))
+        print(json.dumps({"image": name, **answer.plain(), **held}))
     else:
         print(
-            f"{path}: {answer.label} {answer.confidence:.3f} "
+            f"{name}: {answer.label} {answer.confidence:.3f} "
             f"({_where(answer)}, {answer.latency_ms:.1f} ms)"
         )
     return 0
@@ -175,7 +186,8 @@ def _stream(plan: Plan, options: argparse.Namespace) -> int:
         for line in sys.stdin:
             interrupt.waiting = False
             if line.strip():
-                failed |= _answer(plan, line.strip(), True)
+                path = line.strip()
+                failed |= _answer(plan, path, path, True)
                 sys.stdout.flush()
             if interrupt.asked:
                 break
@@ -191,7 +203,8 @@ def _stream(plan: Plan, options: argparse.Namespace) -> int:
 
 def _bench(plan: Plan, options: argparse.Namespace) -> int:
     _at_point(plan, options)
-    images = [decode_image(path) for path in options.images] or plan.golden_images()
+    images = [as_image(image) for _, image in named_images(options.images)]
+    images = images or plan.golden_images()
     for image in images:
         plan.rehearse(image)
     answers: list[Answer] = []

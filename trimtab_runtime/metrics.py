@@ -14,30 +14,62 @@ PERCENTILE_MIN_SAMPLES: dict[int, int] = {50: 1, 90: 64, 95: 130, 99: 662}
 
 @dataclass(frozen=True)
 class Metric:
-    """A quantity of a plan. `kind` is 'quality' (from a replay) or 'cost' (from measurements)."""
+    """A quantity of a plan. `kind` is 'quality' (from a replay) or 'cost' (from measurements).
+
+    `title` is its name for people and `text` says what it is. `corrected_by` names the cost whose
+    measurements in bundles correct its predictions: itself, another one, or none (''). A
+    `headline` stands among the first figures of a plan.
+    """
 
     name: str
     kind: str
     maximise: bool
     unit: str
+    title: str
     text: str
+    corrected_by: str = ""
+    headline: bool = False
+
+    @property
+    def label(self) -> str:
+        """The title, with its unit where it is a cost."""
+        return f"{self.title}, {self.unit}" if self.kind == "cost" else self.title
 
 
+def _quality(name: str, title: str, text: str) -> Metric:
+    return Metric(name, "quality", True, "fraction", title, text)
+
+
+def _cost(
+    name: str, unit: str, title: str, text: str, corrected_by: str = "", headline: bool = False
+) -> Metric:
+    return Metric(name, "cost", False, unit, title, text, corrected_by, headline)
+
+
+_MEAN = "latency_mean_ms"
+_PEAK = "peak_memory_mb"
+
+#: In the order of columns. How each is computed stands with its class: a quality in
+#: search/estimates/metrics.py, a cost in search/costs/metrics.py.
 _ALL = (
-    Metric("top1", "quality", True, "fraction", "share of inputs whose first answer is the label"),
-    Metric("top5", "quality", True, "fraction", "share with the label among the first five"),
-    Metric("balanced_accuracy", "quality", True, "fraction", "mean recall of the classes seen"),
-    Metric("macro_f1", "quality", True, "fraction", "mean F1 of the classes seen"),
-    Metric("agreement", "quality", True, "fraction", "share that answers as the reference does"),
-    Metric("latency_mean_ms", "cost", False, "ms", "decoded image in memory to answer, mean"),
-    Metric("latency_p50_ms", "cost", False, "ms", "the same, median"),
-    Metric("latency_p90_ms", "cost", False, "ms", "the same, 90th percentile"),
-    Metric("latency_p95_ms", "cost", False, "ms", "the same, 95th percentile"),
-    Metric("latency_p99_ms", "cost", False, "ms", "the same, 99th percentile"),
-    Metric("load_ms", "cost", False, "ms", "building every engine of the plan"),
-    Metric("peak_memory_mb", "cost", False, "MB", "largest resident size of the process"),
-    Metric("bundle_size_mb", "cost", False, "MB", "size of the models in the bundle"),
-    Metric("energy_mean_mj", "cost", False, "mJ", "energy of one answer, idle subtracted"),
+    _quality("top1", "top-1 accuracy", "share of inputs whose first answer is the label"),
+    _quality("top5", "top-5 accuracy", "share with the label among the first five"),
+    _quality("balanced_accuracy", "balanced accuracy", "mean recall of the classes seen"),
+    _quality("macro_f1", "macro F1", "mean F1 of the classes seen"),
+    _quality(
+        "agreement", "agreement with the reference", "share that answers as the reference does"
+    ),
+    _cost(_MEAN, "ms", "mean latency", "decoded image in memory to answer, mean", _MEAN),
+    _cost("latency_p50_ms", "ms", "latency p50", "the same, median", _MEAN),
+    _cost("latency_p90_ms", "ms", "latency p90", "the same, 90th percentile", _MEAN),
+    _cost("latency_p95_ms", "ms", "latency p95", "the same, 95th percentile", _MEAN),
+    _cost("latency_p99_ms", "ms", "latency p99", "the same, 99th percentile", _MEAN),
+    _cost("load_ms", "ms", "load", "building every engine of the plan"),
+    _cost(_PEAK, "MB", "peak memory", "largest resident size of the process", _PEAK, True),
+    _cost("bundle_size_mb", "MB", "size", "size of the models in the bundle", headline=True),
+    _cost(
+        "energy_mean_mj", "mJ", "energy", "energy of one answer, idle subtracted", headline=True
+    ),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
@@ -58,18 +90,21 @@ def recalled_class(name: str) -> Optional[str]:
     return found[1] if found else None
 
 
-@functools.lru_cache(maxsize=4096)
 def find_metric(name: str) -> Metric:
     """The metric of this name: one of METRICS, or `recall[CLASS]` of any class.
 
     Raises ValueError, naming the metrics and the nearest.
     """
-    if name in METRICS:
-        return METRICS[name]
+    found = METRICS.get(name)
+    return found if found is not None else _recall(name)
+
+
+@functools.lru_cache(maxsize=4096)
+def _recall(name: str) -> Metric:
     of = recalled_class(name)
     if of is not None:
         text = f"share of the inputs of class {of!r} that are answered so"
-        return Metric(name, "quality", True, "fraction", text)
+        return _quality(name, f"recall of {of}", text)
     known = ", ".join([*METRICS, RECALL_FORM])
     close = difflib.get_close_matches(name, [*METRICS, RECALL_FORM], n=1)
     if close:

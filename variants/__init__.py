@@ -6,13 +6,19 @@ output. Whatever cannot be made or read raises :class:`trimtab_runtime.errors.Mo
 """
 
 from trimtab.variants.inspection.contradictions import find_contradictions
-from trimtab.variants.inspection.facts import ModelFacts, inspect_model
+from trimtab.variants.inspection.facts import (
+    INSPECTION_VERSION,
+    ModelFacts,
+    inspect_model,
+    inspection_engine,
+)
 from trimtab.variants.inspection.formats import derive_variant, make_variant
 from trimtab.variants.inspection.isolated import inspect_in_subprocess, open_in_subprocess
 from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
 from trimtab.variants.intake.source import source_identity
 from trimtab.variants.intake.view import View, Wishes, open_view
+from trimtab.variants.quantisation.registry import SCHEMES, Scheme
 from trimtab.variants.quantisation.suitability import Suitability, quantisable
 from trimtab.variants.quantisation.w8a8 import QuantisationRecipe, quantise_w8a8
 from trimtab.variants.segments.cutting import cut_segments
@@ -22,13 +28,16 @@ from trimtab.variants.segments.verified_taps import assert_same_answers, usable_
 from trimtab.variants.torch_export.export import export_module
 
 __all__ = [
+    "INSPECTION_VERSION",
     "KINDS",
+    "SCHEMES",
     "Executed",
     "Head",
     "ModelFacts",
     "OperatorWork",
     "Origin",
     "QuantisationRecipe",
+    "Scheme",
     "Suitability",
     "TapPlace",
     "View",
@@ -44,6 +53,7 @@ __all__ = [
     "holds_weights",
     "inspect_in_subprocess",
     "inspect_model",
+    "inspection_engine",
     "make_variant",
     "open_in_subprocess",
     "open_view",

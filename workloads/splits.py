@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -65,66 +65,155 @@ def split_workload(
 ) -> Splits:
     """Split a workload into sizes (numbers of images), or into fractions when all three are < 1.
 
-    Images of one group never part; without groups, files with the same content never do. Where
-    nothing must stay together the sizes are exact; else each border is moved to the nearest one
-    between groups.
-    Each class is spread evenly: a split has its share of it, give or take one image or group.
+    Images of one object (`Workload.objects`) never part: those of one group; without groups, files
+    with the same content and images that look alike. Where nothing must stay together the sizes
+    are exact; else each border is moved to the nearest one between objects.
+    Each class is spread evenly: a split has its share of it, give or take one image or object.
     The same content and seed give the same splits on every machine.
 
-    Raises WorkloadError where there are too few images or groups.
+    Where items lie in folders of splits, these are the splits: numbers say how many images to
+    take at most, and fractions only how a split without a folder shares another one's. An object
+    in several of them stays in the first (see :func:`in_several_splits`).
+
+    Raises WorkloadError where there are too few images or objects.
     """
-    borders = _borders(len(workload), (fit, tune, test))
-    units = _spread(_units(workload), seed)
-    ends = list(accumulate(len(unit.indices) for unit in units))
-    parts: list[NDArray[np.int64]] = []
+    sizes = (fit, tune, test)
+    if any(item.split for item in workload.items):
+        return _by_folder(workload, sizes, seed)
+    borders = _borders(len(workload), sizes)
+    units = _spread(_units(workload, range(len(workload))), seed)
+    parts: list[list[_Unit]] = []
     first = 0
-    for name, border in zip(SPLIT_NAMES, borders, strict=True):
-        last = first + _nearest(ends[first:], border)
-        if last == first:
-            raise WorkloadError(
-                f"no image is left for {name}: {len(units)} group(s) of images that must stay "
-                f"together, the largest of {max(len(unit.indices) for unit in units)}, cannot "
-                f"fill splits of fit {fit}, tune {tune}, test {test}; images of one group, and "
-                "files with the same content, stay together"
-            )
-        parts.append(read_only([i for unit in units[first:last] for i in unit.indices]))
+    for border in borders:
+        last = first + _nearest(units[first:], border - _images(units[:first]))
+        parts.append(units[first:last])
         first = last
     asked = (borders[0], borders[1] - borders[0], borders[2] - borders[1])
-    return Splits(parts[0], parts[1], parts[2], asked=asked, seed=seed)
+    return _splits(parts, units, asked, sizes, seed)
+
+
+#: Which split's folder gives images to a split that has no folder.
+_LENDS = {"fit": "tune", "tune": "test", "test": "tune"}
+
+
+def _by_folder(workload: Workload, sizes: tuple[float, float, float], seed: int) -> Splits:
+    shares, crossing = _are_shares(sizes), set(in_several_splits(workload).tolist())
+    pools: dict[str, list[_Unit]] = {}
+    for split in SPLIT_NAMES:
+        own = [
+            index
+            for index, item in enumerate(workload.items)
+            if item.split == split and index not in crossing
+        ]
+        pools[split] = _spread(_units(workload, own), seed)
+    wanted = dict(zip(SPLIT_NAMES, sizes, strict=True))
+    for split in [name for name, units in pools.items() if not units]:
+        donor = _LENDS[split]
+        first, second = sorted((split, donor), key=SPLIT_NAMES.index)
+        units = pools[donor]
+        share = wanted[first] / (wanted[first] + wanted[second])
+        border = _nearest(units, round(share * _images(units)))
+        pools[first], pools[second] = units[:border], units[border:]
+    parts = [
+        units if shares else units[: _nearest(units, int(wanted[split]))]
+        for split, units in pools.items()
+    ]
+    fit, tune, test = (
+        _images(pools[name]) if shares else int(wanted[name]) for name in SPLIT_NAMES
+    )
+    every = [unit for pool in pools.values() for unit in pool]
+    return _splits(parts, every, (fit, tune, test), sizes, seed)
+
+
+def in_several_splits(workload: Workload) -> NDArray[np.int64]:
+    """Images (indices) in the folder of one split that show an object of an earlier one's: what
+    was seen in training, or decided on, tells nothing new."""
+    first: dict[int, int] = {}
+    places = [SPLIT_NAMES.index(item.split) if item.split else 0 for item in workload.items]
+    for shown, place in zip(workload.objects.tolist(), places, strict=True):
+        first[shown] = min(place, first.get(shown, place))
+    return read_only(
+        [
+            index
+            for index, (shown, place) in enumerate(
+                zip(workload.objects.tolist(), places, strict=True)
+            )
+            if place > first[shown]
+        ]
+    )
+
+
+def _splits(
+    parts: Sequence[Sequence[_Unit]],
+    units: Sequence[_Unit],
+    asked: tuple[int, int, int],
+    sizes: tuple[float, float, float],
+    seed: int,
+) -> Splits:
+    for name, part in zip(SPLIT_NAMES, parts, strict=True):
+        if not part:
+            largest = max((len(unit.indices) for unit in units), default=0)
+            raise WorkloadError(
+                f"no image is left for {name}: {len(units)} group(s) of images that must stay "
+                f"together, the largest of {largest}, cannot fill splits of {_said(sizes)}; "
+                "images of one group, files with the same content, and images that look alike "
+                "stay together"
+            )
+    fit, tune, test = (read_only([i for unit in part for i in unit.indices]) for part in parts)
+    return Splits(fit, tune, test, asked=asked, seed=seed)
+
+
+def _said(sizes: tuple[float, float, float]) -> str:
+    return ", ".join(f"{name} {size}" for name, size in zip(SPLIT_NAMES, sizes, strict=True))
+
+
+def _are_shares(sizes: tuple[float, float, float]) -> bool:
+    """Whether sizes are fractions, not numbers of images. Raises WorkloadError for others."""
+    if all(0 < size < 1 for size in sizes):
+        return True
+    if all(size >= 1 and float(size).is_integer() for size in sizes):
+        return False
+    raise WorkloadError(
+        "splits must be three numbers of images (1 or more), or three fractions below 1, "
+        f"got {_said(sizes)}"
+    )
 
 
 def _borders(images: int, sizes: tuple[float, float, float]) -> list[int]:
     """Where fit, tune and test end, in images. Fractions are rounded at the borders."""
-    said = ", ".join(f"{name} {size}" for name, size in zip(SPLIT_NAMES, sizes, strict=True))
     total = sum(sizes)
-    if all(0 < size < 1 for size in sizes):
-        if total > 1 + 1e-9:
-            raise WorkloadError(f"fractions must sum to 1 or less, got {said}")
-        borders = [math.floor(part * images + 0.5) for part in accumulate(sizes)]
-        if not 0 < borders[0] < borders[1] < borders[2]:
-            raise WorkloadError(f"{images} image(s) are too few for the fractions {said}")
-        return borders
-    if not all(size >= 1 and float(size).is_integer() for size in sizes):
-        raise WorkloadError(
-            "splits must be three numbers of images (1 or more), or three fractions below 1, "
-            f"got {said}"
-        )
-    if total > images:
-        raise WorkloadError(
-            f"splits of {said} need {int(total)} images, but there are {images}; ask for fewer, "
-            "or for fractions"
-        )
-    return [int(part) for part in accumulate(sizes)]
+    if not _are_shares(sizes):
+        if total > images:
+            raise WorkloadError(
+                f"splits of {_said(sizes)} need {int(total)} images, but there are {images}; ask "
+                "for fewer, or for fractions"
+            )
+        return [int(part) for part in accumulate(sizes)]
+    if total > 1 + 1e-9:
+        raise WorkloadError(f"fractions must sum to 1 or less, got {_said(sizes)}")
+    borders = [math.floor(part * images + 0.5) for part in accumulate(sizes)]
+    if not 0 < borders[0] < borders[1] < borders[2]:
+        raise WorkloadError(f"{images} image(s) are too few for the fractions {_said(sizes)}")
+    return borders
 
 
-def _units(workload: Workload) -> list[_Unit]:
-    members: dict[str, list[int]] = defaultdict(list)
-    for index, item in enumerate(workload.items):
-        members[item.sha256 if item.group is None else item.group].append(index)
+def _units(workload: Workload, indices: Iterable[int]) -> list[_Unit]:
+    """The objects of some images, each by the least name that it has."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for index in indices:
+        members[int(workload.objects[index])].append(index)
     return [
-        _Unit(name, tuple(indices), _majority(workload.items[i].label for i in indices))
-        for name, indices in members.items()
+        _Unit(
+            min(workload.items[i].group or workload.items[i].sha256 for i in own),
+            tuple(own),
+            _majority(workload.items[i].label for i in own),
+        )
+        for own in members.values()
     ]
+
+
+def _images(units: Sequence[_Unit]) -> int:
+    return sum(len(unit.indices) for unit in units)
 
 
 def _majority(labels: Iterable[int | None]) -> int | None:
@@ -155,8 +244,9 @@ def _spread(units: list[_Unit], seed: int) -> list[_Unit]:
     return [unit for _, _, unit in placed]
 
 
-def _nearest(ends: list[int], border: int) -> int:
-    """How many units to take so that they end as near to the border as can be."""
+def _nearest(units: Sequence[_Unit], border: int) -> int:
+    """How many units to take so that they end as near to the border (in images) as can be."""
+    ends = list(accumulate(len(unit.indices) for unit in units))
     taken = 0
     while taken < len(ends) and ends[taken] <= border:
         taken += 1

@@ -10,6 +10,7 @@ from trimtab.dashboard import addresses, markup, store_cache, tables
 from trimtab.dashboard.charts import figures
 from trimtab.dashboard.panels.device_layers import show_layers
 from trimtab.db import DeviceRecord
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, device_name
 from trimtab.planner.reports.front_frame import front_of
 from trimtab.planner.reports.measurements import (
@@ -165,7 +166,7 @@ def _elsewhere(devices: list[DeviceRecord]) -> None:
     markup.section(
         "The same job on several devices", "jobs whose specifications differ in the device alone"
     )
-    jobs = [job for job in store_cache.store().list_jobs() if job.summary.get("plans")]
+    jobs = [job for job in store_cache.store().list_jobs() if summary_of(job).get("plans")]
     groups = {}
     for job in jobs:
         found = same_elsewhere(jobs, job)

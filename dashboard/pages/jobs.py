@@ -19,6 +19,7 @@ from trimtab.planner.jobs.background import (
     stop_job,
 )
 from trimtab.planner.jobs.lookup import job_state
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, job_place
 from trimtab.planner.reports.text import printable
 from trimtab.planner.specification.job import JobSpec
@@ -128,7 +129,7 @@ def _speedup(line: store_cache.JobLine) -> float | None:
 def _actions(job: JobRecord, state: str, where: str) -> None:
     """Open, stop, go on."""
     with st.container(horizontal=True):
-        if job.summary.get("plans"):
+        if summary_of(job).get("plans"):
             addresses.link("front", "Front", ":material/scatter_plot:", job=job.id)
         if state == "running":
             if start_of(store_cache.store(), job) is None:
@@ -176,7 +177,7 @@ def _frame(lines: list[tuple[store_cache.JobLine, str]]) -> pd.DataFrame:
                 "device": line.device,
                 "started": job.started_at,
                 "minutes": (ended - job.started_at).total_seconds() / 60 if ended else None,
-                "plans": job.summary.get("plans"),
+                "plans": summary_of(job).get("plans"),
                 "chosen": line.chosen,
                 "speedup": _speedup(line),
                 "warnings": line.warnings,

@@ -72,28 +72,24 @@ def _figures(found: PlanReport, quality: str) -> None:
             f"tune, guarded: {number(good.decided, quality)}",
             "lead",
         ),
-        _cost_card("mean latency", row.figure(LATENCY), "ms"),
+        _cost_card(row.figure(LATENCY)),
     ]
     if row.speedup is not None:
         kind = "good" if row.speedup > 1.005 else "bad" if row.speedup < 0.995 else ""
         note = f"as fast as the baseline ({row.speedup_basis})"
         cards.append(markup.card("speed-up", f"{row.speedup:.2f}x", note, kind))
-    for metric, text, unit in (
-        ("peak_memory_mb", "peak memory", "MB"),
-        ("bundle_size_mb", "size", "MB"),
-        ("energy_mean_mj", "energy", "mJ"),
-    ):
-        if metric in row.figures:
-            cards.append(_cost_card(text, row.figure(metric), unit))
+    headlines = (metric.name for metric in METRICS.values() if metric.headline)
+    cards += [_cost_card(row.figure(name)) for name in headlines if name in row.figures]
     markup.cards(*cards)
 
 
-def _cost_card(text: str, figure: MetricValues, unit: str) -> markup.Markup:
+def _cost_card(figure: MetricValues) -> markup.Markup:
+    metric = find_metric(figure.metric)
     known = figure.measured if figure.measured is not None else figure.decided
     basis = "predicted"
     if figure.measured is not None:
         basis = f"measured; predicted {number(figure.predicted)}"
-    return markup.card(text, f"{number(known)} {unit}", basis)
+    return markup.card(metric.title, f"{number(known)} {metric.unit}", basis)
 
 
 def _buttons(job: JobRecord, plan: PlanRecord, baseline: str | None) -> None:

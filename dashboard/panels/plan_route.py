@@ -76,14 +76,14 @@ def meter(name: str, share: float, kind: str = "") -> markup.Markup:
 
 
 def show_exits(found: PlanReport) -> None:
-    """Where inputs of test stop, by whose word, and what time passes up to there."""
+    """Where inputs stop, by whose word, and what time passes up to there."""
     import pandas as pd
 
     if not found.exits:
         return
     markup.section(
         "Where inputs stop",
-        "shares of the inputs of test, and of the time",
+        f"shares of the {found.split} inputs, and of the time",
     )
     total = sum(row.share * row.spent_ms for row in found.exits)
     cells = [

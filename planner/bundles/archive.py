@@ -8,12 +8,13 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trimtab_runtime
 from trimtab.planner.bundles.golden import golden_cases
 from trimtab_runtime.bundles.manifest import (
+    ARRAYS_FOLDER,
     GOLDEN_NAME,
     MANIFEST_NAME,
     MODELS_FOLDER,
@@ -21,10 +22,11 @@ from trimtab_runtime.bundles.manifest import (
     Manifest,
     arrays_name,
     onnx_name,
+    read_manifest,
 )
 from trimtab_runtime.codec import canonical
 from trimtab_runtime.definitions.plan import OperatingPoint, PlanDefinition, Structure, Variant
-from trimtab_runtime.errors import PlanningError
+from trimtab_runtime.errors import BundleError, PlanningError
 from trimtab_runtime.plans.deciders import load_router
 from trimtab_runtime.plans.early_exits import load_recall
 from trimtab_runtime.plans.stage import LoadedStage, load_stage
@@ -102,6 +104,33 @@ def write_bundle(parts: BundleParts, target: Path) -> Path:
     return target
 
 
+def holds(bundle: Path, parts: BundleParts) -> bool:
+    """Whether a bundle was made of these parts, by this version of Trimtab or another: all that
+    differs is the runtime in it, what was computed with that, and estimates of its operating
+    points. It gives the same answers."""
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            found = read_manifest(archive.read(MANIFEST_NAME))
+    except (BundleError, KeyError, zipfile.BadZipFile):
+        return False
+    hashes = {name: _sha256(path) for name, path in _stage_files(parts).items()}
+    return _contents(found) == _contents(_manifest(parts, hashes))
+
+
+def _contents(manifest: Manifest) -> tuple[object, ...]:
+    """What a bundle holds, whichever runtime runs it."""
+    folders = (f"{MODELS_FOLDER}/", f"{ARRAYS_FOLDER}/")
+    return (
+        manifest.name,
+        manifest.structure,
+        manifest.variants,
+        [replace(point, metrics={}) for point in (*manifest.points, manifest.point)],
+        manifest.labels,
+        manifest.device,
+        {name: sha for name, sha in manifest.files.items() if name.startswith(folders)},
+    )
+
+
 def _stage_files(parts: BundleParts) -> dict[str, Path]:
     """Names in the bundle, and the files that belong there."""
     found = {
@@ -151,7 +180,7 @@ def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
         engines["onnxruntime"] = None
     used = dict.fromkeys(stage.variant for stage in structure.stages)
     models = [path for name, path in _stage_files(parts).items() if name.startswith(MODELS_FOLDER)]
-    opencv = ("opencv",) if structure.router and structure.router.kind == "image" else ()
+    packages = structure.router.looks_at.packages if structure.router else ()
     quantised = any(parts.variants[sha].input.dtype != "float32" for sha in used)
     return Manifest(
         protocol=PROTOCOL,
@@ -162,7 +191,7 @@ def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
         points=tuple(parts.points),
         point=points.index(own),
         labels=tuple(parts.labels),
-        requires=_requirements([*engines, *opencv], structure),
+        requires=_requirements([*engines, *packages], structure),
         engines={engine: parts.fingerprint.get(engine, "unknown") for engine in engines},
         device=dict(parts.fingerprint),
         tolerance=0.1 if quantised or any(map(_integers, models)) else 1e-3,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from trimtab.db import JobRecord, PlanEntry, PlanRecord, Store
-from trimtab.planner.bundles.archive import BundleParts, write_bundle
+from trimtab.planner.bundles.archive import BundleParts, holds, write_bundle
 from trimtab.planner.jobs.dataset import class_names, load_dataset
 from trimtab.planner.jobs.lookup import device_keys, find_plan
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.selection.operating_points import POINTS
 from trimtab.planner.specification.job import JobSpec
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.plan import OperatingPoint, PlanDefinition, Structure, Variant
-from trimtab_runtime.errors import PlanningError
+from trimtab_runtime.errors import PlanningError, StoreError
 
 _GOLDEN_CANDIDATES = 24
 
@@ -32,8 +34,7 @@ def export_plan(store: Store, plan_key: str, target: Path, device: str | None = 
 
 def export_record(store: Store, plan: PlanRecord, target: Path) -> Path:
     """The same of this very plan."""
-    verified = {v.plan_key: v.bundle_sha256 for v in store.list_verifications(plan.job_id)}
-    bundle = verified.get(plan.key)
+    bundle = _verified_bundle(store, plan.job_id, plan.key)
     if bundle is None:
         job = store.get_job(plan.job_id)
         assert job is not None
@@ -47,12 +48,26 @@ def export_record(store: Store, plan: PlanRecord, target: Path) -> Path:
 
 
 def keep_bundle(store: Store, job: JobRecord, plan_key: str, images: Sequence[Path]) -> Path:
-    """The plan's bundle as a file of the artefact store."""
+    """The plan's bundle as a file of the artefact store: the one that ran on the device before,
+    though with the runtime of an earlier version, or else a new one."""
+    parts = bundle_parts(store, job, plan_key, images)
+    verified = _verified_bundle(store, job.id, plan_key)
+    if verified is not None:
+        with suppress(StoreError):  # lost or damaged: made anew
+            path = store.artefacts.path(verified)
+            if holds(path, parts):
+                return path
     with tempfile.TemporaryDirectory(prefix="trimtab-bundle-") as folder:
         name = f"{plan_key[:12]}.pyz"
-        made = write_bundle(bundle_parts(store, job, plan_key, images), Path(folder) / name)
+        made = write_bundle(parts, Path(folder) / name)
         artefact = store.save_file(made, kind="bundle", name=name)
     return store.artefacts.path(artefact.sha256)
+
+
+def _verified_bundle(store: Store, job_id: str, plan_key: str) -> str | None:
+    """The sha256 of the file that was verified; None where none was."""
+    verified = {v.plan_key: v.bundle_sha256 for v in store.list_verifications(job_id)}
+    return verified.get(plan_key)
 
 
 def bundle_parts(
@@ -75,7 +90,7 @@ def bundle_parts(
         points=_points(entry, entries),
         variants={v.sha256: v for v in variants},
         models={v.sha256: store.artefacts.path(v.sha256) for v in variants},
-        labels=class_names(known, int(job.summary["classes"])),
+        labels=class_names(known, summary_of(job)["classes"]),
         images=list(images)[:_GOLDEN_CANDIDATES],
         fingerprint=fingerprint,
         files={sha: store.artefacts.path(sha) for sha in _files(definition.structure)},

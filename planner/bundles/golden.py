@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 from trimtab_runtime.memory.semantic import Recall
 from trimtab_runtime.plans.deciders import LoadedRouter
-from trimtab_runtime.plans.early_exits import run_early
-from trimtab_runtime.plans.routing import combine, decide, entries, worths
+from trimtab_runtime.plans.loop import run_plan
+from trimtab_runtime.plans.routing import worths
 from trimtab_runtime.plans.stage import LoadedStage
 
 _CASES = 4
@@ -29,7 +30,7 @@ _MOVED = 1.05
 Array = Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Case:
     """An image, what every stage gives of it, and its answer where nothing answers early.
     `margin` is how far the closest of all decisions was from another outcome."""
@@ -82,25 +83,18 @@ def _case(
     image = decode_image(str(path)).convert("RGB")
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
     pixels = np.asarray(image)
-    prepared, rule, total = Preprocessor(pixels), definition.structure.rule, None
-    outputs = [stage.outputs(prepared) for stage in stages]
-    entry, margin = 0, np.inf
+    prepared = Preprocessor(pixels)
+    frame = _Frame(pixels, [stage.outputs(prepared) for stage in stages])
+    recorded = [_RecordedStage(stage, number) for number, stage in enumerate(stages)]
+    point = OperatingPoint(definition.thresholds, price=definition.price)
+    found = run_plan(recorded, definition.structure.rule, point, frame, router=router)
+    margins = [_lead(found.probabilities)]
     if router is not None:
-        features, _ = router.look(prepared, stages[0])
-        scores, costs_ms = router.scores(features), router.router.costs_ms
-        entry = int(entries(scores, costs_ms, definition.price))
-        margin = _lead(worths(scores, costs_ms, definition.price))
-    for position in range(entry, len(stages)):
-        stage = stages[position]
-        total = combine(total, stage.probabilities(outputs[position]), position - entry, rule)
-        best, largest = decide(total)
-        if position == len(stages) - 1:
-            break
-        confidence = stage.confidence(total, float(largest))
-        margin = min(margin, abs(confidence - definition.thresholds[position]))
-        if confidence >= definition.thresholds[position]:
-            break
-    return _Case(pixels, outputs, int(best), position, entry, min(margin, _lead(total)))
+        scores = router.scores(router.look(frame, recorded[0])[0])
+        margins.append(_lead(worths(scores, router.router.costs_ms, definition.price)))
+    for stage, threshold in zip(recorded[:-1], definition.thresholds, strict=True):
+        margins += [abs(confidence - threshold) for confidence in stage.compared]
+    return _Case(pixels, frame.outputs, found.answer, found.stage, found.entry, min(margins))
 
 
 def _lead(values: Array) -> float:
@@ -118,22 +112,31 @@ def _safest(cases: Sequence[_Case]) -> list[_Case]:
     return (chosen + rest)[:_CASES]
 
 
+class _Frame(Preprocessor):
+    """An image as a plan takes it, and what every stage gives of it."""
+
+    def __init__(self, pixels: Array, outputs: list[Array]) -> None:
+        super().__init__(pixels)
+        self.outputs = outputs
+
+
 class _RecordedStage:
-    """What a stage says, told again without running it."""
+    """What a stage says, told again without running it. `compared` are the confidences that were
+    asked for."""
 
     def __init__(self, stage: LoadedStage, number: int) -> None:
         self.taps: tuple[Tap, ...] = stage.taps
         self.variant, self._stage, self._number = stage.variant, stage, number
+        self.compared: list[float] = []
         self._found: dict[int, list[tuple[Array, Array | None]]] = {}
 
-    def start(self, image: _Frame) -> None:
-        case = image.case
-        if id(case) not in self._found:
-            self._stage.start(Preprocessor(case.image))
+    def start(self, frame: _Frame) -> None:
+        if id(frame) not in self._found:
+            self._stage.start(frame)
             taps = (self._stage.tap() for _ in self.taps)
-            self._found[id(case)] = [(v.copy(), h if h is None else h.copy()) for v, h in taps]
-        self._left = list(self._found[id(case)])
-        self._outputs = case.outputs[self._number]
+            self._found[id(frame)] = [(v.copy(), h if h is None else h.copy()) for v, h in taps]
+        self._left = list(self._found[id(frame)])
+        self._outputs = frame.outputs[self._number]
 
     def tap(self) -> tuple[Array, Array | None]:
         return self._left.pop(0)
@@ -142,15 +145,8 @@ class _RecordedStage:
         return self._stage.probabilities(self._outputs)
 
     def confidence(self, probabilities: Array, largest: float) -> float:
-        return self._stage.confidence(probabilities, largest)
-
-
-class _Frame(Preprocessor):
-    """A case as a plan that stops early takes it."""
-
-    def __init__(self, case: _Case) -> None:
-        super().__init__(case.image)
-        self.case = case
+        self.compared.append(self._stage.confidence(probabilities, largest))
+        return self.compared[-1]
 
 
 def _safe_sequence(
@@ -166,38 +162,41 @@ def _safe_sequence(
     recorded = [_RecordedStage(stage, number) for number, stage in enumerate(stages)]
     structure = definition.structure
 
-    def answers(frames: Sequence[_Frame], factor: float) -> list[tuple[int, ...]]:
+    @cache
+    def frame_of(case: _Case) -> _Frame:
+        return _Frame(case.image, case.outputs)
+
+    def answers(sequence: Sequence[_Case], factor: float) -> list[tuple[int, ...]]:
         point = _moved(structure, definition, factor)
         recall.reset()
         recall.use(point.exits)
         ran = (
-            run_early(recorded, structure.rule, point, recall, frame, router=router)
-            for frame in frames
+            run_plan(recorded, structure.rule, point, frame_of(case), recall, router)
+            for case in sequence
         )
         return [(found.answer, found.stage, found.tap, found.entry) for found in ran]
 
-    def safe(frames: Sequence[_Frame]) -> bool:
-        first, *others = (answers(frames, f) for f in (1.0, _MOVED, 1 / _MOVED))
+    def safe(sequence: Sequence[_Case]) -> bool:
+        first, *others = (answers(sequence, f) for f in (1.0, _MOVED, 1 / _MOVED))
         return all(other == first for other in others)
 
-    frames: list[_Frame] = []
+    sequence: list[_Case] = []
     chosen: list[_Case] = []
     ordered = sorted(cases, key=lambda case: -case.margin)
     for case in ordered:
-        more = [_Frame(case)] * 2
-        while more and not safe(frames + more):
+        more = [case] * 2
+        while more and not safe(sequence + more):
             more.pop()
         if more:
-            frames += more
+            sequence += more
             chosen.append(case)
         if len(chosen) == _CASES:
             break
     if not chosen:  # no image is safe: its answer holds on this kind of device at least
-        frames, chosen = [_Frame(ordered[0])], [ordered[0]]
-    elif safe([*frames, frames[0]]):
-        frames.append(frames[0])
-    numbers = {id(case): number for number, case in enumerate(chosen)}
-    return chosen, [numbers[id(frame.case)] for frame in frames], answers(frames, 1.0)
+        sequence, chosen = [ordered[0]], [ordered[0]]
+    elif safe([*sequence, sequence[0]]):
+        sequence.append(sequence[0])
+    return chosen, [chosen.index(case) for case in sequence], answers(sequence, 1.0)
 
 
 def _moved(structure: Structure, definition: PlanDefinition, factor: float) -> OperatingPoint:

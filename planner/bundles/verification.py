@@ -14,10 +14,10 @@ from trimtab.db import JobRecord, Store, VerificationRecord
 from trimtab.planner.bundles.export import keep_bundle
 from trimtab.planner.cache.measurements import steadiest
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.plan import PlanCandidate
-from trimtab.planner.selection.selector import PlanSelector
 from trimtab.profilers import Device, DeviceLost
-from trimtab.search.costs.correction import Pair
+from trimtab.search.costs.correction import Pair, corrected_metrics
 from trimtab.search.costs.stage import pace_ms
 from trimtab.workloads import Item
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -45,7 +45,7 @@ class BundleVerifier:
     store: Store
     device: Device
     journal: Journal
-    choice: PlanSelector
+    evaluator: PlanEvaluator
     items: Sequence[Item]
     records: dict[str, VerificationRecord] = field(default_factory=dict)
     pairs: dict[str, dict[str, Pair]] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class BundleVerifier:
 
     def verify(self, plans: Sequence[PlanCandidate]) -> None:
         """Verify those that were not yet. A plan that fails is recorded, and the rest goes on."""
-        golden = [self.items[row].path for row in self.choice.rows.fit]
+        golden = [self.items[row].path for row in self.evaluator.data.rows.fit]
         known = self._known()
         for number, plan in enumerate(plans):
             self.journal.step("verify", plan.label, number, len(plans))
@@ -87,10 +87,10 @@ class BundleVerifier:
 
     @property
     def _timed(self) -> NDArray[np.int64]:
-        return self.choice.rows.tune[:TIMED_ON_TUNE]
+        return self.evaluator.data.rows.tune[:TIMED_ON_TUNE]
 
     def _verify_one(self, plan: PlanCandidate, bundle: Path) -> VerificationRecord:
-        parts = (self._timed, self.choice.rows.test)
+        parts = (self._timed, self.evaluator.data.rows.test)
         rows = np.concatenate(parts)
         images = tuple(self.device.put(self.items[row].path) for row in rows)
         path = self.device.put(bundle)
@@ -99,7 +99,7 @@ class BundleVerifier:
         result = steadiest(self.device, request, _ATTEMPTS, self.journal, bundle=path)
         for warning in result.warnings:
             self.journal.note("warning", plan.label, warning)
-        expected = [self.choice.replayed(plan, part) for part in parts]
+        expected = [self.evaluator.replayed(plan, part) for part in parts]
         differs = np.concatenate([part.answer for part in expected]) != result.arrays["index"]
         differs |= np.concatenate([part.stage for part in expected]) != result.arrays["stage"]
         for name in ("tap", "by", "entry"):
@@ -111,7 +111,7 @@ class BundleVerifier:
         reference = result.samples["reference_ms"]
         groups = round(len(reference) * edge / len(rows))
         timed, tested = (
-            latency * (self.choice.reference_ms / pace_ms(paces))
+            latency * (self.evaluator.data.reference_ms / pace_ms(paces))
             for latency, paces in (
                 (result.arrays["latency_ms"][:edge], reference[:groups]),
                 (result.arrays["latency_ms"][edge:], reference[groups:]),
@@ -121,7 +121,7 @@ class BundleVerifier:
             **result.values,
             **_latency(tested),
             "tune_latency_mean_ms": float(timed.mean()),
-            "drift": pace_ms(reference) / self.choice.reference_ms,
+            "drift": pace_ms(reference) / self.evaluator.data.reference_ms,
             "bundle_size_mb": bundle.stat().st_size / 2**20,
             "answer_mismatch": float(differs.mean()),
         }
@@ -130,7 +130,7 @@ class BundleVerifier:
             "reference_ms": list(result.samples["reference_ms"]),
         }
         details: dict[str, Any] = {**result.details, "warnings": result.warnings}
-        if plan.composed.early is not None:
+        if plan.composed.design.kind == "exits":
             details["frames"] = self._frames(result.arrays, edge, ("by", "tap"))
         if plan.definition.structure.router is not None:
             details["routes"] = self._frames(result.arrays, edge, ("entry", "stage"))
@@ -145,7 +145,7 @@ class BundleVerifier:
     ) -> dict[str, list[int]]:
         """Frame by frame of test: the arrays that are named, whether the answer is `right`, and
         the block of the stream (absent where unknown)."""
-        rows = self.choice.rows
+        rows = self.evaluator.data.rows
         found = {name: arrays[name][edge:].tolist() for name in names}
         if rows.labels is not None:
             right = arrays["index"][edge:] == rows.labels[rows.test]
@@ -156,10 +156,10 @@ class BundleVerifier:
 
     def _pairs(self, plan: PlanCandidate, done: VerificationRecord) -> dict[str, Pair]:
         """What was predicted for the timed inputs, and what they took."""
-        predicted = self.choice.predicted(plan, self._timed)
+        predicted = self.evaluator.predicted(plan, self.evaluator.replayed(plan, self._timed))
         measured = {
-            "latency_mean_ms": done.values.get("tune_latency_mean_ms"),
-            "peak_memory_mb": done.values.get("peak_memory_mb"),
+            metric: done.values.get(f"tune_{metric}", done.values.get(metric))
+            for metric in corrected_metrics()
         }
         stages = len(plan.composed.options)
         return {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from trimtab.db import Store, VariantRecord
-from trimtab.planner.cache.variants import StoredVariant, io_of
+from trimtab.planner.cache.keys import io_of
+from trimtab.planner.cache.variants import StoredVariant
 from trimtab_runtime.errors import StoreError
 
 

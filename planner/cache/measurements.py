@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trimtab.db import MeasurementRecord, Store
+from trimtab.planner.cache.keys import measurement_content, measurement_key, stage_content
 from trimtab.planner.cache.segments import SegmentedVariant
-from trimtab.planner.cache.variants import StoredVariant, io_of
+from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.jobs.journal import Journal
 from trimtab.profilers import Device, DeviceLost, ProbeResult
 from trimtab.profilers.device import device_key
 from trimtab.workloads import Item
-from trimtab_runtime.codec import content_key, encode
+from trimtab_runtime.codec import encode
 from trimtab_runtime.definitions.exits import NO_MEMORY, Memory
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.definitions.routers import Router
@@ -39,16 +40,8 @@ class StageSetup:
 
     def described(self) -> dict[str, Any]:
         """What decides its figures."""
-        found = {
-            "sha256": self.built.variant.sha256,
-            "io": io_of(self.built.variant),
-            "options": encode(self.options),
-        }
-        if self.cut is not None:
-            found["exits"] = encode(self.cut.exits)
-        if self.scorer is not None:
-            found["scorer"] = self.scorer
-        return found
+        exits = None if self.cut is None else self.cut.exits
+        return stage_content(self.built.variant, self.options, exits, self.scorer)
 
 
 def settings_for(metrics: Iterable[str]) -> MeasureSettings:
@@ -81,7 +74,7 @@ class MeasurementCache:
         settings: MeasureSettings,
     ) -> None:
         self._store, self._device, self._journal = store, device, journal
-        self._device_key = device_key(fingerprint)
+        self._fingerprint = fingerprint
         self._images, self._settings = images, settings
         self._attempts = ATTEMPTS
 
@@ -97,28 +90,19 @@ class MeasurementCache:
 
         `visit` tells measurements apart that were made at different times on purpose.
         """
-        settings = {
-            "kind": "measure" if len(parts) == 1 and not visit else "together",
-            "settings": encode(self._settings),
-            "images": content_key([item.sha256 for item in self._images]),
-            "visit": visit,
-            "stages": [part.described() for part in parts],
-        }
-        if memory != NO_MEMORY:
-            settings["memory"] = encode(memory)
-        if router is not None:
-            settings["router"] = encode(router)
-        key = content_key({"device": self._device_key, **settings})
+        stages = [part.described() for part in parts]
+        content = measurement_content(stages, self._settings, self._images, visit, memory, router)
+        key = measurement_key(self._fingerprint, content)
         found = self._store.get_measurement(key)
         if found is not None and found.state == "ok":
             return found
         first = parts[0]
         record = MeasurementRecord(
             key,
-            self._device_key,
+            device_key(self._fingerprint),
             first.built.key,
             encode(first.options),
-            settings,
+            content,
             values={},
             samples={},
         )

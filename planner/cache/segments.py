@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from trimtab.db import Store, VariantRecord
-from trimtab.planner.cache.variants import StoredVariant, io_of
+from trimtab.planner.cache.keys import io_of, segment_lineage, variant_key
+from trimtab.planner.cache.variants import StoredVariant
 from trimtab.variants import Head, TapPlace, cut_segments
-from trimtab_runtime.codec import content_key
 from trimtab_runtime.definitions.exits import Exits, Tap
 from trimtab_runtime.memory.semantic import TapArrays
 
@@ -68,20 +68,16 @@ def segment_variant(
         files = [store.save_file(path, kind="segment", name=path.name) for path in made]
     arrays = store.save_bytes(_packed(places), kind="arrays", name=f"{built.variant.name}.npz")
     shas = [file.sha256 for file in files]
-    lineage = {
-        "parent": built.key,
-        "taps": [[place.name, list(place.kinds)] for place in places],
-        "files": [*shas, arrays.sha256],
-    }
-    for number, file in enumerate([*files, arrays]):
-        is_arrays = number == len(files)
+    parts, kinds = [*files, arrays], [(place.name, place.kinds) for place in places]
+    for number, file in enumerate(parts):
+        lineage = segment_lineage(built.key, kinds, [part.sha256 for part in parts], number)
         _note(
             store,
             built,
-            {**lineage, "step": "tap arrays" if is_arrays else "segment", "number": number},
+            lineage,
             file.sha256,
             file.size_bytes,
-            "npz" if is_arrays else "onnx",
+            "npz" if file is arrays else "onnx",
         )
     taps = (Tap(p.name, sha, p.kinds) for p, sha in zip(places, shas[:-1], strict=True))
     exits = Exits(tuple(taps), shas[-1], arrays.sha256)
@@ -100,7 +96,7 @@ def _note(
     """What a file was made from, so that nothing else in the store must refer to it."""
     store.put_variant(
         VariantRecord(
-            key=content_key(lineage),
+            key=variant_key(lineage),
             member=built.member,
             name=f"{built.variant.name} {lineage['step']} {lineage['number']}",
             format=kind,

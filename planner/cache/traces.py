@@ -17,18 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.db import Store, TraceRecord
+from trimtab.planner.cache.keys import engine_key, features_content, outputs_content, trace_key
 from trimtab.planner.cache.segments import SegmentedVariant
-from trimtab.planner.cache.variants import StoredVariant, io_of
+from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.jobs.journal import Journal
 from trimtab.profilers import Device, DeviceLost
 from trimtab.workloads import Item
-from trimtab_runtime.codec import content_key
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.errors import StoreError, TrimtabError
 from trimtab_runtime.probe.requests import FeaturesRequest, StageFile, TraceRequest
 
 _MEASURE_IMAGES = 24
-_TRACED_BY = ("machine", "isa", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,7 @@ class TraceCache:
     def trace(self, built: StoredVariant, options: RuntimeOptions) -> NDArray[np.float32]:
         """Outputs (images, classes) on `Inputs.items`, computed on the device."""
         file = StageFile(self._device.put(built.path), built.variant, options)
-        what = {"sha256": built.variant.sha256}
-        return self._traced(built, file, what, self._inputs.items)["outputs"]
+        return self._traced(built, file, self._inputs.items)["outputs"]
 
     def trace_taps(
         self, built: StoredVariant, options: RuntimeOptions, cut: SegmentedVariant, most: int
@@ -103,7 +101,7 @@ class TraceCache:
             exits=cut.exits,
             segments=tuple(self._device.put(path) for path in cut.segments),
         )
-        return self._traced(built, file, {"segments": list(cut.exits.segments)}, items)
+        return self._traced(built, file, items)
 
     def features(self, built: StoredVariant, names: Sequence[str]) -> NDArray[np.float32]:
         """Features (images, names) of `Inputs.items` as the device computes them. They are kept
@@ -113,8 +111,8 @@ class TraceCache:
         request = FeaturesRequest(
             tuple(self._device.put(path) for path in images.values()), tuple(names), ""
         )
-        what = {"kind": "features", "names": list(names)}
-        found = self._kept(built, "image features", what, images, request)["features"]
+        content = features_content(names)
+        found = self._kept(built, "image features", content, images, request)["features"]
         place = {sha: number for number, sha in enumerate(images)}
         rows: NDArray[np.float32] = found[[place[item.sha256] for item in items]]
         return rows
@@ -122,20 +120,19 @@ class TraceCache:
     def thumbnails(self, built: StoredVariant, options: RuntimeOptions) -> NDArray[np.float32]:
         """Thumbnails (images, size) of the inputs, where nothing is cut."""
         file = StageFile(self._device.put(built.path), built.variant, options)
-        what = {"sha256": built.variant.sha256, "thumbnails": True}
-        return self._traced(built, file, what, self._inputs.items)["thumbnails"]
+        return self._traced(built, file, self._inputs.items, thumbnails=True)["thumbnails"]
 
     def _traced(
         self,
         built: StoredVariant,
         file: StageFile,
-        what: Mapping[str, Any],
         items: Sequence[Item],
+        thumbnails: bool = False,
     ) -> dict[str, NDArray[np.float32]]:
         """The arrays of a trace, a row for each of the `items`. A stream may show an image often:
         it is looked at once."""
         images = {item.sha256: item.path for item in items}
-        found = self._traced_once(built, file, what, images)
+        found = self._traced_once(built, file, images, thumbnails)
         place = {sha: number for number, sha in enumerate(images)}
         rows = [place[item.sha256] for item in items]
         return {name: array[rows] for name, array in found.items()}
@@ -144,37 +141,36 @@ class TraceCache:
         self,
         built: StoredVariant,
         file: StageFile,
-        what: Mapping[str, Any],
         images: Mapping[str, Path],
+        thumbnails: bool,
     ) -> dict[str, NDArray[np.float32]]:
         """A row for each of the `images`, files by content: read from the store, or computed."""
-        options = file.options
-        engine = f"{options.numeric_key}/{self._fingerprint.get(options.engine, '')}"
-        told = {"kind": "trace", "engine": engine, **what, "io": io_of(built.variant)}
+        engine = engine_key(file.options, self._fingerprint)
+        content = outputs_content(built.variant, engine, file.exits, thumbnails)
         request = TraceRequest(
             file,
             images=tuple(self._device.put(path) for path in images.values()),
             output="",
-            thumbnails=file.exits is not None or "thumbnails" in what,
+            thumbnails=file.exits is not None or thumbnails,
         )
-        return self._kept(built, built.variant.name, told, images, request)
+        return self._kept(built, built.variant.name, content, images, request)
 
     def _kept(
         self,
         built: StoredVariant,
         name: str,
-        what: Mapping[str, Any],
+        content: Mapping[str, Any],
         images: Mapping[str, Path],
         request: TraceRequest | FeaturesRequest,
     ) -> dict[str, NDArray[np.float32]]:
-        """The arrays that answer a request, from the store or asked for. `what` they depend on."""
-        computed_by = {part: self._fingerprint.get(part, "") for part in _TRACED_BY}
-        key = content_key({**what, "by": computed_by, "images": list(images)})
+        """The arrays that answer a request, from the store or asked for. They depend on
+        `content`."""
+        key = trace_key(self._fingerprint, content, images)
         found = self._store.get_trace(key)
         kept = found and self._file(found.artefact_sha256, f"trace of {name}")
         if kept:
             return _read_arrays(kept)
-        engine = str(what.get("engine", ""))
+        engine = str(content.get("engine", ""))
         record = TraceRecord(key, built.key, self._inputs.workload_key, engine, None)
 
         def progress(done: int, total: int) -> None:

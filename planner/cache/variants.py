@@ -1,9 +1,7 @@
 """Variants of members: built once, then found in the store by their lineage.
 
 A failure is kept too, with its reason, and tried again only by a later job.
-
-
-A variant that was built and kept."""
+"""
 
 from __future__ import annotations
 
@@ -16,14 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
 from trimtab.db import Store, VariantRecord
+from trimtab.planner.cache.keys import io_of, member_lineage, precision_lineage, variant_key
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
-from trimtab.variants import QuantisationRecipe, View, derive_variant, quantise_w8a8
+from trimtab.variants import SCHEMES, View, derive_variant
 from trimtab.workloads import Item
-from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import StoreError, TrimtabError
 
@@ -57,48 +53,36 @@ class VariantCache:
         """Model files of members, opened once."""
         return ViewCache(self.store)
 
-    def member(
-        self, name: str, variant: Variant, view: View, recipe: Mapping[str, Any]
-    ) -> StoredVariant:
-        """Keep a member, known by its file as it came, as its view."""
-        self.store.save_file(view.path, kind="model", name=f"{name}{view.path.suffix}")
-        lineage = {**recipe, "sha256": view.source_sha256, "io": io_of(variant)}
-        if variant.sha256 != view.source_sha256:
-            lineage["view"] = variant.sha256
-        return self.keep(name, "as_is", variant, lineage)
+    def member(self, variant: Variant, view: View, torch: str | None = None) -> StoredVariant:
+        """Keep a member, known by its file as it came (exported from what `torch` names), as its
+        view."""
+        self.store.save_file(view.path, kind="model", name=f"{variant.name}{view.path.suffix}")
+        lineage = member_lineage(variant, view.source_sha256, torch)
+        return self.keep(variant.name, "as_is", variant, lineage)
 
-    def precision(self, parent: StoredVariant, precision: str) -> StoredVariant:
-        """A variant itself ('as_is'), or made from it: 'w8a8'."""
-        if precision == "as_is":
-            return parent
+    def quantised(self, parent: StoredVariant, scheme: str) -> StoredVariant:
+        """A variant quantised by a scheme of the registry, built or found."""
         with host(self.journal):
-            return self._made(parent, precision)
+            return self._made(parent, scheme)
 
-    def _made(self, parent: StoredVariant, precision: str) -> StoredVariant:
-        recipe = QuantisationRecipe()
-        lineage = {
-            "step": precision,
-            "parent": parent.key,
-            "recipe": encode(recipe),
-            "images": content_key([item.sha256 for item in self.fit]),
-            "onnxruntime": onnxruntime.__version__,
-        }
-        found = self.found(lineage, parent, precision)
+    def _made(self, parent: StoredVariant, scheme: str) -> StoredVariant:
+        lineage = precision_lineage(scheme, parent.key, SCHEMES[scheme].recipe, self.fit)
+        found = self.found(lineage, parent, scheme)
         if found is not None:
             return found
-        key = content_key(lineage)
+        key = variant_key(lineage)
         if key in self.failed:
             raise self.failed[key]
-        self.journal.note("info", parent.variant.name, f"building {precision}")
+        self.journal.note("info", parent.variant.name, f"building {scheme}")
         try:
-            return self._quantise(parent, precision, lineage, recipe)
+            return self._quantise(parent, scheme, lineage)
         except TrimtabError as error:
             self.failed[key] = error
             self.store.put_variant(
                 VariantRecord(
                     key=key,
                     member=parent.member,
-                    name=f"{parent.variant.name} {precision}",
+                    name=f"{parent.variant.name} {scheme}",
                     format=parent.variant.format,
                     artefact_sha256=None,
                     size_bytes=None,
@@ -113,15 +97,16 @@ class VariantCache:
     def _quantise(
         self,
         parent: StoredVariant,
-        precision: str,
+        name: str,
         lineage: Mapping[str, Any],
-        recipe: QuantisationRecipe,
     ) -> StoredVariant:
+        scheme = SCHEMES[name]
         with tempfile.TemporaryDirectory(prefix="trimtab-build-") as folder:
             source, made = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
             shutil.copyfile(parent.path, source)  # artefacts have no suffix
-            quantise_w8a8(source, parent.variant, [i.path for i in self.fit], made, recipe)
-            return self.keep_file(made, parent, precision, lineage)
+            images = [item.path for item in self.fit]
+            scheme.make(source, parent.variant, images, made, scheme.recipe)
+            return self.keep_file(made, parent, name, lineage)
 
     def keep_file(
         self,
@@ -147,7 +132,7 @@ class VariantCache:
         """Record a variant whose file the store has."""
         record = self.store.put_variant(
             VariantRecord(
-                key=content_key(lineage),
+                key=variant_key(lineage),
                 member=member,
                 name=variant.name,
                 format=variant.format,
@@ -164,7 +149,7 @@ class VariantCache:
         self, lineage: Mapping[str, Any], parent: StoredVariant, precision: str
     ) -> StoredVariant | None:
         """What was kept under a lineage; None where nothing was, or its file was lost."""
-        record = self.store.get_variant(content_key(lineage))
+        record = self.store.get_variant(variant_key(lineage))
         if record is None or record.artefact_sha256 is None or record.size_bytes is None:
             return None
         try:
@@ -192,8 +177,3 @@ class StoredVariant:
     precision: str
     variant: Variant
     path: Path
-
-
-def io_of(variant: Variant) -> dict[str, Any]:
-    """A variant's formats as they enter the keys of what is known of it."""
-    return {"input": encode(variant.input), "output": encode(variant.output)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,22 +11,20 @@ from trimtab.db import MeasurementRecord, VariantRecord
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.members import Member
 from trimtab.planner.candidates.stages import visit_of
+from trimtab.planner.jobs.context import JobContext
 from trimtab.profilers.device import device_key
 from trimtab.search.candidates.acquisition import predictor_for
-from trimtab.search.candidates.candidate import Candidate
+from trimtab.search.candidates.candidate import ORIGINAL, Candidate, VariantForm
 from trimtab.search.candidates.study import CandidateStudy
 from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.stage import StageCost, pace_ms
 from trimtab.search.predictors.base import Doubles
 from trimtab.search.predictors.description import Description, Work
 from trimtab.search.predictors.errors import error_of, left_out_errors, summed_errors
-from trimtab.variants import operator_work
+from trimtab.variants import SCHEMES, operator_work
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions
 from trimtab_runtime.errors import ModelError, StoreError
-
-if TYPE_CHECKING:
-    from trimtab.planner.pipeline.run import Run
 
 Earlier = list[tuple[Description, Mapping[str, float]]]
 
@@ -38,15 +35,17 @@ _EARLIER = 100
 class CandidateFeatures:
     """Describes a job's candidates by the operators of the nearest float file that was built."""
 
-    def __init__(self, run: Run, members: Sequence[Member], space: Sequence[Candidate]) -> None:
-        self._run = run
+    def __init__(
+        self, job: JobContext, members: Sequence[Member], space: Sequence[Candidate]
+    ) -> None:
+        self._job = job
         self._members = {member.name: member.built for member in members}
         self._space = {candidate.key: candidate for candidate in space}
-        self._work: dict[tuple[str, str], Work] = {}
+        self._work: dict[tuple[str, VariantForm], Work] = {}
         self._by_file: dict[Path, Work] = {}
         for name, built in self._members.items():
             size = built.variant.input.size
-            self._work[name, ""] = self._read(built.path, built.variant.format, size, name)
+            self._work[name, ORIGINAL] = self._read(built.path, built.variant.format, size, name)
 
     def _read(self, path: Path, format: str, size: tuple[int, int], name: str) -> Work:
         if path not in self._by_file:
@@ -54,13 +53,13 @@ class CandidateFeatures:
                 self._by_file[path] = Work(operator_work(path, format, size))
             except ModelError as error:
                 text = f"predicted without knowing its operators: {error}"
-                self._run.journal.note("info", name, text)
+                self._job.journal.note("info", name, text)
                 self._by_file[path] = Work()
         return self._by_file[path]
 
     def learn(self, found: Measured) -> None:
         """A candidate was built: those made of the same slimmed file are known better."""
-        form = _float_form(found.candidate.precision)
+        form = found.candidate.form.unquantised
         member, variant = found.candidate.member, found.built.variant
         if (member, form) not in self._work:
             work = self._read(found.built.path, variant.format, variant.input.size, variant.name)
@@ -69,26 +68,26 @@ class CandidateFeatures:
     def of(self, key: str) -> Description:
         """What is known now of the candidate with a key."""
         candidate = self._space[key]
-        member, form = self._members[candidate.member], _float_form(candidate.precision)
+        member, form = self._members[candidate.member], candidate.form.unquantised
         work = self._work.get((candidate.member, form))
         height, width = member.variant.input.size
         return Description(
             member=member.key,
-            steps=_steps(candidate.precision),
+            steps=candidate.form.steps,
             options=candidate.options,
-            work=self._work[candidate.member, ""] if work is None else work,
+            work=self._work[candidate.member, ORIGINAL] if work is None else work,
             pixels=height * width,
-            unseen=tuple(form.split()) if work is None else (),
+            unseen=form.steps if work is None else (),
         )
 
     def earlier(self, metrics: Sequence[str]) -> Earlier:
         """What earlier jobs measured on this device alone, with the costs among `metrics`. (What
         this job measured itself in an earlier run of it is known to its study.)"""
-        store, began = self._run.store, self._run.record.started_at
+        store, began = self._job.store, self._job.record.started_at
         before = [
             record
             for record in store.list_measurements(
-                device_key=device_key(self._run.fingerprint), state="ok"
+                device_key=device_key(self._job.fingerprint), state="ok"
             )
             if record.created_at < began and record.settings.get("kind") == "measure"
         ]
@@ -106,8 +105,8 @@ class CandidateFeatures:
         steps: list[str] = []
         nearest: VariantRecord | None = None
         while (step := variant.recipe.get("step")) != "member":
-            parent = self._run.store.get_variant(variant.recipe.get("parent", ""))
-            if step != "w8a8":
+            parent = self._job.store.get_variant(variant.recipe.get("parent", ""))
+            if step not in SCHEMES:
                 nearest = nearest or variant
             steps.append(str(step))
             if parent is None:
@@ -116,7 +115,7 @@ class CandidateFeatures:
         nearest = nearest or variant
         fmt = decode(InputFormat, nearest.io["input"])
         try:
-            path = self._run.store.artefacts.path(nearest.artefact_sha256 or "")
+            path = self._job.store.artefacts.path(nearest.artefact_sha256 or "")
         except StoreError:
             return None
         return Description(
@@ -126,15 +125,6 @@ class CandidateFeatures:
             work=self._read(path, nearest.format, fmt.size, nearest.name),
             pixels=fmt.size[0] * fmt.size[1],
         )
-
-
-def _steps(precision: str) -> tuple[str, ...]:
-    return () if precision == "as_is" else tuple(precision.split())
-
-
-def _float_form(precision: str) -> str:
-    """The steps that made the float file: 'slim1' of 'slim1 w8a8', '' of a member as it came."""
-    return " ".join(step for step in _steps(precision) if step != "w8a8")
 
 
 def _costs(record: MeasurementRecord, variant: VariantRecord) -> dict[str, float]:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.db import Level
+from trimtab.planner.cache.facts import facts_of
 from trimtab.planner.cache.variants import StoredVariant, VariantCache
+from trimtab.planner.candidates.class_groups import with_job_classes
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import BudgetSpec, ModelSpec
+from trimtab.planner.specification.shapes import misfits
 from trimtab.variants import (
+    SCHEMES,
     ModelFacts,
     Wishes,
     export_module,
     find_contradictions,
-    inspect_in_subprocess,
     make_variant,
-    quantisable,
 )
 from trimtab.workloads import Workload
 from trimtab_runtime.definitions.plan import Variant
@@ -28,11 +30,11 @@ from trimtab_runtime.errors import ModelError, PlanningError, TrimtabError
 
 @dataclass(frozen=True)
 class Member:
-    """A member as it came, and whether w8a8 applies to it."""
+    """An original member, and the quantisation `schemes` that apply to it."""
 
     built: StoredVariant
     classes: int
-    quantisable: bool
+    schemes: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -100,22 +102,24 @@ def _from_file(
     with tempfile.TemporaryDirectory(prefix="trimtab-view-") as folder:
         wishes = wishes_of(model, len(workload.classes) or None)
         view = builder.views.open(path, wishes, Path(folder), budget.stall_seconds)
-        facts = inspect_in_subprocess(view.path, wishes.size, budget.stall_seconds)
+        facts = facts_of(builder.store, view.path, wishes.size, budget.stall_seconds)
         said = model.input.model_dump(exclude_none=True)
-        output = model.output.model_dump(exclude_none=True)
+        output = model.output.model_dump(exclude_none=True, exclude={"classes", "mapping"})
         variant = make_variant(view.path, facts, said, output, model.label)
-        classes = _classes(variant, facts, workload.classes)
-        suitable = quantisable(facts)
-        notes: list[tuple[Level, str]] = [("info", text) for text in view.notes]
+        variant, classes, told = _classes(variant, facts, model, workload.classes)
+        suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
+        notes: list[tuple[Level, str]] = [("info", text) for text in (*view.notes, *told)]
         notes += [("warning", text) for text in find_contradictions(facts, said, output)]
         notes += [("warning", f"not to be trusted: {text}") for text in facts.doubts]
-        if not suitable:
-            notes.append(("info", f"w8a8 does not apply: {suitable.reason}"))
+        notes += [
+            ("info", f"{name} does not apply: {found.reason}")
+            for name, found in suits.items()
+            if not found
+        ]
         for level, text in notes:
             journal.note(level, model.label, text)
-        source = {"step": "member", **({"torch": model.torch.entry} if model.torch else {})}
-        built = builder.member(model.label, variant, view, source)
-    return Member(built, classes, bool(suitable))
+        built = builder.member(variant, view, model.torch.entry if model.torch else None)
+    return Member(built, classes, tuple(name for name, found in suits.items() if found))
 
 
 def wishes_of(model: ModelSpec, classes: int | None) -> Wishes:
@@ -127,13 +131,15 @@ def wishes_of(model: ModelSpec, classes: int | None) -> Wishes:
         channels=None if colour is None else 1 if colour == "gray" else 3,
         output=model.output.name,
         output_index=model.output.index,
-        classes=classes,
+        classes=None if model.output.classes else classes,
     )
 
 
-def _classes(variant: Variant, facts: ModelFacts, names: Sequence[str]) -> int:
-    """How many classes the variant answers with. Raises ModelError where they are not known or
-    not those of the labels."""
+def _classes(
+    variant: Variant, facts: ModelFacts, model: ModelSpec, names: Sequence[str]
+) -> tuple[Variant, int, Sequence[str]]:
+    """The variant with the classes of the job, how many classes it answers with, and what is to be
+    told. Raises ModelError where the classes are not known or not those of the labels."""
     if facts.output_width is None:
         raise ModelError("the file leaves its number of classes open")
     if variant.output.threshold is not None:
@@ -142,10 +148,12 @@ def _classes(variant: Variant, facts: ModelFacts, names: Sequence[str]) -> int:
                 f"the model gives a single score, which tells two classes apart, but the labels "
                 f"have {len(names)}"
             )
-        return 2
-    classes = facts.output_width - variant.output.offset
+        return variant, 2, ()
+    own = facts.output_width - variant.output.offset
+    variant, told = with_job_classes(variant, own, model.output, names)
+    classes = own if variant.output.groups is None else len(variant.output.groups)
     _check_width(classes, facts.output_width, names)
-    return classes
+    return variant, classes, (told,) if told else ()
 
 
 def _check_width(classes: int, width: int, names: Sequence[str]) -> None:
@@ -162,3 +170,22 @@ def _check_width(classes: int, width: int, names: Sequence[str]) -> None:
     raise ModelError(
         f"the model answers with {classes} classes, the labels have {len(names)}{hint}"
     )
+
+
+def squashed(
+    spec: JobSpec, members: Sequence[Member], images: Mapping[tuple[int, int], int]
+) -> Iterator[tuple[str, str]]:
+    """A member's name and a warning, for every member whose specification says nothing of `fit`
+    although `images` (how many have which width and height) have another shape than its input."""
+    unsaid = {model.label for model in spec.models if model.input.fit is None}
+    total = sum(images.values())
+    for member in members:
+        size = member.built.variant.input.size
+        others = misfits(images, size)
+        if member.name in unsaid and others:
+            yield (
+                member.name,
+                f"{others.total()} of {total} images are of another shape than the input "
+                f"({next(iter(others))}, the input {size[1]}x{size[0]}) and are squashed into it, "
+                "as nothing is said of input.fit; say squash, crop or pad, as in training",
+            )

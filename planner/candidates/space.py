@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trimtab.planner.candidates.members import Member
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.block_sets import VARIANTS
-from trimtab.search.candidates.candidate import Candidate
+from trimtab.search.candidates.candidate import ORIGINAL, Candidate, VariantForm
 from trimtab_runtime.definitions.plan import RuntimeOptions
 
 #: Execution providers that compute on the processor's cores.
@@ -35,39 +35,37 @@ def candidate_space(
     """The candidates that a specification allows on a device with `cores` and the execution
     providers `accelerators`."""
     counts = spec.runtime.threads or tuple(sorted({1, cores}))
-    forms = [f"slim{n + 1}" for n in range(VARIANTS if spec.techniques.slimming else 0)]
+    slimmed = range(1, 1 + (VARIANTS if spec.techniques.slimming else 0))
+    floats = [ORIGINAL, *(VariantForm("slim", number) for number in slimmed)]
     found = []
     for member in members:
-        quantised = spec.techniques.quantisation if member.quantisable else ()
-        precisions = ["as_is", *quantised]
-        for form in forms:
-            precisions += [form, *(f"{form} {precision}" for precision in quantised)]
-        for precision in precisions:
-            found += [
-                Candidate(member.name, precision, options)
-                for options in _options(member.built.variant.format, counts, accelerators)
-            ]
+        schemes = [s for s in spec.techniques.quantisation if s in member.schemes]
+        for form in floats:
+            for scheme in ("", *schemes):
+                found += [
+                    Candidate(member.name, replace(form, scheme=scheme), options)
+                    for options in _options(member.built.variant.format, counts, accelerators)
+                ]
 
     def wave(candidate: Candidate) -> int:
-        return wave_of(candidate, spec.techniques.quantisation, min(counts))
+        return wave_of(candidate, min(counts))
 
     found.sort(key=lambda c: (wave(c), c.member != spec.reference_name))
     waves = [wave(candidate) for candidate in found]
     return Space(found, waves.count(0), waves.count(0) + waves.count(1))
 
 
-def wave_of(candidate: Candidate, quantisation: Sequence[str], threads: int) -> int:
+def wave_of(candidate: Candidate, threads: int) -> int:
     """When a candidate's turn comes: 0 for members as they came (the baselines), 1 for them on
     other execution providers, and on the fewest `threads` for their quantised variants and the
     best slimmed one, 2 for what the search proposes."""
     options = candidate.options
     if options.graph_optimisation != "all" or options.provider == "builtin":
         return 2
-    if candidate.precision == "as_is":
+    if candidate.form.is_original:
         return 0 if options.provider == "default" else 1
-    early = {form for q in ("", *quantisation) for form in (q, f"slim1 {q}".strip())}
     usual = options.threads == threads and not options.spinning
-    return 1 if candidate.precision in early and usual else 2
+    return 1 if candidate.form.number <= 1 and usual else 2
 
 
 def _options(

@@ -15,8 +15,9 @@ from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.segmented import FrameOverheads, StageSegments
 from trimtab.search.costs.stage import StageCost, Visit, mean_values, pace_ms
 from trimtab.search.estimates.calibration import StageTrace
-from trimtab.search.estimates.targets import Ints, Targets, needs_labels
-from trimtab.search.plans.plan import StageOption
+from trimtab.search.estimates.metrics import can_tell, needs_labels, quality_metric
+from trimtab.search.estimates.targets import Ints, Targets
+from trimtab.search.plans.option import StageOption
 from trimtab_runtime.definitions.plan import Stage
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.plans.routing import calibrated
@@ -43,8 +44,9 @@ def single_values(
         [_stage_cost(found, [visit_of(found.measurement)], reference_ms([found]))]
     )
     known = costs.known(np.ones(1))
-    for metric in filter(targets.knows, metrics):
-        known[metric] = float(targets.values(metric, found.outputs[rows.tune]).mean())
+    outputs = found.outputs[rows.tune]
+    for metric in (name for name in metrics if can_tell(targets, name)):
+        known[metric] = float(quality_metric(metric).values(targets, outputs).mean())
     missing = [metric for metric in metrics if metric not in known]
     if missing:
         raise PlanningError(f"{', '.join(missing)} could not be measured on this device")
@@ -54,7 +56,7 @@ def single_values(
 def reference_answers(measured: Iterable[Measured], name: str | None) -> Ints | None:
     """What the reference member (as it came) answers on every input; None without one."""
     for found in measured:
-        if found.candidate.member == name and found.candidate.precision == "as_is":
+        if found.candidate.member == name and found.candidate.form.is_original:
             answers: Ints = found.outputs.argmax(1).astype(np.int64)
             return answers
     return None

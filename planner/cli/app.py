@@ -75,7 +75,7 @@ def options(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; its exit status: 0 done, 1 a problem was found, 2 wrong use or
-    specification, 130 interrupted."""
+    specification, 130 interrupted, 143 a job ended by SIGTERM."""
     try:
         given = None if arguments is None else list(arguments)
         status = app(given, standalone_mode=False, prog_name="trimtab")

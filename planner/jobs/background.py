@@ -116,7 +116,9 @@ def start_job(spec: JobSpec, store: str, artefacts: Path | None) -> Start:
     ]
     try:
         folder.mkdir(parents=True)
-        (folder / _SPEC).write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8")
+        # The order of objectives has a meaning: the first cost decides.
+        text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False)
+        (folder / _SPEC).write_text(text, encoding="utf-8")
         with (folder / _LOG).open("wb") as log:
             process = subprocess.Popen(
                 [*command, "plan", str(folder / _SPEC)],

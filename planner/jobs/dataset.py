@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from trimtab.db import Level
 from trimtab.planner.specification.job import JobSpec
-from trimtab.search.estimates.targets import Ints, needs_labels
+from trimtab.search.estimates.metrics import needs_labels, needs_reference
+from trimtab.search.estimates.targets import Ints
 from trimtab.search.objectives.constraints import Constraint
 from trimtab.workloads import (
     SPLIT_NAMES,
@@ -18,7 +20,10 @@ from trimtab.workloads import (
     Splits,
     StreamRecipe,
     Workload,
+    checked_images,
+    class_counts,
     frame_items,
+    in_several_splits,
     make_stream,
     read_workload,
     split_workload,
@@ -26,7 +31,7 @@ from trimtab.workloads import (
 )
 from trimtab.workloads.images.text import first_few
 from trimtab_runtime.errors import SpecificationError
-from trimtab_runtime.metrics import recall_of, recalled_class
+from trimtab_runtime.metrics import find_metric, recall_of, recalled_class
 
 #: Images of `fit` that are traced: calibration needs no more, and a split's prefix is a fair
 #: sample of it.
@@ -59,14 +64,41 @@ def load_dataset(spec: JobSpec) -> tuple[Workload, Splits]:
     """The images that a specification names, and their splits. Raises WorkloadError, or
     SpecificationError for a metric that these images can never tell."""
     work = spec.workload
-    workload = read_workload(work.images, work.labels, work.classes, work.splits.group)
+    workload = checked_images(
+        read_workload(work.images, work.labels, work.classes, work.splits.group, work.exclude),
+        work.unreadable,
+        work.near_duplicates == "together",
+    )
     sizes = work.splits
     splits = split_workload(workload, sizes.fit, sizes.tune, sizes.test, sizes.seed)
+    workload = replace(workload, notices=(*workload.notices, *_split_notices(workload, splits)))
     for place, metric in named_metrics(spec):
         problem = _untold(metric, spec, workload, splits)
         if problem:
             raise SpecificationError(f"{place}: {problem}")
     return workload, splits
+
+
+def _split_notices(workload: Workload, splits: Splits) -> Iterator[str]:
+    """What to tell of splits that are folders."""
+    found = {
+        split: sorted({i.name.partition("/")[0] for i in workload.items if i.split == split})
+        for split in SPLIT_NAMES
+    }
+    if not any(found.values()):
+        return
+    told = ", ".join(
+        f"{split} {size} ({' and '.join(found[split]) or 'of another folder'})"
+        for split, size in splits.sizes.items()
+    )
+    yield f"the folders are splits, and no classes: {told}"
+    twice = in_several_splits(workload)
+    if len(twice):
+        few = first_few([workload.items[index].name for index in twice])
+        yield (
+            f"{len(twice)} image(s) show what an earlier split (of fit, tune, test) shows too, "
+            f"and are left out: {few}"
+        )
 
 
 def named_metrics(spec: JobSpec) -> Iterator[tuple[str, str]]:
@@ -79,8 +111,8 @@ def named_metrics(spec: JobSpec) -> Iterator[tuple[str, str]]:
 def _untold(metric: str, spec: JobSpec, workload: Workload, splits: Splits) -> str | None:
     """Why a metric cannot be told of these images; None where it can."""
     labels, of = workload.labels, recalled_class(metric)
-    if metric == "agreement" and spec.reference is None and labels is not None:
-        return "agreement needs a `reference` member to agree with"
+    if needs_reference(metric) and spec.reference is None and labels is not None:
+        return f"{metric} needs a `reference` member to agree with"
     if labels is None and needs_labels(metric) and metric not in spec.objectives:
         return f"{metric} needs labels, but the images have none"
     if labels is None or of is None:
@@ -96,6 +128,22 @@ def _untold(metric: str, spec: JobSpec, workload: Workload, splits: Splits) -> s
     if not (labels[splits.tune] == places[0]).any():
         return f"{metric!r} cannot be told: no image of tune is of that class"
     return None
+
+
+def told_of(workload: Workload, spec: JobSpec) -> Iterator[tuple[Level, str]]:
+    """What a job says of its images before it begins: (level, text)."""
+    counts = class_counts(workload)
+    if counts is not None:
+        yield "info", f"{counts.images} images in {len(counts.counts)} classes: {counts.text}"
+        blind = all(metric in ("top1", "top5") for _, metric in quality_metrics(spec))
+        if counts.warning and blind:
+            yield "warning", counts.warning
+    yield from (("warning", text) for text in workload.notices)
+
+
+def quality_metrics(spec: JobSpec) -> list[tuple[str, str]]:
+    """Those of the named metrics that tell how good answers are."""
+    return [found for found in named_metrics(spec) if find_metric(found[1]).kind == "quality"]
 
 
 def unseen_classes(workload: Workload, splits: Splits) -> str | None:
@@ -162,7 +210,7 @@ def _stills(
         test=np.searchsorted(used, test),
         labels=None if labels is None else labels[used],
         classes=workload.classes,
-        objects=_objects([workload.items[index] for index in used]),
+        objects=workload.objects[used],
     )
     return [workload.items[index] for index in used], rows
 
@@ -188,17 +236,10 @@ def _frames(
         test=of_test,
         labels=None if labels is None else labels[np.concatenate(shown)],
         classes=workload.classes,
-        objects=_objects(items),
+        objects=workload.objects[np.concatenate(shown)],
         blocks=np.concatenate(blocks),
     )
     return items, rows
-
-
-def _objects(items: Sequence[Item]) -> Ints:
-    """A number for each object: a group or, where nobody said, a file's content."""
-    names = [item.group or item.sha256 for item in items]
-    found: Ints = np.unique(names, return_inverse=True)[1].astype(np.int64)
-    return found
 
 
 def _set_aside(rows: SplitRows, share: float) -> SplitRows:

@@ -9,9 +9,10 @@ from contextlib import ExitStack, contextmanager
 
 from trimtab.db import DeviceRecord, JobRecord, Store, WorkloadRecord, let_go
 from trimtab.planner.jobs.context import JobContext
-from trimtab.planner.jobs.dataset import load_dataset
+from trimtab.planner.jobs.dataset import load_dataset, told_of
 from trimtab.planner.jobs.journal import DeviceEvents, Journal, NullListener, ProgressListener
 from trimtab.planner.jobs.scratch import scratch
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.specification.job import JobSpec
 from trimtab.profilers import Device, connect
 from trimtab.profilers.device import device_key, machine_key
@@ -19,6 +20,13 @@ from trimtab.workloads import Splits, Workload
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import StoreError, TrimtabError
 from trimtab_runtime.probe.requests import MeasureSettings
+
+
+def job_id_of(spec: JobSpec, device: str, workload: str) -> str:
+    """The id of a job on the device and the workload with these keys. It never changes, so that
+    an interrupted job goes on with a later version too."""
+    data = spec.model_dump(mode="json")
+    return content_key({"spec": data, "device": device, "workload": workload})[:12]
 
 
 @contextmanager
@@ -33,17 +41,19 @@ def opened_job(
     """A job with its device leased to it. When `stop` is set, it ends as by Ctrl-C."""
     with scratch(store.artefacts.folder), ExitStack() as ours:
         if device is None:
-            found = connect(spec.device.target, spec.budget.stall_seconds)
+            found = connect(spec.device.address, spec.budget.stall_seconds, **spec.device.settings)
             device = ours.enter_context(found)
         fingerprint = device.fingerprint()
         workload, splits = load_dataset(spec)
-        data, key = spec.model_dump(mode="json"), device_key(fingerprint)
-        job_id = content_key({"spec": data, "device": key, "workload": workload.key})[:12]
+        key = device_key(fingerprint)
+        job_id = job_id_of(spec, key, workload.key)
         place = machine_key(fingerprint, device.machine())
         lease = ours.enter_context(store.lease(place, holder=f"job {job_id} ({spec.name})"))
         store.put_device(DeviceRecord(key, device.address, dict(fingerprint)))
         open_record(store, job_id, spec, workload, splits, key)
         journal = Journal(store, job_id, watcher or NullListener(), lease, stop)
+        for level, text in told_of(workload, spec):
+            journal.note(level, "workload", text)
         device.listener = listening = DeviceEvents(journal, device.address)
         with _troubles_told(store, job_id, listening):
             yield JobContext(
@@ -62,10 +72,11 @@ def open_record(
     """Have the job in the store, as one that runs (on the device of that `key`)."""
     summary = {**workload.summary(), "splits": splits.summary()}
     store.put_workload(WorkloadRecord(workload.key, spec.workload.images.name, summary))
-    if store.get_job(job_id) is not None:
-        store.update_job(job_id, state="running", message=None)
-        return
     data = spec.model_dump(mode="json")
+    if store.get_job(job_id) is not None:
+        # Objectives in another order are the same job, but another cost decides.
+        store.update_job(job_id, state="running", message=None, spec=data)
+        return
     store.add_job(
         JobRecord(
             id=job_id,
@@ -86,7 +97,7 @@ def _troubles_told(store: Store, job_id: str, listening: DeviceEvents) -> Iterat
     finally:
         job = store.get_job(job_id)
         if job is not None and listening.troubles:
-            known: Counter[str] = Counter(job.summary.get("troubles", {}))
+            known: Counter[str] = Counter(summary_of(job).get("troubles", {}))
             troubles = dict(known + listening.troubles)
             store.update_job(job_id, summary={**job.summary, "troubles": troubles})
 
@@ -98,7 +109,7 @@ def closing_job(store: Store, job_id: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         let_go(error)
-        text = "stopped by the user; the same command goes on from here"
+        text = f"stopped by {str(error) or 'the user'}; the same command goes on from here"
         store.update_job(job_id, state="interrupted", message=text)
         raise
     except TrimtabError as error:

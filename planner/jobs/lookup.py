@@ -4,9 +4,9 @@ of each device."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from trimtab.db import JobRecord, PlanRecord, Store
+from trimtab.planner.jobs.summary import DeviceSummary, summary_of
 from trimtab_runtime.errors import StoreError
 
 
@@ -40,12 +40,11 @@ def job_state(store: Store, job: JobRecord) -> str:
     return "running" if any(h.startswith(f"job {job.id} ") for h in holders) else "killed"
 
 
-def devices_of(job: JobRecord) -> list[dict[str, Any]]:
+def devices_of(job: JobRecord) -> Sequence[DeviceSummary]:
     """What a job on several devices knows of each: `name`, `address`, `job` (the id of the job
     there) and `device_key` (both None where it was not reached), `problem` (None where it has a
     front). Empty for a job on one."""
-    found: list[dict[str, Any]] = job.summary.get("devices", [])
-    return found
+    return summary_of(job).get("devices", [])
 
 
 def device_keys(job: JobRecord) -> list[str]:
@@ -56,7 +55,8 @@ def device_keys(job: JobRecord) -> list[str]:
 
 def jobs_of_devices(jobs: Sequence[JobRecord]) -> set[str]:
     """Ids of those that belong to a job on several devices."""
-    return {device["job"] for job in jobs for device in devices_of(job)} - {None}
+    known = (device["job"] for job in jobs for device in devices_of(job))
+    return {key for key in known if key}
 
 
 def job_on_device(store: Store, job: JobRecord, name: str) -> JobRecord:

@@ -46,4 +46,4 @@ def plan(
         raise SpecificationError("device: one is named; give one device")
     with opened_run(spec, store, watcher, settings, device) as run:
         run.execute()
-    return run.record
+    return run.job.record

@@ -1,14 +1,21 @@
-"""From measured candidates to a verified choice: screen, measure together, choose, verify."""
+"""From measured candidates to a verified choice: screen, measure together, select, verify."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from trimtab.db import CorrectionRecord, ExposureRecord, MeasurementRecord, Store
 from trimtab.planner.bundles.verification import BundleVerifier
 from trimtab.planner.cache.measurements import StageSetup
+from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured
+from trimtab.planner.candidates.stages import costs_together
+from trimtab.planner.jobs.context import JobContext
+from trimtab.planner.jobs.summary import JobSummary
+from trimtab.planner.pipeline.colocation import measure_twice
+from trimtab.planner.selection.class_cautions import class_cautions
+from trimtab.planner.selection.data import SelectionData
+from trimtab.planner.selection.held_out import HeldOutReports
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.planner.selection.records import (
     decided_metrics,
@@ -16,198 +23,171 @@ from trimtab.planner.selection.records import (
     plan_record,
     reported_metrics,
 )
-from trimtab.planner.selection.selector import PlanSelector
-from trimtab.planner.techniques.early_exits.plans import BuiltExitDesign, EarlyExitTechnique
-from trimtab.planner.techniques.early_exits.taps import TapPreparation
-from trimtab.planner.techniques.routing.plans import RoutingTechnique
-from trimtab.profilers import DeviceLost
+from trimtab.planner.selection.selector import PlanSelector, Screening, Selection
+from trimtab.planner.techniques import TECHNIQUES
+from trimtab.planner.techniques.base import BuiltDesign
+from trimtab.planner.techniques.exit_points.taps import TapPreparation
 from trimtab.profilers.device import device_key
 from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.correction import Correction, Learned
-from trimtab.search.plans.plan import ComposedPlan, StageOption
+from trimtab.search.plans.option import StageOption
+from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.codec import content_key
-from trimtab_runtime.errors import StoreError, TrimtabError
-
-if TYPE_CHECKING:
-    from trimtab.planner.pipeline.run import Run
 
 #: How often the choice may move to a plan that has to be verified first.
 ROUNDS = 3
 
 
 class PlanningStage:
-    """The second half of a run: everything after the candidates were measured one by one."""
+    """Everything after the candidates were measured one by one."""
 
     def __init__(
-        self, run: Run, measured: Sequence[Measured], agreed: Sequence[StageOption] = ()
+        self,
+        evaluator: CandidateEvaluator,
+        measured: Sequence[Measured],
+        agreed: Sequence[StageOption] = (),
     ) -> None:
-        self._run, self._store, self._journal = run, run.store, run.journal
+        self._evaluator, self._job = evaluator, evaluator.job
         self.variants = {m.built.variant.sha256: m.built.variant for m in measured}
-        self.choice = PlanSelector(
-            run.spec, measured, run.rows, self._earlier_correction(), agreed
-        )
-        self._tapping: TapPreparation | None = None
+        correction = earlier_correction(self._job)
+        data = SelectionData.of(self._job.spec, measured, evaluator.rows, correction, agreed)
+        self.selector = PlanSelector(data)
+        self._reports = HeldOutReports(self.selector.evaluator, evaluator.items)
 
     def decide(self) -> None:
         """Leaves a verified choice, and all that is known of the plans, in the store."""
-        choice, run = self.choice, self._run
-        self._journal.step("search", "composing plans", 0, 1)
-        groups = choice.screen(run.spec.together)
-        self._journal.step("search", "", 1, 1)
-        costs = self.measured_together(groups)
-        choice.judge(costs, [*self._early_plans(), *self._routed_plans()])
-        self._store_plans({})
-        count_exposure(self._store, run.job_id, run.workload.key, choice.plans)
+        job, selector = self._job, self.selector
+        job.journal.step("search", "composing plans", 0, 1)
+        screening = selector.screen(job.spec.together)
+        job.journal.step("search", "", 1, 1)
+        together = self.measured_together(screening.groups)
+        built = self.technique_plans(screening)
+        selection = selector.select(together, built, screening.least)
+        self._store_plans(selection, {})
+        count_exposure(job.store, job.job_id, job.workload.key, selection.plans)
         verifier = BundleVerifier(
-            run.record, run.store, run.device, run.journal, choice, run.items
+            job.record,
+            job.store,
+            job.device,
+            job.journal,
+            selector.evaluator,
+            self._evaluator.items,
         )
-        learned = self._verify(verifier)
-        self._store_plans({key: found.values for key, found in verifier.records.items()})
+        selection, learned = self._verify(selection, verifier)
+        values = {key: found.values for key, found in verifier.records.items()}
+        self._store_plans(selection, values)
         self._put_corrections(learned)
-        self._summarise()
+        self._summarise(selection)
 
     def measured_together(
         self, groups: Sequence[tuple[int, ...]]
     ) -> dict[tuple[int, ...], CascadeCosts]:
         """What stages cost beside those that they will live with."""
-        parts = [[self.choice.measured[index] for index in group] for group in groups]
+        data, journal = self.selector.data, self._job.journal
+        parts = [[data.measured[index] for index in group] for group in groups]
         labels = [" + ".join(part.candidate.label for part in group) for group in parts]
 
         def measure(number: int, visit: int) -> MeasurementRecord:
-            return self._run.profiles.measurement(
-                [StageSetup(part.built, part.candidate.options) for part in parts[number]], visit
-            )
+            setups = [StageSetup(part.built, part.candidate.options) for part in parts[number]]
+            return self._evaluator.measurements.measurement(setups, visit)
 
-        visits = self._twice(labels, measure)
-        self._journal.step("together", "", 1, 1)
+        visits = measure_twice(labels, measure, journal)
+        journal.step("together", "", 1, 1)
         warned = [record.warnings for found in visits.values() for record in found]
         disturbed = [warnings for warnings in warned if warnings]
         if disturbed:
             text = f"{len(disturbed)} of {len(warned)} were disturbed, e.g. {disturbed[0][0]}"
-            self._journal.note("warning", "measurements together", text)
-        measured = ((groups[number], found) for number, found in visits.items())
-        return {group: self.choice.costs_together(group, found) for group, found in measured}
+            journal.note("warning", "measurements together", text)
+        costs = {}
+        for number, found in visits.items():
+            stages, process = costs_together(parts[number], found, data.reference_ms)
+            costs[groups[number]] = CascadeCosts(stages, process, data.correction)
+        return costs
 
-    def _twice(
-        self, labels: Sequence[str], measure: Callable[[int, int], MeasurementRecord]
-    ) -> dict[int, list[MeasurementRecord]]:
-        """Both visits of what `measure(number, visit)` measures, by the numbers of its `labels`.
-        What cannot be measured is left out, with a note.
+    def technique_plans(self, screening: Screening) -> list[ComposedPlan]:
+        """Plans of all techniques that are wanted, of designs that were measured as they are."""
+        taps = TapPreparation(self._evaluator, screening.data, screening.problem)
+        found: list[ComposedPlan] = []
+        for technique in TECHNIQUES.values():
+            if technique.plans is None or not technique.wanted(self._job.spec.techniques):
+                continue
+            generator = technique.plans(self._evaluator, screening, taps)
+            designs = generator.designs()
+            self._job.remember(**generator.summary())
 
-        The second time is in reverse order, so that a slow change of the machine falls on all
-        alike.
-        """
-        visits: dict[int, list[MeasurementRecord]] = {n: [] for n in range(len(labels))}
-        order = [*visits, *reversed(visits)]
-        for done, number in enumerate(order):
-            self._journal.step("together", labels[number], done, len(order))
-            if number in visits:
-                try:
-                    visits[number].append(measure(number, 1 + done // len(labels)))
-                except (StoreError, DeviceLost):
-                    raise
-                except TrimtabError as error:
-                    del visits[number]
-                    self._journal.note("error", labels[number], f"left out: {error}")
-        return visits
+            def measure(
+                number: int, visit: int, designs: Sequence[BuiltDesign] = designs
+            ) -> MeasurementRecord:
+                built = designs[number]
+                return self._evaluator.measurements.measurement(
+                    built.parts, visit, built.structure.memory, built.structure.router
+                )
 
-    def _early_plans(self) -> list[ComposedPlan]:
-        """Plans that stop early, of designs that were measured as they are."""
-        techniques = self._run.spec.techniques
-        if not (techniques.exits or techniques.memory):
-            return []
-        early = EarlyExitTechnique(self._run, self.choice)
-        designs = early.designs()
-        self._tapping = early.tapping
-        self._run.remember(early=early.summary())
-        self._measure_early(early, designs)
-        return early.plans(designs)
-
-    def _measure_early(
-        self, early: EarlyExitTechnique, designs: Sequence[BuiltExitDesign]
-    ) -> None:
-        """What designs cost, measured as they are."""
-
-        def measure(number: int, visit: int) -> MeasurementRecord:
-            design = designs[number]
-            return self._run.profiles.measurement(design.parts, visit, design.structure.memory)
-
-        for number, records in self._twice([d.design.text for d in designs], measure).items():
-            designs[number].costs = early.costs(designs[number], records)
-
-    def _routed_plans(self) -> list[ComposedPlan]:
-        """Plans with a premodel or with learned deferral, measured as they are."""
-        if not self._run.spec.techniques.premodel:
-            return []
-        routed = RoutingTechnique(self._run, self.choice, self._tapping)
-        designs = routed.designs()
-        self._run.remember(routed=routed.looking.reasons)
-
-        def measure(number: int, visit: int) -> MeasurementRecord:
-            design = designs[number]
-            return self._run.profiles.measurement(
-                design.parts, visit, router=design.structure.router
+            visits = measure_twice([d.text for d in designs], measure, self._job.journal)
+            found += generator.plans(
+                [(designs[n], generator.costs(designs[n], told)) for n, told in visits.items()]
             )
+        return found
 
-        for number, records in self._twice([d.text for d in designs], measure).items():
-            designs[number].costs = routed.costs(designs[number], records)
-        return routed.plans(designs)
-
-    def _verify(self, verifier: BundleVerifier) -> Mapping[str, Learned]:
+    def _verify(
+        self, selection: Selection, verifier: BundleVerifier
+    ) -> tuple[Selection, Mapping[str, Learned]]:
         """Verify, and let what the bundles measured have the last word on what is chosen."""
-        choice, before = self.choice, self.choice.chosen
-        verifier.verify(choice.selection(self._run.spec.verify))
+        before = selection.chosen
+        verifier.verify(self.selector.to_verify(selection, self._job.spec.verify))
         for number in range(ROUNDS):
             last = number == ROUNDS - 1
-            learned = choice.confirm(verifier.pairs, verifier.failed, last)
-            if choice.chosen is None or choice.chosen.key in verifier.records:
+            selection, learned = self.selector.confirm(
+                selection, verifier.pairs, verifier.failed, last
+            )
+            if selection.chosen is None or selection.chosen.key in verifier.records:
                 break
-            verifier.verify([choice.chosen])
-        after = choice.chosen
+            verifier.verify([selection.chosen])
+        after = selection.chosen
         if before is not None and after is not before:
             ratio = before.factor("latency_mean_ms")
             said = f"measured {ratio:.2f} times the predicted latency"
             why = "could not be verified" if before.key in verifier.failed else said
             name = after.label if after else "no plan"
-            self._journal.note(
+            self._job.journal.note(
                 "warning", before.label, f"its bundle {why}, so {name} is chosen instead"
             )
-        return learned
+        return selection, learned
 
-    def _store_plans(self, measured: Mapping[str, Mapping[str, float]]) -> None:
+    def _store_plans(
+        self, selection: Selection, measured: Mapping[str, Mapping[str, float]]
+    ) -> None:
         """Replace the job's plans and their figures; `measured` by the keys of plans."""
-        choice, job_id = self.choice, self._run.job_id
-        plans, metrics = [], []
-        for judged in choice.plans:
-            points = choice.family(judged)
+        job_id, plans, metrics = self._job.job_id, [], []
+        for plan in selection.plans:
+            reported = plan.is_reported or plan.key in measured
+            report = self._reports.of(plan, selection.baseline) if reported else None
+            breakdown = report.breakdown if report else self._reports.on_tune(plan)
+            points = self.selector.family(selection, plan)
             plans.append(
-                plan_record(job_id, judged, choice, self.variants, self._run.items, points)
+                plan_record(
+                    job_id,
+                    plan,
+                    self.selector.evaluator,
+                    self.variants,
+                    breakdown,
+                    points,
+                    self._cautions(selection) if plan.is_chosen else (),
+                )
             )
-            metrics += decided_metrics(job_id, judged)
-            if judged.is_reported or judged.key in measured:
-                metrics += reported_metrics(job_id, judged, choice, judged.key in measured)
-            metrics += measured_metrics(job_id, judged, measured.get(judged.key, {}))
-        self._store.replace_plans(job_id, plans, metrics)
-
-    def _earlier_correction(self) -> Correction:
-        """What earlier jobs learned on this device. A job that goes on keeps what it began with,
-        so that it decides as it did."""
-        run = self._run
-        models = run.record.summary.get("correction")
-        if models is None:
-            records = self._store.list_corrections(device_key=device_key(run.fingerprint))
-            earlier = [record for record in records if record.job_id != run.job_id]
-            models = {record.metric: record.model for record in reversed(earlier)}
-            run.remember(correction=models)
-        return Correction(models)
+            metrics += decided_metrics(job_id, plan)
+            if report is not None:
+                metrics += reported_metrics(job_id, plan, report, plan.key in measured)
+            metrics += measured_metrics(job_id, plan, measured.get(plan.key, {}))
+        self._job.store.replace_plans(job_id, plans, metrics)
 
     def _put_corrections(self, learned: Mapping[str, Learned]) -> None:
-        run = self._run
-        self._store.put_corrections(
+        job = self._job
+        job.store.put_corrections(
             CorrectionRecord(
-                job_id=run.job_id,
+                job_id=job.job_id,
                 metric=metric,
-                device_key=device_key(run.fingerprint),
+                device_key=device_key(job.fingerprint),
                 model=dict(lesson.model),
                 plans=lesson.plans,
                 error_before=lesson.error_before,
@@ -216,19 +196,45 @@ class PlanningStage:
             for metric, lesson in learned.items()
         )
 
-    def _summarise(self) -> None:
-        choice = self.choice
-        self._run.slimming.report(choice)
-        self._run.remember(
-            plans=len(choice.plans),
-            front=sum(judged.on_front for judged in choice.plans),
-            chosen=choice.chosen.key if choice.chosen else None,
-            nearest=choice.nearest.key if choice.nearest else None,
-            baseline=choice.baseline_plan.key,
-            quality=choice.quality,
-            objectives=[objective.metric for objective in choice.objectives],
-            reference_ms=choice.reference_ms,
-        )
+    def _cautions(self, selection: Selection) -> list[str]:
+        """What the chosen plan's accuracy hides."""
+        if selection.chosen is None:
+            return []
+        return class_cautions(self.selector.evaluator, selection.chosen, selection.baseline)
+
+    def _summarise(self, selection: Selection) -> None:
+        data = self.selector.data
+        for text in self._cautions(selection):
+            assert selection.chosen is not None
+            self._job.journal.note("warning", selection.chosen.label, text)
+        for maker in self._evaluator.makers.values():
+            maker.report(data.measured, data.targets, data.quality)
+        self._job.remember(**selection_summary(selection, data))
+
+
+def selection_summary(selection: Selection, data: SelectionData) -> JobSummary:
+    """What was selected, for the job's summary."""
+    return {
+        "plans": len(selection.plans),
+        "chosen": selection.chosen.key if selection.chosen else None,
+        "nearest": selection.nearest.key if selection.nearest else None,
+        "baseline": selection.baseline.key,
+        "quality": list(data.quality),
+        "objectives": [objective.metric for objective in data.objectives],
+        "reference_ms": data.reference_ms,
+    }
+
+
+def earlier_correction(job: JobContext) -> Correction:
+    """What earlier jobs learned on this device. A job that goes on keeps what it began with, so
+    that it decides as it did."""
+    models = job.summary.get("correction")
+    if models is None:
+        records = job.store.list_corrections(device_key=device_key(job.fingerprint))
+        earlier = [record for record in records if record.job_id != job.job_id]
+        models = {record.metric: record.model for record in reversed(earlier)}
+        job.remember(correction=models)
+    return Correction(models)
 
 
 def count_exposure(

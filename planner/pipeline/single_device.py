@@ -2,26 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
 
 from trimtab.db import Store
+from trimtab.planner.candidates.evaluator import CandidateEvaluator
+from trimtab.planner.candidates.measured import Measured
+from trimtab.planner.candidates.members import Member, load_members, squashed
+from trimtab.planner.candidates.search import CandidateSearch
 from trimtab.planner.jobs.context import JobContext
+from trimtab.planner.jobs.dataset import unseen_classes
 from trimtab.planner.jobs.journal import ProgressListener
 from trimtab.planner.jobs.lifecycle import closing_job, opened_job
-from trimtab.planner.pipeline.run import Run
+from trimtab.planner.pipeline.planning import PlanningStage
 from trimtab.planner.specification.job import JobSpec
+from trimtab.planner.techniques import TECHNIQUES
 from trimtab.profilers import Device
-from trimtab.workloads import check_images
+from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.probe.requests import MeasureSettings
 
 
+@dataclass(frozen=True)
+class SingleDeviceJob:
+    """A job on one device, stage by stage."""
+
+    job: JobContext
+    evaluator: CandidateEvaluator
+
+    @classmethod
+    def of(cls, job: JobContext) -> Self:
+        """Read the images of a job."""
+        makers = {name: found.variants for name, found in TECHNIQUES.items() if found.variants}
+        return cls(job, CandidateEvaluator.of(job, makers))
+
+    def execute(self) -> list[Measured]:
+        """Members, measurements, choice, verification. Returns what was measured."""
+        members = self.members()
+        measured = self.measure(members)
+        self.job.remember(classes=members[0].classes, candidates=len(measured))
+        PlanningStage(self.evaluator, measured).decide()
+        return measured
+
+    def members(self) -> list[Member]:
+        """The zoo."""
+        job = self.job
+        if job.workload.labels is None and job.spec.reference is None:
+            raise PlanningError(
+                "the images have no labels: name a `reference` member whose answers stand in"
+            )
+        unseen = unseen_classes(job.workload, job.splits)
+        if unseen:
+            job.journal.note("warning", "workload", unseen)
+        members = load_members(job.spec, self.evaluator.variants, job.workload, job.journal)
+        for name, text in squashed(job.spec, members, job.workload.shapes):
+            job.journal.note("warning", name, text)
+        return members
+
+    def measure(self, members: Sequence[Member]) -> list[Measured]:
+        """Everything measured within the budget, in this run or before."""
+        return CandidateSearch(self.evaluator, members).measure()
+
+
 @contextmanager
-def running(job: JobContext) -> Iterator[Run]:
-    """The job's steps; how they end is noted in the store."""
+def running(job: JobContext) -> Iterator[SingleDeviceJob]:
+    """The job's stages; how they end is noted in the store."""
     with closing_job(job.store, job.job_id):
-        check_images(job.workload)
-        yield Run(**vars(job))
+        yield SingleDeviceJob.of(job)
 
 
 @contextmanager
@@ -31,7 +79,7 @@ def opened_run(
     watcher: ProgressListener | None = None,
     settings: MeasureSettings | None = None,
     device: Device | None = None,
-) -> Iterator[Run]:
+) -> Iterator[SingleDeviceJob]:
     """A job with its device leased to it, and its end noted in the store."""
     with opened_job(spec, store, watcher, settings, device) as job, running(job) as run:
         yield run

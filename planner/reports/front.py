@@ -17,6 +17,7 @@ from trimtab.db import (
     VerificationRecord,
 )
 from trimtab.planner.jobs.lookup import devices_of, job_state
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
 from trimtab.planner.reports.text import printable
 from trimtab.search.objectives.pareto import spread
@@ -34,7 +35,7 @@ class PlanRow:
     must be compared with, such as 'hold last'), 'member' (any model of the zoo
     as it came), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
     went wrong, 'predicted' when nobody tried. `speedup_basis` says whether both latencies are
-    'measured' or 'predicted'.
+    'measured' or 'predicted'. `cautions` are what its accuracy hides, told of the chosen plan.
     """
 
     key: str
@@ -46,6 +47,7 @@ class PlanRow:
     figures: Mapping[str, MetricValues]
     speedup: float | None
     speedup_basis: str | None
+    cautions: tuple[str, ...] = ()
 
     def figure(self, metric: str) -> MetricValues:
         return self.figures.get(metric, MetricValues(metric, None))
@@ -177,7 +179,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         raise PlanningError(
             f"job {job.id} ({job.name}) has no plans yet; it is {job_state(store, job)}{why}"
         )
-    objectives = tuple(job.summary.get("objectives") or job.spec["objectives"])
+    objectives = tuple(summary_of(job).get("objectives") or job.spec["objectives"])
     quality = _quality(job, objectives)
     costs = [name for name in objectives if find_metric(name).kind == "cost"]
     baseline = _baseline(job, entries, quality)
@@ -195,7 +197,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         cost=(costs or [LATENCY])[0],
         baseline=baseline.plan.key if baseline else None,
         chosen=next((row.key for row in rows if "chosen" in row.roles), None),
-        nearest=job.summary.get("nearest"),
+        nearest=summary_of(job).get("nearest"),
         test_looks=store.count_exposures(job.workload_key) if job.workload_key else 0,
         corrections=tuple(store.list_corrections(job_id=job.id)),
         predictors=_predictors(job),
@@ -206,7 +208,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
 def _predictors(job: JobRecord) -> tuple[PredictorError, ...]:
     return tuple(
         PredictorError(metric, held_out, errors["median"], int(errors["count"]))
-        for metric, ways in job.summary.get("predictors", {}).items()
+        for metric, ways in summary_of(job).get("predictors", {}).items()
         for held_out, errors in ways.items()
     )
 
@@ -214,14 +216,14 @@ def _predictors(job: JobRecord) -> tuple[PredictorError, ...]:
 def _quality(job: JobRecord, objectives: Sequence[str]) -> str:
     """The quality that decides: the first one that the job names."""
     named = [name for name in objectives if find_metric(name).kind == "quality"]
-    return next(iter(job.summary.get("quality") or named), "top1")
+    return next(iter(summary_of(job).get("quality") or named), "top1")
 
 
 def _baseline(job: JobRecord, entries: Sequence[PlanEntry], quality: str) -> PlanEntry | None:
     """The job's baseline; until it has said which, the most capable member."""
     members = [e for e in entries if e.plan.is_baseline and not _is_rival(e.plan)]
     for entry in members:
-        if entry.plan.key == job.summary.get("baseline"):
+        if entry.plan.key == summary_of(job).get("baseline"):
             return entry
     return max(members, key=lambda e: e.value(quality, "tune", "replayed") or 0.0, default=None)
 
@@ -258,6 +260,7 @@ def _row(
         figures=figures,
         speedup=speedup,
         speedup_basis=basis,
+        cautions=tuple(map(printable, plan.definition.get("cautions", ()))),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
+from trimtab.db import JobRecord
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow
 from trimtab.planner.reports.plan.report import PlanReport
 from trimtab.planner.reports.text import number, optimism, printable, with_interval
+from trimtab_runtime.definitions.routers import FEATURE_KINDS
 
 
 def router_notes(found: PlanReport) -> list[str]:
@@ -17,11 +18,7 @@ def router_notes(found: PlanReport) -> list[str]:
     if router is None:
         return notes
     if router.kind:
-        seen = {
-            "image": f"features of the image ({', '.join(router.names)})",
-            "tensor": "the image through a tiny network",
-            "tap": "the first tap of stage 1",
-        }[router.kind]
+        seen = FEATURE_KINDS[router.kind].text(router.names)
         notes.append(
             f"Router: looks at {seen}; {number(router.router_ms)} ms, {router.time_share:.1%} of "
             f"the time; price {router.price:.3g} of a score per ms."
@@ -49,6 +46,8 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
         f"Jobs have looked at this test split {looks}.",
     ]
     chosen = view.row(view.chosen)
+    if chosen is not None:
+        lines += caution_notes(chosen)
     if chosen is not None and chosen.figure(view.quality).optimism is not None:
         lines.append(
             f"Optimism left in the chosen plan's {printable(view.quality)} (its guarded lead over "
@@ -60,6 +59,11 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
             f"{found.error_before:.1%}; corrected by the others, {found.error_held_out:.1%}."
         )
     return lines + [found.text for found in view.predictors]
+
+
+def caution_notes(row: PlanRow) -> list[str]:
+    """What a plan's accuracy hides."""
+    return [f"Caution, {row.label}: {text}." for text in row.cautions]
 
 
 def why_none(view: FrontView) -> list[str]:
@@ -120,9 +124,9 @@ def summary_line(row: PlanRow, view: FrontView) -> str:
     return f"{text}, {row.speedup:.2f}x ({row.speedup_basis})"
 
 
-def troubles_text(summary: Mapping[str, Any]) -> str | None:
-    """What a job's summary tells of its device, in words; None where nothing went wrong."""
-    troubles: Mapping[str, int] = summary.get("troubles", {})
+def troubles_text(job: JobRecord) -> str | None:
+    """What a job tells of its device, in words; None where nothing went wrong."""
+    troubles = summary_of(job).get("troubles", {})
     if not troubles:
         return None
     told = ", ".join(f"{kind} ({count})" for kind, count in sorted(troubles.items()))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.db import DeviceRecord, JobRecord, PlanRecord, Store
-from trimtab.planner.cache.variants import io_of
+from trimtab.planner.cache.keys import engine_key, outputs_content, trace_key
 from trimtab.planner.jobs.dataset import (
     TRACED_FIT,
     class_names,
@@ -20,19 +20,19 @@ from trimtab.planner.jobs.dataset import (
     used_inputs,
 )
 from trimtab.planner.jobs.lookup import device_keys
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.text import printable
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.estimates.cluster_bootstrap import block_interval
 from trimtab.search.replay.cascade import replay
 from trimtab.workloads import Item, Splits, Workload, frame_items, make_stream
-from trimtab_runtime.codec import content_key, decode
+from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.plan import PlanDefinition, Stage, Variant
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.plans.routing import calibrated
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
-_TRACED_BY = ("machine", "isa", "numpy", "pillow")  # as in trimtab.planner.cache.traces
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def job_inputs(job: JobRecord) -> TestInputs:
         names=tuple(printable(items[index].name) for index in tests),
         labels=None if workload.labels is None else workload.labels[shown].astype(np.int64),
         classes=tuple(
-            map(printable, class_names(workload.classes, job.summary.get("classes", 0)))
+            map(printable, class_names(workload.classes, summary_of(job).get("classes", 0)))
         ),
         blocks=blocks,
         rows=rows,
@@ -166,16 +166,6 @@ def _outputs(
 
 
 def _trace_key(variant: Variant, stage: Stage, device: DeviceRecord, inputs: TestInputs) -> str:
-    """The name of what a variant says on the inputs, as `trimtab.planner.cache.traces.TraceCache`
-    gives it."""
-    told = device.fingerprint
-    return content_key(
-        {
-            "kind": "trace",
-            "engine": f"{stage.options.numeric_key}/{told.get(stage.options.engine, '')}",
-            "by": {name: told.get(name, "") for name in _TRACED_BY},
-            "sha256": variant.sha256,
-            "io": io_of(variant),
-            "images": list(inputs.images),
-        }
-    )
+    """The key of what a variant says on the inputs."""
+    engine = engine_key(stage.options, device.fingerprint)
+    return trace_key(device.fingerprint, outputs_content(variant, engine), inputs.images)

@@ -15,6 +15,8 @@ def printable(text: str) -> str:
     )
 
 
+#: What people call the splits.
+_SPLITS = {"fit": "calibration", "tune": "validation", "test": "test"}
 UNKNOWN = "\N{EN DASH}"  # what nobody measured is neither zero nor nothing
 
 
@@ -41,3 +43,8 @@ def optimism(figure: MetricValues) -> str:
         return UNKNOWN
     low, high = 100 * figure.optimism_low, 100 * figure.optimism_high
     return f"{100 * figure.optimism:+.1f} ({low:+.1f} to {high:+.1f}) points"
+
+
+def split_name(split: str) -> str:
+    """What people call a split."""
+    return _SPLITS[split]

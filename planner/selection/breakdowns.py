@@ -5,14 +5,16 @@ and what the plan must be compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.plan import PlanCandidate
-from trimtab.planner.selection.selector import PlanSelector
 from trimtab.search.estimates.targets import Ints
+from trimtab.search.exits.design import BuiltExits
 from trimtab.search.replay.cascade import Replay
 from trimtab.search.replay.stateful import StatefulReplay
 from trimtab.search.routing.design import HeadedReplay
@@ -28,26 +30,56 @@ BY = {
 }
 
 
-def exit_table(choice: PlanSelector, plan: PlanCandidate, split: str) -> list[dict[str, Any]]:
-    """A row for each place where inputs of a split stop, in the order in which they pass: `where`,
-    `by`, the `share` of all that stop there, how many of these are `right` (or, without labels,
-    say what the full network says), how many the full network has right (`full_right`), and
-    `spent_ms`, the mean time up to there. Empty for plans that stop nowhere early."""
-    early = plan.composed.early
-    if early is None:
+@dataclass(frozen=True)
+class Breakdown:
+    """Where the inputs of a `split` stop in a plan: see :func:`exit_table`, :func:`route_table`
+    and :func:`route_rivals`."""
+
+    split: str
+    exits: Sequence[Mapping[str, Any]]
+    routes: Sequence[Mapping[str, Any]]
+    rivals: Mapping[str, float]
+
+    @classmethod
+    def of(
+        cls,
+        evaluator: PlanEvaluator,
+        plan: PlanCandidate,
+        found: Replay | StatefulReplay,
+        split: str,
+        items: Sequence[Item],
+    ) -> Breakdown:
+        """Of a plan's replay on a split, with some of the `items` as examples."""
+        return cls(
+            split,
+            exit_table(evaluator, plan, found, split),
+            route_table(evaluator, plan, found, split, items),
+            route_rivals(evaluator, plan, found, split),
+        )
+
+
+def exit_table(
+    evaluator: PlanEvaluator, plan: PlanCandidate, found: Replay | StatefulReplay, split: str
+) -> list[dict[str, Any]]:
+    """A row for each place where inputs of a split stop (as they were `found` to), in the order in
+    which they pass: `where`, `by`, the `share` of all that stop there, how many of these are
+    `right` (or, without labels, say what the full network says), how many the full network has
+    right (`full_right`), and `spent_ms`, the mean time up to there. Empty for plans that stop
+    nowhere early."""
+    design = plan.composed.design
+    if not (isinstance(design, BuiltExits) and isinstance(found, StatefulReplay)):
         return []
-    rows: Ints = getattr(choice.rows, split)
-    found = choice.replayed(plan, rows)
-    assert isinstance(found, StatefulReplay)
-    full = choice.replayed_whole(plan, rows).answer
-    truth = full if choice.rows.labels is None else choice.rows.labels[rows]
-    spent = np.cumsum(choice.step_ms(plan))
-    names = [tap.name for tap in early.structure.taps]
+    data, structure = evaluator.data, design.structure
+    rows: Ints = getattr(data.rows, split)
+    full = evaluator.replayed_whole(plan, rows).answer
+    truth = full if data.rows.labels is None else data.rows.labels[rows]
+    spent = np.cumsum(design.costs.step_ms())
+    names = [tap.name for tap in structure.taps]
     table = []
     for step, tap, by in sorted(set(zip(found.step, found.tap, found.by, strict=True))):
         here = (found.step == step) & (found.tap == tap) & (found.by == by)
         where = "input" if by == kernel.THUMBNAILS else names[tap] if tap >= 0 else "end"
-        if where == "end" and len(early.structure.stages) > 1:
+        if where == "end" and len(structure.stages) > 1:
             where = f"end of stage {int(found.stage[here][0]) + 1}"
         table.append(
             {
@@ -67,18 +99,20 @@ EXAMPLES = 3
 
 
 def route_table(
-    choice: PlanSelector, plan: PlanCandidate, split: str, items: Sequence[Item]
+    evaluator: PlanEvaluator,
+    plan: PlanCandidate,
+    found: Replay | StatefulReplay,
+    split: str,
+    items: Sequence[Item],
 ) -> list[dict[str, Any]]:
     """A row for each route, by the stages (from 0) where its inputs `enter` and where they
     `stop`: the `share` of all that take it, how many of these are `right` (without labels: say
     what the reference says), how many `heads` inside that stage answered, and the files of a few
     as `examples`. Empty for single models, and for plans that stop early (exit_table.py)."""
-    if plan.composed.early is not None or len(plan.composed.options) == 1:
+    if not isinstance(found, Replay) or len(plan.composed.options) == 1:
         return []
-    rows: Ints = getattr(choice.rows, split)
-    found = choice.replayed(plan, rows)
-    assert isinstance(found, Replay)
-    right = found.answer == choice.taught_by[rows]
+    rows: Ints = getattr(evaluator.data.rows, split)
+    right = found.answer == evaluator.data.taught_by[rows]
     inside = found.tap >= 0 if isinstance(found, HeadedReplay) else np.zeros(len(rows), bool)
     table = []
     for enter, stop in sorted({*zip(found.entry.tolist(), found.stage.tolist(), strict=True)}):
@@ -96,20 +130,22 @@ def route_table(
     return table
 
 
-def route_rivals(choice: PlanSelector, plan: PlanCandidate, split: str) -> dict[str, float]:
+def route_rivals(
+    evaluator: PlanEvaluator, plan: PlanCandidate, found: Replay | StatefulReplay, split: str
+) -> dict[str, float]:
     """What a routed plan must be compared with, as shares of a split that are right: `majority`,
     the class that is commonest in fit; each of its stages alone, by name; `random`, a stage drawn
     as often as the plan stops there; `union`, any of its stages. `oracle_ms` is the mean time of
     the cheapest stage that is right (of the cheapest, where none is). Empty for other plans."""
-    if plan.composed.routed is None:
+    if plan.composed.design.kind != "routed":
         return {}
-    rows: Ints = getattr(choice.rows, split)
-    truth, taught = choice.taught_by[rows], choice.taught_by[choice.rows.fit]
-    options = [choice.options[index] for index in plan.composed.options]
+    data = evaluator.data
+    rows: Ints = getattr(data.rows, split)
+    truth, taught = data.taught_by[rows], data.taught_by[data.rows.fit]
+    options = [data.options[index] for index in plan.composed.options]
     right = np.stack([o.probabilities[rows].argmax(1) == truth for o in options], axis=1)
-    stops = choice.replayed(plan, rows).stage
-    shares = np.bincount(stops, minlength=len(options)) / len(rows)
-    spent = np.array([ms for ms, _ in choice.predicted_stages(plan)])
+    shares = np.bincount(found.stage, minlength=len(options)) / len(rows)
+    spent = np.array([ms for ms, _ in evaluator.stage_times(plan)])
     cheapest = np.argsort(spent, kind="stable")
     first = cheapest[right[:, cheapest].argmax(1)]
     return {

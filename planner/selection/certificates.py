@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.specification.sections import CertifySpec
 from trimtab.search.estimates.risk_control import Risk, certify, losses_by_object
 
-if TYPE_CHECKING:
-    from trimtab.planner.selection.selector import PlanSelector
 
-
-def attach_certificates(choice: PlanSelector, plans: Sequence[PlanCandidate]) -> None:
+def attach_certificates(
+    evaluator: PlanEvaluator, asked: CertifySpec | None, plans: Sequence[PlanCandidate]
+) -> None:
     """Give every plan with static exits its certificate, all of them tested together. A plan that
     is not certified, or that remembers and cannot be, may not be chosen."""
-    asked = choice.spec.certify
     if asked is None:
         return
     risk = Risk(asked.loss, asked.confidence)
-    early = [plan for plan in plans if plan.composed.early is not None]
-    static = [p for p in early if p.composed.early and p.composed.early.design.is_static]
-    rows = choice.rows.certify
-    assert choice.rows.objects is not None
-    objects = choice.rows.objects[rows]
+    early = [plan for plan in plans if plan.composed.design.kind == "exits"]
+    static = [plan for plan in early if not plan.composed.design.remembers]
+    data = evaluator.data
+    rows = data.rows.certify
+    assert data.rows.objects is not None
+    objects = data.rows.objects[rows]
     losses = [
         losses_by_object(
-            choice.replayed(plan, rows).answer != choice.replayed_whole(plan, rows).answer, objects
+            evaluator.replayed(plan, rows).answer != evaluator.replayed_whole(plan, rows).answer,
+            objects,
         )
         for plan in static
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from trimtab.planner.selection.plan import PlanCandidate
-from trimtab.search.costs.correction import CORRECTED, Correction, Learned, Pair, learn
+from trimtab.search.costs.correction import Correction, Learned, Pair, corrected_metrics, learn
 
 
 def correct(
@@ -15,7 +15,7 @@ def correct(
     by the keys of plans and metric. A verified plan takes its own ratio, every other what the
     verified ones teach beyond what was `known` before, which is returned."""
     learned = {}
-    for metric in CORRECTED:
+    for metric in corrected_metrics():
         pairs = [found[metric] for found in verified.values() if metric in found]
         lesson = learn(pairs, known.models.get(metric, {}))
         if lesson is not None:
@@ -23,7 +23,7 @@ def correct(
     after = Correction({metric: lesson.model for metric, lesson in learned.items()})
     for plan in plans:
         stages, own = len(plan.composed.options), verified.get(plan.key, {})
-        for metric in CORRECTED:
+        for metric in corrected_metrics():
             if metric in own:
                 plan.factors[metric] = own[metric].measured / own[metric].predicted
             elif metric in learned:

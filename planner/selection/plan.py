@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from trimtab.search.objectives.constraints import Answer
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.definitions.plan import PlanDefinition
+from trimtab_runtime.metrics import find_metric
 
 
 @dataclass
@@ -47,6 +48,5 @@ class PlanCandidate:
         return self.on_front or self.is_baseline or self.is_chosen
 
     def factor(self, metric: str) -> float:
-        """Latency percentiles take the factor of the mean."""
-        known = "latency_mean_ms" if metric.startswith("latency_") else metric
-        return self.factors.get(known, 1.0)
+        """Measured relative to predicted, of this metric or of the one whose factor it takes."""
+        return self.factors.get(find_metric(metric).corrected_by, 1.0)

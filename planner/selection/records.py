@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trimtab.db import Basis, PlanMetricRecord, PlanRecord
-from trimtab.planner.selection.breakdowns import exit_table, route_rivals, route_table
+from trimtab.planner.selection.breakdowns import Breakdown
+from trimtab.planner.selection.evaluation import PlanEvaluator
+from trimtab.planner.selection.held_out import HeldOutReport
 from trimtab.planner.selection.plan import PlanCandidate
-from trimtab.planner.selection.selector import PlanSelector
-from trimtab.workloads import Item
 from trimtab_runtime.codec import encode
 from trimtab_runtime.definitions.plan import OperatingPoint, Variant
 from trimtab_runtime.metrics import METRICS
@@ -17,24 +17,25 @@ from trimtab_runtime.metrics import METRICS
 def plan_record(
     job_id: str,
     judged: PlanCandidate,
-    choice: PlanSelector,
+    evaluator: PlanEvaluator,
     variants: Mapping[str, Variant],
-    items: Sequence[Item],
+    breakdown: Breakdown,
     points: Sequence[OperatingPoint],
+    cautions: Sequence[str] = (),
 ) -> PlanRecord:
-    """The plan with all that `show` needs: stages with their share of inputs and of time; the
-    routes that inputs take, with some of the `items` as examples. Its bundle has the `points`."""
-    composed = judged.composed
-    router_ms = composed.routed.costs.router_ms() if composed.routed else 0.0
-    shares = choice.predicted_stages(judged)
+    """The plan with all that `show` needs: stages with their share of inputs and of time, and the
+    `breakdown` of where inputs stop, `cautions` that go with it. Its bundle has the `points`."""
+    composed, data = judged.composed, evaluator.data
+    router_ms = composed.design.costs.router_ms()
+    shares = evaluator.stage_times(judged)
     stages = [
         {
-            "name": choice.options[index].name,
+            "name": data.options[index].name,
             "variant": encode(variants[stage.variant]),
             "reach": reach,
             "stage_ms": stage_ms,
             "time_share": time_share,
-            "energy_method": choice.measured[index].measurement.details.get("energy_method"),
+            "energy_method": data.measured[index].measurement.details.get("energy_method"),
         }
         for index, stage, reach, (stage_ms, time_share) in zip(
             composed.options,
@@ -52,11 +53,13 @@ def plan_record(
             "plan": encode(judged.definition),
             "points": encode(tuple(points)),
             "stages": stages,
-            "exits": exit_table(choice, judged, "test"),
+            "split": breakdown.split,
+            "exits": list(breakdown.exits),
             "certificate": judged.certificate,
-            "rival": composed.rival,
-            "routes": route_table(choice, judged, "test", items),
-            "beside": route_rivals(choice, judged, "test"),
+            "rival": composed.design.rival,
+            "routes": list(breakdown.routes),
+            "beside": dict(breakdown.rivals),
+            "cautions": list(cautions),
             "router_ms": router_ms,
             "router_share": router_ms / composed.costs["latency_mean_ms"],
         },
@@ -84,19 +87,18 @@ def decided_metrics(job_id: str, judged: PlanCandidate) -> list[PlanMetricRecord
 
 
 def reported_metrics(
-    job_id: str, judged: PlanCandidate, choice: PlanSelector, verified: bool
+    job_id: str, judged: PlanCandidate, report: HeldOutReport, verified: bool
 ) -> list[PlanMetricRecord]:
     """What is only reported: quality on test with its interval and the optimism that the guard
     left, and the costs predicted for the inputs of test. Those of a `verified` plan are as
     predicted before its bundle ran."""
     replayed = [
         PlanMetricRecord(job_id, judged.key, name, "test", "replayed", *told)
-        for name, told in choice.report(judged, "test").items()
+        for name, told in report.quality.items()
     ]
     optimism = [
         PlanMetricRecord(job_id, judged.key, name, "test", "optimism", *told)
-        for name in choice.quality
-        if (told := choice.optimism(judged, choice.baseline_plan, name)) is not None
+        for name, told in report.gaps.items()
     ]
     predicted = [
         PlanMetricRecord(
@@ -107,7 +109,7 @@ def reported_metrics(
             "predicted",
             value * (1.0 if verified else judged.factor(name)),
         )
-        for name, value in choice.predicted(judged, choice.rows.test).items()
+        for name, value in report.costs.items()
     ]
     return replayed + optimism + predicted
 

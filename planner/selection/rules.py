@@ -111,10 +111,10 @@ class SelectionRules:
     def _pays(self, plan: PlanCandidate, baseline: PlanCandidate) -> bool:
         """Whether a plan that stops early is worth its state: what it saves must be more than
         measurements err by, and more than the luck of these frames, judged as quality is."""
-        early = plan.composed.early
-        if early is None:
+        spread_ms = plan.composed.design.latency_error_ms
+        if spread_ms is None:
             return True
-        error = early.latency_error_ms / plan.composed.costs["latency_mean_ms"]
+        error = spread_ms / plan.composed.costs["latency_mean_ms"]
         lucky = 1.0 + EARLY_CAUTION * error
         return plan.values[self.cost] * lucky <= WORTHWHILE * baseline.values[self.cost]
 

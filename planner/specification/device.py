@@ -14,19 +14,18 @@ from pydantic import (
 )
 
 from trimtab.planner.specification.sections import Section
-from trimtab.profilers import SshTarget, parse_ssh
-from trimtab.profilers.recorded import SCHEME as RECORDED
-from trimtab.profilers.ssh_address import SSH
+from trimtab.profilers import KINDS, device_kind
 from trimtab_runtime.errors import DeviceError
 
-_ONLY_SSH = ("host_key", "space_mb")
+_SETTINGS = sorted({name for kind in KINDS for name in kind.settings})
 
 
 class DeviceSpec(Section):
     """Where inference happens; an address alone stands for one without further fields.
 
-    `host_key` is the key that an SSH server must show, as `ssh-keygen -l` prints it; artefacts
-    may take `space_mb` on the device. `name` is what it is called among several.
+    `name` is what it is called among several. The other fields are settings that some kind of
+    device takes (trimtab.profilers.KINDS): `host_key` is the key that an SSH server must show, as
+    `ssh-keygen -l` prints it; artefacts may take `space_mb` on the device.
     """
 
     address: str = "local"
@@ -42,29 +41,23 @@ class DeviceSpec(Section):
     @field_validator("address")
     @classmethod
     def _known_address(cls, value: str) -> str:
-        if value.startswith(SSH):
-            try:
-                parse_ssh(value)
-            except DeviceError as error:
-                raise ValueError(str(error)) from None
-        elif value != "local" and not value.startswith(RECORDED):
-            raise ValueError(
-                f"'local', '{SSH}user@host' and '{RECORDED}FILE' (which answers from a "
-                f"recording) are devices, got {value!r}"
-            )
+        try:
+            device_kind(value).check(value, {})
+        except DeviceError as error:
+            raise ValueError(str(error)) from None
         return value
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
-        if not self.address.startswith(SSH):
-            wrong = [name for name in _ONLY_SSH if name in self.model_fields_set]
-            if wrong:
-                raise ValueError(f"device.{wrong[0]}: only a device behind {SSH} has one")
-            return self
-        try:
-            parse_ssh(self.address, self.host_key)
-        except DeviceError as error:
-            raise ValueError(f"device.host_key: {error}") from None
+        kind = device_kind(self.address)
+        for name in (name for name in _SETTINGS if name in self.model_fields_set):
+            if name not in kind.settings:
+                owners = " or ".join(other.form for other in KINDS if name in other.settings)
+                raise ValueError(f"device.{name}: only a device such as {owners} has one")
+            try:
+                kind.check(self.address, {name: getattr(self, name)})
+            except DeviceError as error:
+                raise ValueError(f"device.{name}: {error}") from None
         return self
 
     @model_serializer(mode="wrap")
@@ -72,18 +65,14 @@ class DeviceSpec(Section):
         """As it was before there were fields: so that jobs keep their names."""
         if not self.model_fields_set - {"address"}:
             return self.address
-        hidden = [] if self.address.startswith(SSH) else list(_ONLY_SSH)
-        hidden += [] if self.name else ["name"]
+        hidden = {*_SETTINGS} - {*device_kind(self.address).settings}
+        hidden |= set() if self.name else {"name"}
         return {field: value for field, value in written(self).items() if field not in hidden}
 
     @property
     def label(self) -> str:
-        """What it is called: by default its address without the scheme, or its recording."""
-        if self.name:
-            return self.name
-        if self.address.startswith(RECORDED):
-            return Path(self.address.removeprefix(RECORDED)).stem
-        return self.address.removeprefix(SSH)
+        """What it is called: its name, or what its kind makes of the address."""
+        return self.name or device_kind(self.address).label(self.address)
 
     @property
     def unnamed(self) -> DeviceSpec:
@@ -92,15 +81,11 @@ class DeviceSpec(Section):
         return DeviceSpec(**{field: getattr(self, field) for field in given})
 
     @property
-    def target(self) -> str | SshTarget:
-        """What profilers.connect takes."""
-        if not self.address.startswith(SSH):
-            return self.address
-        return parse_ssh(self.address, self.host_key, self.space_mb)
+    def settings(self) -> dict[str, Any]:
+        """What profilers.connect takes beside the address."""
+        return {name: getattr(self, name) for name in device_kind(self.address).settings}
 
     def at(self, folder: Path) -> DeviceSpec:
-        """With a recording's path relative to `folder` made absolute."""
-        if not self.address.startswith(RECORDED):
-            return self
-        file = Path(self.address.removeprefix(RECORDED)).expanduser()
-        return self.model_copy(update={"address": f"{RECORDED}{(folder / file).resolve()}"})
+        """With paths in its address absolute, which are relative to `folder`."""
+        address = device_kind(self.address).absolute(self.address, folder)
+        return self if address == self.address else self.model_copy(update={"address": address})

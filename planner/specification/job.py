@@ -176,13 +176,15 @@ def _absolute(spec: JobSpec, folder: Path) -> JobSpec:
             state, imports = model.torch.state, model.torch.folder or folder
             update = {"state": at(state) if state else None, "folder": at(imports)}
             changes["torch"] = model.torch.model_copy(update=update)
+        if isinstance(model.output.classes, Path):
+            update = {"classes": at(model.output.classes)}
+            changes["output"] = model.output.model_copy(update=update)
         models.append(model.model_copy(update=changes))
     work = spec.workload
     changes = {"images": at(work.images)}
-    if work.labels:
-        changes["labels"] = at(work.labels)
-    if isinstance(work.classes, Path):
-        changes["classes"] = at(work.classes)
+    for name in ("labels", "classes", "exclude"):
+        if isinstance(getattr(work, name), Path):
+            changes[name] = at(getattr(work, name))
     workload = work.model_copy(update=changes)
     changes = {"models": tuple(models), "workload": workload}
     if spec.devices:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from trimtab.planner.specification.template import (
     OPEN_SIZE,
     FoundImages,
     FoundModel,
+    notices_of,
     starter_text,
 )
 from trimtab.variants import (
@@ -24,21 +26,34 @@ from trimtab.variants import (
     make_variant,
     open_in_subprocess,
 )
-from trimtab.workloads import IMAGE_SUFFIXES, Workload, read_workload
+from trimtab.workloads import Workload, read_workload
+from trimtab.workloads.images.files import (
+    NO_SUFFIX,
+    files_below,
+    image_suffixes,
+    left_out_text,
+)
+from trimtab.workloads.images.split_folders import SPLIT_OF
+from trimtab.workloads.images.synsets import all_of_imagenet, imagenet_synsets
 from trimtab_runtime.errors import SpecificationError, TrimtabError, WorkloadError
+from trimtab_runtime.images.preprocess import decode_image
 
 _MODEL_SUFFIXES = (".onnx", ".tflite")
+#: Images whose shape is looked at.
+_LOOKED_AT = 24
 _CLASS_FILES = ("classes.txt", "labels.txt", "class_names.txt")
 
 
 @dataclass(frozen=True)
 class Starter:
-    """What was written: a summary in one line, the number of guesses, what was left out."""
+    """What was written: a summary in one line, the number of guesses, what was left out, and what
+    must be known of the images."""
 
     text: str
     summary: str
     guesses: int
     problems: tuple[str, ...]
+    notices: tuple[str, ...] = ()
 
 
 def write_starter(folder: Path, output: Path) -> Starter:
@@ -49,13 +64,15 @@ def write_starter(folder: Path, output: Path) -> Starter:
     """
     if not folder.is_dir():
         raise SpecificationError(f"{folder}: is no folder; name the one with models and images")
-    files = sorted(_files(folder))
+    files = _files(folder)
     models, problems = _read_models([f for f in files if f.suffix.lower() in _MODEL_SUFFIXES])
     if not models:
         problem = f": {problems[0]}" if problems else ""
         raise SpecificationError(f"{folder}: no usable .onnx or .tflite model below it{problem}")
     images = _find_images(folder, files, {model.classes for model in models})
+    images.shapes = _shapes(images.workload)
     _propose_offsets(models, images.workload)
+    problems += images.problems
     text = starter_text(folder, output, models, images, problems)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -67,20 +84,19 @@ def write_starter(folder: Path, output: Path) -> Starter:
     classes = f" in {len(images.workload.classes)} classes" if images.workload.classes else ""
     labels = "" if images.workload.labels is not None else " without labels"
     summary = f"{len(models)} model(s), {count} images{classes}{labels}"
-    return Starter(text, summary, text.count(GUESS), tuple(problems))
+    notices = tuple(notices_of(images.workload))
+    return Starter(text, summary, text.count(GUESS), tuple(problems), notices)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Files below a folder; hidden folders, stores and environments are not entered."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and name not in ("trimtab-store", "node_modules", "__pycache__")
-            and not (Path(place) / name / "pyvenv.cfg").exists()
-        )
-        yield from (Path(place) / name for name in names if not name.startswith("."))
+def _files(folder: Path) -> list[Path]:
+    """Files below a folder, as the reader of images finds them; stores and environments are not
+    entered."""
+
+    def enter(entry: os.DirEntry[str]) -> bool:
+        ours = entry.name in ("trimtab-store", "node_modules", "__pycache__")
+        return not ours and not (Path(entry.path) / "pyvenv.cfg").exists()
+
+    return [folder / name for name in files_below(folder, Counter(), enter)]
 
 
 # ---- models ----------------------------------------------------------------------------------
@@ -139,6 +155,8 @@ def _guesses(facts: ModelFacts) -> tuple[tuple[float, float] | None, ...]:
 def _propose_offsets(models: Sequence[FoundModel], workload: Workload) -> None:
     """One output more than there are classes (or than most other models have) is background."""
     known = len(workload.classes)
+    if all_of_imagenet(workload.classes):  # a model of all classes is restricted to these
+        known = len(imagenet_synsets())
     widths = {model.facts.output_width for model in models}
     for model in models:
         width = model.facts.output_width or 0
@@ -152,33 +170,60 @@ def _propose_offsets(models: Sequence[FoundModel], workload: Workload) -> None:
 
 
 def _find_images(folder: Path, files: Sequence[Path], widths: set[int | None]) -> FoundImages:
-    """The folder that reads best as a workload: with a labels.csv, else with a folder per class,
-    else the one with most images."""
-    counts = Counter(f.parent for f in files if f.suffix.lower() in IMAGE_SUFFIXES)
+    """The folder that reads best as a workload: with a labels.csv, else with a folder per class.
+    Where there is neither, the one with most images.
+
+    A folder that looks like one and cannot be read as one is told with its reason. Raises that
+    reason where nothing else can be read: images without labels are no way out.
+    """
+    counts = Counter(f.parent for f in files if f.suffix.lower() in image_suffixes())
     if not counts:
-        raise SpecificationError(f"{folder}: no images below it ({' '.join(IMAGE_SUFFIXES)})")
-    tables = [file.parent for file in files if file.name == "labels.csv"]
-    parents = Counter(place.parent for place in counts if place != folder)
-    sizes = {p: sum(n for place, n in counts.items() if place.parent == p) for p in parents}
-    per_class = sorted(
-        (place for place, folders in parents.items() if folders > 1 and place not in counts),
-        key=lambda place: -sizes[place],
-    )
-    flat = [place for place, _ in counts.most_common()]
-    candidates = list(dict.fromkeys([*tables, *per_class, *flat]))
+        raise SpecificationError(_no_images(folder, files))
     class_files = [file for file in files if file.name in _CLASS_FILES]
-    failure: WorkloadError | None = None
-    for place in candidates:
+    labelled = _labelled_folders(folder, files, counts)
+    failures: dict[Path, WorkloadError] = {}
+    for place in labelled:
         try:
             found = _read_images(place, class_files, widths)
         except WorkloadError as error:
-            failure = failure or error
+            failures[place] = error
             continue
-        rest = [other for other in (*tables, *per_class) if other != place]
-        found.others += [o for o in rest if not o.is_relative_to(place)]
+        rest = [other for other in labelled if not other.is_relative_to(place)]
+        found.others += [other for other in rest if other not in failures]
+        found.problems += [str(error) for error in failures.values()]
         return found
-    assert failure is not None
-    raise failure
+    if failures:
+        raise next(iter(failures.values()))
+    return _read_images(counts.most_common(1)[0][0], class_files, widths)
+
+
+def _labelled_folders(
+    folder: Path, files: Sequence[Path], counts: Mapping[Path, int]
+) -> list[Path]:
+    """Folders that seem to have labels, the likeliest first: with a table; with folders of splits
+    or of classes, by their images."""
+    tables = [file.parent for file in files if file.name == "labels.csv"]
+    inner = Counter(place.parent for place in counts if place != folder)
+    sizes = {p: sum(n for place, n in counts.items() if place.parent == p) for p in inner}
+    classes = {place for place, folders in inner.items() if folders > 1}
+    roots = {_root_of_splits(place, classes | set(counts)) or place for place in classes}
+    tables = [_root_of_splits(place, set(tables)) or place for place in tables]
+    total = {root: sum(n for p, n in sizes.items() if p.is_relative_to(root)) for root in roots}
+    by_size = sorted(roots, key=lambda place: (place in counts, -total[place]))
+    return list(dict.fromkeys([*tables, *by_size]))
+
+
+def _root_of_splits(place: Path, others: Set[Path]) -> Path | None:
+    """The folder above `place`, where that and another one in it are called like splits."""
+    beside = {p.name.lower() for p in others if p.parent == place.parent} | {place.name.lower()}
+    roles = {SPLIT_OF[name] for name in beside if name in SPLIT_OF}
+    return place.parent if place.name.lower() in SPLIT_OF and len(roles) > 1 else None
+
+
+def _no_images(folder: Path, files: Sequence[Path]) -> str:
+    kinds = Counter(file.suffix.lower() or NO_SUFFIX for file in files)
+    found = f"; found {left_out_text(kinds)}" if kinds else ""
+    return f"{folder}: no images below it ({' '.join(image_suffixes())}){found}"
 
 
 def _read_images(place: Path, class_files: Sequence[Path], widths: set[int | None]) -> FoundImages:
@@ -199,6 +244,16 @@ def _read_images(place: Path, class_files: Sequence[Path], widths: set[int | Non
     if found is None:
         assert failure is not None
         raise failure
+    return found
+
+
+def _shapes(workload: Workload) -> Counter[tuple[int, int]]:
+    """Width and height of some images, evenly spread; a job looks at all, and tells what cannot be
+    read."""
+    found: Counter[tuple[int, int]] = Counter()
+    for item in workload.items[:: max(1, len(workload) // _LOOKED_AT)]:
+        with suppress(WorkloadError):
+            found[decode_image(item.path).size] += 1
     return found
 
 

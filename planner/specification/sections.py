@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -22,12 +24,33 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from trimtab.variants import SCHEMES
+from trimtab.variants.inspection.preprocessing import VALUE_RANGES as _RANGES
 from trimtab.variants.slimming import RULES
 from trimtab.workloads import STREAM_KINDS, StreamRecipe
 from trimtab_runtime.definitions.plan import COLOURS, DTYPES, LAYOUTS, OUTPUT_KINDS, RESIZE_FILTERS
+from trimtab_runtime.formats import FITS
 
+#: How models may be quantised.
+QUANTISATION_SCHEMES = tuple(SCHEMES)
 #: Rules by which regions of a network may be replaced.
 SLIMMING_RULES = tuple(RULES)
+#: Names of the ranges that mean and std may refer to.
+VALUE_RANGES = tuple(_RANGES)
+
+
+_UNSET = re.compile(r"\$(\w+|\{\w+\})")
+
+
+def _filled_in(value: Any) -> Any:
+    """A path with the values of the environment variables in it (`$DATA/images`)."""
+    if not isinstance(value, str):
+        return value
+    found = os.path.expandvars(value)
+    missing = _UNSET.search(found)
+    if missing and not Path(found).expanduser().exists():
+        raise ValueError(f"the environment variable {missing[0]} is not set")
+    return found
 
 
 def _usable(path: Path) -> Path:
@@ -42,20 +65,42 @@ def _usable(path: Path) -> Path:
     return path
 
 
-_Path = Annotated[Path, AfterValidator(_usable)]
+_Path = Annotated[Path, BeforeValidator(_filled_in), AfterValidator(_usable)]
 
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
 class Section(BaseModel):
+    """A part of a specification. `_later` names fields that came after stores were released: where
+    nobody gave them they are left out of what is written, so that jobs keep their names."""
+
     model_config = ConfigDict(**_STRICT, frozen=True)
+    _later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = written(self)
+        unsaid = self._later - self.model_fields_set
+        return {name: value for name, value in found.items() if name not in unsaid}
+
+
+_Grey = Annotated[int, Field(ge=0, le=255)]
 
 
 class InputSpec(Section):
-    """What a model file does not tell of its input. `mean` and `std` are in pixels (0..255)."""
+    """What a model file does not tell of its input. `mean` and `std` are of pixels in the range
+    `values` (0..255 where nothing is said)."""
+
+    _later = frozenset({"fit", "resize_size", "pad_colour", "antialias", "resize_last", "values"})
 
     size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    fit: Literal[FITS] | None = None  # type: ignore[valid-type]
+    resize_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    pad_colour: _Grey | tuple[_Grey, ...] | None = None
+    antialias: bool | None = None
+    resize_last: bool | None = None
+    values: Literal[VALUE_RANGES] | None = None  # type: ignore[valid-type]
     resize: Literal[RESIZE_FILTERS] | None = None  # type: ignore[valid-type]
     mean: float | tuple[float, ...] | None = None
     std: float | tuple[float, ...] | None = None
@@ -68,28 +113,33 @@ class InputSpec(Section):
 class OutputSpec(Section):
     """What a model file does not tell of its output. `name`, or `index` from 0, is one of several.
     `offset`: background classes in front. Kind 'binary' is a single score, that of the second of
-    two classes, which it is from the `threshold` on."""
+    two classes, which it is from the `threshold` on. `classes` names the model's own classes in
+    the order of its outputs, where these are not the job's; `mapping` says for some of them which
+    class of the job they stand for."""
+
+    _later = frozenset({"classes", "mapping", "name", "index", "threshold"})
 
     name: str | None = None
     index: Annotated[int, Field(ge=0)] | None = None
     kind: Literal[(*OUTPUT_KINDS, "binary")] | None = None  # type: ignore[valid-type]
     offset: Annotated[int, Field(ge=0)] = 0
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    classes: _Path | tuple[str, ...] | None = None
+    mapping: dict[str, str] | None = None
+
+    @field_validator("mapping", mode="before")
+    @classmethod
+    def _numbers_as_names(cls, value: Any) -> Any:
+        """Classes may be named by numbers, which YAML reads as such."""
+        if not isinstance(value, dict):
+            return value
+        return {str(name): str(to) for name, to in value.items()}
 
     @model_validator(mode="after")
     def _one_way(self) -> OutputSpec:
         if self.name is not None and self.index is not None:
             raise ValueError("give either name or index")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As it was before there were more fields: so that jobs keep their names."""
-        found: dict[str, Any] = written(self)
-        later = ("name", "index", "threshold")
-        return {
-            key: value for key, value in found.items() if value is not None or key not in later
-        }
 
 
 class TorchSpec(Section):
@@ -164,11 +214,17 @@ class CertifySpec(Section):
 
 
 class WorkloadSpec(Section):
-    """Images, labels and what happens with them."""
+    """Images, labels and what happens with them. Images that the file `exclude` names were seen in
+    training; up to a share `unreadable` of the images may be damaged."""
+
+    _later = frozenset({"exclude", "unreadable", "near_duplicates"})
 
     images: _Path
     labels: _Path | None = None
     classes: _Path | tuple[str, ...] | None = None
+    exclude: _Path | None = None
+    unreadable: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    near_duplicates: Literal["together", "ignored"] = "together"
     splits: SplitSpec = SplitSpec()
     stream: StreamSpec = StreamSpec()
 
@@ -177,11 +233,19 @@ class TechniqueSpec(Section):
     """What the planner may do."""
 
     cascade: bool = True
-    quantisation: tuple[Literal["w8a8"], ...] = ("w8a8",)
+    quantisation: tuple[Literal[QUANTISATION_SCHEMES], ...] = ("w8a8",)  # type: ignore[valid-type]
     premodel: bool = False
     exits: bool = False
     memory: bool = False
     slimming: tuple[Literal[SLIMMING_RULES], ...] = ()  # type: ignore[valid-type]
+
+    @field_validator("quantisation", mode="before")
+    @classmethod
+    def _all_precisions(cls, value: Any) -> Any:
+        """False stands for none, True for all, one name for that one."""
+        if isinstance(value, bool):
+            return ("w8a8",) if value else ()
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("slimming", mode="before")
     @classmethod
@@ -194,6 +258,12 @@ class RuntimeSpec(Section):
     """Runtime options to try; `threads` None means 1 and all cores of the device."""
 
     threads: tuple[PositiveInt, ...] | None = None
+
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _one_number(cls, value: Any) -> Any:
+        """A number alone stands for one number to try."""
+        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class BudgetSpec(Section):

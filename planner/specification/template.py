@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from trimtab.planner.specification.shapes import misfits
 from trimtab.variants import ModelFacts
-from trimtab.workloads import Workload, split_workload
+from trimtab.workloads import ClassCounts, Workload, class_counts, split_workload
+from trimtab.workloads.images.synsets import all_of_imagenet, imagenet_synsets
+from trimtab_runtime.metrics import recall_of
 
 GUESS = "  # GUESS:"
 OPEN_SIZE = (224, 224)
@@ -41,12 +45,25 @@ class FoundModel:
 
 @dataclass
 class FoundImages:
-    """The workload that was found, with its class file; `others` are folders not used."""
+    """The workload that was found, with its class file; `others` are folders not used, `problems`
+    the reasons of those that look like workloads and cannot be read, `shapes` how many of the
+    images looked at have which width and height."""
 
     folder: Path
     workload: Workload
     classes: Path | None = None
     others: list[Path] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    shapes: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+
+def notices_of(workload: Workload) -> list[str]:
+    """What must be known of the images: what was assumed, what is missing, rare classes."""
+    counts = class_counts(workload)
+    uneven = [counts.warning] if counts and counts.warning else []
+    broken = len(workload.unreadable)
+    lost = [f"{broken} image(s) cannot be opened: {workload.unreadable[0]}"] if broken else []
+    return [*workload.notices, *lost, *uneven]
 
 
 def starter_text(
@@ -58,7 +75,8 @@ def starter_text(
 ) -> str:
     """YAML with comments, for `models` and `images` found below `folder`."""
     here = output.absolute().parent
-    labelled = images.workload.labels is not None
+    counts = class_counts(images.workload)
+    labelled = counts is not None
     lines = [
         "# A starter specification for Trimtab. Lines marked GUESS hold what no file tells:",
         "# check them against how the models were trained. Paths are relative to this file.",
@@ -69,7 +87,7 @@ def starter_text(
         "models:",
     ]
     for model in models:
-        lines += _model_lines(model, here, len(images.workload.classes))
+        lines += _model_lines(model, here, images)
     lines += [f"  # Left out: {_comment(problem)}" for problem in problems]
     if not labelled:
         largest = max(models, key=lambda model: model.facts.size_bytes)
@@ -80,11 +98,11 @@ def starter_text(
             f"reference: {_scalar(name)}{GUESS} the largest model; name your best one",
         ]
     lines += ["", "workload:", *_workload_lines(images, here)]
-    return "\n".join([*lines, "", *_job_lines(labelled)]) + "\n"
+    return "\n".join([*lines, "", *_job_lines(counts)]) + "\n"
 
 
-def _model_lines(model: FoundModel, here: Path, classes: int) -> list[str]:
-    facts = model.facts
+def _model_lines(model: FoundModel, here: Path, images: FoundImages) -> list[str]:
+    facts, classes = model.facts, images.workload.classes
     height, width = facts.input_size or model.size or OPEN_SIZE
     open_size = " (left open by the file)" if model.size else ""
     lines = [
@@ -105,6 +123,7 @@ def _model_lines(model: FoundModel, here: Path, classes: int) -> list[str]:
             f"      mean: {mean:g}{GUESS} in pixels (0..255), one number or one a channel;",
             f"      std: {std:g}{GUESS} ImageNet's: [123.7, 116.3, 103.5], [58.4, 57.1, 57.4]",
         ]
+    lines += _fit_lines(images.shapes, (height, width))
     lines.append(f"      resize: bilinear{GUESS} or bicubic, nearest, box, hamming, lanczos")
     if facts.normalised_inside and not model.normalisation:
         off, by = (" ".join(f"{value:g}" for value in each) for each in facts.normalised_inside)
@@ -121,33 +140,64 @@ def _model_lines(model: FoundModel, here: Path, classes: int) -> list[str]:
             f"      offset: {model.offset}{GUESS} one output more than classes, so the first is "
             "background",
         ]
-    elif classes and model.classes != classes:
+    if not classes or model.classes == len(classes):
+        return lines
+    if model.classes == len(imagenet_synsets()) and all_of_imagenet(classes):
         lines.append(
-            f"    # CHECK: {model.classes} outputs, but the images have {classes} classes; name "
-            "all in workload.classes"
+            f"    # {len(classes)} of its {model.classes} classes are used, by their WordNet ids."
+        )
+    else:
+        lines.append(
+            f"    # CHECK: {model.classes} outputs, but the images have {len(classes)} classes; "
+            "name all in workload.classes, or the model's own in output.classes"
         )
     return lines
 
 
+def _fit_lines(shapes: Counter[tuple[int, int]], size: tuple[int, int]) -> list[str]:
+    others = misfits(shapes, size)
+    if not others:
+        return []
+    return [
+        f"      # CHECK: {others.total()} of {shapes.total()} images looked at have another shape "
+        f"({next(iter(others))}), and are",
+        "      # squashed into the input's unless you say how it was in training:",
+        "      # fit: crop   # resizes the shorter side to resize_size, cuts the centre; or pad",
+    ]
+
+
 def _workload_lines(images: FoundImages, here: Path) -> list[str]:
     workload = images.workload
-    kind = "no labels"
-    if workload.labels is not None:
-        kind = f"{len(workload.classes)} classes"
-        table = (images.folder / "labels.csv").exists()
-        kind += ", labels from labels.csv" if table else ", a folder each"
+    counts, kind = class_counts(workload), "no labels"
+    if counts is not None:
+        table = any(any(images.folder.glob(p)) for p in ("labels.csv", "*/labels.csv"))
+        source = "labels from labels.csv" if table else "a folder each"
+        kind = f"{len(workload.classes)} classes, {source}: {counts.text}"
     lines = [
-        f"  # {len(workload)} images, {kind}.",
+        f"  # {len(workload)} images, {_comment(kind)}.",
         f"  images: {_scalar(_relative(images.folder, here))}",
     ]
+    lines += [f"  # CHECK: {_comment(notice)}" for notice in workload.notices]
     lines += [f"  # Not used: {_comment(_relative(other, here))}" for other in images.others]
     if images.classes:
         lines.append(f"  classes: {_scalar(_relative(images.classes, here))}")
     else:
         lines.append("  # classes: classes.txt   # class names in the order of the outputs")
-    fit, tune, test = _SPLITS
     return [
         *lines,
+        "  # exclude: seen.txt      # images that models saw in training",
+        *_splits(workload),
+    ]
+
+
+def _splits(workload: Workload) -> list[str]:
+    if any(item.split for item in workload.items):
+        return [
+            f"  # Splits by their folders: {_split_text(workload)}. Images of train calibrate, of",
+            "  # val decide, of test report.",
+        ]
+    fit, tune, test = _SPLITS
+    return [
         "  splits:",
         f"    # Shares, or numbers of images; these give {_split_text(workload)}.",
         f"    fit: {fit}      # calibrates",
@@ -162,16 +212,23 @@ def _split_text(workload: Workload) -> str:
     return ", ".join(f"{name} {size}" for name, size in sizes.items())
 
 
-def _job_lines(labelled: bool) -> list[str]:
-    quality = "top1" if labelled else "agreement"
+def _job_lines(counts: ClassCounts | None) -> list[str]:
+    quality, about, rare = "agreement" if counts is None else "top1", "", []
+    if counts is not None and counts.uneven:
+        (common, most), (name, few) = counts.commonest, counts.rarest
+        quality = "balanced_accuracy"
+        about = f"  # classes are uneven: {_comment(common)} alone is {most / counts.images:.1%}"
+        told = json.dumps(f"{recall_of(name)} >= baseline - 0.02")
+        rare = [f"#   - {told}  # the rarest class, {few} image(s)"]
     return [
         "objectives:",
-        f"  {quality}: max",
+        f"  {quality}: max{about}",
         "  latency_mean_ms: min",
         "  peak_memory_mb: min",
         "",
         "# constraints:",
         f'#   - "{quality} >= 0.99 * baseline"',
+        *rare,
         '#   - "latency_p95_ms <= 30"',
         "",
         "techniques:",

@@ -2,29 +2,80 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from trimtab.variants import SCHEMES
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.definitions.plan import RuntimeOptions
+
+_ORIGINAL = "as_is"
+
+
+@dataclass(frozen=True, order=True)
+class VariantForm:
+    """What a member is brought into: what a `technique` makes of it, which a `number` tells from
+    others of the same ('' and 0: nothing), then quantised by a `scheme` ('': not)."""
+
+    technique: str = ""
+    number: float = 0
+    scheme: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> VariantForm:
+        """The form of a :attr:`text`. Raises ValueError for anything else."""
+        words = [] if text == _ORIGINAL else text.split(" ")
+        scheme = words.pop() if words and words[-1] in SCHEMES else ""
+        if not words and (scheme or text == _ORIGINAL):
+            return cls(scheme=scheme)
+        found = re.fullmatch(r"([a-z_]+)(\d+(?:\.\d+)?)", " ".join(words))
+        if found is None:
+            raise ValueError(f"no form of a variant is written {text!r}")
+        return cls(found[1], float(found[2]), scheme)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What is done to the member, in order: 'slim1', 'w8a8'."""
+        made = f"{self.technique}{self.number:g}" if self.technique else ""
+        return tuple(step for step in (made, self.scheme) if step)
+
+    @property
+    def text(self) -> str:
+        """As stores have it: 'as_is' for the original model, 'w8a8', 'slim1', 'slim1 w8a8'."""
+        return " ".join(self.steps) or _ORIGINAL
+
+    @property
+    def is_original(self) -> bool:
+        return not self.steps
+
+    @property
+    def unquantised(self) -> VariantForm:
+        """The float form that it is quantised from; itself where it is not."""
+        return VariantForm(self.technique, self.number)
+
+
+#: A member as it came.
+ORIGINAL = VariantForm()
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A member (by name) at a precision ('as_is' or a quantisation) with runtime options."""
+    """A member (by name) in a form, with runtime options."""
 
     member: str
-    precision: str
+    form: VariantForm
     options: RuntimeOptions
 
     @property
     def key(self) -> str:
-        return content_key(self)
+        """As stores have it."""
+        said = {"member": self.member, "precision": self.form.text, "options": self.options}
+        return content_key(said)
 
     @property
     def label(self) -> str:
         """One short line, unique within a job."""
-        precision = [] if self.precision == "as_is" else [self.precision]
-        return " ".join([self.member, *precision, options_label(self.options)])
+        return " ".join([self.member, *self.form.steps, options_label(self.options)])
 
 
 def options_label(options: RuntimeOptions) -> str:

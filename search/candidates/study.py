@@ -1,6 +1,6 @@
 """Which candidates to build and measure next: an Optuna study, stored and resumable.
 
-A candidate is a member at a precision with runtime options. The members as they came are
+A candidate is a member in a form with runtime options. The original members are
 measured first (they are the baselines), then what is most often worth a try. After that an advisor
 proposes what is predicted to improve the front most (`trimtab.search.candidates.acquisition`),
 behind Optuna's interface of a sampler; where there is none, or it knows too little, TPE proposes,
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 from optuna.trial import Trial, TrialState
+from sqlalchemy.pool import NullPool
 
 from trimtab.search.candidates.acquisition import Advisor
 from trimtab.search.candidates.candidate import Candidate, options_label
@@ -64,7 +65,13 @@ class CandidateStudy:
         self._enqueued_first = [candidate.key for candidate in space[:enqueued]]
         self._baselines = self._enqueued_first[:baselines]
         with _OPENING:
-            backend = None if storage is None else optuna.storages.RDBStorage(storage)
+            # A study is never closed: on PostgreSQL its pool would leave connections open.
+            pool = {"poolclass": NullPool}
+            backend = (
+                None
+                if storage is None
+                else optuna.storages.RDBStorage(storage, engine_kwargs=pool)
+            )
             self._study = _opened(name, directions, backend)
         self._known: dict[str, list[float] | None] = {}
         for trial in self._study.get_trials(deepcopy=False):
@@ -209,7 +216,7 @@ def _parts(candidate: Candidate) -> dict[str, str]:
     options = candidate.options
     return {
         "member": candidate.member,
-        "precision": candidate.precision,
+        "precision": candidate.form.text,
         "options": f"{options.engine} {options_label(options)}",
     }
 

@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from trimtab.search.costs.correction import Correction
+from trimtab.search.costs.metrics import COST_METRICS, AverageCost, FixedCost
 from trimtab.search.costs.stage import Doubles
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
-
-#: Size of a bundle beside its models: our own runtime, manifest and golden images, in MB.
-BUNDLE_OVERHEAD_MB = 0.4
 
 
 class PlanCosts(ABC):
@@ -29,12 +27,14 @@ class PlanCosts(ABC):
         together: Mapping[str, float] | None,
         correction: Correction | None,
     ) -> None:
-        self._values, self._size_mb = list(values), sum(sizes_mb)
-        self._together = together or {}
-        known = correction or Correction()
-        self._slower, self._larger = (
-            known.factor(metric, len(values)) for metric in ("latency_mean_ms", "peak_memory_mb")
-        )
+        self.values: Sequence[Mapping[str, float]] = list(values)
+        self.size_mb, self.together = sum(sizes_mb), together or {}
+        self._correction = correction or Correction()
+        self._slower = self.factor("latency_mean_ms")
+
+    def factor(self, metric: str) -> float:
+        """What predictions of a metric are multiplied by, as verified bundles taught."""
+        return self._correction.factor(metric, len(self.values))
 
     @abstractmethod
     def mean_ms(self, reach: Doubles) -> Doubles:
@@ -51,12 +51,22 @@ class PlanCosts(ABC):
         """The samples that :meth:`draws` draws from."""
 
     @abstractmethod
-    def _unmeasured_peak_mb(self) -> float | None:
+    def unmeasured_peak_mb(self) -> float | None:
         """The peak of a plan that was not measured as it is; None where it cannot be told."""
 
-    def energy_mj(self, reach: Doubles) -> Doubles | None:
-        """Mean energy of an answer (plans,), like :meth:`mean_ms`; None where unknown."""
+    def mean_value(self, name: str, reach: Doubles) -> Doubles | None:
+        """Mean over inputs (plans,) of a measured value that every stage adds when it runs;
+        `reach` as in :meth:`mean_ms`. None where unknown."""
         return None
+
+    @abstractmethod
+    def stage_times(self, reach: Sequence[float], parts: Doubles) -> list[tuple[float, float]]:
+        """Of each stage, its mean milliseconds when it runs and its share of the plan's mean
+        latency, where `reach` (stages,) inputs come to it and `parts` (parts,) to each part."""
+
+    def router_ms(self) -> float:
+        """Mean milliseconds of what routes inputs; 0 where nothing does."""
+        return 0.0
 
     def percentiles(self, reach: Doubles) -> dict[str, float]:
         """Percentile metrics of one plan, each only where every part has samples enough."""
@@ -68,23 +78,31 @@ class PlanCosts(ABC):
             if fewest >= needed
         }
 
-    def known(self, reach: Doubles) -> dict[str, float]:
-        """All that is known of one plan's costs, by metric: `reach` (parts,)."""
-        energy = self.energy_mj(reach[None])
+    def known(self, reach: Doubles, percentiles: bool = True) -> dict[str, float]:
+        """All that is known of one plan's costs, by metric: `reach` (parts,). Latency percentiles
+        take longer, and may be left out."""
+        averages = self.averages(reach[None])
         return {
-            "latency_mean_ms": float(self.mean_ms(reach[None])[0]),
-            **self.percentiles(reach),
-            **({} if energy is None else {"energy_mean_mj": float(energy[0])}),
+            **{metric: float(value[0]) for metric, value in averages.items()},
+            **(self.percentiles(reach) if percentiles else {}),
             **self.fixed(),
         }
+
+    def averages(self, reach: Doubles) -> dict[str, Doubles]:
+        """Costs (plans,) that depend on where inputs stop, by metric, without percentiles; `reach`
+        as in :meth:`mean_ms`. Absent where unknown."""
+        found = {
+            name: metric.predict(self, reach)
+            for name, metric in COST_METRICS.items()
+            if isinstance(metric, AverageCost)
+        }
+        return {name: value for name, value in found.items() if value is not None}
 
     def fixed(self) -> dict[str, float]:
         """Costs that no threshold changes: load time, memory and size. Absent where unmeasured."""
         found = {
-            "load_ms": self._together.get("load_ms", sum(v["load_ms"] for v in self._values)),
-            "bundle_size_mb": self._size_mb + BUNDLE_OVERHEAD_MB,
+            name: metric.predict(self)
+            for name, metric in COST_METRICS.items()
+            if isinstance(metric, FixedCost)
         }
-        peak = self._together.get("peak_mb", self._unmeasured_peak_mb())
-        if peak is not None:
-            found["peak_memory_mb"] = peak * self._larger
-        return found
+        return {name: value for name, value in found.items() if value is not None}

@@ -60,9 +60,8 @@ class CascadeCosts(PlanCosts):
             total = total + reach[:, position] * float(samples.mean())
         return total * self._slower
 
-    def energy_mj(self, reach: Doubles) -> Doubles | None:
-        """Mean energy of an answer (plans,), like :meth:`mean_ms`; None without a sensor."""
-        known = [values.get("energy_mj") for values in self._values]
+    def mean_value(self, name: str, reach: Doubles) -> Doubles | None:
+        known = [values.get(name) for values in self.values]
         if any(value is None for value in known):
             return None
         return reach @ np.array(known, np.float64)
@@ -71,6 +70,11 @@ class CascadeCosts(PlanCosts):
         """Mean milliseconds of each stage when it runs (the first one hot)."""
         means = [float(samples.mean()) for samples in (self._first[0], *self._later)]
         return [mean * self._slower for mean in means]
+
+    def stage_times(self, reach: Sequence[float], parts: Doubles) -> list[tuple[float, float]]:
+        means = self.stage_ms()
+        spent = [share * mean for share, mean in zip(reach, means, strict=True)]
+        return [(mean, part / sum(spent)) for mean, part in zip(means, spent, strict=True)]
 
     def draws(self, reach: Doubles) -> Doubles:
         generator = np.random.default_rng(0)
@@ -93,9 +97,9 @@ class CascadeCosts(PlanCosts):
     def _used(self) -> Sequence[Doubles]:
         return [*(self._first if self._later else self._first[:1]), *self._later]
 
-    def _unmeasured_peak_mb(self) -> float | None:
+    def unmeasured_peak_mb(self) -> float | None:
         """Base process, what stays resident, and the largest transient."""
-        values = self._values
+        values = self.values
         if not all("resident_mb" in v for v in values):
             return None
         engines = {s.options.engine: s.values["engine_mb"] for s in self.stages}

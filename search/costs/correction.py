@@ -15,11 +15,17 @@ import numpy as np
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
-#: Metrics that are corrected; percentiles take the factor of the mean.
-CORRECTED = ("latency_mean_ms", "peak_memory_mb")
+from trimtab_runtime.metrics import METRICS, find_metric
+
 _FEATURES = ("base", "per_further_stage")
 _FEWEST = 4  # plans to learn from
 _PENALTY = 1.0
+
+
+def corrected_metrics() -> list[str]:
+    """The costs whose predictions are compared with those of bundles and corrected; others take
+    their factors, or none."""
+    return [name for name, metric in METRICS.items() if metric.corrected_by == name]
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Correction:
 
     def factor(self, metric: str, stages: int) -> float:
         """What a predicted metric of a plan with so many stages is multiplied by."""
-        known = self.models.get("latency_mean_ms" if metric.startswith("latency_") else metric, {})
+        known = self.models.get(find_metric(metric).corrected_by, {})
         values = [known.get(name, 0.0) for name in _FEATURES]
         return float(np.exp(np.dot(values, _row(stages))))
 

@@ -129,8 +129,12 @@ class RoutedCosts(PlanCosts):
             found.append(sum(float(part.mean()) for part in parts))
         return [mean * self._slower for mean in found]
 
+    def stage_times(self, reach: Sequence[float], parts: Doubles) -> list[tuple[float, float]]:
+        spent = self.stage_spent_ms(parts)
+        whole = sum(spent) + self.router_ms()
+        return [(mean, part / whole) for mean, part in zip(self.stage_ms(), spent, strict=True)]
+
     def router_ms(self) -> float:
-        """Mean milliseconds of the router itself."""
         return (
             float(self.router_samples.mean()) * self._slower if len(self.router_samples) else 0.0
         )
@@ -154,7 +158,7 @@ class RoutedCosts(PlanCosts):
     def _used(self) -> Sequence[Doubles]:
         return [*self._hot, *(part for parts in self._parts for part in parts)]
 
-    def _unmeasured_peak_mb(self) -> float | None:
+    def unmeasured_peak_mb(self) -> float | None:
         """Unknown until the plan has been measured in one process."""
         return None
 

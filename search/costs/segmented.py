@@ -121,6 +121,14 @@ class SegmentedCosts(PlanCosts):
         ends = np.cumsum([1, *(len(chain.segments) for chain in self._chains)])
         return [float(part.sum()) for part in np.split(spent, ends[:-1])[1:]]
 
+    def stage_times(self, reach: Sequence[float], parts: Doubles) -> list[tuple[float, float]]:
+        spent = self.stage_spent_ms(parts)
+        whole = self.step_ms()[0] + sum(spent)
+        return [
+            (part / max(share, 1e-9), part / whole)
+            for part, share in zip(spent, reach, strict=True)
+        ]
+
     def draws(self, reach: Doubles) -> Doubles:
         generator = np.random.default_rng(0)
         depth = -np.diff(np.append(reach, 0.0))
@@ -144,6 +152,6 @@ class SegmentedCosts(PlanCosts):
     def _used(self) -> Sequence[Doubles]:
         return [*self._hot, *self._beside, *self._overheads.used()]
 
-    def _unmeasured_peak_mb(self) -> float | None:
+    def unmeasured_peak_mb(self) -> float | None:
         """Of one chain, that of the process it was measured in."""
-        return self._values[0].get("peak_mb") if len(self._values) == 1 else None
+        return self.values[0].get("peak_mb") if len(self.values) == 1 else None

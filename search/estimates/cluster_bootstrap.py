@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
+from trimtab.search.estimates.class_counts import CountFigure, class_counts
 from trimtab.search.estimates.intervals import central, wilson
-from trimtab.search.estimates.macro_f1 import f1_of_counts, macro_f1
 
 Bools = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
@@ -88,11 +88,17 @@ def block_interval(
     return float(found.low), float(found.high)
 
 
-def block_f1_interval(
-    labels: Ints, answers: Ints, blocks: Ints, confidence: float = 0.95
+def block_count_interval(
+    figure: CountFigure,
+    labels: Ints,
+    answers: Ints,
+    blocks: Ints,
+    confidence: float = 0.95,
+    limits: tuple[float, float] = (0.0, 1.0),
 ) -> tuple[float, float] | None:
-    """Two-sided interval of macro F1 by resampling blocks (n,), of the exact figure: the
-    percentiles' spread is put around it, as in f1.py. None as in :func:`block_interval`."""
+    """Two-sided interval of a figure of `answers` (n,) by resampling blocks (n,): the
+    percentiles' spread is put around it, as in class_counts.py. None as in
+    :func:`block_interval`."""
     names, own = np.unique(blocks, return_inverse=True)
     if not enough(len(names), confidence):
         return None
@@ -105,24 +111,26 @@ def block_f1_interval(
         _counted(own[right], label[right], shape),
     ]
 
-    def f1(drawn: Ints, axis: int = -1) -> Doubles:  # of the blocks of each resample (rows, n)
+    def drawn_figure(
+        drawn: Ints, axis: int = -1
+    ) -> Doubles:  # of the blocks of each resample (rows, n)
         first = len(names) * np.arange(len(drawn))[:, None]
         times = np.bincount((first + drawn).ravel(), minlength=drawn.size)
         weights = times.reshape(drawn.shape).astype(np.float64)
-        return f1_of_counts(*(weights @ counts for counts in by_block))
+        return figure(*(weights @ counts for counts in by_block))
 
     resampled = stats.bootstrap(
         (np.arange(len(names)),),
-        f1,
+        drawn_figure,
         vectorized=True,
         n_resamples=_RESAMPLES,
         batch=max(1, _AT_ONCE // max(len(names), len(known))),
         method="percentile",
         rng=np.random.default_rng(0),
     ).bootstrap_distribution
-    shift = float(macro_f1(labels, answers[None])[0] - resampled.mean())
+    shift = float(figure(*class_counts(labels, answers[None]))[0] - resampled.mean())
     low, high = central(resampled, _raised(confidence, len(names)))
-    return max(low + shift, 0.0), min(high + shift, 1.0)
+    return max(low + shift, limits[0]), min(high + shift, limits[1])
 
 
 def _counted(rows: Ints, columns: Ints, shape: tuple[int, int]) -> sparse.csr_array:

@@ -6,8 +6,10 @@ curse; Cawley & Talbot, JMLR 2010). So labels do not rank plans here; a jury doe
 
 1. *Jury*: the variants whose accuracy on the labelled images is not significantly below that of
    the best (paired test at 5 %; a one-pass model confidence set, Hansen, Lunde & Nason,
-   Econometrica 2011). Its opinion is the mean of their calibrated probabilities: equal weights
-   (Clemen, 1989), calibrated as deep ensembles are (Lakshminarayanan et al., NeurIPS 2017).
+   Econometrica 2011). Its opinion is the mean of their calibrated probabilities, as of deep
+   ensembles (Lakshminarayanan et al., NeurIPS 2017), each weighted by the information that it
+   has beyond the frequencies of the classes: a network that always answers the commonest class is
+   often right, and says nothing.
 2. *Credit*: a plan is credited on an input with the probability that the jury gives its answer,
    not with 0 or 1. Its difference to the baseline is zero wherever both answer alike, and
    elsewhere has a fraction of the variance of the labelled difference (a model-assisted estimate;
@@ -26,8 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.search.estimates.cluster_bootstrap import block_error
-from trimtab.search.estimates.macro_f1 import macro_f1
-from trimtab.search.estimates.targets import LINEARISED, Floats, Ints, Targets
+from trimtab.search.estimates.metric_bases import LinearisedMetric
+from trimtab.search.estimates.metrics import quality_metric
+from trimtab.search.estimates.targets import Floats, Ints, Targets
 
 Doubles = NDArray[np.float64]
 
@@ -40,6 +43,10 @@ CAUTION = 1.0
 EARLY_CAUTION, REUSE_CAUTION = 1.64, 0.5
 #: Standard errors by which labels may fall short of the credited figure.
 VETO = 1.96
+#: A variant is heard if it knows this share of what the frequencies of classes leave unknown.
+LEAST_SAID = 0.01
+#: The probability that is taken for a class that a variant ruled out.
+_RULED_OUT = 1e-6
 
 
 def jury(probabilities: Sequence[Floats], labelled: Ints, targets: Ints) -> Floats:
@@ -48,14 +55,27 @@ def jury(probabilities: Sequence[Floats], labelled: Ints, targets: Ints) -> Floa
     `probabilities` one (inputs, classes) a variant, calibrated; `targets` are the classes of the
     rows `labelled`.
     """
+    said = np.array([_information(p[labelled], targets) for p in probabilities])
+    if not said.any():  # nobody says anything: then all are heard
+        said[:] = 1.0
     correct = np.stack([p[labelled].argmax(1) == targets for p in probabilities]).astype(float)
-    lost = correct[correct.mean(1).argmax()] - correct
+    best = int(np.where(said > 0, correct.mean(1), -1.0).argmax())
+    lost = correct[best] - correct
     errors = lost.std(1) / np.sqrt(len(labelled))
-    seated = [
-        p for p, out in zip(probabilities, lost.mean(1) > 1.96 * errors, strict=True) if not out
-    ]
-    opinion: Floats = np.mean(seated, axis=0, dtype=np.float32)
+    weights = np.where(lost.mean(1) > 1.96 * errors, 0.0, said)
+    opinion: Floats = np.average(probabilities, axis=0, weights=weights).astype(np.float32)
     return opinion
+
+
+def _information(probabilities: Floats, targets: Ints) -> float:
+    """How many nats an input `probabilities` (n, classes) say of `targets` (n,) beyond the
+    frequencies of the classes; 0 where that is less than LEAST_SAID of what there is to say."""
+    rows = np.arange(len(targets))
+    own = np.maximum(probabilities[rows, targets].astype(np.float64), _RULED_OUT)
+    share = np.bincount(targets, minlength=probabilities.shape[1]) / len(targets)
+    unknown = -float(np.log(share[targets]).mean())
+    said = unknown + float(np.log(own).mean())
+    return said if said > LEAST_SAID * unknown else 0.0
 
 
 @dataclass(frozen=True)
@@ -69,8 +89,8 @@ class Estimates:
 class Guard:
     """Estimates quality on the inputs of `targets`, compared with a baseline that decides on the
     probabilities `baseline` (n, classes). `repeats` is by how much the variance of a mean grows
-    because inputs depend on each other (blocks.py, `design_effect`), `objects` (n,) says which
-    inputs show the same one."""
+    because inputs depend on each other (cluster_bootstrap.py, `design_effect`), `objects` (n,)
+    says which inputs show the same one."""
 
     def __init__(
         self,
@@ -81,7 +101,7 @@ class Guard:
     ) -> None:
         if not repeats >= 1.0:
             raise ValueError(f"repeats >= 1 must hold, but got repeats={repeats}")
-        self._targets = replace(targets, around=baseline.argmax(1))
+        self.targets = replace(targets, around=baseline.argmax(1))
         self._baseline, self._count = baseline, len(baseline)
         self._objects = objects
         self._stretch = float(np.sqrt(repeats))
@@ -91,8 +111,9 @@ class Guard:
         """Four (n,) arrays of a plan that decides on `decided` (n, classes), whose means over
         inputs are what :meth:`estimate` needs: they add up wherever each input stops."""
         labelled, credited = self._of_baseline(metric)
-        credit = self._targets.expected(metric, decided) - credited
-        gain = self._targets.values(metric, decided) - labelled
+        judge = quality_metric(metric)
+        credit = judge.expected(self.targets, decided) - credited
+        gain = judge.values(self.targets, decided) - labelled
         return [credit, credit**2, gain, gain**2]
 
     def estimate(self, metric: str, means: Sequence[Doubles]) -> Estimates:
@@ -107,7 +128,7 @@ class Guard:
         self, metric: str, decided: Floats, caution: float = EARLY_CAUTION
     ) -> tuple[float, float]:
         """A plan that stops early and decides on `decided` (n, classes): as replayed, exact for
-        LINEARISED metrics too, and guarded.
+        linearised metrics too, and guarded.
 
         It may know of the stream what no jury knows of an input, so labels judge it: `caution`
         standard errors of the paired difference are taken off. Errors are those of independent
@@ -115,28 +136,28 @@ class Guard:
         nothing new of it.
         """
         labelled, _ = self._of_baseline(metric)
-        gain = self._targets.values(metric, decided) - labelled
+        gain = quality_metric(metric).values(self.targets, decided) - labelled
         mean, base = (float(v.mean(dtype=np.float64)) for v in (gain, labelled))
         cautious = base + mean - caution * self.error(gain)
         found = Estimates(np.array([base + mean]), np.array([cautious]))
-        if metric in LINEARISED:
-            found = self.settled(metric, found, np.array([0]), decided.argmax(1)[None])
+        if not quality_metric(metric).linear:
+            found = self.exact_at(metric, found, np.array([0]), decided.argmax(1)[None])
         return float(found.replayed[0]), float(found.guarded[0])
 
     def error(self, values: Doubles | Floats) -> float:
         """Standard error of the mean of values (n,) of tune: that of independent blocks or of
         objects, whichever is larger."""
-        kinds = [k for k in (self._targets.blocks, self._objects) if k is not None]
+        kinds = [k for k in (self.targets.blocks, self._objects) if k is not None]
         return max(block_error(values, kind) for kind in kinds or [np.arange(len(values))])
 
-    def settled(
+    def exact_at(
         self, metric: str, found: Estimates, points: NDArray[np.intp], answers: Ints
     ) -> Estimates:
-        """Estimates of a LINEARISED metric, at some `points` made exact by what plans answer
-        there (points, n): what was guarded against stays guarded against."""
-        assert metric in LINEARISED
-        assert self._targets.labels is not None
-        error = macro_f1(self._targets.labels, answers) - found.replayed[points]
+        """Estimates of a linearised metric, at some `points` made exact by what plans answer
+        there (points, n): the margin already subtracted is kept."""
+        judge = quality_metric(metric)
+        assert isinstance(judge, LinearisedMetric)
+        error = judge.exact(self.targets, answers) - found.replayed[points]
         replayed, guarded = found.replayed.copy(), found.guarded.copy()
         replayed[points] += error
         guarded[points] += error
@@ -145,8 +166,9 @@ class Guard:
     def _of_baseline(self, metric: str) -> tuple[Floats, Floats]:
         """The baseline's values, by labels and by credit."""
         if metric not in self._known:
-            values = self._targets.values(metric, self._baseline)
-            self._known[metric] = values, self._targets.expected(metric, self._baseline)
+            judge = quality_metric(metric)
+            values = judge.values(self.targets, self._baseline)
+            self._known[metric] = values, judge.expected(self.targets, self._baseline)
         return self._known[metric]
 
     def _error(self, mean: Doubles, mean_square: Doubles) -> Doubles:

@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from trimtab_runtime.metrics import recalled_class
-
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -33,21 +31,16 @@ def central(resampled: Doubles, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def is_share(metric: str) -> bool:
-    """Whether the metric is a share of inputs: of those of its class, for a recall."""
-    return metric in ("top1", "top5", "agreement") or recalled_class(metric) is not None
-
-
 def wilson(right: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a share."""
     found = stats.binomtest(right, count).proportion_ci(confidence, method="wilson")
     return float(found.low), float(found.high)
 
 
-def interval(values: Floats, metric: str, confidence: float = 0.95) -> tuple[float, float]:
-    """Two-sided interval of a mean over inputs: Wilson's for shares, the bootstrap's else. For
-    the recall of a class the inputs are those of the class."""
-    if is_share(metric):
+def interval(values: Floats, share: bool, confidence: float = 0.95) -> tuple[float, float]:
+    """Two-sided interval of the mean of values (n,): Wilson's for a `share` (values of 0 and 1),
+    else the bootstrap's."""
+    if share:
         return wilson(round(float(values.sum())), len(values), confidence)
     exact = values.astype(np.float64)
     means = [exact[rows].mean(1) for rows in resamples(len(values))]

@@ -6,25 +6,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.search.estimates.intervals import central, resamples
-
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-
-
-def macro_f1(labels: Ints, answers: Ints) -> Doubles:
-    """(rows,) macro F1 of each row of `answers` (rows, n), exact. `labels` are (n,), or of the
-    same shape as the answers."""
-    classes = 1 + max(int(labels.max()), int(answers.max()))
-    first = classes * np.arange(len(answers))[:, None]
-
-    def count(cells: Ints) -> Doubles:
-        size = len(answers) * classes
-        return np.bincount(cells.ravel(), minlength=size).reshape(-1, classes).astype(np.float64)
-
-    right = count((first + answers)[answers == labels])
-    return f1_of_counts(count(first + labels), count(first + answers), right)
+Bools = NDArray[np.bool_]
 
 
 def f1_of_counts(of_class: Doubles, answered: Doubles, right: Doubles) -> Doubles:
@@ -37,36 +22,17 @@ def f1_of_counts(of_class: Doubles, answered: Doubles, right: Doubles) -> Double
 
 
 def f1_slopes(
-    answers: Ints, right: Floats, share: Doubles, seen: NDArray[np.bool_]
+    share: Doubles, answered: Doubles, hits: Doubles, seen: Bools
 ) -> tuple[Doubles, Doubles, float]:
-    """Macro F1 around `answers` (n,) to first order (the delta method): the mean over inputs of
-    by_right[a] where an answer a is right, plus by_answer[a], plus a constant. Exact at `answers`.
+    """How macro F1 changes to first order with the shares of inputs (classes,) that are
+    `answered` with a class, and with those that are so rightly (`hits`); `share` are of a class,
+    and `seen` says which classes count.
 
-    `right` (n,) says how right the answers are, `share` (classes,) how frequent each class is,
-    and `seen` which classes count. Returns by_right (classes,), by_answer (classes,), constant.
+    Returns by_right (classes,), by_answer (classes,), and the constant with which
+    `by_right @ hits + by_answer @ answered + constant` is macro F1 here.
     """
-    count, classes = len(answers), len(share)
-    hits = np.bincount(answers, right, minlength=classes) / count
-    answered = np.bincount(answers, minlength=classes) / count
     both, number = share + answered, int(seen.sum())
-    by_right, by_answer = np.zeros(classes), np.zeros(classes)
+    by_right, by_answer = np.zeros(len(share)), np.zeros(len(share))
     by_right[seen] = 2.0 / (number * both[seen])
     by_answer[seen] = -2.0 * hits[seen] / (number * both[seen] ** 2)
     return by_right, by_answer, -float(by_answer @ answered)
-
-
-def macro_f1_interval(
-    labels: Ints, answers: Ints, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Two-sided interval of macro F1: the bootstrap's over inputs, of the exact figure.
-
-    With few inputs a class, F1 is biased by the size of the sample, and so are the resamples, by
-    as much again: their percentiles may lie beside the figure. Their spread is put around it.
-    """
-    _, known = np.unique(np.stack([labels, answers]), return_inverse=True)
-    labels, answers = known.reshape(2, -1)
-    found = [macro_f1(labels[rows], answers[rows]) for rows in resamples(len(labels))]
-    resampled = np.concatenate(found)
-    shift = float(macro_f1(labels, answers[None])[0] - resampled.mean())
-    low, high = central(resampled, confidence)
-    return max(low + shift, 0.0), min(high + shift, 1.0)

@@ -14,7 +14,8 @@ by design, and Hoeffding-Bentkus' (Bates, Angelopoulos, Lei, Malik & Jordan, Jou
 it is about to test is not known to be valid.
 
 This holds for inputs (objects) that are drawn independently, of which selection saw none, and
-for *all* candidates that were looked at on them. Plans that remember have blocks.py instead.
+for *all* candidates that were looked at on them. Plans that remember have
+cluster_bootstrap.py instead.
 """
 
 from __future__ import annotations

@@ -2,25 +2,29 @@
 
 A *design* is such a plan without its thresholds and files: options, the taps of each stage with
 the kinds that are asked there, and the memory. Its worth on a stream is replayed exactly
-(stateful.py), its cost follows from the steps that frames come to (step_costs.py).
+(trimtab.search.replay), its cost follows from the steps that frames come to (step_costs.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from trimtab.search.costs.correction import Correction
 from trimtab.search.costs.segmented import FrameOverheads, SegmentedCosts, StageSegments
+from trimtab.search.costs.stage import Doubles
 from trimtab.search.estimates.guard import EARLY_CAUTION, REUSE_CAUTION
 from trimtab.search.estimates.targets import Floats, Ints
+from trimtab.search.plans.design import Kind, chain_label
 from trimtab.search.plans.problem import Problem
+from trimtab.search.replay.cascade import Replay
 from trimtab.search.replay.stateful import StatefulReplay, TappedStage, replay_stateful
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.definitions.exits import NO_MEMORY, NO_THRESHOLDS, ExitThresholds, Memory, Tap
-from trimtab_runtime.definitions.plan import Structure
+from trimtab_runtime.definitions.plan import PlanDefinition, Structure
 from trimtab_runtime.memory.semantic import TapArrays
 
 #: A tap's number among those of its option, and the kinds that are asked there.
@@ -120,19 +124,6 @@ class ExitPoint:
 
 
 @dataclass(frozen=True)
-class BuiltExits:
-    """What makes a plan stop early: its design, and the `structure` with the files that it was
-    built of; its thresholds, the share of frames that come to each step, and the standard error
-    of its mean latency that the choice of frames gives it."""
-
-    design: ExitDesign
-    structure: Structure
-    exits: ExitThresholds
-    steps: tuple[float, ...]
-    latency_error_ms: float
-
-
-@dataclass(frozen=True)
 class Early:
     """What designs are made from. `thumbnails` (inputs, size) of the whole workload; `tapped` and
     `chains` by the numbers of options (every option has a chain); `overheads` of a plan that
@@ -146,8 +137,15 @@ class Early:
     correction: Correction
     measured: Mapping[str, SegmentedCosts]
 
-    def replay(self, design: ExitDesign, thresholds: Thresholds, rows: Ints) -> StatefulReplay:
-        """Run the plan over inputs in the order of `rows`, from an empty memory."""
+    def replay(
+        self,
+        design: ExitDesign,
+        thresholds: Thresholds,
+        rows: Ints,
+        entry: Ints | None = None,
+    ) -> StatefulReplay:
+        """Run the plan over inputs in the order of `rows`, from an empty memory. They come in at
+        stage `entry` (rows,), by default at the first."""
         stages = [
             self._stage(option, taps, design.published, rows)
             for option, taps in zip(design.options, design.taps, strict=True)
@@ -159,6 +157,7 @@ class Early:
             design.memory,
             thresholds.exits,
             self.thumbnails[rows],
+            entry,
         )
 
     def costs(self, design: ExitDesign) -> SegmentedCosts:
@@ -217,3 +216,48 @@ class Early:
             tuple(used.vectors[tap][rows] for tap, _ in taps),
             tuple(tapped.logits[tap][rows] if "heads" in k else nothing for tap, k in taps),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltExits:
+    """A design that stops early as a plan (see PlanDesign): made of what `early` knows, with the
+    `structure` that its files were built for, the thresholds of its exits, the share of frames of
+    tune that come to each step, and the standard error that they give its mean latency."""
+
+    early: Early
+    design: ExitDesign
+    structure: Structure
+    exits: ExitThresholds
+    steps: tuple[float, ...]
+    latency_error_ms: float
+
+    kind: ClassVar[Kind] = "exits"
+
+    @property
+    def rival(self) -> str:
+        return self.design.label
+
+    @property
+    def remembers(self) -> bool:
+        return not self.design.is_static
+
+    @property
+    def costs(self) -> SegmentedCosts:
+        return self.early.costs(self.design)
+
+    def definition(self, thresholds: tuple[float, ...]) -> PlanDefinition:
+        return PlanDefinition(self.structure, thresholds, self.exits)
+
+    def label(
+        self, names: Sequence[str], reach: Sequence[float], thresholds: Sequence[float]
+    ) -> str:
+        return f"{chain_label(names, reach, self.design.rule)}: {self.design.text}"
+
+    def replay(self, thresholds: tuple[float, ...], rows: Ints) -> StatefulReplay:
+        return self.early.replay(self.design, Thresholds(thresholds, self.exits), rows)
+
+    def part_shares(self, reach: Sequence[float]) -> Doubles:
+        return np.array(self.steps)
+
+    def replayed_shares(self, found: Replay | StatefulReplay) -> Doubles:
+        return found.reach(self.costs.steps)

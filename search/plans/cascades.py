@@ -15,13 +15,14 @@ import optuna
 from numpy.typing import NDArray
 
 from trimtab.search.estimates.guard import Estimates
-from trimtab.search.estimates.targets import LINEARISED, Floats, Ints
+from trimtab.search.estimates.metrics import linearised
+from trimtab.search.estimates.targets import Floats, Ints
 from trimtab.search.objectives.objective import Objective
 from trimtab.search.objectives.pareto import non_dominated, spread
+from trimtab.search.plans.design import CascadeDesign
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab.search.plans.problem import Problem
-from trimtab.search.plans.threshold_sweep import Decision, sweep
-from trimtab.search.replay.cascade import stopping
+from trimtab.search.plans.threshold_sweep import Decision, stopping, sweep
 from trimtab_runtime.definitions.plan import RULES
 from trimtab_runtime.plans.routing import combine, decide
 
@@ -147,13 +148,14 @@ class Sweeps:
         self, stages: tuple[int, ...], rule: str, found: Points, kept: NDArray[np.intp]
     ) -> list[ComposedPlan]:
         """The plans at the operating points `kept` of those `found`."""
-        problem, quality, means = self._problem, dict(found.quality), found.latency_mean_ms
+        problem, quality = self._problem, dict(found.quality)
         costs = problem.path_costs(stages)
-        energy = costs.energy_mj(found.reach)
-        for metric in set(LINEARISED) & set(quality):
+        averages = costs.averages(found.reach)
+        for metric in linearised(quality):
             answers = self._answered(stages, rule, found.thresholds[kept])
-            quality[metric] = problem.guard.settled(metric, quality[metric], kept, answers)
+            quality[metric] = problem.guard.exact_at(metric, quality[metric], kept, answers)
         fixed = costs.fixed()
+        design = CascadeDesign([problem.options[index] for index in stages], rule, costs)
         return [
             ComposedPlan(
                 stages,
@@ -163,11 +165,11 @@ class Sweeps:
                 {metric: float(quality[metric].replayed[point]) for metric in problem.metrics},
                 {metric: float(quality[metric].guarded[point]) for metric in problem.metrics},
                 {
-                    "latency_mean_ms": float(means[point]),
-                    **({} if energy is None else {"energy_mean_mj": float(energy[point])}),
+                    **{metric: float(value[point]) for metric, value in averages.items()},
                     **fixed,
                     **(costs.percentiles(found.reach[point]) if problem.percentiles else {}),
                 },
+                design,
             )
             for point in kept
         ]

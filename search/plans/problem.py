@@ -10,7 +10,7 @@ from trimtab.search.costs.correction import Correction
 from trimtab.search.estimates.guard import Guard
 from trimtab.search.estimates.targets import Ints
 from trimtab.search.objectives.objective import Objective
-from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.option import StageOption
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.search.estimates.targets import Floats
+from trimtab.search.estimates.targets import Floats, Ints
 
 Doubles = NDArray[np.float64]
 
@@ -53,6 +53,15 @@ def edges(confidence: Doubles, limit: int | None = None) -> Doubles:
         found = np.unique(np.searchsorted(middles, ranks).clip(0, len(middles) - 1))
         middles = middles[found]
     return middles
+
+
+def stopping(confidence: Sequence[Floats], thresholds: Sequence[float]) -> Ints:
+    """The stage (n,) that answers each input: the first one whose confidence, (n,) a stage, is
+    at least its threshold; else the last."""
+    stage: Ints = np.full(len(confidence[0]), len(confidence) - 1, np.int64)
+    for position in reversed(range(len(confidence) - 1)):
+        stage[confidence[position].astype(np.float64) >= thresholds[position]] = position
+    return stage
 
 
 def sweep(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from trimtab.variants import OperatorWork
+from trimtab.variants import SCHEMES, OperatorWork
 from trimtab_runtime.definitions.plan import RuntimeOptions
 
 
@@ -64,7 +64,7 @@ class Description:
 
     `member` names its model the same in every job. `steps` are what was made of it ('w8a8',
     'slim2'), a number at the end saying how much. `work` is that of the nearest file that is
-    known, which took all of these steps but 'w8a8' and those that are `unseen`; an image of
+    known, which took all of these steps but quantisation and those that are `unseen`; an image of
     `pixels` (height x width) goes in.
     """
 
@@ -78,13 +78,14 @@ class Description:
     @property
     def amounts(self) -> dict[str, float]:
         """How far each step was taken, by its name."""
-        return dict(amount_of(step) for step in self.steps)
+        return dict((step, 1.0) if step in SCHEMES else amount_of(step) for step in self.steps)
 
     @property
     def multiplies(self) -> tuple[str, ...]:
         """What it multiplies, where that is not floats: 'bytes', perhaps 'unsigned' ones."""
-        if "w8a8" in self.steps:
-            return ("bytes",)
+        for step in self.steps:
+            if step in SCHEMES:
+                return SCHEMES[step].multiplies
         return ("bytes",) * self.work.in_bytes + ("unsigned",) * self.work.unsigned
 
 

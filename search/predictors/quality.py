@@ -16,6 +16,7 @@ import numpy as np
 
 from trimtab.search.predictors.base import Doubles, Prediction, Predictor, to_scale
 from trimtab.search.predictors.description import Description
+from trimtab.variants import SCHEMES
 
 #: Standard deviations in log odds: of members, of what steps cost and what they cost one member
 #: more (each to be chosen from), and of noise.
@@ -67,7 +68,7 @@ def _features(found: Sequence[Description]) -> tuple[Doubles, Doubles, Doubles]:
         [[each.get(name, 0.0) / farthest[name] for name in names] for each in amounts]
     )
     steps = steps.reshape(len(found), len(names))
-    slopes = np.array([_QUANTISED if name == "w8a8" else _EXPECTED for name in names])
+    slopes = np.array([_QUANTISED if name in SCHEMES else _EXPECTED for name in names])
     who = list(dict.fromkeys(each.member for each in found))
     members = np.array([[float(each.member == name) for name in who] for each in found])
     return steps, members, steps @ slopes

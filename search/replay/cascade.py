@@ -1,4 +1,4 @@
-"""Exact replay of one plan over traces: the answers that the bundle would give."""
+"""Exact replay of plans that remember nothing, over traces: the answers the bundle would give."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from trimtab.search.estimates.targets import Floats, Ints
+from trimtab.search.replay.compilation import Compiled
+from trimtab.search.replay.kernel import CALLEES, Stages, answer_frames, fresh_answers
+from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.plans.routing import combine, decide
 
 #: A scorer: the confidence (n,) of what a plan would answer from, probabilities (n, classes).
 Scoring = Callable[[Floats], Floats]
+
+#: The compiled loop, for plans of every kind.
+run_frames = Compiled(answer_frames, CALLEES)
 
 
 @dataclass(frozen=True)
@@ -31,15 +37,6 @@ class Replay:
         return np.array([float(inputs.mean()) for inputs in ran])
 
 
-def stopping(confidence: Sequence[Floats], thresholds: Sequence[float]) -> Ints:
-    """The stage (n,) that answers each input: the first one whose confidence, (n,) a stage, is
-    at least its threshold; else the last."""
-    stage: Ints = np.full(len(confidence[0]), len(confidence) - 1, np.int64)
-    for position in reversed(range(len(confidence) - 1)):
-        stage[confidence[position].astype(np.float64) >= thresholds[position]] = position
-    return stage
-
-
 def replay(
     probabilities: Sequence[Floats],
     rule: str,
@@ -49,29 +46,52 @@ def replay(
 ) -> Replay:
     """Run a plan over `probabilities`, one (n, classes) a stage.
 
-    The device's own arithmetic (trimtab_runtime.plans.routing): stage i answers where the
-    confidence is at least thresholds[i]. Inputs come in at stage `entry` (n,), by default at the
-    first; a stage's scorer, where it has one, says its confidence instead of the largest
-    probability.
+    Stage i answers where the confidence is at least thresholds[i]. Inputs come in at stage `entry`
+    (n,), by default at the first; a stage's scorer, where it has one, says its confidence instead
+    of the largest probability. Raises PlanningError where thresholds or entries do not fit.
     """
-    count = len(probabilities[0])
-    where: Ints = np.zeros(count, np.int64) if entry is None else entry
-    by_stage = [*scorers, *[None] * (len(probabilities) - len(scorers))]
-    answer, stage = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    confidence, decided = np.zeros(count, np.float32), np.zeros_like(probabilities[0])
-    for first in np.unique(where):
-        rows = where == first
-        later = [found[rows] for found in probabilities[first:]]
-        totals: list[Floats] = []
-        for position, found in enumerate(later):
-            totals.append(combine(totals[-1] if totals else None, found, position, rule))
-        sure = [confidence_of(t, s) for t, s in zip(totals, by_stage[first:], strict=True)]
-        stops = stopping(sure, thresholds[first:])
-        place: Ints = np.arange(len(stops))
-        own = np.stack(totals)[stops, place]
-        answer[rows], decided[rows], stage[rows] = own.argmax(1), own, stops + first
-        confidence[rows] = np.stack(sure)[stops, place]
-    return Replay(answer, stage, confidence, decided, where)
+    stages = stages_of(probabilities, rule, thresholds, entry, scorers)
+    told = fresh_answers(*probabilities[0].shape)
+    run_frames(stages, None, told)
+    sure = stages.sure[told.stage, np.arange(len(told.stage))].astype(np.float32)
+    return Replay(told.answer, told.stage, sure, told.decided, stages.entry)
+
+
+def stages_of(
+    probabilities: Sequence[Floats],
+    rule: str,
+    thresholds: Sequence[float],
+    entry: Ints | None = None,
+    scorers: Sequence[Scoring | None] = (),
+) -> Stages:
+    """What the compiled loop takes: see `replay`."""
+    count, stages = len(probabilities[0]), len(probabilities)
+    where = np.zeros(count, np.int64) if entry is None else entry.astype(np.int64)
+    if len(thresholds) < stages - 1:
+        raise PlanningError(f"{stages - 1} threshold(s) needed, got {len(thresholds)}")
+    if count and not 0 <= where.min() <= where.max() < stages:
+        raise PlanningError(f"0 <= entry < {stages} must hold, got {where.min()} to {where.max()}")
+    totals = totals_of(probabilities, rule, where)
+    sure = np.empty((stages, count))
+    for position, scorer in enumerate([*scorers, *[None] * (stages - len(scorers))]):
+        came = slice(None) if scorer is None else where <= position
+        sure[position, came] = confidence_of(totals[position, came], scorer)
+    # The last stage needs no threshold; any number fills its place.
+    return Stages(where, totals, sure, np.array([*thresholds[: stages - 1], 0.0]))
+
+
+def totals_of(probabilities: Sequence[Floats], rule: str, entry: Ints) -> Floats:
+    """What would be decided on at each stage (stages, n, classes) by inputs that come in at stage
+    `entry` (n,). What it says of stages before that means nothing."""
+    found: Floats = np.stack(probabilities)
+    entries = np.unique(entry)
+    for first in entries:
+        rows = slice(None) if len(entries) == 1 else np.flatnonzero(entry == first)
+        total: Floats | None = None
+        for position in range(first, len(found)):
+            total = combine(total, found[position, rows], position - first, rule)
+            found[position, rows] = total
+    return found
 
 
 def confidence_of(probabilities: Floats, scorer: Scoring | None) -> Floats:

@@ -1,24 +1,22 @@
-"""Exact replay of plans that stop early or remember, over traces in the order of the stream.
-
-The kernel is the device's own (trimtab_runtime.memory.kernel), compiled here by Numba: answers
-depend on earlier answers, so frames cannot be computed side by side.
-"""
+"""Exact replay of plans that stop early or remember, over traces in the order of the stream."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
 from trimtab.search.estimates.targets import Floats, Ints
+from trimtab.search.replay.cascade import Scoring, run_frames, stages_of
+from trimtab.search.replay.kernel import Taps, fresh_answers, state_of
 from trimtab_runtime.definitions.exits import ExitThresholds, Memory, Tap
-from trimtab_runtime.memory import kernel
-from trimtab_runtime.memory.kernel import NETWORK, NEVER, THUMBNAILS, Entries, TapModel, TapState
-from trimtab_runtime.memory.semantic import (
+from trimtab_runtime.errors import PlanningError
+from trimtab_runtime.memory.kernel import NEVER, THUMBNAILS, Entries, Rules, TapState
+from trimtab_runtime.memory.states import (
     TapArrays,
+    every_array,
     fresh_plan_state,
     fresh_tap_states,
     rules_of,
@@ -45,7 +43,9 @@ class StatefulReplay:
     answered, numbered over all stages (-1: none), `by` whom
     (trimtab_runtime.memory.kernel.NETWORK ...), `step`, the last primitive that ran, counted over
     thumbnails (0, where no thumbnails are kept nothing) and segments of all stages; `decided` (n,
-    classes) holds the probabilities that the answer was read from."""
+    classes) holds the probabilities that the answer was read from; the stage that was its `entry`.
+    `remembered` is what was learned, by the names of trimtab_runtime.memory.states.every_array.
+    """
 
     answer: Ints
     stage: Ints
@@ -53,21 +53,12 @@ class StatefulReplay:
     by: Ints
     step: Ints
     decided: Floats
+    entry: Ints
+    remembered: Mapping[str, Any]
 
     def reach(self, steps: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """Share of frames that come to each step (steps,)."""
         return np.array([float((self.step >= step).mean()) for step in range(steps)])
-
-
-@cache
-def _compiled() -> Any:
-    # Half a second to import and ten to compile: only jobs with early exits shall wait for it.
-    from numba import njit
-    from numba.extending import register_jitable
-
-    for function in (*kernel.FUNCTIONS, _model, _state):
-        register_jitable(function)
-    return njit(_frames)
 
 
 def replay_stateful(
@@ -77,43 +68,76 @@ def replay_stateful(
     memory: Memory,
     exits: ExitThresholds,
     thumbnails: Floats,
+    entry: Ints | None = None,
+    scorers: Sequence[Scoring | None] = (),
 ) -> StatefulReplay:
-    """Run a plan over a stream whose frames have `thumbnails` (n, size), from an empty memory."""
+    """Run a plan over a stream whose frames have `thumbnails` (n, size), from an empty memory.
+
+    `entry` and `scorers` as :func:`trimtab.search.replay.cascade.replay` takes them. Raises
+    PlanningError for scorers of what a running prior has weighed: that is known frame by frame.
+    """
+    if memory.prior is not None and memory.prior.final > 0.0 and any(scorers):
+        raise PlanningError("no scorer can be replayed over a running prior of final answers")
+    probabilities = [stage.probabilities for stage in stages]
+    networks = stages_of(probabilities, rule, thresholds, entry, scorers)
+    told = fresh_answers(*probabilities[0].shape)
+    taps, states = _taps_of(stages, memory, exits, thumbnails)
+    run_frames(networks, taps, told)
+    # Segments are counted over all stages, one behind the last tap of each.
+    whole = taps.starts[told.stage + 1] + 1
+    step = np.where(told.tap == NEVER, whole, told.tap + 1) + told.stage
+    step[told.by == THUMBNAILS] = 0
+    return StatefulReplay(
+        told.answer,
+        told.stage,
+        told.tap,
+        told.by,
+        step,
+        told.decided,
+        networks.entry,
+        every_array(taps.plan, states),
+    )
+
+
+def _taps_of(
+    stages: Sequence[TappedStage], memory: Memory, exits: ExitThresholds, thumbnails: Floats
+) -> tuple[Taps, list[TapState]]:
+    """What the compiled loop takes, with nothing remembered, and the state of each tap in it.
+
+    Everything is padded with zeros to one width, which changes no cosine: so all plans are of one
+    type, and are compiled once.
+    """
     frames, classes = stages[0].probabilities.shape
-    taps = [tap for stage in stages for tap in stage.taps]
     arrays = [found for stage in stages for found in stage.arrays]
-    models = tap_models(taps, arrays)
-    states = fresh_tap_states(memory, models, arrays, classes)
-    # Padded with zeros to one width, which changes no cosine: so all plans are of one type, and
-    # are compiled once.
+    models = tap_models([tap for stage in stages for tap in stage.taps], arrays)
+    fresh = fresh_tap_states(memory, models, arrays, classes)
     widths = [len(model.mean) for model in models]
     width = max(widths, default=1)
     vectors = [vector for stage in stages for vector in stage.vectors]
-    plan = fresh_plan_state(memory, classes)
-    found = _compiled()(
-        np.stack([stage.probabilities for stage in stages]),
+    every = TapState(
+        Entries(
+            _padded([state.entries.vectors for state in fresh], (memory.instances, width)),
+            _padded([state.entries.said for state in fresh], (memory.instances, classes)),
+            np.full((len(fresh), memory.instances), NEVER, np.int64),
+        ),
+        _padded([state.centres for state in fresh], (classes, width)),
+        _padded([state.norms for state in fresh], (classes,)),
+        _padded([state.members for state in fresh], (classes,)),
+    )
+    taps = Taps(
         np.cumsum([0, *(len(stage.taps) for stage in stages)]),
-        thumbnails,
-        memory.thumbnails > 0,
         _padded([v[:, :w] for v, w in zip(vectors, widths, strict=True)], (frames, width)),
         _padded([found for stage in stages for found in stage.logits], (frames, classes)),
         np.array([[m.head_temperature, m.centre_temperature] for m in models]).reshape(-1, 2),
         np.array([[m.instances, m.centres, m.heads] for m in models], np.bool_).reshape(-1, 3),
-        _padded([state.entries.vectors for state in states], (memory.instances, width)),
-        _padded([state.entries.said for state in states], (memory.instances, classes)),
-        np.full((len(taps), memory.instances), NEVER, np.int64),
-        _padded([state.centres for state in states], (classes, width)),
-        _padded([state.norms for state in states], (classes,)),
-        _padded([state.members for state in states], (classes,)),
-        plan,
-        rules_of(memory, exits),
-        np.array([*thresholds, -np.inf]),
-        rule == "mean",
-        np.zeros((frames, 5), np.int64),
-        np.zeros((frames, classes), np.float32),
+        np.zeros(0, np.float32),
+        np.require(thumbnails, np.float32, ["C", "W"]),
+        memory.thumbnails > 0,
+        every,
+        fresh_plan_state(memory, classes),
+        _typed(rules_of(memory, exits)),
     )
-    answer, stage, tap, by, step = found[0].T
-    return StatefulReplay(answer, stage, tap, by, step, found[1])
+    return taps, [_part(state_of(tap, *every), own) for tap, own in enumerate(fresh)]
 
 
 def _padded(arrays: Sequence[Floats], shape: tuple[int, ...]) -> Floats:
@@ -124,98 +148,17 @@ def _padded(arrays: Sequence[Floats], shape: tuple[int, ...]) -> Floats:
     return found
 
 
-def _frames(
-    probabilities: Any,
-    starts: Any,
-    thumbnails: Any,
-    keeps_thumbnails: bool,
-    vectors: Any,
-    logits: Any,
-    temperatures: Any,
-    kinds: Any,
-    entries: Any,
-    entries_said: Any,
-    entries_used: Any,
-    centres: Any,
-    norms: Any,
-    members: Any,
-    plan: Any,
-    rules: Any,
-    thresholds: Any,
-    mean: bool,
-    found: Any,
-    decided: Any,
-) -> Any:
-    """Fill `found` (frames, 5) and `decided` (frames, classes)."""
-    frames, classes = decided.shape
-    scores = np.zeros(classes, np.float32)
-    total = np.zeros(classes, np.float32)
-    nothing = np.zeros(0, np.float32)
-    for frame in range(frames):
-        said = decided[frame]
-        by, slot, stage, passed, step = NETWORK, NEVER, 0, 0, 0
-        if keeps_thumbnails:
-            near, distance = kernel.nearest_thumbnail(thumbnails[frame], plan.thumbnails)
-            if distance <= rules.thumbnails:
-                by, slot = THUMBNAILS, near
-                said[:] = plan.thumbnails.said[near]
-        while by == NETWORK:
-            scores[:] = 0.0
-            for tap in range(starts[stage], starts[stage + 1]):
-                step += 1
-                passed = tap + 1
-                model = _model(tap, temperatures, kinds, nothing)
-                state = _state(tap, entries, entries_said, entries_used, centres, norms, members)
-                by, slot = kernel.look(
-                    vectors[tap, frame],
-                    logits[tap, frame],
-                    state,
-                    model,
-                    plan,
-                    rules,
-                    scores,
-                    said,
-                )
-                if by != NETWORK:
-                    break
-            if by != NETWORK:
-                break
-            step += 1
-            if mean and stage > 0:
-                total += (probabilities[stage, frame] - total) * np.float32(1.0 / (stage + 1))
-            else:
-                total[:] = probabilities[stage, frame]
-            said[:] = kernel.weighed(total, plan, rules)
-            if said.max() >= thresholds[stage]:
-                break
-            stage += 1
-        at_tap = by > THUMBNAILS
-        for tap in range(passed):
-            own = slot if at_tap and tap == passed - 1 else NEVER
-            model = _model(tap, temperatures, kinds, nothing)
-            state = _state(tap, entries, entries_said, entries_used, centres, norms, members)
-            kernel.keep(vectors[tap, frame], said, state, model, plan, rules, own, at_tap)
-        if keeps_thumbnails:
-            own = slot if by == THUMBNAILS else NEVER
-            kernel.keep_thumbnail(thumbnails[frame], said, plan, own)
-        answer = said.argmax()
-        kernel.end_frame(answer, said, plan, rules)
-        found[frame, 0] = answer
-        found[frame, 1] = stage
-        found[frame, 2] = passed - 1 if at_tap else -1
-        found[frame, 3] = by
-        found[frame, 4] = step
-    return found, decided
+def _part(padded: TapState, own: TapState) -> TapState:
+    """Of a padded state what the tap's own has: the same memory, nothing is copied."""
+
+    def cut(array: Floats, like: Floats) -> Floats:
+        return array[tuple(slice(size) for size in like.shape)]
+
+    entries = Entries(*map(cut, padded.entries, own.entries))
+    return TapState(entries, *map(cut, padded[1:], own[1:]))
 
 
-def _model(tap: int, temperatures: Any, kinds: Any, nothing: Any) -> TapModel:
-    """Of a tap whose vectors are standardised already."""
-    heads, centres = temperatures[tap, 0], temperatures[tap, 1]
-    return TapModel(nothing, nothing, heads, centres, kinds[tap, 0], kinds[tap, 1], kinds[tap, 2])
-
-
-def _state(
-    tap: int, vectors: Any, said: Any, used: Any, centres: Any, norms: Any, members: Any
-) -> TapState:
-    entries = Entries(vectors[tap], said[tap], used[tap])
-    return TapState(entries, centres[tap], norms[tap], members[tap])
+def _typed(rules: Rules) -> Rules:
+    """Every number of the type that is declared: 6 and 6.0 are two types to a compiler."""
+    kinds = get_type_hints(Rules).values()
+    return Rules(*(kind(value) for kind, value in zip(kinds, rules, strict=True)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 from trimtab.search.costs.routed import Path, RoutedCosts, paths
 from trimtab.search.estimates.targets import Floats, Ints
 from trimtab.search.exits.design import Early, ExitDesign, TapChoice, Thresholds
+from trimtab.search.plans.design import Kind
 from trimtab.search.replay.cascade import Replay, Scoring, replay
+from trimtab.search.replay.stateful import StatefulReplay
 from trimtab_runtime.definitions.exits import NO_MEMORY, NO_THRESHOLDS, ExitThresholds
 from trimtab_runtime.definitions.plan import PlanDefinition, Structure
+from trimtab_runtime.definitions.routers import FEATURE_KINDS
 from trimtab_runtime.formats import InputFormat
 from trimtab_runtime.plans.routing import entries
 
@@ -114,7 +118,7 @@ class RoutedDesign:
     @property
     def reads_tap(self) -> bool:
         """Whether the first stage has a tap that is the router's alone."""
-        return self.premodel is not None and self.premodel.kind == "tap"
+        return self.premodel is not None and FEATURE_KINDS[self.premodel.kind].at_tap
 
     @property
     def ends(self) -> list[tuple[int, ...]]:
@@ -149,33 +153,20 @@ class RoutedDesign:
     def _replay_heads(
         self, heads: Heads, thresholds: Thresholds, entry: Ints, rows: Ints
     ) -> HeadedReplay:
-        """From each entry on the plan is one that stops early and remembers nothing."""
-        classes = heads.early.problem.options[self.options[0]].probabilities.shape[1]
-        told = {name: np.zeros(len(rows), np.int64) for name in ("answer", "stage", "tap", "by")}
-        ran, decided = np.zeros(len(rows), np.int64), np.zeros((len(rows), classes), np.float32)
-        for first in np.unique(entry):
-            own = np.flatnonzero(entry == first)
-            taps = heads.taps[first:]
-            later = ExitDesign(self.options[first:], self.rule, taps, NO_MEMORY)
-            after = Thresholds(thresholds.stages[first:], thresholds.exits)
-            found = heads.early.replay(later, after, rows[own])
-            starts = np.cumsum([0, *(1 + len(stage) for stage in taps)])
-            ran[own] = found.step - starts[found.stage]
-            earlier = sum(map(len, heads.taps[:first])) + self.reads_tap
-            told["answer"][own], told["by"][own] = found.answer, found.by
-            told["stage"][own] = found.stage + first
-            told["tap"][own] = np.where(found.tap < 0, -1, found.tap + earlier)
-            decided[own] = found.decided
-        ran += self.reads_tap & (told["stage"] == 0)
+        """A plan that stops early and remembers nothing. The router's own tap, which answers
+        nothing, is not replayed, but has the first number."""
+        plan = ExitDesign(self.options, self.rule, heads.taps, NO_MEMORY)
+        found = heads.early.replay(plan, thresholds, rows, entry)
+        starts = np.cumsum([0, *(1 + len(taps) for taps in heads.taps)])
         return HeadedReplay(
-            told["answer"],
-            told["stage"],
-            decided.max(1),
-            decided,
+            found.answer,
+            found.stage,
+            found.decided.max(1),
+            found.decided,
             entry,
-            told["tap"],
-            told["by"],
-            ran,
+            np.where(found.tap < 0, -1, found.tap + self.reads_tap),
+            found.by,
+            found.step - starts[found.stage] + (self.reads_tap & (found.stage == 0)),
         )
 
     def path_shares(self, found: Replay) -> Doubles:
@@ -187,25 +178,51 @@ class RoutedDesign:
         return np.array([float(own.mean()) for own in here])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BuiltRouted:
-    """What makes a plan a routed one: its design, the `structure` with the files that it was built
-    of, its price, the share of inputs on each path, what it costs, and from where on its heads
+    """A routed design as a plan (see PlanDesign): its design, `probabilities` (inputs, classes) of
+    all options over the whole workload, the `structure` with the files that it was built of, its
+    price, the share of inputs of tune on each path, what it costs, and from where on its heads
     answer."""
 
     design: RoutedDesign
+    probabilities: Sequence[Floats]
     structure: Structure
     price: float
     paths: tuple[float, ...]
     costs: RoutedCosts
     exits: ExitThresholds = NO_THRESHOLDS
 
-    def definition(self, thresholds: tuple[float, ...]) -> PlanDefinition:
-        """The plan at an operating point."""
-        return PlanDefinition(self.structure, thresholds, self.exits, self.price)
+    kind: ClassVar[Kind] = "routed"
+    remembers: ClassVar[bool] = False
+    latency_error_ms: ClassVar[None] = None
 
     @property
     def rival(self) -> str:
-        """What a plan is called that others must be compared with; '' for any other."""
         premodel = self.design.premodel
         return self.design.text if premodel is not None and premodel.published else ""
+
+    def definition(self, thresholds: tuple[float, ...]) -> PlanDefinition:
+        return PlanDefinition(self.structure, thresholds, self.exits, self.price)
+
+    def label(
+        self, names: Sequence[str], reach: Sequence[float], thresholds: Sequence[float]
+    ) -> str:
+        """The stages with the share of inputs that run each: '|' between those of which an input
+        runs one, an arrow where it may run several; then what routes."""
+        shares = [f"{name} ({share:.0%})" for name, share in zip(names, reach, strict=True)]
+        between = " → " if any(t > 0.0 for t in thresholds) else " | "
+        if self.design.premodel is None:
+            shares[0] = names[0]
+        combined = " mean" if self.design.rule == "mean" and between == " → " else ""
+        return f"{between.join(shares)}{combined}: {self.design.text}"
+
+    def replay(self, thresholds: tuple[float, ...], rows: Ints) -> Replay:
+        return self.design.replay(self.probabilities, thresholds, self.price, rows, self.exits)
+
+    def part_shares(self, reach: Sequence[float]) -> Doubles:
+        return np.array(self.paths)
+
+    def replayed_shares(self, found: Replay | StatefulReplay) -> Doubles:
+        assert isinstance(found, Replay)
+        return self.design.path_shares(found)

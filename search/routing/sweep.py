@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from trimtab.search.costs.routed import Path, RoutedCosts
 from trimtab.search.estimates.guard import Estimates
-from trimtab.search.estimates.targets import LINEARISED, Floats, Ints
+from trimtab.search.estimates.metrics import linearised
+from trimtab.search.estimates.targets import Floats, Ints
 from trimtab.search.objectives.pareto import non_dominated, spread
 from trimtab.search.plans.cascades import PER_STRUCTURE, WITH_PERCENTILES
 from trimtab.search.plans.problem import Problem
@@ -122,7 +123,7 @@ class RoutedSweep:
         if count is None:
             count = WITH_PERCENTILES if problem.percentiles else PER_STRUCTURE
         kept = kept[spread(axes[kept], count)]
-        quality = self._settled(quality, kept, thresholds, price)
+        quality = self._exact(quality, kept, thresholds, price)
         found = [
             RoutedPoint(
                 design,
@@ -202,16 +203,16 @@ class RoutedSweep:
             self._known[key] = Decision(confidence_of(total, scorer), values)
         return self._known[key]
 
-    def _settled(
+    def _exact(
         self,
         quality: dict[str, Estimates],
         kept: NDArray[np.intp],
         thresholds: Doubles,
         price: Doubles,
     ) -> dict[str, Estimates]:
-        """Estimates of LINEARISED metrics made exact at the points that are kept."""
-        linear = set(LINEARISED) & set(quality)
-        if not linear or not len(kept):
+        """Estimates of linearised metrics made exact at the points that are kept."""
+        wanted = linearised(quality)
+        if not wanted or not len(kept):
             return quality
         rows = self._problem.tune
         answers = np.stack(
@@ -226,5 +227,6 @@ class RoutedSweep:
                 for point in kept
             ]
         )
-        settled = self._problem.guard.settled
-        return {m: settled(m, e, kept, answers) if m in linear else e for m, e in quality.items()}
+        guard = self._problem.guard
+        exact = {m: guard.exact_at(m, quality[m], kept, answers) for m in wanted}
+        return {**quality, **exact}

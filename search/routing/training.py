@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +14,14 @@ from trimtab.search.estimates.targets import Floats, Ints
 from trimtab.search.plans.problem import Problem
 from trimtab.search.replay.cascade import Scoring
 from trimtab.search.routing.design import LearnedScorer, Premodel, RoutedDesign
+from trimtab.search.routing.sources import FeatureSource, VectorSource
 from trimtab.variants.routers import (
-    TINY_INPUT,
     Runner,
-    TinyNetwork,
     answer_features,
     best_estimator,
     chain_file,
     fit_stages,
     included,
-    learn_filters,
-    learned_file,
     margin_file,
     published_features,
     scorer_file,
@@ -34,18 +30,6 @@ from trimtab_runtime.definitions.plan import RULES
 from trimtab_runtime.plans.routing import combine
 
 Doubles = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class RouterInputs:
-    """What routers may look at, of every input of the workload; empty where it cannot be had:
-    features of the `image` (inputs, names), the image as a `tensor` (inputs, ...), and by option
-    the vector of its first tap (inputs, channels)."""
-
-    names: tuple[str, ...]
-    image: Floats
-    tensor: Floats
-    taps: Mapping[int, Floats]
 
 
 @dataclass(frozen=True)
@@ -75,11 +59,13 @@ class RouterTargets:
 
 
 class RouterTrainer:
-    """Trains what a group of options may be routed by. Raises ModelError where something does not
-    convert."""
+    """Trains what a group of options may be routed by, from `sources` of features. Raises
+    ModelError where something does not convert."""
 
-    def __init__(self, problem: Problem, lessons: RouterTargets, sight: RouterInputs) -> None:
-        self._problem, self._lessons, self._sight = problem, lessons, sight
+    def __init__(
+        self, problem: Problem, targets: RouterTargets, sources: Sequence[FeatureSource]
+    ) -> None:
+        self._problem, self._targets, self.sources = problem, targets, sources
 
     def entry_ms(self, options: Sequence[int]) -> tuple[float, ...]:
         """What entering at each stage costs, as far as the stage itself tells."""
@@ -90,8 +76,9 @@ class RouterTrainer:
         """The premodel exactly as published, over the `members` that its rule includes and the
         `default` that answers where it abstains. None without image features, or where the rule
         includes the default alone."""
-        sight, lessons = self._sight, self._lessons
-        if not sight.names or len(lessons.fit) < 2 * len(sight.names):
+        image = next((s for s in self.sources if isinstance(s, VectorSource) and s.names), None)
+        lessons = self._targets
+        if image is None or len(lessons.fit) < 2 * len(image.names):
             return None
         options = self._problem.options
         correct = np.stack([lessons.correct(options[m].probabilities) for m in members], axis=1)
@@ -101,57 +88,28 @@ class RouterTrainer:
         if len(stages) < 2:
             return None
         own = correct[:, [members.index(stage) for stage in stages]]
-        seen = sight.image[lessons.fit].astype(np.float64)
+        seen = image.seen[lessons.fit].astype(np.float64)
         kept = list(published_features(seen, own))
         places = [stages.index(member) for member in order]
         made = chain_file(seen[:, kept], own, places, stages.index(default))
-        scores = Runner(made)(sight.image[:, kept])
-        names = tuple(sight.names[column] for column in kept)
-        premodel = Premodel("as published", made, scores, "image", names, published=True)
+        scores = Runner(made)(image.seen[:, kept])
+        names = tuple(image.names[column] for column in kept)
+        premodel = Premodel("as published", made, scores, image.kind, names, published=True)
         nothing = (None,) * len(stages)
         return RoutedDesign(stages, "last", premodel, nothing, self.entry_ms(stages))
 
     def premodels(self, options: Sequence[int]) -> list[Premodel]:
         """The best estimator on each kind of features, for these options in order."""
-        lessons, sight = self._lessons, self._sight
+        lessons = self._targets
         answers = [self._problem.options[o].probabilities[lessons.fit].argmax(1) for o in options]
         worth = np.stack([lessons.credit(answer) for answer in answers], axis=1)
-        found = []
-        if sight.names:
-            found.append(self._learned("image", sight.image, worth, sight.names))
-        if options[0] in sight.taps:
-            found.append(self._learned("tap", sight.taps[options[0]], worth))
-        if len(sight.tensor):
-            found.append(self._tiny(worth))
-        return found
-
-    def _learned(
-        self, kind: str, seen: Floats, worth: Doubles, names: tuple[str, ...] = ()
-    ) -> Premodel:
-        own = seen[self._lessons.fit].astype(np.float64)
-        name, estimator, _ = best_estimator(own, worth)
-        made = learned_file(fit_stages(estimator, own, worth), own)
-        return Premodel(f"{kind} {name}", made, Runner(made)(seen), kind, names)
-
-    def _tiny(self, worth: Doubles) -> Premodel:
-        seen = self._sight.tensor
-        own = seen[self._lessons.fit]
-        network, features = self._tiny_network
-        name, estimator, _ = best_estimator(features, worth)
-        made = network.router_file(fit_stages(estimator, features, worth), own)
-        return Premodel(f"tiny network {name}", made, Runner(made)(seen), "tensor", (), TINY_INPUT)
-
-    @cached_property
-    def _tiny_network(self) -> tuple[TinyNetwork, Doubles]:
-        """Of all groups, with its features (fit, n)."""
-        own = self._sight.tensor[self._lessons.fit]
-        network = learn_filters(own)
-        return network, network.features(own).astype(np.float64)
+        learned = (source.learn(options[0], lessons.fit, worth) for source in self.sources)
+        return [premodel for premodel in learned if premodel is not None]
 
     def scorers(self, options: Sequence[int], rule: str) -> tuple[LearnedScorer | None, ...]:
         """A scorer for every stage but the last: from how its answer looks, whether the last
         stage's would be better."""
-        lessons, found = self._lessons, list[LearnedScorer | None]()
+        lessons, found = self._targets, list[LearnedScorer | None]()
         total: Floats | None = None
         totals = []
         for number, option in enumerate(options):

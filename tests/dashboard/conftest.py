@@ -57,16 +57,17 @@ def write_zoo(folder, **changes):
         "verify": 0,
         **changes,
     }
-    (folder / "job.yaml").write_text(yaml.safe_dump(spec, allow_unicode=True), encoding="utf-8")
+    text = yaml.safe_dump(spec, allow_unicode=True, sort_keys=False)
+    (folder / "job.yaml").write_text(text, encoding="utf-8")
     return spec
 
 
-def plan_quickly(folder):
+def plan_quickly(folder, device):
     """Run the job in a folder, with measurements that are short and not to be believed."""
     store = folder / "store" / "trimtab.db"
     store.parent.mkdir()
     with Store.open(store) as opened:
-        return plan(folder / "job.yaml", opened, settings=_QUICK)
+        return plan(folder / "job.yaml", opened, settings=_QUICK, device=device)
 
 
 def environment():
@@ -111,11 +112,11 @@ def until(holds, seconds):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, machine):
     """A folder with a zoo and a store that holds one finished job."""
     folder = tmp_path_factory.mktemp("finished")
     write_zoo(folder)
-    plan_quickly(folder)
+    plan_quickly(folder, machine)
     return folder
 
 
@@ -155,11 +156,11 @@ def page(context):
 
 
 @pytest.fixture(scope="session")
-def tools():
+def tools(machine):
     """The helpers above, for tests."""
     return SimpleNamespace(
         EVIL=EVIL,
-        plan_quickly=plan_quickly,
+        plan_quickly=lambda folder: plan_quickly(folder, machine),
         environment=environment,
         served=served,
         until=until,

@@ -10,6 +10,8 @@ from playwright.sync_api import TimeoutError as NotThere
 from trimtab.db import Store
 from trimtab.planner.jobs.background import starts
 
+pytestmark = pytest.mark.slow
+
 #: The middle of the largest patch of a colour in the front's picture, on the screen.
 _PATCH = """colour => {
     const canvas = document.querySelector('[data-testid=stEChartsChart] canvas');

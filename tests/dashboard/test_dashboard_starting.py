@@ -1,5 +1,7 @@
 """Jobs that run in the background: started, told apart, stopped, and what became of them."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -103,6 +105,24 @@ def test_a_start_that_comes_to_nothing_says_why(tools, tmp_path):
         assert (found.pid, found.name) == (begun.pid, spec.name)
         assert "4000" in failure_of(store, found)
         assert store.list_jobs() == []
+
+
+def test_a_job_keeps_the_order_of_its_objectives(tools, tmp_path):
+    """The first cost is the one that a plan is chosen by."""
+    objectives = {"top1": "max", "peak_memory_mb": "min", "latency_mean_ms": "min"}
+    tools.write_zoo(tmp_path, objectives=objectives)
+    begun = start_job(load_spec(tmp_path / "job.yaml"), str(tmp_path / "trimtab.db"), None)
+    tools.until(lambda: not begun.runs or _job_of(tmp_path), 120)
+    (job,) = _job_of(tmp_path)
+    os.kill(begun.pid, signal.SIGINT)
+    tools.until(lambda: not begun.runs, 120)
+    assert list(load_spec(begun.folder / "job.yaml").objectives) == list(objectives)
+    assert list(job.spec["objectives"]) == list(objectives)
+
+
+def _job_of(folder):
+    with Store.open(folder / "trimtab.db", read_only=True) as store:
+        return store.list_jobs()
 
 
 def test_only_what_was_started_here_can_be_stopped(tools, finished):

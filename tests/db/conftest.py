@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,75 +12,25 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 import pytest
+from postgres_server import Postgres, running_postgres
 
 from trimtab.db import Store
 
 ROOT = Path(__file__).parents[2] / "src"
 
 
-@dataclass(frozen=True)
-class Postgres:
-    port: int
-
-    def url(self, database: str) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server of this test session alone, on a free port of the loopback."""
-    missing = [name for name in ("initdb", "pg_ctl") if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"PostgreSQL is not installed: no {' and '.join(missing)} on the PATH")
-    folder = Path(tempfile.mkdtemp(prefix="trimtab-pg-", dir="/tmp"))
-    data = folder / "data"
-    port = _free_port()
-    settings = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
-    try:
-        if os.geteuid() == 0:
-            shutil.chown(folder, "nobody")
-        _as_user("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
-        _as_user("pg_ctl", "-D", data, "-l", folder / "log", "-o", settings, "-w", "start")
-        try:
-            yield Postgres(port)
-        finally:
-            _as_user("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-    finally:
-        shutil.rmtree(folder)
-
-
-def _as_user(*command: str | Path) -> None:
-    """PostgreSQL refuses to run as root."""
-    prefix = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
-    subprocess.run(
-        [*prefix, *command],
-        cwd="/",
-        check=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A PostgreSQL server of this test session alone."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> str:
     """A database without tables, and without connections that an earlier test left."""
-    url = postgres.url("postgres")
-    others = "datname = current_database() AND pid <> pg_backend_pid()"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
-            f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE {others}"
-        )
-        connection.execute("DROP SCHEMA public CASCADE")
-        connection.execute("CREATE SCHEMA public")
-    return url
+    return postgres.emptied()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

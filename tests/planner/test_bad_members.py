@@ -14,6 +14,8 @@ import trimtab
 from trimtab.planner.jobs.dataset import load_dataset
 from trimtab_runtime.probe.requests import MeasureSettings
 
+pytestmark = pytest.mark.slow
+
 QUICK = MeasureSettings(seconds=0.1, max_seconds=5, min_rounds=8, warmup_seconds=0.02)
 
 #: What is told of members that are found bad when they are read ...

@@ -34,7 +34,9 @@ def spec(tmp_path: Path) -> JobSpec:
 def space_of(spec: JobSpec, path: Path, accelerators: list[str]) -> Space:
     variant = make_variant(path, inspect_model(path), {"mean": 127, "std": 128}, {}, path.stem)
     member = Member(
-        StoredVariant("key", path.stem, "as_is", variant, path), 4, path.suffix == ".onnx"
+        StoredVariant("key", path.stem, "as_is", variant, path),
+        4,
+        ("w8a8",) if path.suffix == ".onnx" else (),
     )
     return candidate_space(spec, [member], 2, accelerators)
 
@@ -44,14 +46,14 @@ def test_providers_are_tried_after_the_members_as_they_came(spec: JobSpec, tmp_p
     more = space_of(spec, tmp_path / "a.onnx", [CUDA, OPENVINO])
     assert plain.candidates[: plain.baselines] == more.candidates[: more.baselines]
     added = [c for c in more.candidates if c not in plain.candidates]
-    assert sorted((c.precision, c.options.provider, c.options.threads) for c in added) == [
+    assert sorted((c.form.text, c.options.provider, c.options.threads) for c in added) == [
         (precision, provider, threads)
         for precision in ("as_is", "w8a8")
         for provider, threads in ((CUDA, 1), (OPENVINO, 1), (OPENVINO, 2))
     ]
     # As it came, and quantised on the fewest threads, they are not left to chance.
     early = set(more.candidates[more.baselines : more.enqueued])
-    assert {c for c in added if c.precision == "as_is" or c.options.threads == 1} <= early
+    assert {c for c in added if c.form.is_original or c.options.threads == 1} <= early
 
 
 def test_tflite_members_have_none_of_them(spec: JobSpec, tmp_path: Path) -> None:

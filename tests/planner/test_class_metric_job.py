@@ -45,9 +45,9 @@ def place(tmp_path, monkeypatch):
     return tmp_path / "store" / "trimtab.db"
 
 
-def test_a_job_about_one_class(spec, place, capsys):
+def test_a_job_about_one_class(spec, place, machine, capsys):
     with trimtab.Store.open(place) as store:
-        record = trimtab.plan(spec, store, settings=QUICK)
+        record = trimtab.plan(spec, store, settings=QUICK, device=machine)
         assert record.state == "done"
         assert record.summary["quality"] == [RECALL, "macro_f1"]
         chosen = next(e for e in store.list_plans(record.id) if e.plan.is_chosen)

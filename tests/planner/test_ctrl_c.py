@@ -1,4 +1,4 @@
-"""Ctrl-C, as a terminal sends it: to the command and to the probe that it waits for."""
+"""Ctrl-C, as a terminal sends it: to the command and to the probe that it waits for; SIGTERM."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ import psutil
 import pytest
 import yaml
 from killing import leftovers, small_job
+from processes import left_after
 
 from trimtab.db import Store
 from trimtab.planner.pipeline.job import opened_run
@@ -49,7 +50,7 @@ def heed_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("moment", ["measuring", "tracing"])
+@pytest.mark.parametrize("moment", ["measuring", pytest.param("tracing", marks=pytest.mark.slow)])
 def test_it_says_how_to_go_on_and_leaves_nothing(home, moment):
     with start(home, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         for line in process.stderr:
@@ -62,7 +63,7 @@ def test_it_says_how_to_go_on_and_leaves_nothing(home, moment):
     assert process.returncode == 130, rest
     assert "`trimtab --store store/trimtab.db plan job.yaml` goes on from here" in rest
     assert "Traceback" not in rest
-    assert psutil.wait_procs(probes, timeout=20)[1] == [], "a probe outlives the command"
+    assert left_after(probes, 20) == [], "a probe outlives the command"
     with Store.open(home / "store" / "trimtab.db") as store:
         (job,) = store.list_jobs()
         assert job.state == "interrupted"
@@ -70,6 +71,7 @@ def test_it_says_how_to_go_on_and_leaves_nothing(home, moment):
     assert [left for left in leftovers(home) if left != "1 trials in hand"] == []
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on(home):
     with start(home, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         while not process.stderr.readline().startswith("tracing"):
@@ -86,6 +88,27 @@ def test_the_same_command_goes_on(home):
         assert [m.created_at for m in store.list_measurements()][: len(kept)] == kept
         assert [job.state for job in store.list_jobs()] == ["done"]
     assert leftovers(home) == []
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_job_as_ctrl_c_does(home):
+    with start(home, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        for line in process.stderr:
+            if line.startswith("measuring"):
+                break
+        while not (probes := psutil.Process(process.pid).children()):
+            pass
+        process.terminate()  # the command alone: nobody else tells its probe
+        rest = process.stderr.read()
+    assert process.returncode == 143, rest
+    assert "`trimtab --store store/trimtab.db plan job.yaml` goes on from here" in rest
+    assert "Traceback" not in rest
+    assert psutil.wait_procs(probes, timeout=20)[1] == [], "a probe outlives the command"
+    with Store.open(home / "store" / "trimtab.db") as store:
+        (job,) = store.list_jobs()
+        assert job.state == "interrupted"
+        assert job.message == "stopped by SIGTERM; the same command goes on from here"
+    assert [left for left in leftovers(home) if left != "1 trials in hand"] == []
 
 
 def break_off(store):

@@ -13,6 +13,7 @@ import trimtab
 from trimtab.db import EventRecord
 from trimtab.planner.cache.measurements import ATTEMPTS, StageSetup, settings_for
 from trimtab.planner.pipeline.job import opened_run
+from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.selection.selector import PlanSelector
 from trimtab.profilers import Device, LocalDevice, ProbeResult
 from trimtab.profilers.device import Progress
@@ -51,10 +52,10 @@ def job(zoo: Path, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def done(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def done(zoo: Path, machine: Device, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A store with one finished job."""
     with trimtab.Store.open(tmp_path_factory.mktemp("store") / "trimtab.db") as store:
-        record = trimtab.plan(job(zoo), store, settings=QUICK)
+        record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
         yield store, record
 
 
@@ -146,9 +147,10 @@ def test_what_the_bundle_measured_has_the_last_word(zoo: Path, tmp_path: Path) -
         trimtab.Store.open(tmp_path / "trimtab.db") as store,
         opened_run(spec, store, settings=QUICK) as run,
     ):
-        choice = PlanSelector(spec, run.measure(run.members()), run.rows)
-    choice.judge(None)
-    chosen, baseline = choice.chosen, choice.baseline_plan
+        data = SelectionData.of(spec, run.measure(run.members()), run.evaluator.rows)
+    selector = PlanSelector(data)
+    selection = selector.select(None)
+    chosen, baseline = selection.chosen, selection.baseline
     assert chosen is not None
     assert chosen is not baseline, "the small model is much faster"
 
@@ -159,12 +161,13 @@ def test_what_the_bundle_measured_has_the_last_word(zoo: Path, tmp_path: Path) -
             baseline.key: {"latency_mean_ms": Pair(1, 1.0, 1.0)},
         }
 
-    choice.confirm(verified(1.0), set(), last=True)
-    assert choice.chosen is chosen
-    choice.confirm(verified(1e6), set(), last=True)
-    assert choice.chosen is baseline
-    choice.confirm({baseline.key: verified(1.0)[baseline.key]}, {chosen.key}, last=False)
-    assert choice.chosen is not chosen  # it failed
+    again, _ = selector.confirm(selection, verified(1.0), set(), last=True)
+    assert again.chosen is chosen
+    again, _ = selector.confirm(selection, verified(1e6), set(), last=True)
+    assert again.chosen is baseline
+    only = {baseline.key: verified(1.0)[baseline.key]}
+    again, _ = selector.confirm(selection, only, {chosen.key}, last=False)
+    assert again.chosen is not chosen  # it failed
 
 
 def test_percentiles_that_are_asked_for_are_sampled_often_enough() -> None:
@@ -217,11 +220,11 @@ def test_disturbed_measurements_are_repeated_within_a_bound(
     ):
         first, *others = run.members()
         options = RuntimeOptions("onnxruntime")
-        found = run.profiles.measurement([StageSetup(first.built, options)])
+        found = run.evaluator.measurements.measurement([StageSetup(first.built, options)])
         assert device.measured == expected
         assert bool(found.warnings) == (steady > 2)
         # A device that stays disturbed does not take three times as long for all that follows.
-        run.profiles.measurement([StageSetup(others[0].built, options)])
+        run.evaluator.measurements.measurement([StageSetup(others[0].built, options)])
         assert device.measured == (expected + 2 if steady == 2 else expected + 1)
 
 
@@ -230,8 +233,8 @@ def test_warnings_are_noted_and_nothing_is_decided_on_test(zoo: Path, tmp_path: 
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
         with opened_run(spec, store, settings=QUICK, device=device) as run:
             run.execute()
-            tune = {device.put(run.items[row].path) for row in run.rows.tune}
-        notes: list[EventRecord] = store.list_events(run.job_id)
+            tune = {device.put(run.evaluator.items[row].path) for row in run.evaluator.rows.tune}
+        notes: list[EventRecord] = store.list_events(run.job.job_id)
     assert {n.subject for n in notes if n.text == "busy: a test says so"} >= {"small 1t"}
     assert device.verified
     for request in device.verified:  # memory, too, is measured on tune alone

@@ -1,5 +1,7 @@
 """What the product knows is what its documentation says."""
 
+import pkgutil
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 import typer.main
 
 from trimtab.planner.cli.app import app
+from trimtab.planner.jobs.dataset import EQUIPPED_FIT, TRACED_FIT
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import Section, StreamSpec
 from trimtab_runtime.metrics import METRICS
@@ -17,6 +20,9 @@ FIELDS |= set(JobSpec.model_fields) | {field.name for field in fields(StreamSpec
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SPECIFICATION = (ROOT / "docs" / "specification.md").read_text(encoding="utf-8")
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+FOLDERS = "benchmarks|dashboard|db|packaging|planner|profilers|search|src|tests|trimtab_runtime"
+FOLDERS += "|variants|workloads"
 
 
 @pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))
@@ -33,3 +39,24 @@ def test_every_field_of_a_specification_is_documented(name):
 @pytest.mark.parametrize("name", sorted(METRICS))
 def test_every_metric_is_documented(name):
     assert f"`{name}`" in SPECIFICATION
+
+
+def test_the_images_that_a_job_runs_are_documented():
+    text = " ".join(SPECIFICATION.split())
+    assert f"up to {EQUIPPED_FIT:,} images of `fit` are run (else {TRACED_FIT})" in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_that_are_named_are_there(page):
+    named = re.findall(rf"`((?:{FOLDERS})/[\w./]*)`", page.read_text(encoding="utf-8"))
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_to_import_are_there(page):
+    """Links and paths, as that of trimtab-store/trimtab.db, are none."""
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"(?<![\w/-])trimtab(?:_runtime)?(?:\.[A-Za-z]\w*)+", text):
+        pkgutil.resolve_name(name)
+    rooms = "dashboard|db|planner|profilers|search|variants|workloads"
+    assert re.findall(rf"^(?:from|import) (?:{rooms})\b.*", text, re.MULTILINE) == []

@@ -46,10 +46,11 @@ def job(home, model, stream, **changes):
 
 
 @pytest.fixture(scope="module")
-def done(home):
+def done(home, machine):
     """A finished job on a dwelling stream, in a store."""
     with Store.open(home / "trimtab.db") as store:
-        yield store, trimtab.plan(job(home, "net.onnx", STREAM), store, settings=SETTINGS)
+        spec = job(home, "net.onnx", STREAM)
+        yield store, trimtab.plan(spec, store, settings=SETTINGS, device=machine)
 
 
 def test_bundles_agree_with_the_replay(done):
@@ -110,9 +111,10 @@ def test_show_says_where_inputs_stop(done, home):
     assert "Early exits of net 1t: its 1 taps cost" in shown.output.replace("\n", " ")
 
 
-def test_a_tflite_member_offers_the_input_tap_only(home, tmp_path):
+def test_a_tflite_member_offers_the_input_tap_only(home, machine, tmp_path):
     with Store.open(tmp_path / "trimtab.db") as store:
-        record = trimtab.plan(job(home, "lite.tflite", STREAM), store, settings=SETTINGS)
+        spec = job(home, "lite.tflite", STREAM)
+        record = trimtab.plan(spec, store, settings=SETTINGS, device=machine)
         (reason,) = record.summary["early"]["reasons"].values()
         assert reason == "offers the input tap only: TFLite files are not cut"
         kinds = {
@@ -123,7 +125,7 @@ def test_a_tflite_member_offers_the_input_tap_only(home, tmp_path):
         assert kinds == {"network", "thumbnails"}
 
 
-def test_static_exits_are_certified_where_that_was_asked(home, tmp_path):
+def test_static_exits_are_certified_where_that_was_asked(home, machine, tmp_path):
     asked = {
         "techniques": {"quantisation": [], "exits": True},
         "certify": {"loss": 0.02, "confidence": 0.9, "share": 0.4},
@@ -133,7 +135,8 @@ def test_static_exits_are_certified_where_that_was_asked(home, tmp_path):
         },
     }
     with Store.open(tmp_path / "trimtab.db") as store:
-        record = trimtab.plan(job(home, "net.onnx", {}, **asked), store, settings=SETTINGS)
+        spec = job(home, "net.onnx", {}, **asked)
+        record = trimtab.plan(spec, store, settings=SETTINGS, device=machine)
         early = [e.plan for e in store.list_plans(record.id) if e.plan.definition["exits"]]
         assert early
         for plan in early:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab.planner.techniques.early_exits.classifiers import (
+from trimtab.planner.techniques.exit_points.classifiers import (
     Calibration,
     Fitted,
     TrainingTargets,

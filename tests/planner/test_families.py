@@ -20,7 +20,7 @@ from sample_early import (
 from trimtab.planner.selection.operating_points import POINTS, family, operating_point, thinned
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.search.plans.cascades import Sweeps
-from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.problem import Problem
 from trimtab_runtime.definitions.plan import OperatingPoint
 
@@ -90,7 +90,7 @@ def problem() -> Problem:
 
 def judged(problem: Problem, stages: tuple[int, ...], rule: str = "last") -> list[PlanCandidate]:
     plans = Sweeps(problem).plans(stages, rule)
-    return [PlanCandidate(plan, plan.definition(problem.options), "x") for plan in plans]
+    return [PlanCandidate(plan, plan.definition, "x") for plan in plans]
 
 
 def test_a_family_is_of_one_structure(problem: Problem) -> None:

@@ -13,6 +13,8 @@ from trimtab.planner.jobs.journal import NullListener
 from trimtab_runtime.errors import StoreError
 from trimtab_runtime.probe.requests import MeasureSettings
 
+pytestmark = pytest.mark.slow
+
 QUICK = MeasureSettings(seconds=0.1, max_seconds=5, min_rounds=8, warmup_seconds=0.02)
 
 

@@ -72,6 +72,12 @@ def job(zoo, **changes):
     }
 
 
+def small_job(zoo, **changes):
+    """A job over two members as they came."""
+    few = {"techniques": {"quantisation": []}, "budget": {"measurements": 2}}
+    return job(zoo, models=job(zoo)["models"][:2], **{**few, **changes})
+
+
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
@@ -79,9 +85,9 @@ def store(tmp_path, monkeypatch):
         yield opened
 
 
-def test_a_job_ends_in_a_verified_front(zoo, store):
+def test_a_job_ends_in_a_verified_front(zoo, store, machine):
     watcher = Watcher()
-    record = trimtab.plan(job(zoo), store, watcher, QUICK)
+    record = trimtab.plan(job(zoo), store, watcher, QUICK, machine)
     assert record.state == "done"
     entries = {entry.plan.key: entry for entry in store.list_plans(record.id)}
     assert sum(entry.plan.is_baseline for entry in entries.values()) == 3
@@ -101,20 +107,20 @@ def test_a_job_ends_in_a_verified_front(zoo, store):
     assert store.count_exposures(record.workload_key) == 1
 
 
-def test_running_again_measures_nothing_again(zoo, store):
-    first = trimtab.plan(job(zoo), store, settings=QUICK)
+def test_running_again_measures_nothing_again(zoo, store, machine):
+    first = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
     before = store.list_measurements(), store.list_verifications(first.id), store.list_traces()
-    again = trimtab.plan(job(zoo), store, settings=QUICK)
+    again = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
     assert again.id == first.id
     after = store.list_measurements(), store.list_verifications(first.id), store.list_traces()
     assert after == before
     assert again.summary["chosen"] == first.summary["chosen"]
 
 
-def test_another_job_finds_what_was_measured(zoo, store):
-    trimtab.plan(job(zoo, verify=0), store, settings=QUICK)
+def test_another_job_finds_what_was_measured(zoo, store, machine):
+    trimtab.plan(job(zoo, verify=0), store, settings=QUICK, device=machine)
     measured = store.list_measurements()
-    other = trimtab.plan(job(zoo, name="other", verify=0), store, settings=QUICK)
+    other = trimtab.plan(job(zoo, name="other", verify=0), store, settings=QUICK, device=machine)
     assert len(store.list_jobs()) == 2
     assert store.list_measurements() == measured
     assert other.state == "done"
@@ -125,6 +131,7 @@ def _run_job(spec, path):
         trimtab.plan(spec, opened, settings=QUICK)
 
 
+@pytest.mark.slow
 def test_a_killed_job_goes_on(zoo, store, tmp_path):
     path = tmp_path / "store" / "trimtab.db"
     spawn = multiprocessing.get_context("spawn")
@@ -154,7 +161,7 @@ def nan_model():
     return model
 
 
-def test_what_fails_is_recorded_and_the_rest_goes_on(zoo, store, tmp_path):
+def test_what_fails_is_recorded_and_the_rest_goes_on(zoo, store, machine, tmp_path):
     (tmp_path / "broken.onnx").write_bytes((zoo / "large.onnx").read_bytes()[:200])
     onnx.save(nan_model(), tmp_path / "nan.onnx")
     models = [
@@ -164,7 +171,7 @@ def test_what_fails_is_recorded_and_the_rest_goes_on(zoo, store, tmp_path):
         {"path": str(tmp_path / "absent.onnx"), "input": INPUT},
     ]
     watcher = Watcher()
-    record = trimtab.plan(job(zoo, models=models, verify=0), store, watcher, QUICK)
+    record = trimtab.plan(job(zoo, models=models, verify=0), store, watcher, QUICK, machine)
     assert record.state == "done"
     assert "models[3]" in watcher.of("broken")
     assert "no such file" in watcher.of("absent")
@@ -175,20 +182,20 @@ def test_what_fails_is_recorded_and_the_rest_goes_on(zoo, store, tmp_path):
     assert {("error", "broken"), ("error", "absent")} <= events
 
 
-def test_width_that_does_not_fit_the_labels_is_told_with_its_remedy(zoo, store):
+def test_width_that_does_not_fit_the_labels_is_told_with_its_remedy(zoo, store, machine):
     spec = job(zoo)
     spec["workload"]["classes"] = ["background", "class0", "class1", "class2", "class3"]
     watcher = Watcher()
     with pytest.raises(PlanningError, match="no member can be used"):
-        trimtab.plan(spec, store, watcher, QUICK)
+        trimtab.plan(spec, store, watcher, QUICK, machine)
     assert "answers with 4 classes, the labels have 5" in watcher.of("small")
     assert store.list_jobs()[0].state == "failed"
 
 
-def test_without_labels_agreement_with_the_reference_stands_in(zoo, store):
-    spec = job(zoo, reference="large", verify=1)
+def test_without_labels_agreement_with_the_reference_stands_in(zoo, store, machine):
+    spec = small_job(zoo, reference="large", verify=1)
     spec["workload"]["images"] = str(zoo / "bare")
-    record = trimtab.plan(spec, store, settings=QUICK)
+    record = trimtab.plan(spec, store, settings=QUICK, device=machine)
     assert record.summary["quality"] == ["agreement"]
     entries = {entry.plan.key: entry for entry in store.list_plans(record.id)}
     baseline = entries[record.summary["baseline"]]
@@ -197,34 +204,34 @@ def test_without_labels_agreement_with_the_reference_stands_in(zoo, store):
     assert not any(name == "top1" for e in entries.values() for name, _, _ in e.metrics)
 
 
-def test_without_labels_or_reference_it_says_what_is_missing(zoo, store):
+def test_without_labels_or_reference_it_says_what_is_missing(zoo, store, machine):
     spec = job(zoo)
     spec["workload"]["images"] = str(zoo / "bare")
     with pytest.raises(PlanningError, match="name a `reference` member"):
-        trimtab.plan(spec, store, settings=QUICK)
+        trimtab.plan(spec, store, settings=QUICK, device=machine)
 
 
-def test_constraints_that_nothing_meets_name_the_nearest_plan(zoo, store):
+def test_constraints_that_nothing_meets_name_the_nearest_plan(zoo, store, machine):
     spec = job(zoo, constraints=["latency_mean_ms <= 0.000001"], verify=0)
-    record = trimtab.plan(spec, store, settings=QUICK)
+    record = trimtab.plan(spec, store, settings=QUICK, device=machine)
     assert record.summary["chosen"] is None
     reasons = [r for entry in store.list_plans(record.id) for r in entry.plan.reasons]
     assert sum("comes nearest" in reason for reason in reasons) == 1
 
 
-def test_a_percentile_can_be_a_constraint(zoo, store):
-    spec = job(zoo, constraints=["latency_p90_ms <= 1000"], verify=0)
+def test_a_percentile_can_be_a_constraint(zoo, store, machine):
+    spec = small_job(zoo, constraints=["latency_p90_ms <= 1000"], verify=0)
     settings = MeasureSettings(
         seconds=0.1, max_seconds=5, min_rounds=70, hot_per_beside=1, warmup_seconds=0.02
     )
-    record = trimtab.plan(spec, store, settings=settings)
+    record = trimtab.plan(spec, store, settings=settings, device=machine)
     assert record.summary["chosen"] is not None
     few = MeasureSettings(seconds=0.1, min_rounds=5, max_rounds=5, warmup_seconds=0.02)
-    short = trimtab.plan({**spec, "name": "short"}, store, settings=few)
+    short = trimtab.plan({**spec, "name": "short"}, store, settings=few, device=machine)
     assert short.summary["chosen"] is None  # too few samples: unknown, so not feasible
 
 
-def test_a_pytorch_member_is_named_by_its_import_path(zoo, store, tmp_path):
+def test_a_pytorch_member_is_named_by_its_import_path(zoo, store, machine, tmp_path):
     (tmp_path / "my_nets.py").write_text(
         "import torch\n\n"
         "class Net(torch.nn.Sequential):\n"
@@ -243,13 +250,14 @@ def test_a_pytorch_member_is_named_by_its_import_path(zoo, store, tmp_path):
         },
         "input": {"size": 32, "mean": 127.5, "std": 127.5},
     }
-    models = [*job(zoo)["models"], member]
-    record = trimtab.plan(job(zoo, models=models, verify=0), store, settings=QUICK)
+    spec = small_job(zoo, verify=0, budget={"measurements": 3})
+    spec["models"].append(member)
+    record = trimtab.plan(spec, store, settings=QUICK, device=machine)
     labels = [e.plan.label for e in store.list_plans(record.id) if e.plan.is_baseline]
     assert "mine 1t" in labels
 
 
-def test_unreadable_images_are_counted_before_anything_is_measured(zoo, store, tmp_path):
+def test_unreadable_images_are_counted_before_anything_is_measured(zoo, store, machine, tmp_path):
     broken = tmp_path / "photos"
     for number in range(2):
         place = broken / f"class{number}"
@@ -260,5 +268,5 @@ def test_unreadable_images_are_counted_before_anything_is_measured(zoo, store, t
     spec = job(zoo)
     spec["workload"]["images"] = str(broken)
     with pytest.raises(WorkloadError, match="2 of 62"):
-        trimtab.plan(spec, store, settings=QUICK)
+        trimtab.plan(spec, store, settings=QUICK, device=machine)
     assert store.list_measurements() == []

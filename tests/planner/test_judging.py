@@ -12,6 +12,7 @@ from trimtab.planner.selection.rules import WORTHWHILE, SelectionRules
 from trimtab.search.estimates.guard import EARLY_CAUTION
 from trimtab.search.exits.design import BuiltExits, ExitDesign
 from trimtab.search.objectives.objective import Objective
+from trimtab.search.plans.design import CascadeDesign, PlanDesign
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.definitions.exits import ExitThresholds, Memory
 from trimtab_runtime.definitions.plan import Structure
@@ -21,13 +22,15 @@ RULES = SelectionRules([Objective("agreement"), Objective("latency_mean_ms")], [
 
 def plan(latency_ms: float, error_ms: float | None = None) -> PlanCandidate:
     """The network itself or, with an error, beside a memory of eight thumbnails."""
-    problem = make_early(independent(40)).problem
-    early = None
+    known = make_early(independent(40))
+    problem = known.problem
+    built: PlanDesign = CascadeDesign([problem.options[0]], "last", problem.path_costs((0,)))
     if error_ms is not None:
         memory = Memory(thumbnails=8)
         structure = Structure("single", (problem.options[0].stage,), "last", memory)
         design = ExitDesign((0,), "last", ((),), memory)
-        early = BuiltExits(design, structure, ExitThresholds(thumbnails=2.0), (1.0, 0.9), error_ms)
+        exits = ExitThresholds(thumbnails=2.0)
+        built = BuiltExits(known, design, structure, exits, (1.0, 0.9), error_ms)
     composed = ComposedPlan(
         (0,),
         "last",
@@ -36,9 +39,9 @@ def plan(latency_ms: float, error_ms: float | None = None) -> PlanCandidate:
         {"agreement": 1.0},
         {"agreement": 1.0},
         {"latency_mean_ms": latency_ms},
-        early,
+        built,
     )
-    return PlanCandidate(composed, composed.definition(problem.options), "x")
+    return PlanCandidate(composed, composed.definition, "x")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import pytest
 from killing import Killing
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def killing(tmp_path_factory):

@@ -4,13 +4,13 @@ import copy
 import json
 import re
 import string
-import time
 from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 
 from trimtab.planner.specification.job import JobSpec, load_spec
 from trimtab_runtime.codec import content_key
@@ -48,14 +48,6 @@ WHOLE = yaml.safe_load(TEXT)
 #: A field (`models[1].input.size`), or the file that cannot be read as fields at all.
 _STEP = r"(?:[\w-]+|\[[^\n]+?\])"
 PATH = re.compile(rf"(\S[^\n]*\.yaml|{_STEP}(\.?{_STEP})*): \S")
-
-run_many = settings(
-    max_examples=1000,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 _words = st.sampled_from(
     [
@@ -147,7 +139,7 @@ def test_the_whole_specification_is_good():
     assert [model.label for model in spec.models] == ["lite0", "mobile", "own"]
 
 
-@run_many
+@examples(1000)
 @given(data=st.data())
 def test_fields_of_any_type_anywhere(data):
     """What is read is also written to the store: as JSON, with a name of its content."""
@@ -161,7 +153,7 @@ def test_fields_of_any_type_anywhere(data):
         assert load_spec(json.loads(json.dumps(kept))) == spec
 
 
-@run_many
+@examples(1000)
 @given(data=st.data())
 def test_any_bytes_in_the_file(data, tmp_path_factory):
     """Flipped bytes, cut ends, odd text and YAML's own tricks in the middle."""
@@ -241,12 +233,11 @@ _STEPS = list(zip("abcdefghij", "bcdefghijk", strict=True))
         "nested key",
     ],
 )
+@pytest.mark.timeout(100)  # what is not refused at once grows without end
 def test_bombs_are_refused_at_once(tmp_path, text):
     file = tmp_path / "job.yaml"
     file.write_text(text)
-    begin = time.monotonic()
     assert loaded_or_refused(file) is None
-    assert time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "large", "empty", "a number"])

@@ -19,6 +19,7 @@ from trimtab.planner.candidates.space import candidate_space
 from trimtab.planner.pipeline.job import opened_run
 from trimtab.planner.reports.front import front_view
 from trimtab.planner.reports.notes import front_notes
+from trimtab.profilers import Device
 
 MEASUREMENTS = 7
 
@@ -63,11 +64,11 @@ def store(home: Path) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def done(home: Path, store: Store) -> JobRecord:
+def done(home: Path, store: Store, machine: Device) -> JobRecord:
     """A job that has measured, and decided nothing."""
-    with opened_run(first(home), store, settings=SETTINGS) as run:
+    with opened_run(first(home), store, settings=SETTINGS, device=machine) as run:
         run.measure(run.members())
-        return run.record
+        return run.job.record
 
 
 def first(home: Path) -> trimtab.JobSpec:
@@ -90,9 +91,9 @@ def test_the_budget_is_kept_and_held_out_errors_are_in_the_store(
 def test_running_again_predicts_nothing_anew(home: Path, store: Store, done: JobRecord) -> None:
     before = store.list_measurements()
     with opened_run(first(home), store, settings=SETTINGS) as run:
-        assert run.job_id == done.id
+        assert run.job.job_id == done.id
         run.measure(run.members())
-        assert run.record.summary["predictors"] == done.summary["predictors"]
+        assert run.job.record.summary["predictors"] == done.summary["predictors"]
     assert store.list_measurements() == before
 
 
@@ -126,7 +127,7 @@ def test_a_job_starts_from_earlier_measurements_on_the_device(
     with opened_run(spec, store, settings=SETTINGS) as run:
         members = run.members()
         space = candidate_space(spec, members, 1).candidates
-        describing = CandidateFeatures(run, members, space)
+        describing = CandidateFeatures(run.job, members, space)
         earlier = describing.earlier(["top1", "latency_mean_ms"])
         known = [measurement for measurement in store.list_measurements()]
         assert len(earlier) == len(known) >= MEASUREMENTS
@@ -150,7 +151,7 @@ def test_what_a_job_measured_itself_is_not_told_twice(
     with opened_run(first(home), store, settings=SETTINGS) as run:
         members = run.members()
         describing = CandidateFeatures(
-            run, members, candidate_space(run.spec, members, 1).candidates
+            run.job, members, candidate_space(run.job.spec, members, 1).candidates
         )
-        assert run.job_id == done.id
+        assert run.job.job_id == done.id
         assert describing.earlier(["latency_mean_ms"]) == []

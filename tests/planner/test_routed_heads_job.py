@@ -25,7 +25,7 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def done(home):
+def done(home, machine):
     said = {
         "name": "headed",
         "models": [{"path": str(home / f"{n}.onnx"), "input": INPUT} for n in ("small", "large")],
@@ -41,7 +41,7 @@ def done(home):
         "verify": 1,
     }
     with Store.open(home / "trimtab.db") as store:
-        yield store, trimtab.plan(said, store, settings=SETTINGS)
+        yield store, trimtab.plan(said, store, settings=SETTINGS, device=machine)
 
 
 def test_a_premodel_with_heads_behind_it_ships_and_answers_as_replayed(done, home):

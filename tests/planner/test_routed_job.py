@@ -49,9 +49,9 @@ def job(home, **changes):
 
 
 @pytest.fixture(scope="module")
-def done(home):
+def done(home, machine):
     with Store.open(home / "trimtab.db") as store:
-        yield store, trimtab.plan(job(home), store, settings=SETTINGS)
+        yield store, trimtab.plan(job(home), store, settings=SETTINGS, device=machine)
 
 
 def routed(store, record):
@@ -174,8 +174,9 @@ def test_show_says_who_routes_and_where_inputs_go(done, home):
         assert text in told
 
 
-def test_without_the_switch_nothing_is_routed(home, tmp_path):
+def test_without_the_switch_nothing_is_routed(home, machine, tmp_path):
     asked = {"quantisation": [], "premodel": False}
     with Store.open(tmp_path / "trimtab.db") as store:
-        record = trimtab.plan(job(home, techniques=asked), store, settings=SETTINGS)
+        spec = job(home, techniques=asked)
+        record = trimtab.plan(spec, store, settings=SETTINGS, device=machine)
         assert routed(store, record) == {}

@@ -15,9 +15,10 @@ from trimtab.planner.jobs.scratch import scratch
 from trimtab_runtime.errors import StoreError
 
 _HOLDER = """
-import sys, tempfile, time
+import signal, sys, tempfile, time
 from pathlib import Path
 from trimtab.planner.jobs.scratch import scratch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a shell's background
 with scratch(Path(sys.argv[1])):
     Path(tempfile.mkdtemp(), "file").write_text("x")
     print(tempfile.gettempdir(), flush=True)

@@ -11,6 +11,8 @@ from trimtab.planner.specification.job import load_spec
 from trimtab.profilers.ssh import Patience, SshDevice
 from trimtab_runtime.probe.requests import MeasureSettings
 
+pytestmark = pytest.mark.slow
+
 QUICK = MeasureSettings(seconds=0.0, max_seconds=5.0, min_rounds=8, warmup_seconds=0.0)
 BRIEF = Patience(first_s=0.1, longest_s=0.2, total_s=0.5)
 

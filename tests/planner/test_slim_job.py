@@ -60,9 +60,9 @@ def job(home, models=("inception.onnx",), fit=30, slimming=tuple(RULES), **chang
 
 
 @pytest.fixture(scope="module")
-def done(home):
+def done(home, machine):
     with Store.open(home / "trimtab.db") as store:
-        yield store, trimtab.plan(job(home), store, settings=SETTINGS)
+        yield store, trimtab.plan(job(home), store, settings=SETTINGS, device=machine)
 
 
 def test_slimmed_variants_carry_what_they_lost_and_where_they_come_from(done):
@@ -119,7 +119,7 @@ def test_a_job_that_goes_on_tries_as_many_blocks_as_before(done, home):
     told = {}
     with opened_run(load_spec(job(home)), store, settings=SETTINGS) as run:
         (member,) = run.members()
-        found = learn_blocks(run, member.built, 1, 0, {"tried": 1}, told.update)
+        found = learn_blocks(run.job, member.built, 1, 0, {"tried": 1}, told.update)
     assert len(found.proposals) == told["tried"] == len(told["blocks"]) == 1
 
 
@@ -147,13 +147,14 @@ def test_show_tells_what_was_replaced_and_whether_it_pays(done, home):
     ],
 )
 def test_why_nothing_is_slimmed_is_said_and_the_job_goes_on(
-    home, tmp_path, models, fit, rules, reason
+    home, machine, tmp_path, models, fit, rules, reason
 ):
     with Store.open(tmp_path / "trimtab.db") as store:
         record = trimtab.plan(
             job(home, models, fit, rules, verify=0, budget={"measurements": 3}),
             store,
             settings=SETTINGS,
+            device=machine,
         )
         assert record.state == "done"
         (told,) = record.summary["slimming"].values()
@@ -176,6 +177,7 @@ def test_an_unknown_rule_is_told_with_its_place(home):
     )
 
 
+@pytest.mark.slow
 def test_a_job_killed_while_it_learns_keeps_what_was_learned(home, tmp_path):
     spec = job(home, verify=0, budget={"measurements": 3})
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")

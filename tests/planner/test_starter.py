@@ -143,6 +143,87 @@ def test_what_is_missing_is_named(tmp_path, made):
         write_starter(tmp_path, tmp_path / "job.yaml")
 
 
+def write_many(folder, classes, count=6, seed=3):
+    """The same number of images for every class."""
+    images, labels = texture_images(40 * count, seed)
+    for place in classes:
+        kind = classes.index(place) % 4
+        for number in [n for n in range(len(labels)) if labels[n] == kind][:count]:
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[number]).save(folder / place / f"{number}.png")
+
+
+def test_folders_of_splits_are_splits_and_no_classes(tmp_path):
+    write_onnx(tmp_path / "net.onnx", width=2)
+    for seed, split in enumerate(("train", "val", "test")):
+        write_many(tmp_path / "data" / split, ("a", "b", "c", "d"), seed=seed)
+    starter = write_starter(tmp_path, tmp_path / "job.yaml")
+    spec = load_spec(tmp_path / "job.yaml")
+    assert spec.workload.images == (tmp_path / "data").resolve()
+    assert starter.summary == "1 model(s), 72 images in 4 classes"
+    assert "# 72 images, 4 classes, a folder each: a 18, b 18, c 18, d 18." in starter.text
+    assert "# Splits by their folders: fit 24, tune 24, test 24." in starter.text
+    assert "  splits:" not in starter.text
+    assert spec.models[0].output.offset == 0
+
+
+def test_loose_images_beside_class_folders_are_a_reason_and_no_way_out(tmp_path):
+    write_onnx(tmp_path / "net.onnx", width=2)
+    write_many(tmp_path / "photos", ("a", "b", "c", "d"))
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "loose.png")
+    with pytest.raises(WorkloadError, match=r"24 image\(s\) lie in folders and 1 beside them"):
+        write_starter(tmp_path, tmp_path / "job.yaml")
+
+
+def test_rubbish_of_systems_does_not_hide_the_classes(tmp_path):
+    write_onnx(tmp_path / "net.onnx", width=2)
+    write_many(tmp_path / "photos", ("a", "b", "c", "d"))
+    (tmp_path / "photos" / "__MACOSX" / "a").mkdir(parents=True)
+    (tmp_path / "photos" / "__MACOSX" / "a" / "._1.png").write_bytes(b"x")
+    (tmp_path / "photos" / "a" / "IMG_1.JXL").write_bytes(b"x")
+    starter = write_starter(tmp_path, tmp_path / "job.yaml")
+    assert starter.summary == "1 model(s), 24 images in 4 classes"
+    (told,) = starter.notices
+    assert told.endswith("photos: 1 .jxl, 1 in __MACOSX")
+    assert "  # CHECK: " in starter.text
+
+
+def test_a_folder_that_cannot_be_read_is_told_where_another_can(tmp_path):
+    write_onnx(tmp_path / "net.onnx", width=2)
+    write_many(tmp_path / "good", ("a", "b", "c", "d"))
+    write_many(tmp_path / "bad", ("a", "b", "c", "d"), count=3)
+    (tmp_path / "bad" / "labels.csv").write_text("file,label\nlost.png,1\n")
+    starter = write_starter(tmp_path, tmp_path / "job.yaml")
+    assert load_spec(tmp_path / "job.yaml").workload.images == (tmp_path / "good").resolve()
+    (problem,) = starter.problems
+    assert "lost.png" in problem
+
+
+def test_linked_folders_are_found(tmp_path):
+    (tmp_path / "zoo").mkdir()
+    write_onnx(tmp_path / "zoo" / "net.onnx", width=2)
+    write_many(tmp_path / "elsewhere", ("a", "b", "c", "d"))
+    (tmp_path / "zoo" / "photos").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "zoo" / "photos" / "a" / "round").symlink_to(tmp_path / "zoo")
+    starter = write_starter(tmp_path / "zoo", tmp_path / "zoo" / "job.yaml")
+    assert starter.summary == "1 model(s), 24 images in 4 classes"
+
+
+def test_uneven_classes_are_counted_and_get_a_metric_that_sees_them(tmp_path):
+    write_onnx(tmp_path / "net.onnx", width=2)
+    write_many(tmp_path / "photos", ("good",), count=99)
+    write_many(tmp_path / "photos", ("scratch",), count=1)
+    starter = write_starter(tmp_path, tmp_path / "job.yaml")
+    spec = load_spec(tmp_path / "job.yaml")
+    assert next(iter(spec.objectives)) == "balanced_accuracy"
+    assert "good 99, scratch 1" in starter.text
+    assert '#   - "recall[scratch] >= baseline - 0.02"  # the rarest class, 1 image(s)' in (
+        starter.text
+    )
+    (told,) = starter.notices
+    assert "to answer always good gives a top1 of 0.990 and never finds scratch" in told
+
+
 def test_images_in_no_readable_layout_are_refused(tmp_path):
     write_onnx(tmp_path / "net.onnx", width=2)
     photos = tmp_path / "photos"
@@ -152,12 +233,17 @@ def test_images_in_no_readable_layout_are_refused(tmp_path):
         write_starter(tmp_path / "photos" / "..", tmp_path / "job.yaml")
 
 
-def test_init_refuses_to_overwrite_and_its_file_runs_unchanged(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def zoo(tmp_path, monkeypatch):
+    """In the working directory: zoo/, with a model and photographs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TRIMTAB_STORE", raising=False)
     (tmp_path / "zoo").mkdir()
     write_onnx(tmp_path / "zoo" / "net.onnx", width=8)
     write_images(tmp_path / "zoo" / "photos")
+
+
+def test_init_refuses_to_overwrite(zoo, tmp_path, capsys):
     assert main(["init", "zoo"]) == 0
     told = capsys.readouterr().out
     assert "Wrote job.yaml: 1 model(s), 24 images in 4 classes." in told
@@ -169,5 +255,10 @@ def test_init_refuses_to_overwrite_and_its_file_runs_unchanged(tmp_path, monkeyp
     assert "nowhere: is no folder" in capsys.readouterr().err
     spec = yaml.safe_load((tmp_path / "job.yaml").read_text())
     assert spec["budget"] == {"minutes": 20}
+
+
+@pytest.mark.slow
+def test_the_file_of_init_runs_unchanged(zoo, capsys):
+    assert main(["init", "zoo"]) == 0
     assert main(["plan", "job.yaml"]) == 0
     assert "Chosen" in capsys.readouterr().out

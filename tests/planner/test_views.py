@@ -19,7 +19,8 @@ from trimtab.planner.cli.progress import LineWatcher, LiveWatcher
 from trimtab.planner.cli.tables import front_table
 from trimtab.planner.jobs.lookup import find_job, job_state
 from trimtab.planner.jobs.progress import time_text
-from trimtab.planner.reports.front import Figure, front_view
+from trimtab.planner.reports.figures import MetricValues
+from trimtab.planner.reports.front import front_view
 from trimtab.planner.reports.plots.front import write_plot
 from trimtab_runtime.errors import PlanningError, StoreError
 
@@ -179,8 +180,8 @@ def test_tables_take_labels_literally(store):
 
 
 def test_a_figure_without_measurement_has_no_error():
-    assert Figure("latency_mean_ms", 1.0, predicted=1.0).error is None
-    assert Figure("latency_mean_ms", 1.0, predicted=1.0, measured=0.0).error is None
+    assert MetricValues("latency_mean_ms", 1.0, predicted=1.0).error is None
+    assert MetricValues("latency_mean_ms", 1.0, predicted=1.0, measured=0.0).error is None
 
 
 @pytest.mark.parametrize(

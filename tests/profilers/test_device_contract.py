@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from trimtab.planner.bundles.archive import BundleParts, write_bundle
+from trimtab.planner.specification.device import DeviceSpec
 from trimtab.profilers import (
+    KINDS,
     Device,
+    DeviceKind,
+    InProcessDevice,
     LocalDevice,
     ProbeResult,
     RecordedDevice,
     RecordingDevice,
+    RecordOrReplayDevice,
+    SteadyDevice,
     connect,
+    device_kind,
 )
 from trimtab_runtime import Plan
 from trimtab_runtime.definitions.plan import (
@@ -31,6 +39,7 @@ from trimtab_runtime.definitions.plan import (
 from trimtab_runtime.engines import create_engine
 from trimtab_runtime.errors import (
     BundleError,
+    DeviceError,
     EngineError,
     InferenceError,
     ModelError,
@@ -52,24 +61,41 @@ class Replaying(Device):
 
     def probe(self, request: Any, **how: Any) -> ProbeResult:
         with suppress(TrimtabError):
-            RecordingDevice(LocalDevice(), self.file).probe(request, bundle=how.get("bundle"))
+            RecordingDevice(InProcessDevice(), self.file).probe(request, bundle=how.get("bundle"))
         return connect(self.address).probe(request, **how)
 
 
-@pytest.fixture(params=["local", "recording", "recorded", "ssh"])
+Made = Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Device]]
+
+
+@contextmanager
+def behind_ssh(request: pytest.FixtureRequest, file: Path) -> Iterator[Device]:
+    server = request.getfixturevalue("at_home")
+    with connect(server.address, host_key=server.fingerprint) as device:
+        yield device
+    assert list((server.device / "runs").iterdir()) == []
+
+
+#: How a device is made for a test. A new kind joins by a line.
+DEVICES: dict[str, Made] = {
+    "local": lambda request, file: connect("local"),
+    "in process": lambda request, file: InProcessDevice(),
+    "recording": lambda request, file: RecordingDevice(InProcessDevice(), file),
+    "recorded": lambda request, file: Replaying(file),
+    "recorded once": lambda request, file: RecordOrReplayDevice(InProcessDevice(), file),
+    "steady": lambda request, file: SteadyDevice(InProcessDevice()),
+    "ssh": behind_ssh,
+}
+_SLOW = {"ssh"}
+
+
+@pytest.fixture(
+    params=[pytest.param(n, marks=pytest.mark.slow) if n in _SLOW else n for n in DEVICES]
+)
 def device(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Device]:
-    file = tmp_path / "recording.jsonl"
-    if request.param == "local":
-        yield LocalDevice()
-    elif request.param == "recording":
-        yield RecordingDevice(LocalDevice(), file)
-    elif request.param == "recorded":
-        yield Replaying(file)
-    else:
-        server = request.getfixturevalue("at_home")
-        with connect(server.target) as device:
-            yield device
-        assert list((server.device / "runs").iterdir()) == []
+    (tmp_path / "recording").mkdir()
+    with DEVICES[request.param](request, tmp_path / "recording" / "device.jsonl") as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -243,6 +269,50 @@ def test_nothing_that_was_put_is_changed(
     device.put(bundle)
     ask(tracing("bytes"))
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_every_kind_of_device_is_in_this_suite() -> None:
+    assert {kind.scheme.partition(":")[0] for kind in KINDS} <= set(DEVICES)
+
+
+def test_its_address_is_of_one_kind(device: Device, tmp_path: Path) -> None:
+    """Which the specification of a job asks about all that it must know."""
+    (kind,) = (kind for kind in KINDS if kind.has(device.address))
+    assert device_kind(device.address) is kind
+    assert set(kind.settings) <= set(DeviceSpec.model_fields)
+    kind.check(device.address, {})
+    absolute = kind.absolute(device.address, tmp_path)
+    assert kind.absolute(absolute, tmp_path / "elsewhere") == absolute
+    assert DeviceSpec(address=device.address).at(tmp_path).address == absolute
+    assert DeviceSpec(address=device.address).label == kind.label(device.address) != ""
+
+
+class Named(LocalDevice):
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self.address = address
+
+
+class NamedKind(DeviceKind):
+    """This machine under a name."""
+
+    scheme, form = "named:", "named:NAME"
+
+    def open(self, address: str, stall_s: float, settings: Mapping[str, Any]) -> Device:
+        return Named(address)
+
+
+def test_a_new_kind_is_one_entry_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationError, match=r"device 'named:bench' is unknown: there are"):
+        DeviceSpec(address="named:bench")
+    monkeypatch.setattr("trimtab.profilers.registry.KINDS", (*KINDS, NamedKind()))
+    spec = DeviceSpec(address="named:bench")
+    assert (spec.label, spec.settings, spec.model_dump()) == ("bench", {}, "named:bench")
+    assert isinstance(connect(spec.address, **spec.settings), Named)
+    with pytest.raises(ValidationError, match=r"device\.space_mb: only a device such as ssh://"):
+        DeviceSpec(address="named:bench", space_mb=100)
+    with pytest.raises(DeviceError, match="and 'named:NAME'"):
+        connect("nowhere")
 
 
 def test_recorded_devices_are_what_the_suite_runs_over(tmp_path: Path) -> None:

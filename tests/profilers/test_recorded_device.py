@@ -167,9 +167,9 @@ def test_a_specification_names_a_recording_beside_it(tmp_path: Path) -> None:
         "workload: {images: photos}, objectives: {top1: max}}"
     )
     found = load_spec(tmp_path / "job.yaml").device
-    assert found.target == f"recorded:{tmp_path / 'line.jsonl'}"
+    assert found.address == f"recorded:{tmp_path / 'line.jsonl'}"
     (tmp_path / "bad.yaml").write_text(
         (tmp_path / "job.yaml").read_text().replace("recorded:", "remembered:")
     )
-    with pytest.raises(SpecificationError, match=r"device\.address: 'local', .* are devices"):
+    with pytest.raises(SpecificationError, match=r"device\.address: device 'remembered:line"):
         load_spec(tmp_path / "bad.yaml")

@@ -19,6 +19,8 @@ from trimtab.profilers.ssh.preparing import clean, prepare, survey
 from trimtab.profilers.ssh.wheel import runtime_wheel
 from trimtab_runtime.errors import DeviceError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trimtab.search.candidates.acquisition import Advisor, expected_improvement, reference_point
-from trimtab.search.candidates.candidate import Candidate
+from trimtab.search.candidates.candidate import Candidate, VariantForm
 from trimtab.search.candidates.study import CandidateStudy
 from trimtab.search.objectives.pareto import non_dominated
 from trimtab.search.predictors.base import Prediction
@@ -101,13 +101,13 @@ WAYS = [
 def space() -> list[Candidate]:
     """Members as they came first; 3 x 8 x 2 x 4 = 192."""
     found = [
-        Candidate(member, " ".join(steps) or "as_is", way)
+        Candidate(member, VariantForm.parse(" ".join(steps) or "as_is"), way)
         for member, pruned, quantised, way in itertools.product(
             WIDTHS, PRUNED, (False, True), WAYS
         )
         for steps in [[f"prune{pruned}"] * (pruned > 0) + ["w8a8"] * quantised]
     ]
-    return sorted(found, key=lambda c: (c.precision != "as_is", c.options != WAYS[0]))
+    return sorted(found, key=lambda c: (not c.form.is_original, c.options != WAYS[0]))
 
 
 SPACE = space()
@@ -116,7 +116,7 @@ KEYS = {candidate.key: candidate for candidate in SPACE}
 
 def describe(key: str) -> Description:
     candidate = KEYS[key]
-    steps = () if candidate.precision == "as_is" else tuple(candidate.precision.split())
+    steps = candidate.form.steps
     pruned = next((float(s[5:]) for s in steps if s.startswith("prune")), 0.0)
     width = WIDTHS[candidate.member]
     inner, pixels = round(width * (1 - pruned)), 32 * 32

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from trimtab.search.estimates.class_counts import class_counts, count_interval
 from trimtab.search.estimates.cluster_bootstrap import (
+    block_count_interval,
     block_error,
-    block_f1_interval,
     block_interval,
     design_effect,
     enough,
 )
 from trimtab.search.estimates.guard import CAUTION, EARLY_CAUTION, VETO, Guard
 from trimtab.search.estimates.intervals import interval, wilson
-from trimtab.search.estimates.macro_f1 import macro_f1, macro_f1_interval
+from trimtab.search.estimates.macro_f1 import f1_of_counts
+from trimtab.search.estimates.metrics import quality_metric
 from trimtab.search.estimates.targets import Targets
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -84,7 +86,7 @@ def test_repeating_every_frame_changes_nothing_though_it_would_without_blocks() 
     values = (np.random.default_rng(3).random(100) < 0.7).astype(np.float32)
     once = found(values, np.arange(100))
     assert found(values.repeat(16), np.arange(100).repeat(16)) == pytest.approx(once)
-    low, high = interval(values.repeat(16), "top1")
+    low, high = interval(values.repeat(16), share=True)
     assert high - low < 0.3 * (once[1] - once[0])
 
 
@@ -109,7 +111,7 @@ def test_intervals_of_dependent_frames_cover_what_they_promise(count: int, least
         values = (generator.random(len(blocks)) < chance[blocks]).astype(np.float32)
         low, high = found(values, blocks, share=True)
         held += low <= truth <= high
-        low, high = interval(values, "top1")
+        low, high = interval(values, share=True)
         naive += low <= truth <= high
     assert least <= held / runs <= 0.99
     assert naive / runs < 0.75
@@ -121,9 +123,8 @@ def test_of_fewer_than_six_blocks_there_is_no_interval() -> None:
     for count in (1, 2, 5):
         assert not enough(count)
         assert block_interval(values, np.arange(60) % count) is None
-        assert (
-            block_f1_interval(np.arange(60) % 2, np.arange(60) % 3, np.arange(60) % count) is None
-        )
+        drawn_so = (np.arange(60) % divisor for divisor in (2, 3, count))
+        assert block_count_interval(f1_of_counts, *drawn_so) is None
     low, high = found(values, np.arange(60) % 6)
     assert low < values.mean() < high
     assert block_interval(values, np.arange(60) % 6, 0.99) is None
@@ -144,21 +145,21 @@ def test_shares_that_are_all_alike_count_their_blocks(right: int) -> None:
 def test_macro_f1_of_frames_that_are_blocks_of_their_own_has_the_usual_interval() -> None:
     labels, probabilities = drawn(6)
     answers = probabilities.argmax(1)
-    usual = macro_f1_interval(labels, answers)
-    own = block_f1_interval(labels, answers, np.arange(400))
+    usual = count_interval(f1_of_counts, labels, answers)
+    own = block_count_interval(f1_of_counts, labels, answers, np.arange(400))
     assert own == pytest.approx(usual, abs=0.15 * (usual[1] - usual[0]))
-    assert own == block_f1_interval(labels, answers, np.arange(400))
+    assert own == block_count_interval(f1_of_counts, labels, answers, np.arange(400))
     repeated = [array.repeat(9) for array in (labels, answers, np.arange(400))]
-    assert block_f1_interval(*repeated) == pytest.approx(own)
+    assert block_count_interval(f1_of_counts, *repeated) == pytest.approx(own)
 
 
 def test_macro_f1_of_dependent_frames_has_a_wider_interval() -> None:
     labels, probabilities = drawn(7, 40, 1.0)
     answers = probabilities.argmax(1)
-    value = macro_f1(labels, answers[None])[0]
+    value = f1_of_counts(*class_counts(labels, answers[None]))[0]
     blocks = np.arange(40).repeat(15)
-    own = block_f1_interval(labels.repeat(15), answers.repeat(15), blocks)
-    usual = macro_f1_interval(labels.repeat(15), answers.repeat(15))
+    own = block_count_interval(f1_of_counts, labels.repeat(15), answers.repeat(15), blocks)
+    usual = count_interval(f1_of_counts, labels.repeat(15), answers.repeat(15))
     assert own is not None
     assert own[0] < usual[0] < value < usual[1] < own[1]
 
@@ -172,10 +173,10 @@ def test_macro_f1_of_blocks_of_any_size_is_that_of_the_rows_drawn() -> None:
     resampled = []
     for _ in range(1000):
         drawn = np.concatenate([rows[block] for block in generator.integers(0, 300, 300)])
-        resampled.append(macro_f1(labels[drawn], answers[drawn][None])[0])
+        resampled.append(f1_of_counts(*class_counts(labels[drawn], answers[drawn][None]))[0])
     low, high = np.quantile(resampled, [0.025, 0.975])
-    shift = macro_f1(labels, answers[None])[0] - np.mean(resampled)
-    own = block_f1_interval(labels, answers, blocks)
+    shift = f1_of_counts(*class_counts(labels, answers[None]))[0] - np.mean(resampled)
+    own = block_count_interval(f1_of_counts, labels, answers, blocks)
     assert own == pytest.approx((low + shift, high + shift), abs=0.1 * (high - low))
 
 
@@ -190,8 +191,8 @@ def test_targets_with_blocks_tell_the_same_with_another_interval(metric: str) ->
     probabilities = probabilities.repeat(10, axis=0)
     labels, blocks = labels.repeat(10), np.arange(60).repeat(10)
     plain = Targets(labels, drawn(8, 60)[0].repeat(10), classes=NAMES)
-    value, low, high = plain.told(metric, probabilities)
-    told = replace(plain, blocks=blocks).told(metric, probabilities)
+    value, low, high = quality_metric(metric).told(plain, probabilities)
+    told = quality_metric(metric).told(replace(plain, blocks=blocks), probabilities)
     assert told[0] == value
     assert told[1] < low <= value <= high < told[2]
 
@@ -202,7 +203,7 @@ def test_a_recall_resamples_the_blocks_that_show_the_class() -> None:
     targets = Targets(labels, None, classes=NAMES, blocks=blocks)
     own = labels == 2
     right = (probabilities.argmax(1) == 2)[own]
-    value, *limits = targets.told("recall[c]", probabilities)
+    value, *limits = quality_metric("recall[c]").told(targets, probabilities)
     assert value == pytest.approx(right.mean())
     assert tuple(limits) == block_interval(right, blocks[own], share=True)
 
@@ -211,11 +212,11 @@ def test_of_too_few_blocks_any_figure_may_be_true() -> None:
     labels, probabilities = drawn(10)
     targets = Targets(labels, None, classes=NAMES, blocks=np.zeros(400, np.int64))
     for metric in ("top1", "macro_f1", "recall[c]"):
-        assert targets.told(metric, probabilities)[1:] == (0.0, 1.0)
+        assert quality_metric(metric).told(targets, probabilities)[1:] == (0.0, 1.0)
     # Of one class there is but one object: the others say nothing of its recall.
     single = replace(targets, blocks=np.where(labels == 2, 0, np.arange(400)))
-    assert single.told("recall[c]", probabilities)[1:] == (0.0, 1.0)
-    assert single.told("recall[b]", probabilities)[1:] != (0.0, 1.0)
+    assert quality_metric("recall[c]").told(single, probabilities)[1:] == (0.0, 1.0)
+    assert quality_metric("recall[b]").told(single, probabilities)[1:] != (0.0, 1.0)
 
 
 # ---- the guard ---------------------------------------------------------------------------------
@@ -250,12 +251,13 @@ def test_repeats_widen_what_sweeps_take_off(metric: str) -> None:
 def test_an_early_plan_is_judged_by_labels_and_independent_inputs(metric: str) -> None:
     guard, targets, base, plan = guards(1.0)
     around = replace(targets, around=base.argmax(1))
-    gain = around.values(metric, plan).astype(float) - around.values(metric, base)
+    judge = quality_metric(metric)
+    gain = judge.values(around, plan).astype(float) - judge.values(around, base)
     replayed, guarded = guard.of(metric, plan)
-    assert replayed == pytest.approx(targets.told(metric, plan)[0], abs=1e-6)
+    assert replayed == pytest.approx(quality_metric(metric).told(targets, plan)[0], abs=1e-6)
     taken = EARLY_CAUTION * gain.std(ddof=1) / 20
     assert replayed - guarded == pytest.approx(taken, rel=1e-3)
-    value = targets.told(metric, base)[0]
+    value = quality_metric(metric).told(targets, base)[0]
     assert guard.of(metric, base) == pytest.approx((value, value), abs=1e-6)
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 from scipy import special, stats
 
 from trimtab.search.estimates.risk_control import (
@@ -94,7 +95,7 @@ losses_in_thirds = st.lists(st.integers(0, 3), min_size=1, max_size=60).map(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(losses_in_thirds, st.data())
 def test_more_loss_a_surer_wish_and_more_candidates_raise_the_bound(
     losses: Array, data: st.DataObject

@@ -11,13 +11,16 @@ from scipy import special, stats
 from sklearn import metrics as sk
 
 from trimtab.search.costs.stage import StageCost
+from trimtab.search.estimates.class_counts import count_interval
 from trimtab.search.estimates.guard import CAUTION, VETO, Guard, jury
-from trimtab.search.estimates.macro_f1 import macro_f1_interval
+from trimtab.search.estimates.macro_f1 import f1_of_counts
+from trimtab.search.estimates.metrics import can_tell, quality_metric
 from trimtab.search.estimates.targets import Targets
 from trimtab.search.objectives.constraints import Constraint, feasible
 from trimtab.search.objectives.objective import Objective
 from trimtab.search.plans.cascades import compose, front
-from trimtab.search.plans.plan import ComposedPlan, StageOption
+from trimtab.search.plans.option import StageOption
+from trimtab.search.plans.plan import ComposedPlan
 from trimtab.search.plans.problem import Problem
 from trimtab.search.replay.cascade import replay
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions, Stage
@@ -64,9 +67,9 @@ def test_the_recall_of_each_class_is_scikit_learns() -> None:
     for index, metric in enumerate(RECALLS):
         expected = recall(labels, probabilities.argmax(1), index)
         assert 0 < expected < 1
-        values = targets.values(metric, probabilities)
+        values = quality_metric(metric).values(targets, probabilities)
         assert values.mean(dtype=np.float64) == pytest.approx(expected, abs=1e-6)
-        told, low, high = targets.told(metric, probabilities)
+        told, low, high = quality_metric(metric).told(targets, probabilities)
         assert told == pytest.approx(expected, abs=1e-6)
         count = int((labels == index).sum())
         wilson = stats.binomtest(round(expected * count), count).proportion_ci(method="wilson")
@@ -76,14 +79,14 @@ def test_the_recall_of_each_class_is_scikit_learns() -> None:
 def test_what_targets_know() -> None:
     labels = np.array([0, 1, 1])
     targets = Targets(labels, None, classes=NAMES)
-    assert targets.knows("macro_f1")
-    assert targets.knows("recall[good one]")
-    assert not targets.knows("recall[d]")  # no input of it
-    assert not targets.knows("recall[good]")  # no such class
-    assert not targets.knows("agreement")
-    assert not Targets(None, labels, classes=NAMES).knows("recall[a]")
-    assert not Targets(None, labels).knows("macro_f1")
-    assert not Targets(labels, None).knows("recall[a]")
+    assert can_tell(targets, "macro_f1")
+    assert can_tell(targets, "recall[good one]")
+    assert not can_tell(targets, "recall[d]")  # no input of it
+    assert not can_tell(targets, "recall[good]")  # no such class
+    assert not can_tell(targets, "agreement")
+    assert not can_tell(Targets(None, labels, classes=NAMES), "recall[a]")
+    assert not can_tell(Targets(None, labels), "macro_f1")
+    assert not can_tell(Targets(labels, None), "recall[a]")
 
 
 def test_certain_soft_labels_are_labels() -> None:
@@ -93,7 +96,8 @@ def test_certain_soft_labels_are_labels() -> None:
     targets = Targets(labels, None, sure(labels), NAMES)
     for tried in (targets, replace(targets, around=around)):
         for metric in ("macro_f1", *RECALLS):
-            expected, values = tried.expected(metric, found), tried.values(metric, found)
+            judge = quality_metric(metric)
+            expected, values = judge.expected(tried, found), judge.values(tried, found)
             np.testing.assert_allclose(expected, values, rtol=1e-5, atol=1e-6)
 
 
@@ -107,10 +111,10 @@ def test_soft_labels_give_about_the_mean_over_labels_drawn_from_them() -> None:
     for _ in range(200):
         guessed = (generator.uniform(0, 1, (600, 1)) > soft.cumsum(1)[:, :-1]).sum(1)
         for metric in metrics:
-            told = Targets(guessed, None, classes=NAMES).values(metric, found)
+            told = quality_metric(metric).values(Targets(guessed, None, classes=NAMES), found)
             values[metric].append(float(told.mean(dtype=np.float64)))
     for metric in metrics:
-        expected = float(targets.expected(metric, found).mean(dtype=np.float64))
+        expected = float(quality_metric(metric).expected(targets, found).mean(dtype=np.float64))
         assert np.mean(values[metric]) == pytest.approx(expected, abs=0.015)
 
 
@@ -122,7 +126,9 @@ def test_macro_f1_is_exact_at_the_baseline_and_of_first_order_around_it() -> Non
     targets = Targets(labels, None, classes=NAMES, around=around)
 
     def linear(answers: Array) -> float:
-        return float(targets.values("macro_f1", sure(answers)).mean(dtype=np.float64))
+        return float(
+            quality_metric("macro_f1").values(targets, sure(answers)).mean(dtype=np.float64)
+        )
 
     base = f1(labels, around)
     assert linear(around) == pytest.approx(base, abs=1e-6)
@@ -141,15 +147,15 @@ def test_intervals_of_macro_f1() -> None:
     generator = np.random.default_rng(4)
     labels = drawn(generator, 3000)
     answers = np.where(generator.uniform(size=3000) < 0.8, labels, generator.integers(0, 6, 3000))
-    value, (low, high) = f1(labels, answers), macro_f1_interval(labels, answers)
-    assert macro_f1_interval(labels, answers) == (low, high)
+    value, (low, high) = f1(labels, answers), count_interval(f1_of_counts, labels, answers)
+    assert count_interval(f1_of_counts, labels, answers) == (low, high)
     assert low < value < high
     again = [f1(labels[rows], answers[rows]) for rows in generator.integers(0, 3000, (200, 3000))]
     assert high - low == pytest.approx(3.92 * np.std(again), rel=0.2)
-    wider = macro_f1_interval(labels, answers, 0.99)
+    wider = count_interval(f1_of_counts, labels, answers, 0.99)
     assert wider[0] < low < high < wider[1]
-    assert macro_f1_interval(labels, labels) == (1.0, 1.0)
-    assert macro_f1_interval(np.array([0]), np.array([1])) == (0.0, 0.0)
+    assert count_interval(f1_of_counts, labels, labels) == (1.0, 1.0)
+    assert count_interval(f1_of_counts, np.array([0]), np.array([1])) == (0.0, 0.0)
 
 
 def test_intervals_of_macro_f1_cover_what_they_promise() -> None:
@@ -159,7 +165,7 @@ def test_intervals_of_macro_f1_cover_what_they_promise() -> None:
     truth, held = f1(everything, answers), 0
     for _ in range(200):
         rows = generator.integers(0, len(everything), 400)
-        low, high = macro_f1_interval(everything[rows], answers[rows])
+        low, high = count_interval(f1_of_counts, everything[rows], answers[rows])
         held += low <= truth <= high
     assert 0.89 <= held / 200 <= 0.99
 
@@ -225,15 +231,15 @@ def test_the_guard_of_macro_f1_takes_as_much_off_the_exact_figure_as_off_the_lin
     case = Case()
     plans = compose(case.problem(["macro_f1"], ["macro_f1", "latency_mean_ms"]))
     base = case.variants[3][case.tune]
-    around = replace(case.targets, around=base.argmax(1))
+    around, judge = replace(case.targets, around=base.argmax(1)), quality_metric("macro_f1")
     linear_errors = []
     for index in np.random.default_rng(1).permutation(len(plans))[:40]:
         plan = plans[index]
         stages = [case.variants[i][case.tune] for i in plan.options]
         decided = replay(stages, plan.rule, plan.thresholds).decided
         credit, gain = (
-            (told("macro_f1", decided) - told("macro_f1", base)).astype(float)
-            for told in (around.expected, around.values)
+            (told(around, decided) - told(around, base)).astype(float)
+            for told in (judge.expected, judge.values)
         )
         cautious = credit.mean() - CAUTION * credit.std() / np.sqrt(300)
         possible = gain.mean() + VETO * gain.std() / np.sqrt(300)

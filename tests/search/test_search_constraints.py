@@ -6,8 +6,9 @@ import math
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 
 from trimtab.search.objectives.constraints import Constraint, feasible
 from trimtab_runtime.errors import SpecificationError
@@ -134,7 +135,7 @@ def test_shortfalls_are_relative_to_the_limit() -> None:
     assert good.shortfall({"top1": 0.9}, BASELINE) == 0.0
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     metric=st.sampled_from([*sorted(METRICS), "recall[a b]", "recall[>= 1 * baseline]"]),
     sign=st.sampled_from(["<=", "<", ">=", ">"]),
@@ -156,7 +157,7 @@ def test_no_shortfall_exactly_where_it_is_met(
         assert met == (shortfall == 0)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.text("top1 <=>.0e*+-bslinexX9\n", max_size=24)
     | st.text("recall[]a >=.0b\n", max_size=9).map("recall[{}] >= 0.5".format)

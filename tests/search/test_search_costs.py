@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab.search.costs.base import BUNDLE_OVERHEAD_MB
 from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.correction import Correction
+from trimtab.search.costs.metrics import BUNDLE_OVERHEAD_MB
 from trimtab.search.costs.stage import StageCost, Visit, pace_ms
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions
 
@@ -216,8 +216,10 @@ def test_a_correction_moves_time_and_memory_of_plans_with_so_many_stages() -> No
 def test_energy_is_paid_by_the_inputs_that_reach_a_stage() -> None:
     stages = [stage(0, 5.0, energy_mj=10.0), stage(1, 9.0, LARGE, energy_mj=30.0)]
     reach = np.array([[1.0, 0.0], [1.0, 0.5]])
-    found = CascadeCosts(stages).energy_mj(reach)
+    found = CascadeCosts(stages).mean_value("energy_mj", reach)
     assert found is not None and found.tolist() == [10.0, 25.0]
     assert CascadeCosts(stages).known(reach[1])["energy_mean_mj"] == 25.0
     unknown = CascadeCosts([stages[0], stage(1, 9.0, LARGE)])
-    assert unknown.energy_mj(reach) is None and "energy_mean_mj" not in unknown.known(reach[1])
+    assert unknown.mean_value(
+        "energy_mj", reach
+    ) is None and "energy_mean_mj" not in unknown.known(reach[1])

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from property_tests import examples
 
 from trimtab.search.objectives.pareto import non_dominated, spread
 
@@ -28,7 +29,7 @@ def brute_force(costs: Costs) -> list[bool]:
     return [not dominated(row) for row in range(len(costs))]
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(costs_of)
 def test_the_front_is_what_brute_force_finds(costs: Costs) -> None:
     before = costs.copy()
@@ -46,7 +47,7 @@ def test_many_rows_in_two_and_three_objectives() -> None:
         assert 1 < found.sum() < 400
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     hnp.arrays(
         np.float64,

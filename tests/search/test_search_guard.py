@@ -8,7 +8,7 @@ from trimtab.search.estimates.guard import CAUTION, VETO, Guard, jury
 from trimtab.search.estimates.targets import Targets
 from trimtab.search.objectives.objective import Objective
 from trimtab.search.plans.cascades import compose, front
-from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.problem import Problem
 from trimtab.search.replay.cascade import replay
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions, Stage
@@ -45,8 +45,44 @@ def test_jury_seats_those_that_are_not_clearly_worse():
     poor = calibrated_variant(labels, 1.5, generator)
     rows = np.arange(500)
     opinion = jury([poor, good, alike], rows, labels[rows])
-    np.testing.assert_allclose(opinion, (good + alike) / 2, rtol=1e-6)
+    said = [np.log(p[rows, labels[rows]]).mean() for p in (good, alike)]
+    frequencies = np.bincount(labels[rows], minlength=CLASSES) / 500
+    weights = np.array(said) - np.log(frequencies[labels[rows]]).mean()
+    expected = (weights[0] * good + weights[1] * alike) / weights.sum()
+    np.testing.assert_allclose(opinion, expected, rtol=1e-5)
+    np.testing.assert_allclose(opinion, (good + alike) / 2, atol=0.03)  # alike: nearly equal
     assert (opinion.argmax(1) == labels).mean() > (good.argmax(1) == labels).mean()
+
+
+def uneven(alarms):
+    """396 inputs of class 0 and 4 of class 1, a network that knows them apart but for some false
+    alarms, and is as sure as it is right, and one that always says 0."""
+    labels = np.array([0] * 396 + [1] * 4)
+    alarm = np.zeros(400, bool)
+    alarm[:alarms] = alarm[396:] = True
+    able = np.where(alarm[:, None], [0.4, 0.6] if alarms else [0.01, 0.99], [0.99, 0.01])
+    constant = np.tile([0.99, 0.01], (400, 1))
+    return labels, able.astype(np.float32), constant.astype(np.float32)
+
+
+@pytest.mark.parametrize("alarms", [0, 4])
+def test_a_network_that_always_says_the_commonest_class_is_not_heard(alarms):
+    labels, able, constant = uneven(alarms)
+    opinion = jury([constant, able], np.arange(400), labels)
+    np.testing.assert_allclose(opinion, able, atol=1e-6)
+    alone = jury([constant], np.arange(400), labels)  # nobody else is there
+    np.testing.assert_allclose(alone, constant, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["top1", "balanced_accuracy"])
+def test_a_constant_network_is_credited_with_less_than_one_that_knows(metric):
+    labels, able, constant = uneven(0)
+    soft = jury([constant, able], np.arange(400), labels)
+    guard = Guard(Targets(labels, None, soft, ("good", "scratch")), able)
+    means = [np.array([m.mean(dtype=float)]) for m in guard.moments(metric, constant)]
+    found = guard.estimate(metric, means)
+    assert found.replayed == pytest.approx([0.99 if metric == "top1" else 0.5])
+    assert found.guarded[0] < (0.99 if metric == "top1" else 0.7)
 
 
 def test_baseline_is_estimated_as_itself():

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.search.candidates.candidate import Candidate, options_label
+from trimtab.search.candidates.candidate import ORIGINAL, Candidate, VariantForm, options_label
 from trimtab.search.candidates.study import CandidateStudy, Direction
 from trimtab_runtime.definitions.plan import RuntimeOptions
+
+W8A8 = VariantForm(scheme="w8a8")
 
 
 def candidates() -> list[Candidate]:
@@ -24,12 +26,12 @@ def candidates() -> list[Candidate]:
         RuntimeOptions("onnxruntime", spinning=True),
     ]
     lite = [RuntimeOptions("litert"), RuntimeOptions("litert", provider="builtin")]
-    found = [Candidate(name, "as_is", onnx[0]) for name in ("a", "b")]
-    found.append(Candidate("c", "as_is", lite[0]))
-    found += [Candidate(name, "w8a8", onnx[0]) for name in ("a", "b")]
+    found = [Candidate(name, ORIGINAL, onnx[0]) for name in ("a", "b")]
+    found.append(Candidate("c", ORIGINAL, lite[0]))
+    found += [Candidate(name, W8A8, onnx[0]) for name in ("a", "b")]
     rest = [
-        *(Candidate(n, p, o) for n in ("a", "b") for p in ("as_is", "w8a8") for o in onnx),
-        *(Candidate("c", "as_is", o) for o in lite),
+        *(Candidate(n, p, o) for n in ("a", "b") for p in (ORIGINAL, W8A8) for o in onnx),
+        *(Candidate("c", ORIGINAL, o) for o in lite),
     ]
     return found + [candidate for candidate in rest if candidate not in found]
 
@@ -89,12 +91,12 @@ def test_baselines_first_then_the_enqueued_then_all_once(seed: int) -> None:
 def test_what_failed_is_not_proposed_again_in_the_same_run() -> None:
     found, proposed = study(), []
     while (proposal := found.next()) is not None:
-        fails = proposal.candidate.precision == "w8a8"
+        fails = proposal.candidate.form == W8A8
         result = None if fails else values(proposal.candidate)
         found.report(proposal, result, "cannot be quantised" if fails else None)
         proposed.append(proposal.candidate)
     assert len(proposed) == len(set(proposed)) == 14
-    assert {c.precision for c in found.measured} == {"as_is"}
+    assert {c.form for c in found.measured} == {ORIGINAL}
     assert found.remaining == 0
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 from scipy import special
 
+from trimtab.search.estimates.metrics import known_metrics, quality_metric
 from trimtab.search.estimates.targets import Targets
 from trimtab.search.plans.threshold_sweep import BINS, Decision, Sweep, edges, sweep
 from trimtab.search.replay.cascade import replay
@@ -64,7 +66,7 @@ def by_hand(
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     seed=st.integers(0, 10**6),
     count=st.integers(1, 60),
@@ -96,7 +98,9 @@ def swept(probabilities: Sequence[Floats], rule: str, targets: Targets, bins: in
     total, stages = None, []
     for number, found in enumerate(probabilities):
         total = combine(total, found, number, rule)
-        values = [targets.values(metric, total) for metric in targets.metrics]
+        values = [
+            quality_metric(metric).values(targets, total) for metric in known_metrics(targets)
+        ]
         stages.append(Decision(decide(total)[1], values))
     return sweep(stages, bins)
 
@@ -104,7 +108,7 @@ def swept(probabilities: Sequence[Floats], rule: str, targets: Targets, bins: in
 @pytest.mark.parametrize("steps", [0, 12], ids=["distinct", "ties"])
 @pytest.mark.parametrize("stages", [1, 2, 3])
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 80), bins=st.integers(1, 12))
 def test_every_point_of_a_sweep_is_what_its_replay_says(
     rule: str, stages: int, steps: int, seed: int, count: int, bins: int
@@ -112,7 +116,7 @@ def test_every_point_of_a_sweep_is_what_its_replay_says(
     probabilities = answers_of(seed, count, stages, steps=steps)
     targets = targets_of(seed, count)
     metrics = ("top1", "top5", "balanced_accuracy", "macro_f1", "agreement")
-    assert targets.metrics == metrics
+    assert known_metrics(targets) == metrics
     found = swept(probabilities, rule, targets, bins)
     points = len(found.thresholds)
     assert found.thresholds.shape == (points, stages - 1)
@@ -122,7 +126,7 @@ def test_every_point_of_a_sweep_is_what_its_replay_says(
         assert found.reach[point].tolist() == played.reach(stages).tolist()
         for metric, means in zip(metrics, found.means, strict=True):
             assert means.shape == (points,)
-            exact = targets.values(metric, played.decided).mean(dtype=np.float64)
+            exact = quality_metric(metric).values(targets, played.decided).mean(dtype=np.float64)
             assert means[point] == pytest.approx(float(exact), abs=1e-5)
 
 
@@ -138,7 +142,9 @@ def test_two_stages_are_swept_at_every_place_where_something_changes() -> None:
         played = replay(probabilities, "mean", [threshold])
         share = float(played.reach(2)[1])
         if 0 < share < 1:
-            top1 = float(targets.values("top1", played.decided).mean(dtype=np.float64))
+            top1 = float(
+                quality_metric("top1").values(targets, played.decided).mean(dtype=np.float64)
+            )
             assert (share, round(top1, 9)) in known
 
 
@@ -162,7 +168,7 @@ def test_equal_confidences_leave_nothing_to_sweep() -> None:
 confidences = st.lists(st.sampled_from([0.25, 0.5, 0.75]) | st.floats(0, 1, width=32), min_size=1)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(confidences, st.none() | st.integers(1, 10))
 def test_edges_lie_between_confidences(values: list[float], limit: int | None) -> None:
     confidence = np.array(values, np.float32).astype(np.float64)

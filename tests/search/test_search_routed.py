@@ -19,7 +19,8 @@ from sample_routed import (
 )
 
 from trimtab.search.costs.routed import RoutedCosts, paths
-from trimtab.search.estimates.macro_f1 import macro_f1
+from trimtab.search.estimates.class_counts import class_counts
+from trimtab.search.estimates.macro_f1 import f1_of_counts
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab.search.replay.cascade import replay
 from trimtab.search.routing.design import BuiltRouted
@@ -91,7 +92,7 @@ def test_sweeps_tell_what_replays_do(kind: str, options: tuple[int, ...], rule: 
     worths = RoutedSweep(problem, design, costs).worths()
     assert worths
     said = [option.probabilities for option in problem.options]
-    labels = problem.guard._targets.labels
+    labels = problem.guard.targets.labels
     for worth in worths:
         found = design.replay(said, worth.thresholds, worth.price, problem.tune)
         assert worth.replayed["top1"] == pytest.approx((found.answer == labels).mean(), abs=1e-6)
@@ -120,11 +121,11 @@ def test_macro_f1_of_a_routed_plan_is_exact() -> None:
     problem = make_problem(metrics=("macro_f1",))
     design = design_of("both", (0, 2), "mean")
     said = [option.probabilities for option in problem.options]
-    labels = problem.guard._targets.labels
+    labels = problem.guard.targets.labels
     assert labels is not None
     for worth in RoutedSweep(problem, design, make_costs(design)).worths(8):
         found = design.replay(said, worth.thresholds, worth.price, problem.tune)
-        exact = float(macro_f1(labels, found.answer[None])[0])
+        exact = float(f1_of_counts(*class_counts(labels, found.answer[None]))[0])
         assert worth.replayed["macro_f1"] == pytest.approx(exact)
 
 
@@ -230,10 +231,18 @@ def test_a_composed_plan_carries_router_and_price() -> None:
         worth.replayed,
         worth.guarded,
         {"latency_mean_ms": worth.latency_mean_ms},
-        routed=BuiltRouted(design, structure, worth.price, worth.paths, costs),
+        BuiltRouted(
+            design,
+            [option.probabilities for option in problem.options],
+            structure,
+            worth.price,
+            worth.paths,
+            costs,
+        ),
     )
-    found = plan.definition(problem.options)
+    found = plan.definition
     assert (found.structure, found.price) == (structure, worth.price)
-    assert plan.rival == ""
-    published = replace(plan.routed, design=design_of("published", (0, 2)))  # type: ignore[type-var]
-    assert replace(plan, routed=published).rival == "premodel test"
+    assert plan.design.rival == ""
+    assert isinstance(plan.design, BuiltRouted)
+    published = replace(plan.design, design=design_of("published", (0, 2)))
+    assert published.rival == "premodel test"

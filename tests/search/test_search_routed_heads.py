@@ -13,7 +13,7 @@ from sample_routed import NOTHING, lead, make_design, make_premodel
 from trimtab.search.costs.routed import RoutedCosts
 from trimtab.search.costs.segmented import StageSegments
 from trimtab.search.exits.design import Early, ExitDesign, Thresholds
-from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.option import StageOption
 from trimtab.search.routing.design import LearnedScorer, RoutedDesign
 from trimtab.search.routing.heads import headed_worths, with_heads
 from trimtab.search.routing.sweep import RoutedSweep

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from sample_routed import labels_of, make_costs, make_problem
 
+from trimtab.search.routing.sources import (
+    FeatureSource,
+    StageSource,
+    TensorSource,
+    VectorSource,
+)
 from trimtab.search.routing.sweep import RoutedSweep
-from trimtab.search.routing.training import RouterInputs, RouterTargets, RouterTrainer
+from trimtab.search.routing.training import RouterTargets, RouterTrainer
 from trimtab.variants.routers import TINY_INPUT, Runner
 from trimtab_runtime.definitions.plan import RULES
 
@@ -28,14 +34,12 @@ def teacher_of(inputs: int = 360, told: bool = True) -> tuple[RouterTrainer, obj
     vectors[:, :40] += 2 * right[:, None]
     tensor = generator.normal(size=(inputs, 3, 48, 48)).astype(np.float32)
     tensor[right] *= 0.2
-    sight = RouterInputs(
-        NAMES if told else (),
-        image if told else image[:0, :0],
-        tensor,
-        {0: vectors} if told else {},
-    )
+    sources: list[FeatureSource] = [TensorSource("tensor", tensor, fit)]
+    if told:
+        taps = StageSource("tap", {0: vectors})
+        sources = [VectorSource("image", image, NAMES), taps, *sources]
     said = [option.probabilities for option in problem.options]
-    return RouterTrainer(problem, RouterTargets.of(said, fit, truth[fit]), sight), problem, truth
+    return RouterTrainer(problem, RouterTargets.of(said, fit, truth[fit]), sources), problem, truth
 
 
 def make_labels(inputs: int) -> np.ndarray:
@@ -79,7 +83,8 @@ def test_files_say_what_the_search_took_them_to_say(taught):
         if scorer is not None:
             assert Runner(scorer.file)(said)[:, 0] == pytest.approx(scorer.score(said), abs=1e-6)
         if design.premodel is not None and design.premodel.kind == "image":
-            seen = teacher._sight.image[problem.tune]
+            image = next(s for s in teacher.sources if isinstance(s, VectorSource))
+            seen = image.seen[problem.tune]
             assert Runner(design.premodel.file)(seen) == pytest.approx(
                 design.premodel.scores[problem.tune]
             )

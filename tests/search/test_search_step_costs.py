@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab.search.costs.base import BUNDLE_OVERHEAD_MB
 from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.correction import Correction
+from trimtab.search.costs.metrics import BUNDLE_OVERHEAD_MB
 from trimtab.search.costs.segmented import FrameOverheads, SegmentedCosts, StageSegments
 from trimtab.search.costs.stage import StageCost
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions

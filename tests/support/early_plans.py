@@ -1,4 +1,4 @@
-"""Plans that stop early, for tests: invented traces of streams, small networks cut at taps."""
+"""Plans that stop early, for tests: invented streams, small networks cut at taps."""
 
 from __future__ import annotations
 
@@ -29,43 +29,7 @@ def standardised(vectors: Array, tap: Tap, arrays: TapArrays) -> Array:
     return np.stack([kernel.standardised(vector, model) for vector in read])
 
 
-# ---- invented traces ---------------------------------------------------------------------------
-
-
-@dataclass
-class Told:
-    """A stage that tells again what was recorded: what `run_early` takes, an image being the
-    number of a frame."""
-
-    taps: tuple[Tap, ...]
-    vectors: list[Array]
-    logits: list[Array]
-    probabilities: Array
-    variant: Any = None
-
-    def start(self, image: Frame) -> None:
-        self._frame, self._tap = image.number, -1
-
-    def tap(self) -> tuple[Array, Array | None]:
-        self._tap += 1
-        heads = "heads" in self.taps[self._tap].kinds
-        logits = self.logits[self._tap][self._frame] if heads else None
-        return self.vectors[self._tap][self._frame], logits
-
-    def finish(self) -> Array:
-        return self.probabilities[self._frame].copy()
-
-    def confidence(self, probabilities: Array, largest: float) -> float:
-        return largest
-
-
-@dataclass(frozen=True)
-class Frame:
-    number: int
-    thumbnails: Array
-
-    def thumbnail(self) -> Array:
-        return self.thumbnails[self.number]
+# ---- invented streams --------------------------------------------------------------------------
 
 
 @dataclass

@@ -12,7 +12,6 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,7 @@ from sample_models import INPUT, texture_images, write_onnx
 
 from trimtab.db import Store
 from trimtab.planner.pipeline.job import plan
-from trimtab.profilers import LocalDevice, ProbeResult, RecordedDevice, RecordingDevice
-from trimtab_runtime.errors import DeviceError
+from trimtab.profilers import LocalDevice, ProbeResult, RecordedDevice, RecordOrReplayDevice
 from trimtab_runtime.probe.requests import MeasureSettings
 
 SETTINGS = MeasureSettings(seconds=0.0, max_seconds=5.0, min_rounds=8, warmup_seconds=0.0)
@@ -133,21 +131,6 @@ def _counts(database: Path) -> dict[str, int]:
         connection.close()
 
 
-class _Once(RecordingDevice):
-    """This machine, recorded, with one answer to each request: what a job that goes on is told
-    must not depend on how often its runs asked."""
-
-    def __init__(self, recording: Path) -> None:
-        super().__init__(LocalDevice(), recording)
-        self._recording = recording
-
-    def probe(self, request: Any, **how: Any) -> ProbeResult:
-        if self._recording.exists():
-            with suppress(DeviceError):
-                return RecordedDevice(self._recording).probe(request, **how)
-        return super().probe(request, **how)
-
-
 class _Attributing(RecordedDevice):
     """Notes which records of a store each probe led to: those made before the next probe."""
 
@@ -215,7 +198,12 @@ class Killing:
         self._kills, self.tally = 0, Tally()
         home = self._home("recorded")
         with Store.open(home / "store" / "trimtab.db") as store:
-            plan(self._spec, store, settings=SETTINGS, device=_Once(self._recording))
+            plan(
+                self._spec,
+                store,
+                settings=SETTINGS,
+                device=RecordOrReplayDevice(LocalDevice(), self._recording),
+            )
         home = self._home("undisturbed")
         with Store.open(home / "store" / "trimtab.db") as store:
             attributing = _Attributing(self._recording, home / "log", store)
@@ -262,10 +250,13 @@ class Killing:
     def _killed(self, home: Path, before: Committed) -> Committed | None:
         """Run a job and kill it; what is committed then, or None if it was done before."""
         probed = len(probes(home / "log"))
+        began = time.monotonic()
         process = self._process(home)
         # Seldom so late that a whole job ends before: most need several runs.
         delay_s = self._lasts_s * self._random.random() * self._random.uniform(0.1, 1.3)
         process.join(delay_s if self.tally.kills < self._kills else None)
+        if not process.is_alive() and not before:  # a whole job: this machine may be faster now
+            self._lasts_s = min(self._lasts_s, time.monotonic() - began)
         process.kill()
         process.join()
         after = self._committed(home)

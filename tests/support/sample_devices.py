@@ -4,9 +4,7 @@ own, so that jobs on several devices can be recorded and replayed."""
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,14 @@ from killing import SETTINGS, small_job
 from trimtab.db import JobRecord, Store
 from trimtab.planner.jobs.journal import ProgressListener
 from trimtab.planner.pipeline.job import plan
-from trimtab.profilers import Device, LocalDevice, ProbeResult, RecordedDevice, RecordingDevice
-from trimtab_runtime.errors import DeviceError
+from trimtab.profilers import (
+    Device,
+    LocalDevice,
+    ProbeResult,
+    RecordedDevice,
+    RecordingDevice,
+    RecordOrReplayDevice,
+)
 
 #: How many times slower than this machine they are.
 SLOWNESS = {"board": 3.0, "box": 1.0}
@@ -36,23 +40,6 @@ class Wrapped(Device):
 
     def probe(self, request: Any, **how: Any) -> ProbeResult:
         return self.device.probe(request, **how)
-
-
-class _Once(Wrapped):
-    """This machine: the same question gets the same answer. Threads take turns."""
-
-    _turn = threading.Lock()
-
-    def __init__(self, recording: Path) -> None:
-        super().__init__(RecordingDevice(LocalDevice(), recording))
-        self._recording = recording
-
-    def probe(self, request: Any, **how: Any) -> ProbeResult:
-        with self._turn:
-            if self._recording.exists():
-                with suppress(DeviceError):
-                    return RecordedDevice(self._recording).probe(request, **how)
-            return super().probe(request, **how)
 
 
 class Disguised(Wrapped):
@@ -100,7 +87,8 @@ def record_both(spec: Mapping[str, Any], store: Store, folder: Path) -> JobRecor
     """Run the job, and leave what the devices answered in its recordings."""
     given = {
         name: RecordingDevice(
-            Disguised(_Once(folder / "truth.jsonl"), name), folder / f"{name}.jsonl"
+            Disguised(RecordOrReplayDevice(LocalDevice(), folder / "truth.jsonl"), name),
+            folder / f"{name}.jsonl",
         )
         for name in SLOWNESS
     }

@@ -19,7 +19,7 @@ from trimtab.search.estimates.guard import Guard
 from trimtab.search.estimates.targets import Targets
 from trimtab.search.exits.design import Early, Equipment, Tapped
 from trimtab.search.objectives.objective import Objective
-from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.problem import Problem
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions, Stage
 from trimtab_runtime.memory.semantic import TapArrays
@@ -134,7 +134,7 @@ def _equipment(found: list[tuple[TapArrays, Array]]) -> Equipment:
 
 def labels_of(early: Early) -> Array:
     """Labels (frames,) of tune."""
-    labels = early.problem.guard._targets.labels
+    labels = early.problem.guard.targets.labels
     assert labels is not None
     return labels
 

@@ -14,7 +14,7 @@ from trimtab.search.costs.stage import StageCost
 from trimtab.search.estimates.guard import Guard
 from trimtab.search.estimates.targets import Targets
 from trimtab.search.objectives.objective import Objective
-from trimtab.search.plans.plan import StageOption
+from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.problem import Problem
 from trimtab.search.routing.design import LearnedScorer, Premodel, RoutedDesign
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions, Stage
@@ -60,7 +60,7 @@ def make_problem(
 
 def labels_of(problem: Problem) -> Array:
     """Labels (inputs,) of tune."""
-    labels = problem.guard._targets.labels
+    labels = problem.guard.targets.labels
     assert labels is not None
     return labels
 

@@ -29,7 +29,7 @@ from trimtab_runtime.errors import (
     PlanningError,
 )
 from trimtab_runtime.images.preprocess import Preprocessor
-from trimtab_runtime.plans.early_exits import ANSWERED_BY
+from trimtab_runtime.plans.loop import ANSWERED_BY
 from trimtab_runtime.plans.routing import calibrated
 
 OPTIONS = RuntimeOptions("onnxruntime")

@@ -18,7 +18,7 @@ from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import create_engine
 from trimtab_runtime.errors import BundleError, InferenceError, ModelError
 from trimtab_runtime.images.preprocess import Preprocessor
-from trimtab_runtime.plans.early_exits import ANSWERED_BY
+from trimtab_runtime.plans.loop import ANSWERED_BY
 from trimtab_runtime.probe import answers as answers_module
 from trimtab_runtime.probe.answers import trace, verify
 from trimtab_runtime.probe.footprint import full_recall

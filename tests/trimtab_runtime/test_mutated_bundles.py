@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 
 from trimtab_runtime import Plan
 from trimtab_runtime.bundles.manifest import MANIFEST_NAME
@@ -171,16 +172,6 @@ DAMAGES: list[Damage] = [
     exchanged_files,
     zip_tricks,
 ]
-
-
-def examples(count: int) -> Any:
-    return settings(
-        max_examples=count,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
 
 
 @examples(MAX_EXAMPLES)

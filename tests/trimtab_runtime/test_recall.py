@@ -6,8 +6,9 @@ import inspect
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 from sample_recall import arrays, full, learn, one_hot, recall_of, vector
 
 from trimtab_runtime.definitions.exits import Centres, ExitThresholds, Memory, Prior, Tap
@@ -54,7 +55,7 @@ def test_the_least_recently_used_makes_room() -> None:
     assert recall.at_tap(second, None) is None
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(1, 5), st.integers(0, 40), st.integers(0, 1000))
 def test_the_memory_is_bounded(capacity: int, count: int, seed: int) -> None:
     random = np.random.default_rng(seed)

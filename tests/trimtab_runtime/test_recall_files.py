@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 from sample_recall import full, play
 
 from trimtab_runtime.errors import BundleError
@@ -98,7 +99,7 @@ def test_numbers_that_cannot_be_are_refused(
     assert all((before[key] == array).all() for key, array in recall.snapshot().items())
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(data=st.data())
 def test_a_damaged_file_is_refused_or_restored(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -135,9 +135,11 @@ def test_a_router_in_front_is_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     resized: list[InputFormat] = []
-    original = preprocess._resize
+    original = preprocess.resized_pixels
     monkeypatch.setattr(
-        preprocess, "_resize", lambda image, fmt: (resized.append(fmt), original(image, fmt))[1]
+        preprocess,
+        "resized_pixels",
+        lambda image, fmt: (resized.append(fmt), original(image, fmt))[1],
     )
     if kind == "image":
         router = router_file(folder, kind, 2, names=("contrast", "hue_1"))

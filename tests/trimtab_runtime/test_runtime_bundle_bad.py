@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 
 from trimtab_runtime import Plan
 from trimtab_runtime.bundles.archive import open_bundle
@@ -332,11 +333,7 @@ def mutate(node: Any, data: st.DataObject) -> None:
         return
 
 
-@settings(
-    max_examples=250,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(250)
 @given(data=st.data())
 def test_a_manifest_edited_by_hand_never_crashes(
     cascade: Path, tmp_path: Path, noise: Any, data: st.DataObject

@@ -6,14 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from trimtab_runtime import Plan
-from trimtab_runtime.bundles.archive import cache_folder, open_bundle
+from trimtab_runtime.bundles.archive import open_bundle
+from trimtab_runtime.bundles.cache import caches, check_safe
 from trimtab_runtime.errors import BundleError
+
+FIXTURE = Path(__file__).parent / "fixtures" / "protocol_2.pyz"
 
 
 def test_it_unpacks_once(cascade: Path, cache: Path) -> None:
@@ -32,13 +36,117 @@ def test_it_is_private(cascade: Path) -> None:
 
 
 def test_its_name_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
+    temporary = tmp_path / "temp" / f"trimtab-{os.getuid()}"
+    assert caches() == [tmp_path / "cache"]
     monkeypatch.delenv("TRIMTAB_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "trimtab"
+    assert caches() == [tmp_path / "xdg" / "trimtab", temporary]
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache_folder() == tmp_path / "home" / ".cache" / "trimtab"
+    assert caches() == [tmp_path / "home" / ".cache" / "trimtab", temporary]
+
+
+#: A service or a container: what the bundle's program has of its environment.
+HOMES = {
+    "no home": {},
+    "an empty home": {"HOME": ""},
+    "a home that is not there": {"HOME": "/nonexistent/home"},
+    "a home that is no folder": {"HOME": "/dev/null"},
+    "a relative cache": {"XDG_CACHE_HOME": "here"},
+}
+UNKNOWN_USER = 54321  # without an entry in /etc/passwd, as containers run
+
+LOAD = """
+import os, sys
+from trimtab_runtime.bundles.archive import open_bundle
+"".encode("cp437")  # what zipfile reads names with
+if len(sys.argv) > 2:  # after the imports: Python itself may lie where only root can read
+    os.setgid(int(sys.argv[2]))
+    os.setuid(int(sys.argv[2]))
+print(open_bundle(sys.argv[1])[1])
+"""
+
+
+def load(bundle: Path, where: Path, *user: str, **environment: str) -> str:
+    """Where a process with this environment unpacks, or the error that it ends with."""
+    where.mkdir(exist_ok=True)
+    temp = where / "temp"
+    temp.mkdir(exist_ok=True)
+    temp.chmod(0o1777)
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(bundle), *user],
+        env={"TMPDIR": str(temp), "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        cwd=where,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return (done.stdout or done.stderr).strip().splitlines()[-1]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may be somebody else")
+@pytest.mark.parametrize("home", HOMES)
+def test_without_a_home_it_unpacks_among_the_temporary_files(home: str) -> None:
+    # pytest's folders are closed to others
+    with tempfile.TemporaryDirectory(prefix="trimtab-test-") as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        bundle = Path(shutil.copy(FIXTURE, folder))
+        found = load(bundle, folder / "run", str(UNKNOWN_USER), **HOMES[home])
+        private = folder / "run" / "temp" / f"trimtab-{UNKNOWN_USER}"
+        assert Path(found).parent == private
+        assert private.stat().st_mode & 0o777 == 0o700
+        assert sorted(path.name for path in (folder / "run").iterdir()) == ["temp"]
+        again = load(bundle, folder / "run", str(UNKNOWN_USER), **HOMES[home])
+        assert again == found
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may be somebody else")
+def test_a_read_only_cache_that_root_filled_serves_everybody() -> None:
+    with tempfile.TemporaryDirectory(prefix="trimtab-test-") as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        bundle = Path(shutil.copy(FIXTURE, folder))
+        cache = {"TRIMTAB_CACHE": str(folder / "cache")}
+        assert "writable folder" in load(bundle, folder / "run", str(UNKNOWN_USER), **cache)
+        filled = load(bundle, folder / "run", **cache)
+        for path in (folder / "cache", *(folder / "cache").rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        assert load(bundle, folder / "run", str(UNKNOWN_USER), **cache) == filled
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a folder away")
+def test_a_stranger_prepared_the_temporary_folder(tmp_path: Path) -> None:
+    """Its content would run here, so nothing in it is taken, nor is a link followed."""
+    mine = tmp_path / "run" / "temp" / f"trimtab-{os.getuid()}"
+    for kind in ("folder", "link"):
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        mine.parent.mkdir(parents=True)
+        if kind == "folder":
+            mine.mkdir(mode=0o777)
+            os.chown(mine, UNKNOWN_USER, -1)
+        else:
+            mine.symlink_to(tmp_path)
+            os.chown(mine, UNKNOWN_USER, -1, follow_symlinks=False)
+        told = load(FIXTURE, tmp_path / "run", HOME="/dev/null")
+        assert "BundleError" in told or "Not a directory" in told
+        assert not list(tmp_path.glob("*/manifest.json"))
+        with pytest.raises(BundleError, match="belongs to or is writable by others"):
+            check_safe(mine)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o757, 0o775])
+def test_a_cache_that_others_can_write(cascade: Path, cache: Path, mode: int) -> None:
+    """Whoever may write there may put another folder in the place of ours."""
+    cache.mkdir()
+    cache.chmod(mode)
+    with pytest.raises(BundleError, match=r"writable by others: .*chmod go-w.*TRIMTAB_CACHE"):
+        open_bundle(str(cascade))
+    assert not list(cache.iterdir())
+    cache.chmod(0o1777)  # as /tmp: what is ours stays ours
+    assert open_bundle(str(cascade))[1].parent == cache
 
 
 def test_what_a_killed_process_had_begun_to_unpack_goes_after_a_day(

@@ -10,8 +10,9 @@ from typing import Any
 import early_strategies as early
 import pytest
 import routed_strategies as routed
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from property_tests import examples
 
 from trimtab_runtime.bundles import manifest
 from trimtab_runtime.bundles.manifest import Manifest
@@ -31,6 +32,7 @@ from trimtab_runtime.definitions.plan import (
     Variant,
 )
 from trimtab_runtime.definitions.routers import Router, Scorer
+from trimtab_runtime.formats import FITS, POINT_FILTERS
 from trimtab_runtime.metrics import METRICS
 from trimtab_runtime.probe.requests import KINDS
 
@@ -42,19 +44,39 @@ quantisations = st.builds(Quantisation, scale=positive, zero_point=st.integers(-
 
 
 @st.composite
+def geometries(draw: st.DrawFn, channels: int) -> dict[str, Any]:
+    """Fields of an InputFormat that go together."""
+    fit = draw(st.sampled_from(FITS))
+    last = fit != "squash" and draw(st.booleans())
+    size = draw(st.tuples(st.integers(1, 8000), st.integers(1, 8000)))
+    more = draw(st.tuples(st.integers(0, 99), st.integers(0, 99)))
+    found: dict[str, Any] = {"size": size, "fit": fit, "resize_last": last}
+    if not last and draw(st.booleans()):
+        found["resize_size"] = (size[0] + more[0], size[1] + more[1])
+    elif not (last and fit == "pad"):
+        found["crop"] = draw(st.floats(0.5, 1))
+    if fit == "pad":
+        count = draw(st.sampled_from([1, channels]))
+        each = st.integers(0, 255)
+        found["pad_colour"] = tuple(draw(st.lists(each, min_size=count, max_size=count)))
+    found["resize"] = draw(st.sampled_from(definition.RESIZE_FILTERS))
+    found["antialias"] = found["resize"] not in POINT_FILTERS or draw(st.booleans())
+    return found
+
+
+@st.composite
 def input_formats(draw: st.DrawFn) -> InputFormat:
     colour = draw(st.sampled_from(definition.COLOURS))
     counts = st.sampled_from([1] if colour == "gray" else [1, 3])
     scale = finite.filter(bool)
+    geometry = draw(geometries(1 if colour == "gray" else 3))
     return InputFormat(
-        size=draw(st.tuples(st.integers(1, 16384), st.integers(1, 16384))),
-        resize=draw(st.sampled_from(definition.RESIZE_FILTERS)),
+        **geometry,
         mean=tuple(draw(counts.flatmap(lambda n: st.lists(finite, min_size=n, max_size=n)))),
         std=tuple(draw(counts.flatmap(lambda n: st.lists(scale, min_size=n, max_size=n)))),
         layout=draw(st.sampled_from(definition.LAYOUTS)),
         dtype=draw(st.sampled_from(definition.DTYPES)),
         colour=colour,
-        crop=draw(st.floats(0, 1, exclude_min=True)),
         quantisation=draw(st.none() | quantisations),
     )
 
@@ -206,7 +228,7 @@ def test_every_type_of_a_bundle_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("kind", list(ANY), ids=lambda kind: kind.__name__)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(data=st.data())
 def test_values_survive_json(kind: type, data: st.DataObject) -> None:
     value = data.draw(ANY[kind])
@@ -216,7 +238,7 @@ def test_values_survive_json(kind: type, data: st.DataObject) -> None:
     assert canonical(again) == text
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(input_formats())
 def test_fields_at_their_default_are_left_out(fmt: InputFormat) -> None:
     written = encode(fmt)
@@ -309,7 +331,7 @@ json_values = st.recursive(
 
 
 @pytest.mark.parametrize("kind", list(ANY), ids=lambda kind: kind.__name__)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(data=st.data())
 def test_a_changed_document_decodes_or_says_why(kind: type, data: st.DataObject) -> None:
     document = json.loads(canonical(data.draw(ANY[kind])))

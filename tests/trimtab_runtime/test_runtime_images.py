@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from property_tests import examples
 
 from trimtab_runtime.definitions.plan import InputFormat
 from trimtab_runtime.errors import WorkloadError
@@ -156,8 +157,10 @@ def test_a_truncated_file(tmp_path: Path, kind: str) -> None:
     [
         np.zeros((4, 4, 3), np.float32),
         np.zeros(4, np.uint8),
-        np.zeros((4, 4, 1), np.uint8),
+        np.zeros((4, 4, 2), np.uint8),
         np.zeros((4, 4, 5), np.uint8),
+        np.zeros((4, 4, 3), np.int16),
+        np.zeros((3, 40, 50), np.uint8),
         np.zeros((1, 4, 4, 3), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
     ],
@@ -183,7 +186,7 @@ def _files() -> dict[str, bytes]:
 FILES = _files()
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     kind=st.sampled_from(sorted(FILES)),
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4),

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from property_tests import examples
 
 from trimtab_runtime.definitions import plan as definition
 from trimtab_runtime.definitions.plan import InputFormat, Quantisation
@@ -71,7 +72,7 @@ def formats(draw: st.DrawFn) -> InputFormat:
     )
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(fmt=formats(), seed=st.integers(0, 3))
 def test_tensors_are_what_the_format_says(fmt: InputFormat, seed: int) -> None:
     pixels = picture(seed)

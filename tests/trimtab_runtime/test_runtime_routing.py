@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from property_tests import examples
 from scipy import special
 
 from trimtab_runtime.definitions.plan import OutputFormat, Quantisation
@@ -23,7 +24,7 @@ rows = hnp.arrays(np.float32, st.tuples(st.integers(1, 20), st.integers(2, 40)),
 temperatures = st.floats(0.05, 20)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(rows, temperatures)
 def test_logits_are_calibrated_as_scipy_does(logits: Array, temperature: float) -> None:
     before = logits.copy()
@@ -37,7 +38,7 @@ def test_logits_are_calibrated_as_scipy_does(logits: Array, temperature: float) 
 @pytest.mark.parametrize(
     ("fmt", "zero"), [(PROBABILITIES, 1e-7), (STORED, 0.0025)], ids=["float", "quantised"]
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(logits=rows, temperature=temperatures.filter(lambda t: t != 1.0))
 def test_probabilities_are_calibrated_through_their_logarithm(
     fmt: OutputFormat, zero: float, logits: Array, temperature: float
@@ -96,7 +97,7 @@ def test_a_batch_is_its_rows_bit_by_bit(
                     assert (own_index, own_best) == (index[row], best[row])
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(rows)
 def test_three_stages_are_averaged(logits: Array) -> None:
     parts = [calibrated(logits * scale, LOGITS, 1.0) for scale in (1, 0.5, -1)]

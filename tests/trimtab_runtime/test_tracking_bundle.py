@@ -245,7 +245,18 @@ def test_a_stream_has_one_limit(
         assert "above 0 needed" in capsys.readouterr().err
 
 
-def test_every_command_takes_a_percentile(quick: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_no_operating_point_changes_takes_no_limit(
+    quick: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The stored answers are those of the plan's own point, and a saved memory is of no point."""
+    for command in (["selftest"], ["memory", "memory.npz"]):
+        for option in ("--latency-ms", "--latency-p95-ms"):
+            with pytest.raises(SystemExit, match="2"):
+                main(str(quick), [*command, option, "3"])
+            assert f"unrecognized arguments: {option} 3" in capsys.readouterr().err
+
+
+def test_a_percentile_chooses_the_point(quick: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options, expected in (
         (["--latency-p95-ms", "4e-6"], [0.0]),
         (["--latency-p95-ms", "5e-6"], [1.5]),

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from trimtab.variants import export_module, inspect_model
+from trimtab.variants.torch_export.importing import build, import_paths
 from trimtab_runtime.errors import ModelError
 
 NETS = '''
@@ -114,6 +115,25 @@ def test_nothing_of_the_job_stays_behind(folder: Path, exported: Path) -> None:
     assert not onnx.load(str(exported)).graph.node[0].metadata_props
 
 
+def test_a_network_gets_its_own_modules_whatever_ours_are_called(tmp_path: Path) -> None:
+    """The tests' working directory is first on the path, and has folders of all these names."""
+    rooms = ["dashboard", "db", "planner", "profilers", "search", "variants", "workloads"]
+    for name in rooms:
+        (tmp_path / f"{name}.py").write_text(f"OWNER = 'the user of {name}'\n")
+    (tmp_path / "network.py").write_text(
+        f"from torch import nn\nimport {', '.join(rooms)}\n\n\n"
+        "class Own(nn.Module):\n"
+        f"    owners = [room.OWNER for room in ({', '.join(rooms)})]\n"
+    )
+    before = {name: module for name, module in sys.modules.items() if name.startswith("trimtab")}
+    with import_paths(tmp_path):
+        found = build("network:Own", {})
+    assert found.owners == [f"the user of {name}" for name in rooms]
+    assert not {"network", *rooms} & set(sys.modules)
+    assert {name: sys.modules[name] for name in before} == before
+
+
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(
     folder: Path, exported: Path, tmp_path: Path
 ) -> None:

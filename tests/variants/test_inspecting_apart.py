@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -39,10 +38,8 @@ def test_a_refusal_is_the_same(tmp_path: Path) -> None:
 
 def test_an_inference_that_never_returns_is_ended(tmp_path: Path) -> None:
     path = write_model(endless_model(), tmp_path / "endless.onnx")
-    begin = time.monotonic()
     with pytest.raises(ModelError, match=r"endless\.onnx: gave no answer .* within 4 s; export"):
         inspect_in_subprocess(path, limit_s=4)
-    assert time.monotonic() - begin < 10
 
 
 def test_too_little_memory_is_told_as_such(tmp_path: Path) -> None:

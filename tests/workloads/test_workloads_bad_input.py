@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.workloads import check_images, read_workload
+from trimtab.workloads import checked_images, read_workload
 from trimtab_runtime.errors import WorkloadError
 
 WriteImage = Callable[..., Path]
@@ -87,7 +87,11 @@ def test_wrong_table(tmp_path: Path, write_image: WriteImage, case: str) -> None
 
 #: Files to make; further arguments; what is said.
 BAD_FOLDERS = {
-    "no images": (["notes.txt"], {}, "holds no images; expected files that end in .bmp .gif"),
+    "no images": (
+        ["notes.txt"],
+        {},
+        r"holds no images; expected files that end in \.avif \.bmp .*, found 1 \.txt",
+    ),
     "empty class folder": (
         ["cat/a.png", "dog/b.png", "fox/notes.txt"],
         {},
@@ -133,18 +137,28 @@ def test_folder_missing_empty_or_a_file(tmp_path: Path, write_image: WriteImage)
         read_workload(write_image(tmp_path / "a.png"))
 
 
-def test_links_that_lead_nowhere_or_round_and_round(
-    tmp_path: Path, write_image: WriteImage
-) -> None:
+def test_links_that_lead_nowhere_are_named(tmp_path: Path, write_image: WriteImage) -> None:
     write_image(tmp_path / "cat" / "a.png")
     (tmp_path / "cat" / "b.png").symlink_to(tmp_path / "gone.png")
-    write_image(tmp_path / "dog" / "a.png")
-    with pytest.raises(WorkloadError, match=r"b.png: cannot be read \(No such file"):
+    write_image(tmp_path / "dog" / "a.png", seed=1)
+    workload = read_workload(tmp_path)
+    assert len(workload) == 2
+    with pytest.raises(WorkloadError, match=r"1 of 3 image\(s\) cannot .*b.png: leads nowhere"):
+        checked_images(workload)
+    with pytest.raises(WorkloadError, match=r"holds no images.* 1 link\(s\) lead nowhere"):
+        (tmp_path / "cat" / "a.png").unlink()
+        (tmp_path / "dog" / "a.png").unlink()
         read_workload(tmp_path)
-    (tmp_path / "cat" / "b.png").unlink()
-    (tmp_path / "dog" / "round").symlink_to(tmp_path, target_is_directory=True)
-    with pytest.raises(WorkloadError, match="symbolic links"):
-        read_workload(tmp_path)
+
+
+def test_links_that_lead_round_and_round_end(tmp_path: Path, write_image: WriteImage) -> None:
+    for name in ("cat", "dog"):
+        write_image(tmp_path / name / "a.png")
+        (tmp_path / name / "again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "dog" / "self").symlink_to(tmp_path / "dog", target_is_directory=True)
+    workload = read_workload(tmp_path)
+    assert [item.name for item in workload.items] == ["cat/a.png", "dog/a.png"]
+    assert workload.left_out == {"links in a circle": 3}
 
 
 def test_table_that_is_no_text(tmp_path: Path, write_image: WriteImage) -> None:
@@ -164,7 +178,7 @@ def test_images_that_do_not_decode_are_counted_with_their_reasons(
     whole = (tmp_path / "4.png").read_bytes()
     (tmp_path / "4.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(WorkloadError) as caught:
-        check_images(read_workload(tmp_path))
+        checked_images(read_workload(tmp_path))
     message = str(caught.value)
     assert "5 of 6 image(s) cannot be read" in message
     assert "0.png: cannot be read as an image (cannot identify" in message

@@ -17,6 +17,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+from trimtab_runtime.bundles.cache import caches, check_safe
 from trimtab_runtime.bundles.manifest import MANIFEST_NAME, Manifest, read_manifest
 from trimtab_runtime.errors import BundleError
 
@@ -43,30 +44,18 @@ _UNPACKING = ".unpack-"
 _UNPACKING_LASTS_S = 86400.0  # more than any
 
 
-def cache_folder() -> Path:
-    """Where bundles unpack: $TRIMTAB_CACHE, else the user's cache folder."""
-    named = os.environ.get("TRIMTAB_CACHE")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "trimtab"
-
-
 def open_bundle(path: str) -> tuple[Manifest, Path]:
     """The manifest and the folder that holds the unpacked files.
 
-    Raises BundleError when the file is no bundle, damaged, or of another protocol.
+    Raises BundleError when the file is no bundle, damaged, or of another protocol, and when there
+    is no folder to unpack into that is safe and can be written.
     """
     if not os.path.isfile(path):
         raise BundleError(f"{path}: no such file")
     try:
         with zipfile.ZipFile(path) as archive:
             text, manifest = _read_checked(archive)
-            folder = cache_folder() / hashlib.sha256(text).hexdigest()
-            if folder.is_dir():
-                _check_owner(folder)
-            if not _is_intact(archive, manifest, folder):
-                _unpack(archive, manifest, folder)
+            folder = _unpacked(archive, manifest, hashlib.sha256(text).hexdigest())
     except BundleError as error:
         raise BundleError(f"{path}: {error}") from None
     except _UNSOUND as error:
@@ -74,6 +63,26 @@ def open_bundle(path: str) -> tuple[Manifest, Path]:
     except OSError as error:
         raise BundleError(f"{path}: {error}; set TRIMTAB_CACHE to a writable folder") from None
     return manifest, folder
+
+
+def _unpacked(archive: zipfile.ZipFile, manifest: Manifest, name: str) -> Path:
+    """Where the content lies, in the first cache that is safe and has it or can take it."""
+    failures: list[Exception] = []
+    for cache in caches():
+        folder = cache / name
+        try:
+            check_safe(cache)
+            check_safe(folder)
+            if not _is_intact(archive, manifest, folder):
+                cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+                check_safe(cache)
+                _unpack(archive, manifest, folder)
+                check_safe(folder)  # where anybody may make folders, this is not yet ours before
+        except (OSError, BundleError) as error:
+            failures.append(error)
+        else:
+            return folder
+    raise failures[0]
 
 
 def _read_checked(archive: zipfile.ZipFile) -> tuple[bytes, Manifest]:
@@ -128,7 +137,6 @@ def _is_intact(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> bo
 
 
 def _unpack(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> None:
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _remove_cut_off(folder.parent)
     partial = Path(tempfile.mkdtemp(prefix=_UNPACKING, dir=str(folder.parent)))
     try:
@@ -177,11 +185,3 @@ def _copy_hashed(archive: zipfile.ZipFile, name: str, target: Path) -> str:
             digest.update(block)
             sink.write(block)
     return digest.hexdigest()
-
-
-def _check_owner(folder: Path) -> None:
-    if not hasattr(os, "getuid"):
-        return
-    found = folder.stat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise BundleError(f"{folder} belongs to or is writable by others: remove it")

@@ -177,8 +177,8 @@ class Structure:
             return
         if len(router.costs_ms) != len(self.stages):
             raise ValueError(f"{len(self.stages)} costs_ms needed, got {len(router.costs_ms)}")
-        if router.kind == "tap" and self.stages[0].exits is None:
-            raise ValueError("a router of kind tap needs a tap in the first stage")
+        if router.looks_at.at_tap and self.stages[0].exits is None:
+            raise ValueError(f"a router of kind {router.kind} needs a tap in the first stage")
         if self.memory != NO_MEMORY:
             raise ValueError("a plan with a router remembers nothing: of exits only heads fit it")
 

@@ -8,15 +8,95 @@ probability as the confidence of a stage (learned deferral: Jitkrittum et al., N
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from trimtab_runtime.formats import InputFormat, one_of
-from trimtab_runtime.images.features import IMAGE_FEATURES
+from trimtab_runtime.images.features import IMAGE_FEATURES, image_features, opencv
+from trimtab_runtime.images.preprocess import Preprocessor
 
-#: What a router looks at: features of the `image`, the image as a `tensor`, or the pooled vector
-#: of the first `tap` of the first stage.
-FEATURE_KINDS = ("image", "tensor", "tap")
+Array = Any
+
+
+class FeatureKind:
+    """What routers of one kind look at. `packages` must be installed for it. `at_tap`: at what the
+    first tap of the first stage says, so that this stage runs up to there before the decision."""
+
+    packages: tuple[str, ...] = ()
+    at_tap = False
+
+    def check(self, router: Router) -> None:
+        """Raises ValueError where the fields of a router do not fit this kind."""
+        if router.names:
+            raise ValueError(f"names of features belong to kind image, got {router.names}")
+        if router.input is not None:
+            raise ValueError("an input format belongs to kind tensor")
+
+    def load(self) -> None:
+        """Import what :meth:`read` needs. Raises EngineError where that is missing."""
+
+    def read(self, router: Router, image: Preprocessor) -> Array:
+        """The features of an image, with batch axis; not asked where `at_tap`."""
+        raise NotImplementedError
+
+    def text(self, names: Sequence[str]) -> str:
+        """A few words for people, of a router with features of these names."""
+        raise NotImplementedError
+
+
+class _ImageFeatures(FeatureKind):
+    packages = ("opencv",)
+
+    def check(self, router: Router) -> None:
+        if not router.names:
+            raise ValueError(f"names of features belong to kind image, got {router.names}")
+        for name in router.names:
+            one_of("names", name, IMAGE_FEATURES)
+        if router.input is not None:
+            raise ValueError("an input format belongs to kind tensor")
+
+    def load(self) -> None:
+        opencv()
+
+    def read(self, router: Router, image: Preprocessor) -> Array:
+        return image_features(image.rgb(), router.names)[None]
+
+    def text(self, names: Sequence[str]) -> str:
+        return f"features of the image ({', '.join(names)})"
+
+
+class _ImageTensor(FeatureKind):
+    def check(self, router: Router) -> None:
+        if router.names:
+            raise ValueError(f"names of features belong to kind image, got {router.names}")
+        if router.input is None:
+            raise ValueError("an input format belongs to kind tensor")
+        if router.input.dtype != "float32":
+            raise ValueError(f"a router reads float32, its input is {router.input.dtype}")
+
+    def read(self, router: Router, image: Preprocessor) -> Array:
+        assert router.input is not None
+        return image.tensor(router.input)
+
+    def text(self, names: Sequence[str]) -> str:
+        return "the image through a tiny network"
+
+
+class _FirstTap(FeatureKind):
+    at_tap = True
+
+    def text(self, names: Sequence[str]) -> str:
+        return "the first exit point of stage 1"
+
+
+#: What a router may look at: features of the `image`, the image as a `tensor`, or the pooled
+#: vector of the first `tap` of the first stage.
+FEATURE_KINDS: dict[str, FeatureKind] = {
+    "image": _ImageFeatures(),
+    "tensor": _ImageTensor(),
+    "tap": _FirstTap(),
+}
 
 
 @dataclass(frozen=True)
@@ -46,14 +126,12 @@ class Router:
     input: Optional[InputFormat] = None
 
     def __post_init__(self) -> None:
-        one_of("kind", self.kind, FEATURE_KINDS)
+        one_of("kind", self.kind, tuple(FEATURE_KINDS))
         if len(self.costs_ms) < 2 or min(self.costs_ms) < 0:
             raise ValueError(f"costs_ms must be one a stage, none below 0, got {self.costs_ms}")
-        if bool(self.names) != (self.kind == "image"):
-            raise ValueError(f"names of features belong to kind image, got {self.names}")
-        for name in self.names:
-            one_of("names", name, IMAGE_FEATURES)
-        if (self.input is not None) != (self.kind == "tensor"):
-            raise ValueError("an input format belongs to kind tensor")
-        if self.input is not None and self.input.dtype != "float32":
-            raise ValueError(f"a router reads float32, its input is {self.input.dtype}")
+        self.looks_at.check(self)
+
+    @property
+    def looks_at(self) -> FeatureKind:
+        """What it looks at."""
+        return FEATURE_KINDS[self.kind]

@@ -18,6 +18,7 @@ __all__ = [
     "create_segments",
     "engine_accelerators",
     "engine_module_loaded",
+    "engine_version",
     "engine_versions",
     "format_engine",
 ]
@@ -68,12 +69,18 @@ def engine_module_loaded(engine: str) -> None:
     _module(engine).version()
 
 
+def engine_version(engine: str) -> str:
+    """The version of an engine. Raises EngineError when it is not installed."""
+    found: str = _module(engine).version()
+    return found
+
+
 def engine_versions() -> dict[str, str]:
     """Installed engines and their versions; one that cannot be imported is left out."""
     found = {}
     for engine in _MODULES:
         try:
-            found[engine] = _module(engine).version()
+            found[engine] = engine_version(engine)
         except EngineError:
             continue
     return found

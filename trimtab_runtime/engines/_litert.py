@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
-from trimtab_runtime.engines.base import Engine, one_input_one_output, real_outputs, told
+from trimtab_runtime.engines.base import Engine, one_input_one_output, told
+from trimtab_runtime.engines.outputs import class_outputs
 from trimtab_runtime.errors import EngineError, InferenceError, ModelError
 
 _PACKAGES = (
@@ -69,7 +70,7 @@ class LiteRTEngine(Engine):
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise InferenceError(f"{self.variant.name}: {told(error)}") from error
-        return real_outputs(self._interpreter.get_tensor(self._output), self.variant.output)
+        return class_outputs(self._interpreter.get_tensor(self._output), self.variant.output)
 
 
 def create(path: str, variant: Variant, options: RuntimeOptions) -> LiteRTEngine:

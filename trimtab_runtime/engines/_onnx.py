@@ -8,7 +8,8 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
-from trimtab_runtime.engines.base import Engine, one_input_one_output, real_outputs, told
+from trimtab_runtime.engines.base import Engine, one_input_one_output, told
+from trimtab_runtime.engines.outputs import class_outputs
 from trimtab_runtime.errors import EngineError, InferenceError, ModelError
 
 
@@ -79,7 +80,7 @@ class OnnxEngine(Engine):
             (raw,) = self._session.run(None, {self._input: tensor})
         except Exception as error:  # onnxruntime's own errors share no public base class
             raise InferenceError(f"{self.variant.name}: {told(error)}") from error
-        return real_outputs(raw, self.variant.output)
+        return class_outputs(raw, self.variant.output)
 
 
 def load_session(

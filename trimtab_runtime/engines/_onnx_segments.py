@@ -16,7 +16,8 @@ import numpy as np
 from trimtab_runtime.definitions.exits import Exits
 from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
 from trimtab_runtime.engines._onnx import load_session
-from trimtab_runtime.engines.base import SegmentedEngine, real_outputs, told
+from trimtab_runtime.engines.base import SegmentedEngine, told
+from trimtab_runtime.engines.outputs import class_outputs
 from trimtab_runtime.errors import InferenceError, ModelError
 
 Array = Any
@@ -77,7 +78,7 @@ class OnnxSegments(SegmentedEngine):
     def finish(self) -> Array:
         while self._next < len(self._segments):
             written = self._step()
-        return real_outputs(written[0].copy(), self.variant.output)
+        return class_outputs(written[0].copy(), self.variant.output)
 
     def _step(self) -> list[Array]:
         segment = self._segments[self._next]

@@ -5,74 +5,39 @@ from __future__ import annotations
 from typing import Any, Optional, Union
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from trimtab_runtime.errors import WorkloadError
 from trimtab_runtime.formats import InputFormat
+from trimtab_runtime.images.decoding import ImageLike, as_image, decode_image
+from trimtab_runtime.images.geometry import fitted, resize_key, resized_pixels
+
+__all__ = [
+    "ImageLike",
+    "Preprocessor",
+    "as_image",
+    "decode_image",
+    "prepare",
+    "resize_key",
+    "to_tensor",
+]
 
 #: Pixels a side of thumbnails, and at most so many a side are looked at to make one.
 THUMBNAIL_SIDE = 8
 _LOOKED_AT = 128
 
-ImageLike = Union[Image.Image, "np.ndarray[Any, Any]", str]
-
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "hamming": Image.Resampling.HAMMING,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-
-
-def decode_image(path: str) -> Image.Image:
-    """Read a file into memory, turned as its EXIF tag says.
-
-    Raises WorkloadError when the file is missing, truncated or no image.
-    """
-    try:
-        with Image.open(path) as opened:
-            turned = ImageOps.exif_transpose(opened)
-            turned.load()
-            return as_image(turned)
-    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
-        raise WorkloadError(f"{path}: cannot be read as an image ({error})") from None
-
-
-def as_image(image: ImageLike) -> Image.Image:
-    """An RGB or 8-bit gray image of a path, a Pillow image or a uint8 array (H, W[, C])."""
-    if isinstance(image, str):
-        return decode_image(image)
-    if isinstance(image, np.ndarray):
-        whole = image.size and image.dtype == np.uint8
-        if not whole or (image.ndim != 2 and image.shape[2:] not in ((3,), (4,))):
-            raise WorkloadError(
-                "an image array must be uint8 (H, W) or (H, W, 3), got "
-                f"{image.dtype} {image.shape}"
-            )
-        image = Image.fromarray(image)
-    if image.mode in ("RGB", "L"):
-        return image
-    if image.mode.startswith("I"):  # 16 bits a pixel; older Pillows say "I" where it is "I;16"
-        scaled = np.clip(np.asarray(image, dtype=np.int64), 0, 65535) >> 8
-        return Image.fromarray(scaled.astype(np.uint8))
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layer).convert("RGB")
-    try:
-        return image.convert("RGB")
-    except ValueError as error:
-        raise WorkloadError(f"an image of mode {image.mode} cannot be used ({error})") from None
-
 
 class Preprocessor:
-    """One image on its way through a plan: what two stages share is computed once."""
+    """One image on its way through a plan: what two stages share is computed once.
 
-    def __init__(self, image: ImageLike) -> None:
-        self._image = as_image(image)
-        self._pixels: dict[tuple[Any, ...], np.ndarray] = {}
+    `colour` is the order of an array's channels. Raises WorkloadError as
+    :func:`trimtab_runtime.images.decoding.as_image`.
+    """
+
+    def __init__(self, image: ImageLike, colour: str = "rgb") -> None:
+        self._image = as_image(image, colour)
+        self._resized: dict[tuple[Any, ...], np.ndarray[Any, Any]] = {}
+        self._pixels: dict[tuple[Any, ...], np.ndarray[Any, Any]] = {}
         self._tensors: list[tuple[InputFormat, np.ndarray[Any, Any]]] = []
         self._thumbnail: Optional[np.ndarray[Any, Any]] = None
 
@@ -97,12 +62,21 @@ class Preprocessor:
         return self._thumbnail
 
     def pixels(self, fmt: InputFormat) -> np.ndarray[Any, Any]:
-        """The resized image as uint8 (H, W, C)."""
-        key = resize_key(fmt)
+        """The image fitted into the input's size, as uint8 (H, W, C)."""
+        resized = resize_key(fmt)
+        key = (resized, fmt.size, fmt.pad_colour)
         found = self._pixels.get(key)
         if found is None:
-            found = self._pixels[key] = _resize(self._image, fmt)
+            whole = self._resized.get(resized)
+            if whole is None:
+                whole = self._resized[resized] = resized_pixels(self._image, fmt)
+            found = self._pixels[key] = fitted(whole, fmt)
         return found
+
+
+def prepare(image: Union[ImageLike, Preprocessor], colour: str = "rgb") -> Preprocessor:
+    """An image as it is, or already prepared. Raises WorkloadError."""
+    return image if isinstance(image, Preprocessor) else Preprocessor(image, colour)
 
 
 def _thumbnail(image: Image.Image) -> np.ndarray[Any, Any]:
@@ -114,27 +88,6 @@ def _thumbnail(image: Image.Image) -> np.ndarray[Any, Any]:
         image = image.convert("RGB")
     small = image.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
     return np.asarray(small, np.float32).reshape(-1)
-
-
-def resize_key(fmt: InputFormat) -> tuple[Any, ...]:
-    """Two formats with the same key share one resize."""
-    return (fmt.size, fmt.resize, fmt.crop, "gray" if fmt.colour == "gray" else "rgb")
-
-
-def _resize(image: Image.Image, fmt: InputFormat) -> np.ndarray[Any, Any]:
-    mode = "L" if fmt.colour == "gray" else "RGB"
-    if image.mode != mode:
-        image = image.convert(mode)
-    height, width = fmt.size
-    if fmt.crop < 1:
-        w, h = image.width * fmt.crop, image.height * fmt.crop
-        left, top = (image.width - w) / 2, (image.height - h) / 2
-        box = (left, top, left + w, top + h)
-        image = image.resize((width, height), _FILTERS[fmt.resize], box=box)
-    elif image.size != (width, height):
-        image = image.resize((width, height), _FILTERS[fmt.resize])
-    pixels = np.asarray(image)
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
 def to_tensor(pixels: np.ndarray[Any, Any], fmt: InputFormat) -> np.ndarray[Any, Any]:

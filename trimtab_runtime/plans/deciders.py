@@ -13,7 +13,6 @@ from trimtab_runtime.definitions.routers import Router
 from trimtab_runtime.engines._onnx import load_session
 from trimtab_runtime.engines.base import told
 from trimtab_runtime.errors import InferenceError, ModelError
-from trimtab_runtime.images.features import image_features, opencv
 from trimtab_runtime.images.preprocess import Preprocessor
 from trimtab_runtime.plans.routing import entries
 
@@ -82,15 +81,13 @@ class LoadedRouter:
         self.router = router
         self._model = _Model(path, "the router", "features", "scores")
         self._model.check_last("scores", len(router.costs_ms))
-        if router.kind == "image":
+        if router.names:
             self._model.check_last("features", len(router.names))
-            opencv()
+        router.looks_at.load()
 
     def features(self, image: Preprocessor) -> Array:
-        """What the model reads of an image, with batch axis; not for kind 'tap'."""
-        if self.router.input is not None:
-            return image.tensor(self.router.input)
-        return image_features(image.rgb(), self.router.names)[None]
+        """What the model reads of an image, with batch axis; not for routers at a tap."""
+        return self.router.looks_at.read(self.router, image)
 
     def scores(self, features: Array) -> Array:
         """One a stage (stages,), of features with batch axis. Raises InferenceError."""
@@ -108,7 +105,7 @@ class LoadedRouter:
     def enter(
         self, image: Preprocessor, first: Any, price: float
     ) -> tuple[int, Optional[Reading]]:
-        """The stage where an image enters. After a router of kind 'tap', the `first` stage
+        """The stage where an image enters. After a router at a tap, the `first` stage
         (:class:`trimtab_runtime.plans.stage.LoadedStage`) stands at its first tap, whose reading
         this is."""
         features, reading = self.look(image, first)
@@ -116,7 +113,7 @@ class LoadedRouter:
 
     def look(self, image: Preprocessor, first: Any) -> tuple[Array, Optional[Reading]]:
         """The features of an image, and the reading as of `enter`."""
-        if self.router.kind != "tap":
+        if not self.router.looks_at.at_tap:
             return self.features(image), None
         first.start(image)
         reading: Reading = first.tap()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -15,20 +15,21 @@ from trimtab_runtime.bundles.archive import open_bundle
 from trimtab_runtime.bundles.description import describe
 from trimtab_runtime.bundles.manifest import MODELS_FOLDER, Manifest, arrays_name, onnx_name
 from trimtab_runtime.definitions.plan import OperatingPoint
-from trimtab_runtime.errors import BundleError, InferenceError
-from trimtab_runtime.images.preprocess import ImageLike, Preprocessor
+from trimtab_runtime.errors import BundleError
+from trimtab_runtime.images.preprocess import ImageLike, Preprocessor, prepare
 from trimtab_runtime.memory.kernel import NEVER
 from trimtab_runtime.memory.semantic import Recall
 from trimtab_runtime.plans.deciders import LoadedRouter, load_router
-from trimtab_runtime.plans.early_exits import ANSWERED_BY, load_recall, run_early
+from trimtab_runtime.plans.early_exits import load_recall
 from trimtab_runtime.plans.golden import (
+    Golden,
     golden_images,
     other_answers,
     other_sequence,
     read_golden,
     unlike,
 )
-from trimtab_runtime.plans.routing import combine, decide
+from trimtab_runtime.plans.loop import ANSWERED_BY, run_plan
 from trimtab_runtime.plans.stage import LoadedStage, load_stage
 from trimtab_runtime.plans.tracking import Tracker, Tracking, best_within
 
@@ -82,12 +83,14 @@ def name_of(labels: Sequence[str], index: int) -> str:
 
 
 class Plan:
-    """A loaded plan. Use one from one thread at a time.
+    """A loaded plan, which any number of threads may use: images are decoded side by side and
+    answered one after the other.
 
     `Plan.load("plan.pyz").classify(image)` is the whole use; :meth:`use` moves along the bundled
     operating points without loading anything again. Where answers depend on earlier images,
     `memory` is what the plan remembers (:class:`trimtab_runtime.memory.semantic.Recall`), else
-    None.
+    None: frames are learned in the order in which their answers are given. Save, restore or reset
+    it while no other thread classifies.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Plan:
         self._folder = folder
         self._router = router
         self._tracker: Optional[Tracker] = None
+        self._lock = threading.RLock()  # engines, memory and tracker know one image at a time
         self._move(manifest.points[manifest.point])
 
     @classmethod
@@ -160,8 +164,9 @@ class Plan:
         if point is not None and not 0 <= point < len(points):
             raise ValueError(f"0 <= point < {len(points)} must hold, got {point}")
         found = best_within(points, limits) if point is None else points[point]
-        self._tracker = None
-        self._move(found)
+        with self._lock:
+            self._tracker = None
+            self._move(found)
         return self
 
     def track(self, latency_ms: Optional[float]) -> Plan:
@@ -171,49 +176,55 @@ class Plan:
 
         Raises ValueError unless `latency_ms` > 0, BundleError where no point predicts a latency.
         """
-        points = self.manifest.points
-        self._tracker = None if latency_ms is None else Tracker(points, latency_ms)
-        if self._tracker is not None:
-            self._move(self._tracker.point)
+        tracker = None if latency_ms is None else Tracker(self.manifest.points, latency_ms)
+        with self._lock:
+            self._tracker = tracker
+            if tracker is not None:
+                self._move(tracker.point)
         return self
 
     @property
     def tracking(self) -> Optional[Tracking]:
         """How the budget is being held; None while none is."""
-        return None if self._tracker is None else self._tracker.state
+        tracker = self._tracker
+        return None if tracker is None else tracker.state
 
-    def classify(self, image: Union[ImageLike, Preprocessor]) -> Answer:
-        """The answer for one image: a path, a Pillow image or a uint8 array (H, W, 3); or one
-        that was prepared before, by this plan or another, and need not be resized again.
+    def classify(self, image: Union[ImageLike, Preprocessor], colour: str = "rgb") -> Answer:
+        """The answer for one image: a path, the bytes or the open file of an image, a Pillow image
+        or an array (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, its channels in the order of
+        `colour` ('rgb', or 'bgr' as OpenCV's); or one that was prepared before, by this plan or
+        another, and need not be resized again. Raises WorkloadError, which says what is taken.
 
-        `latency_ms` runs from the decoded image to the answer, what is learned from it included.
+        `latency_ms` runs from the decoded image to the answer, what is learned from it included,
+        and not the time that other threads' images took before.
         """
-        answer = self._answer(image, True)
-        if self._tracker is not None:
-            path = (answer.entry, answer.stage, answer.by, answer.tap)
-            point = self._tracker.step(path, answer.latency_ms)
-            if point is not self._point:
-                self._move(point)
+        prepared = prepare(image, colour)
+        with self._lock:
+            answer = self._answer(prepared, True)
+            if self._tracker is not None:
+                path = (answer.entry, answer.stage, answer.by, answer.tap)
+                point = self._tracker.step(path, answer.latency_ms)
+                if point is not self._point:
+                    self._move(point)
         return answer
 
-    def rehearse(self, image: Union[ImageLike, Preprocessor]) -> Answer:
+    def classify_all(self, images: Iterable[ImageLike], colour: str = "rgb") -> Iterator[Answer]:
+        """The answers of :meth:`classify` for a list, a batch (N, H, W, 3) or a stream of images,
+        one after the other."""
+        return (self.classify(image, colour) for image in images)
+
+    def rehearse(self, image: Union[ImageLike, Preprocessor], colour: str = "rgb") -> Answer:
         """As :meth:`classify`, but nothing is learned from the image."""
-        return self._answer(image, False)
+        prepared = prepare(image, colour)
+        with self._lock:
+            return self._answer(prepared, False)
 
-    def _answer(self, image: Union[ImageLike, Preprocessor], learn: bool) -> Answer:
-        prepared = image if isinstance(image, Preprocessor) else Preprocessor(image)
-        if self.memory is not None:
-            return self._early(prepared, self.memory, learn)
-        start = time.perf_counter_ns()
-        probabilities, index, confidence, stage, entry = self._run(prepared)
-        elapsed = (time.perf_counter_ns() - start) / 1e6
-        return Answer(index, confidence, stage, elapsed, probabilities, self.labels, entry=entry)
-
-    def _early(self, prepared: Preprocessor, memory: Recall, learn: bool) -> Answer:
+    def _answer(self, prepared: Preprocessor, learn: bool) -> Answer:
         rule, start = self.manifest.structure.rule, time.perf_counter_ns()
-        found = run_early(self._stages, rule, self._point, memory, prepared, learn, self._router)
+        found = run_plan(
+            self._stages, rule, self._point, prepared, self.memory, self._router, learn
+        )
         elapsed = (time.perf_counter_ns() - start) / 1e6
-        tap = None if found.tap == NEVER else found.tap
         return Answer(
             found.answer,
             found.confidence,
@@ -222,30 +233,9 @@ class Plan:
             found.probabilities,
             self.labels,
             ANSWERED_BY[found.by],
-            tap,
+            None if found.tap == NEVER else found.tap,
             found.entry,
         )
-
-    def _run(self, prepared: Preprocessor) -> tuple[Any, int, float, int, int]:
-        rule, point, last = self.manifest.structure.rule, self._point, len(self._stages) - 1
-        entry, begun, total = 0, False, None
-        if self._router is not None:
-            entry, reading = self._router.enter(prepared, self._stages[0], point.price)
-            begun = reading is not None
-        for position in range(entry, last + 1):
-            stage = self._stages[position]
-            if begun and position == 0:
-                found = stage.finish()
-            else:
-                found = stage.probabilities(stage.outputs(prepared))
-            total = combine(total, found, position - entry, rule)
-            index, value = decide(total)
-            largest = float(value)
-            if not math.isfinite(largest):
-                raise InferenceError(f"{stage.variant.name} answered with NaN or infinity")
-            if position == last or stage.confidence(total, largest) >= point.thresholds[position]:
-                break
-        return total, int(index), largest, position, entry
 
     def golden_images(self) -> list[Any]:
         """The images of the self-test, uint8 (H, W, 3) each."""
@@ -255,7 +245,11 @@ class Plan:
         """Compare with the golden answers, which belong to the plan's own operating point and, if
         it remembers, to an empty memory. The list of what differs; empty when all is well. What
         is remembered stays as it was, and a budget that is held does not notice."""
-        golden, in_force, memory = read_golden(self._folder), self._point, self.memory
+        with self._lock:
+            return self._compare(read_golden(self._folder))
+
+    def _compare(self, golden: Golden) -> list[str]:
+        in_force, memory = self._point, self.memory
         kept = memory.snapshot() if memory is not None else {}
         tracker, self._tracker = self._tracker, None
         try:

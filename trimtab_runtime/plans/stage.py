@@ -61,7 +61,9 @@ class WholeStage(LoadedStage):
         self._image = image
 
     def finish(self) -> Array:
-        return self.probabilities(self.outputs(self._image))
+        image = self._image
+        del self._image  # no photograph stays in memory while the next is decoded
+        return self.probabilities(self.outputs(image))
 
 
 class SegmentedStage(LoadedStage):

@@ -13,7 +13,7 @@ from trimtab_runtime.bundles.archive import open_bundle
 from trimtab_runtime.errors import InferenceError
 from trimtab_runtime.fingerprint import core_count
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
-from trimtab_runtime.plans.early_exits import ANSWERED_BY
+from trimtab_runtime.plans.loop import ANSWERED_BY
 from trimtab_runtime.plans.plan import Answer, Plan
 from trimtab_runtime.plans.stage import LoadedStage, SegmentedStage
 from trimtab_runtime.probe.clock import Reference, peak_mb, pin, settle, timed_ms

@@ -48,7 +48,7 @@ class Chains:
     def router_ms(self, image: Preprocessor) -> Optional[float]:
         """Milliseconds of a router's features and scores; None without one, and where it waits
         for a tap."""
-        if self._router is None or self._router.router.kind == "tap":
+        if self._router is None or self._router.router.looks_at.at_tap:
             return None
         start = time.perf_counter_ns()
         self._router.enter(image, self._stages[0], 0.0)
@@ -93,7 +93,7 @@ class Chains:
 
     def _score_tap(self, vector: Any) -> None:
         router = self._router
-        if router is not None and router.router.kind == "tap":
+        if router is not None and router.router.looks_at.at_tap:
             start = time.perf_counter_ns()
             router.entry(vector[None], 0.0)
             self.overheads["router_ms"] = (time.perf_counter_ns() - start) / 1e6

@@ -12,7 +12,6 @@ from trimtab_runtime.definitions.exits import Memory
 from trimtab_runtime.definitions.plan import Stage, Structure
 from trimtab_runtime.engines import engine_module_loaded
 from trimtab_runtime.errors import ModelError
-from trimtab_runtime.images.features import opencv
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 from trimtab_runtime.memory.semantic import Recall
 from trimtab_runtime.plans.deciders import LoadedRouter
@@ -70,8 +69,8 @@ def _load_libraries(request: MeasureRequest) -> None:
         engines.add("onnxruntime")
     for engine in sorted(engines):
         engine_module_loaded(engine)
-    if request.router is not None and request.router.router.kind == "image":
-        opencv()
+    if request.router is not None:
+        request.router.router.looks_at.load()
 
 
 def load_file(file: StageFile) -> LoadedStage:

@@ -15,9 +15,12 @@ from trimtab.variants.files.onnx import load_onnx
 from trimtab.variants.files.tflite import load_tflite
 from trimtab.variants.intake.source import check_file, source_sha256
 from trimtab_runtime.definitions.plan import DTYPES, Quantisation
-from trimtab_runtime.errors import ModelError
+from trimtab_runtime.engines import engine_version, format_engine
+from trimtab_runtime.errors import EngineError, ModelError
 
 _LOADERS = {".onnx": load_onnx, ".tflite": load_tflite}
+#: Raised whenever other facts are drawn from the same file, so that nobody uses those kept before.
+INSPECTION_VERSION = 2
 _PROBES = 3  # random images on which an unnamed output is looked at
 
 
@@ -51,6 +54,18 @@ class ModelFacts:
     open_axes: str = ""
     normalised_inside: Normalisation | None = None
     doubts: tuple[str, ...] = ()
+
+
+def inspection_engine(path: Path) -> str | None:
+    """Name and version of the engine that :func:`inspect_model` runs a file with; None where it
+    refuses to read such a file, or the engine is missing."""
+    if path.suffix.lower() not in _LOADERS:
+        return None
+    engine = format_engine(path.suffix.lower()[1:])
+    try:
+        return f"{engine} {engine_version(engine)}"
+    except EngineError:
+        return None
 
 
 def inspect_model(path: Path | str, size: tuple[int, int] | None = None) -> ModelFacts:

@@ -10,10 +10,11 @@ from typing import Any
 
 from trimtab.variants.inspection.contradictions import RAW, fed_pixels
 from trimtab.variants.inspection.facts import ModelFacts, inspect_model
+from trimtab.variants.inspection.preprocessing import GEOMETRY_FIELDS, geometry, in_pixels
 from trimtab_runtime.definitions.plan import InputFormat, OutputFormat, Variant
 from trimtab_runtime.errors import ModelError
 
-_INPUT_FIELDS = ("size", "resize", "mean", "std", "layout", "dtype", "colour", "crop")
+_INPUT_FIELDS = ("size", *GEOMETRY_FIELDS, "values", "mean", "std", "layout", "dtype", "colour")
 _OUTPUT_FIELDS = ("kind", "offset", "threshold", "name", "index")
 
 #: Types of inputs that take normalised values.
@@ -35,8 +36,9 @@ def make_variant(
 ) -> Variant:
     """A member as it came.
 
-    `input` may hold size (pixels, or [height, width]), resize, mean, std (a number or a list, in
-    pixels), layout, dtype, colour, crop; `output` kind ('binary': one score for two classes),
+    `input` may hold size (pixels, or [height, width]), the geometry (resize, fit, resize_size,
+    crop, pad_colour, antialias, resize_last), mean and std (a number or a list) of pixels in the
+    range `values`, layout, dtype, colour; `output` kind ('binary': one score for two classes),
     threshold and offset, and name or index, which choose an output when the file is opened and
     are not looked at here. Absent and None mean: not said.
 
@@ -155,14 +157,13 @@ def _input_format(
     try:
         return InputFormat(
             size=size,
-            resize=said.get("resize", "bilinear"),
             mean=mean,
             std=std,
             layout=facts.layout,
             dtype=facts.dtype,
             colour=_colour(name, facts, said.get("colour")),
-            crop=_number(name, "input.crop", said.get("crop", 1.0)),
             quantisation=facts.input_quantisation,
+            **geometry(said),
         )
     except (ValueError, TypeError) as error:
         raise ModelError(f"{name}: input: {error}") from error
@@ -185,8 +186,10 @@ def _normalisation(
     given = [key for key in ("mean", "std") if key in said]
     if len(given) == 1:
         raise ModelError(f"{name}: input.mean and input.std belong together, got only {given[0]}")
-    if given:
-        mean, std = (_values(name, f"input.{key}", said[key]) for key in given)
+    if given or "values" in said:
+        plain = {"mean": 0.0, "std": 1.0, **said}
+        mean, std = (_values(name, f"input.{key}", plain[key]) for key in ("mean", "std"))
+        mean, std = in_pixels(name, said.get("values"), mean, std)
         if facts.dtype not in FLOATS and facts.input_quantisation is None and (mean, std) != RAW:
             raise ModelError(
                 f"{name}: the {facts.dtype} input has no scale and zero point in the file, so it "
@@ -199,7 +202,7 @@ def _normalisation(
         raise ModelError(
             f"{name}: the file does not tell how its float input is normalised; give input.mean "
             "and input.std in pixels, as in training (for example mean: 127.5, std: 127.5, or "
-            "mean: 0, std: 255)"
+            "mean: 0, std: 255), or input.values: 0..255, 0..1 or -1..1"
         )
     _covers_pixels(name, facts)
     return RAW
@@ -252,7 +255,7 @@ def _output_format(name: str, facts: ModelFacts, said: Mapping[str, Any]) -> Out
             "outputs"
         )
     try:
-        return OutputFormat(kind, offset, facts.output_quantisation, threshold)
+        return OutputFormat(kind, offset, facts.output_quantisation, threshold=threshold)
     except ValueError as error:
         raise ModelError(f"{name}: output: {error}") from error
 

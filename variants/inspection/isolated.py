@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import trimtab
 from trimtab.variants.files import watchdog
 from trimtab.variants.inspection.facts import ModelFacts, inspect_model
 from trimtab.variants.intake.view import View, Wishes, open_view, prepare
@@ -84,7 +83,7 @@ def _ask(what: str, path: Path, arguments: list[Any], limit_s: float) -> Any:
 def _import_path() -> str:
     """This code first, then what was on the path anyway."""
     return os.pathsep.join(
-        filter(None, [str(Path(trimtab.__file__).parents[1]), os.environ.get("PYTHONPATH")])
+        filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")])
     )
 
 

@@ -23,25 +23,31 @@ class Row:
 def read_table(path: Path, group: str | None = None) -> dict[str, Row]:
     """Rows by file name (relative, forward slashes). `group` names the column of the groups.
 
-    The header names the columns `file` and `label`, in any order and among others; commas,
-    semicolons or tabs separate them. Raises WorkloadError for missing columns, empty cells,
-    and files that occur twice.
+    The header names the columns `file` and `label`, in any order and case and among others;
+    commas, semicolons or tabs separate them. Raises WorkloadError for missing columns, empty
+    cells, and files that occur twice.
     """
     text = read_text(path)
     header = text.partition("\n")[0]
     separator = max(",;\t", key=header.count)
     try:
         reader = csv.DictReader(io.StringIO(text), delimiter=separator, strict=True)
-        columns = [name.strip() for name in reader.fieldnames or ()]
+        columns = [_column(name) for name in reader.fieldnames or ()]
         needed = ["file", "label"] + ([group] if group is not None else [])
         _require_columns(path, columns, needed)
         reader.fieldnames = columns
-        cells = [
+        read = [
             (reader.line_num, [(row[name] or "").strip() for name in needed]) for row in reader
         ]
     except csv.Error as error:
         raise WorkloadError(f"{path}: cannot be read as CSV ({error})") from None
+    cells = [row for row in read if any(row[1])]  # spreadsheets leave rows of separators alone
     return _rows(path, cells, needed)
+
+
+def _column(name: str) -> str:
+    name = name.strip()
+    return name.lower() if name.lower() in ("file", "label") else name
 
 
 def _require_columns(path: Path, columns: list[str], needed: list[str]) -> None:

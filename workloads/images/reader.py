@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from trimtab.workloads.images.classes import folder_labels, read_classes, table_labels
+from trimtab.workloads.images.classes import read_classes
+from trimtab.workloads.images.exclusion import Excluded, read_excluded
+from trimtab.workloads.images.files import (
+    FolderContents,
+    folders_in,
+    image_suffixes,
+    left_out_text,
+    list_images,
+)
 from trimtab.workloads.images.label_table import Row, read_table
+from trimtab.workloads.images.layout import TABLE_NAME, Layout, folder_layout, table_layout
+from trimtab.workloads.images.split_folders import split_folders
 from trimtab.workloads.images.text import first_few
 from trimtab.workloads.workload import Item, Workload
 from trimtab_runtime.errors import WorkloadError
-
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-TABLE_NAME = "labels.csv"
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """What the folder says about its images, by their names."""
-
-    labels: Mapping[str, int]
-    groups: Mapping[str, str | None]
-    classes: tuple[str, ...]
 
 
 def read_workload(
@@ -32,18 +29,22 @@ def read_workload(
     labels: Path | None = None,
     classes: Sequence[str] | Path | None = None,
     group: str | None = None,
+    exclude: Path | None = None,
 ) -> Workload:
     """Read the images under `images`, sorted by path, with their labels where there are any.
 
-    - With `labels`, or a `labels.csv` in the folder, that table rules: columns `file` (relative
-      to `images`) and `label` (class index, or class name); `group` may name a third one, which
-      says what object an image shows.
+    - With `labels`, or a `labels.csv` in the folder (or in every folder of a split), that table
+      rules: columns `file` (relative to `images`) and `label` (class index, or class name);
+      `group` may name a third one, which says what object an image shows.
     - Else every folder in `images` is a class, with images at any depth.
     - Else the images have no labels, and agreement with a reference member stands in.
 
-    `classes` (names in the order of a model's outputs, or a text file with one a line) is needed
-    where the labels alone do not tell all classes. Files that are hidden or end in none of
-    IMAGE_SUFFIXES are ignored. No image is decoded here: see :func:`check_images`.
+    Where the outermost folders are called train, val and test, or alike, they are splits (items
+    say which) and hold one of the three. `classes` (names in the order of a model's outputs, or a
+    text file with one a line) is needed where the labels alone do not tell all classes. Images
+    that the file `exclude` names are left out. Files that are hidden, or no images by their
+    ending, are counted and left out; files that cannot be opened are left out with their reason
+    (`Workload.unreadable`). No image is decoded here: see images/checks.py.
 
     Raises WorkloadError for anything that does not fit, with the number of cases and the first.
     """
@@ -51,111 +52,82 @@ def read_workload(
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "does not exist"
         raise WorkloadError(f"{images}: {what}; `images` must be a folder of images")
-    names = list(_image_names(folder))
-    if not names:
-        raise WorkloadError(
-            f"{images}: holds no images; expected files that end in {' '.join(IMAGE_SUFFIXES)}"
-        )
-    known_classes = read_classes(classes)
-    table = Path(labels) if labels is not None else folder / TABLE_NAME
-    if labels is not None or table.exists():
-        layout = _from_table(table, read_table(table, group), names, known_classes)
-    elif group is not None:
-        raise WorkloadError(
-            f"{images}: group {group!r} names a column, but there is no {TABLE_NAME}"
-        )
-    else:
-        layout = _from_folders(folder, names, known_classes)
-    items = tuple(_item(folder, name, layout) for name in names)
-    return Workload(items=items, classes=layout.classes)
+    contents = list_images(folder)
+    if not contents.names:
+        raise WorkloadError(_no_images(images, contents))
+    layout = _layout(folder, contents, labels, read_classes(classes), group)
+    items, unreadable = [], [f"{folder / name}: leads nowhere" for name in contents.broken]
+    for name in contents.names:
+        try:
+            items.append(_item(folder, name, layout))
+        except OSError as error:
+            unreadable.append(f"{folder / name}: cannot be read ({error.strerror})")
+    notices = list(layout.notices)
+    if contents.left_out:
+        notices.append(f"not read in {images}: {left_out_text(contents.left_out)}")
+    found = Workload(
+        items=tuple(items),
+        classes=layout.classes,
+        left_out=contents.left_out,
+        unreadable=tuple(unreadable),
+        notices=tuple(notices),
+    )
+    return found if exclude is None else _without(found, read_excluded(exclude, folder))
 
 
-def _image_names(folder: Path, prefix: str = "") -> Iterator[str]:
-    """Images below `folder`, sorted level by level, as relative paths with forward slashes."""
+def _no_images(images: Path, contents: FolderContents) -> str:
+    other = left_out_text(contents.left_out)
+    broken = f"; {len(contents.broken)} link(s) lead nowhere" if contents.broken else ""
+    return (
+        f"{images}: holds no images; expected files that end in {' '.join(image_suffixes())}"
+        f"{f', found {other}' if other else ''}{broken}"
+    )
+
+
+def _layout(
+    folder: Path,
+    contents: FolderContents,
+    labels: Path | None,
+    classes: tuple[str, ...] | None,
+    group: str | None,
+) -> Layout:
+    outermost = sorted({name.partition("/")[0] for name in contents.names if "/" in name})
+    loose = any("/" not in name for name in contents.names)
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _image_names(Path(entry.path), f"{prefix}{entry.name}/")
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-                yield prefix + entry.name
-    except OSError as error:  # no permission, or a link that leads to its own folder
-        raise WorkloadError(f"{error.filename}: cannot be listed ({error.strerror})") from None
-
-
-def _from_table(
-    table: Path, rows: Mapping[str, Row], names: list[str], classes: tuple[str, ...] | None
-) -> _Layout:
-    present = set(names)
-    lost = [name for name in rows if name not in present]
-    if lost:
-        raise WorkloadError(
-            f"{table}: {len(lost)} of {len(rows)} row(s) name a file that is no image in the "
-            f"folder: {first_few(lost)}; add the files, or remove the rows"
-        )
-    bare = [name for name in names if name not in rows]
-    if bare:
-        raise WorkloadError(
-            f"{table}: {len(bare)} of {len(names)} image(s) have no row: {first_few(bare)}; add "
-            "rows, or move the images away"
-        )
-    try:
-        indices, found = table_labels([rows[name].label for name in names], classes)
-    except WorkloadError as error:
-        raise WorkloadError(f"{table}: {error}") from None
-    groups = {name: row.group for name, row in rows.items()}
-    return _Layout(dict(zip(names, indices, strict=True)), groups, found)
-
-
-def _from_folders(folder: Path, names: list[str], classes: tuple[str, ...] | None) -> _Layout:
-    loose = [name for name in names if "/" not in name]
-    nested = [name for name in names if "/" in name]
-    if not nested:
-        return _Layout(labels={}, groups={}, classes=classes or ())
-    if loose:
-        raise WorkloadError(
-            f"{folder}: {len(nested)} image(s) lie in folders and {len(loose)} beside them "
-            f"({first_few(loose)}); put every image into the folder of its class, or add a "
-            f"{TABLE_NAME}"
-        )
-    kinds = {name: name.partition("/")[0] for name in names}
-    used = sorted(set(kinds.values()))
-    _check_class_folders(folder, used, classes)
-    try:
-        index, found = folder_labels(used, classes)
+        splits = {} if loose else split_folders(outermost, classes)
     except WorkloadError as error:
         raise WorkloadError(f"{folder}: {error}") from None
-    return _Layout({name: index[kind] for name, kind in kinds.items()}, {}, found)
-
-
-def _check_class_folders(folder: Path, used: list[str], classes: tuple[str, ...] | None) -> None:
-    empty = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and path.name not in used
-    )
-    if empty:
+    table = Path(labels) if labels is not None else folder / TABLE_NAME
+    if labels is not None or table.exists():
+        rows = read_table(table, group)
+        return table_layout(folder, table, rows, contents, classes, splits)
+    of_splits = [folder / name / TABLE_NAME for name in splits]
+    if of_splits and all(table.exists() for table in of_splits):
+        joined = _joined(folder, of_splits, group)
+        return table_layout(folder, table, joined, contents, classes, splits)
+    if group is not None:
         raise WorkloadError(
-            f"{folder}: {len(empty)} class folder(s) hold no images: {first_few(empty)}; add "
-            "images, or remove the folders"
+            f"{folder}: group {group!r} names a column, but there is no {TABLE_NAME}"
         )
-    if len(used) == 1 and classes is None:
-        raise WorkloadError(
-            f"{folder}: has one class folder only ({used[0]}); add the others, "
-            "or give `classes`; for images without labels, name the inner folder"
-        )
+    places = [folder / name for name in splits] or [folder]
+    class_folders = {name for place in places for name in folders_in(place)}
+    return folder_layout(folder, contents, classes, splits, class_folders)
 
 
-def _item(folder: Path, name: str, layout: _Layout) -> Item:
+def _joined(folder: Path, tables: Sequence[Path], group: str | None) -> dict[str, Row]:
+    """The rows of the tables of all splits, named from the folder."""
+    return {
+        f"{table.parent.name}/{name}": row
+        for table in tables
+        for name, row in read_table(table, group).items()
+    }
+
+
+def _item(folder: Path, name: str, layout: Layout) -> Item:
     path = folder / name
-    try:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            size_bytes = file.tell()
-    except OSError as error:
-        raise WorkloadError(f"{path}: cannot be read ({error.strerror})") from None
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size_bytes = file.tell()
     return Item(
         path=path,
         name=name,
@@ -163,4 +135,20 @@ def _item(folder: Path, name: str, layout: _Layout) -> Item:
         group=layout.groups.get(name),
         sha256=sha256,
         size_bytes=size_bytes,
+        split=layout.splits.get(name),
     )
+
+
+def _without(workload: Workload, excluded: Excluded) -> Workload:
+    """Without the images that were seen in training, and saying how many those are."""
+    kept = tuple(item for item in workload.items if not excluded.has(item))
+    gone = len(workload) - len(kept)
+    if not kept:
+        raise WorkloadError(f"{excluded.source}: names every image, so that none is left")
+    shown = [item.name for item in workload.items if excluded.has(item)]
+    told = (
+        f"{excluded.source}: leaves out {gone} of {len(workload)} image(s): {first_few(shown)}"
+        if gone
+        else f"{excluded.source}: none of its {len(excluded)} line(s) names an image here"
+    )
+    return replace(workload, items=kept, notices=(*workload.notices, told))

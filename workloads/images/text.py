@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,12 @@ def first_few(names: Sequence[str], few: int = 3) -> str:
     """`a.png, b.png, c.png and 12 more`."""
     shown = ", ".join(names[:few])
     return shown if len(names) <= few else f"{shown} and {len(names) - few} more"
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form (NFC): macOS writes `e` and an accent as two characters,
+    tables and class lists mostly have them as one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def read_text(path: Path) -> str:

@@ -17,7 +17,7 @@ from trimtab.planner.cli import tables
 from trimtab.planner.cli.commands.show import Format
 from trimtab.planner.cli.console import console, surroundings
 from trimtab.planner.reports.text import printable
-from trimtab.profilers import SshTarget, parse_ssh
+from trimtab.profilers import parse_ssh
 from trimtab.profilers.ssh_address import SSH
 from trimtab_runtime.errors import DeviceError
 
@@ -166,20 +166,19 @@ def clean(
     console().print(f"Freed {freed_mb:.1f} MB on {place.address}.", soft_wrap=True)
 
 
-def meet(device: str | SshTarget) -> None:
+def meet(address: str, **settings: Any) -> None:
     """Ask about the host key of a device that was never seen; nothing for one that is known, or
     needs no key. DeviceError where nobody confirms it."""
+    if not address.startswith(SSH):
+        return
     from trimtab.profilers.ssh import SshDevice, UnknownHostKey, remember_host
 
-    if isinstance(device, str):
-        if not device.startswith(SSH):
-            return
-        device = parse_ssh(device)
-    with SshDevice(device) as place:
+    target = parse_ssh(address, **settings)
+    with SshDevice(target) as place:
         try:
             place.connection.open()
         except UnknownHostKey as unknown:
-            print(f"{device.host} was never seen here. It shows the key", file=sys.stderr)
+            print(f"{target.host} was never seen here. It shows the key", file=sys.stderr)
             print(f"  {unknown.fingerprint}", file=sys.stderr)
             try:
                 sure = typer.confirm("Is that the device's?", err=True)
@@ -195,23 +194,21 @@ def _reached(device: str, host_key: str | None) -> Iterator[SshDevice]:
     from trimtab.planner.specification.job import load_spec
     from trimtab.profilers.ssh import SshDevice
 
-    if device.startswith(SSH):
-        target: str | SshTarget = parse_ssh(device, host_key)
-    elif Path(device).suffix in (".yaml", ".yml"):
+    address = device
+    settings: dict[str, Any] = {"host_key": host_key}
+    if not device.startswith(SSH) and Path(device).suffix in (".yaml", ".yml"):
         places = load_spec(device).places
         if len(places) > 1:
             named = ", ".join(place.address for place in places)
             raise DeviceError(f"{device} names several devices; give one of {named}")
-        target = places[0].target
-    else:
-        target = device
-    if not isinstance(target, SshTarget):
+        address, settings = places[0].address, places[0].settings
+    if not address.startswith(SSH):
         raise DeviceError(
-            f"{target!r} is no device behind SSH: {SSH}user@host names one; `trimtab devices` "
+            f"{address!r} is no device behind SSH: {SSH}user@host names one; `trimtab devices` "
             "tells about this machine"
         )
-    meet(target)
-    with SshDevice(target) as place:
+    meet(address, **settings)
+    with SshDevice(parse_ssh(address, **settings)) as place:
         yield place
 
 

@@ -14,6 +14,7 @@ from trimtab.db import JobRecord, Store
 from trimtab.planner.cli import tables
 from trimtab.planner.cli.commands.devices import meet
 from trimtab.planner.cli.console import console, surroundings
+from trimtab.planner.cli.termination import Terminated, heeding_sigterm
 from trimtab.planner.jobs.lookup import devices_of
 from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab.planner.reports import notes
@@ -23,7 +24,7 @@ from trimtab.planner.reports.text import printable
 from trimtab_runtime.errors import SpecificationError
 
 _SHORT_FRONT, _SHOWN_FAILURES = 10, 5
-_PROBLEM, _INTERRUPTED = 1, 130
+_PROBLEM, _INTERRUPTED, _TERMINATED = 1, 130, 143
 
 
 def init(
@@ -43,6 +44,8 @@ def init(
     screen.print(f"Wrote {output}: {starter.summary}.", soft_wrap=True)
     if starter.guesses:
         screen.print(f"Check the {starter.guesses} line(s) marked GUESS: no file tells them.")
+    for notice in starter.notices:
+        screen.print(printable(f"Note: {notice}"), soft_wrap=True)
     for problem in starter.problems:
         screen.print(f"Left out: {problem}", soft_wrap=True)
     screen.print(f"Then: trimtab plan {shlex.quote(str(output))}")
@@ -60,16 +63,17 @@ def plan(
     here = surroundings(context)
     spec = load_spec(job)  # before a store is made
     for device in spec.places:
-        meet(device.target)
+        meet(device.address, **device.settings)
     again = f"{here.command} plan {shlex.quote(str(job))}"
     try:
-        with here.writing() as store:
+        with heeding_sigterm(), here.writing() as store:
             with watcher(console(sys.stderr)) as watching:
                 record = run(spec, store, watching)
             chosen = _print_results(store, record, here)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"stopped; `{again}` goes on from here", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED) from None
+        status = _TERMINATED if isinstance(error, Terminated) else _INTERRUPTED
+        raise typer.Exit(status) from None
     if not chosen:
         raise typer.Exit(_PROBLEM)
 
@@ -80,7 +84,8 @@ def _print_results(store: Store, record: JobRecord, here: StoreLocation) -> bool
     if not devices:
         return _print_result(store, record, here)
     for device in devices:
-        job = store.get_job(device["job"]) if device["problem"] is None else None
+        done = device["job"] if device["problem"] is None else None
+        job = store.get_job(done) if done else None
         if job is not None:
             again = ["--device", device["name"]]
             complete &= _print_result(store, job, here, again)
@@ -116,7 +121,7 @@ def _left_out(store: Store, record: JobRecord) -> list[str]:
     ]
     more = len(lines) - _SHOWN_FAILURES
     lines = lines[:_SHOWN_FAILURES] + ([f"Left out: {more} more"] if more > 0 else [])
-    told = troubles_text(record.summary)
+    told = troubles_text(record)
     return lines if told is None else [*lines, told]
 
 

@@ -13,6 +13,7 @@ from trimtab.db import JobRecord, Store
 from trimtab.planner.cli import tables
 from trimtab.planner.cli.console import console, surroundings
 from trimtab.planner.jobs.lookup import find_job, find_plan, job_on_device, job_state
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports import notes
 from trimtab.planner.reports.front import front_view, job_place
 from trimtab.planner.reports.plan.report import PlanReport, report_plan
@@ -76,9 +77,9 @@ def _job_line(store: Store, job: JobRecord) -> dict[str, Any]:
         "state": state,
         "device": job_place(store, job),
         "started": job.started_at.astimezone().strftime("%Y-%m-%d %H:%M"),
-        "candidates": len(store.list_candidates(job.id)) or job.summary.get("candidates", 0),
-        "plans": job.summary.get("plans"),
-        "chosen": job.summary.get("chosen"),
+        "candidates": len(store.list_candidates(job.id)) or summary_of(job).get("candidates", 0),
+        "plans": summary_of(job).get("plans"),
+        "chosen": summary_of(job).get("chosen"),
         "message": printable(message) if message else None,
     }
 
@@ -182,7 +183,7 @@ def _print_explanation(found: PlanReport) -> None:
     screen.print(tables.quality_table(row))
     screen.print()
     screen.print(tables.cost_table(found))
-    for line in notes.device_notes(found):
+    for line in [*notes.caution_notes(row), *notes.device_notes(found)]:
         screen.print(line, soft_wrap=True)
     for method in found.energy_methods:
         screen.print(f"Energy: {printable(method)}; idle power subtracted.", soft_wrap=True)

@@ -6,25 +6,20 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 from trimtab.db import JobRecord, Level, Store
-from trimtab.planner.candidates.measured import Measured
-from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.dataset import load_dataset, stops_early
 from trimtab.planner.jobs.journal import Journal, NullListener, ProgressListener
 from trimtab.planner.jobs.lifecycle import closing_job, open_record, opened_job
 from trimtab.planner.jobs.scratch import scratch
+from trimtab.planner.jobs.summary import JobSummary, summary_of
 from trimtab.planner.pipeline.multi_device.planning import WorstCasePlanning
 from trimtab.planner.pipeline.multi_device.plans import DeviceJob
-from trimtab.planner.pipeline.run import Run
 from trimtab.planner.pipeline.single_device import running
-from trimtab.planner.specification.device import DeviceSpec
 from trimtab.planner.specification.job import JobSpec
 from trimtab.profilers import Device
-from trimtab.profilers.device import device_key
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError, SpecificationError, TrimtabError
 from trimtab_runtime.probe.requests import MeasureSettings
@@ -92,33 +87,6 @@ class _Shared:
             self._watcher.note(level, subject, text)
 
 
-@dataclass
-class DeviceRun:
-    """A device, and how its own job went: `problem` says why it has no front."""
-
-    device: DeviceSpec
-    job: JobContext | None = None
-    run: Run | None = None
-    measured: list[Measured] = field(default_factory=list)
-    problem: str | None = None
-    held: ExitStack = field(default_factory=ExitStack)
-
-    @property
-    def name(self) -> str:
-        return self.device.label
-
-    def told(self) -> dict[str, Any]:
-        """For the summary of the job over all devices."""
-        key = device_key(self.job.fingerprint) if self.job else None
-        return {
-            "name": self.name,
-            "address": self.device.address,
-            "job": self.job.job_id if self.job else None,
-            "device_key": key,
-            "problem": self.problem,
-        }
-
-
 class MultiDeviceJob:
     """The devices of a job, each worked on in a thread of its own and leased until the end."""
 
@@ -136,7 +104,7 @@ class MultiDeviceJob:
         self._journal, self._watcher = journal, watcher
         self._settings, self._given = settings, given
         self._stop, self._mutex = threading.Event(), threading.Lock()
-        self._sites = [DeviceRun(device) for device in spec.devices]
+        self._sites = [DeviceJob(device) for device in spec.devices]
         self._pool = ThreadPoolExecutor(len(self._sites), thread_name_prefix="trimtab-device")
 
     def __enter__(self) -> Self:
@@ -183,7 +151,7 @@ class MultiDeviceJob:
             self._journal.alive()
         return [future.result() for future in futures]
 
-    def _execute_one(self, site: DeviceRun) -> None:
+    def _execute_one(self, site: DeviceJob) -> None:
         try:
             job = opened_job(
                 self._spec.on(site.device),
@@ -195,22 +163,23 @@ class MultiDeviceJob:
             )
             site.job = site.held.enter_context(job)
             self._remember()
-            with running(site.job) as site.run:
-                site.measured = site.run.execute()
+            with running(site.job) as run:
+                site.evaluator = run.evaluator
+                site.measured = run.execute()
         except TrimtabError as error:
             site.problem = str(error)
             site.held.close()
             self._journal.note("error", site.name, f"has no front: {error}")
         self._remember()
 
-    def _remember(self, **summary: Any) -> None:
+    def _remember(self, **found: Unpack[JobSummary]) -> None:
         """Add to the job's summary, with what is known of the devices."""
         with self._mutex:
             job = self._store.get_job(self._job_id)
             assert job is not None
             devices = [site.told() for site in self._sites]
-            known = {**job.summary, "devices": devices, **summary}
-            self._store.update_job(self._job_id, summary=known)
+            known: JobSummary = {**summary_of(job), "devices": devices, **found}
+            self._store.update_job(self._job_id, summary=dict(known))
 
     def _decide_across(self) -> None:
         """Compose, choose and verify plans by their worst case."""
@@ -218,11 +187,7 @@ class MultiDeviceJob:
             self._journal.note(
                 "info", "over all devices", "plans that stop early are left to each device's front"
             )
-        places = []
-        for site in self._sites:
-            assert site.run is not None
-            places.append(DeviceJob(site.name, site.run, site.measured))
         across = WorstCasePlanning(
-            self._job_id, self._spec, self._store, self._journal, places, self.each
+            self._job_id, self._spec, self._store, self._journal, self._sites, self.each
         )
         across.decide(self._remember)

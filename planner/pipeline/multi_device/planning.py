@@ -1,9 +1,4 @@
-"""Plans that are good on several devices: what counts is the worst case over them.
-
-A plan is one structure with one set of thresholds, calibrated as on the first device, replayed on
-what its variants said on each device, and priced with what was measured there. Its quality is
-that of the device where it is lowest, its costs are those of the device where they are highest.
-"""
+"""Planning over several devices: measured together, selected, verified on all of them."""
 
 from __future__ import annotations
 
@@ -14,16 +9,27 @@ from typing import Any, Protocol
 from trimtab.db import PlanMetricRecord, PlanRecord, Store
 from trimtab.planner.bundles.export import keep_bundle
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.pipeline.multi_device.plans import (
     DeviceJob,
     JointPlan,
     measured_everywhere,
-    worst_case,
     worst_metrics,
 )
+from trimtab.planner.pipeline.multi_device.selection import (
+    Group,
+    JointSelector,
+    agreed_baseline,
+)
 from trimtab.planner.pipeline.multi_device.verification import PlaceVerifier, VerificationLedger
-from trimtab.planner.pipeline.planning import ROUNDS, PlanningStage, count_exposure
+from trimtab.planner.pipeline.planning import (
+    ROUNDS,
+    PlanningStage,
+    count_exposure,
+    selection_summary,
+)
 from trimtab.planner.selection.corrections import correct
+from trimtab.planner.selection.held_out import HeldOutReport, HeldOutReports
 from trimtab.planner.selection.operating_points import family
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.planner.selection.records import (
@@ -32,14 +38,10 @@ from trimtab.planner.selection.records import (
     plan_record,
     reported_metrics,
 )
-from trimtab.planner.selection.rules import FRONT_SIZE
+from trimtab.planner.selection.selector import PlanSelector, Selection
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.costs.cascade import CascadeCosts
-from trimtab.search.plans.cascades import Sweeps, compose
-from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.errors import StoreError, TrimtabError
-
-Group = tuple[int, ...]
 
 
 class Each(Protocol):
@@ -64,13 +66,20 @@ class WorstCasePlanning:
         self._places, self._each = places, each
         self._numbers = range(len(places))
         shared = measured_everywhere(places, spec)
-        first = PlanningStage(places[0].run, shared[0])
-        agreed = first.choice.options
+        first = PlanningStage(places[0].done, shared[0])
+        agreed = first.selector.data.options
         rest = zip(places[1:], shared[1:], strict=True)
-        self._deciding = [first, *(PlanningStage(p.run, found, agreed) for p, found in rest)]
-        self._choices = [deciding.choice for deciding in self._deciding]
-        self._rules, self._first = first.choice.rules, first.choice
-        self._agree()
+        self._stages = [first, *(PlanningStage(p.done, found, agreed) for p, found in rest)]
+        self._rules = first.selector.rules
+        own = [stage.selector.data for stage in self._stages]
+        members, baseline = agreed_baseline(own, spec.baseline_name)
+        self._data = [replace(data, members=members, baseline=baseline) for data in own]
+        self._selectors = [PlanSelector(data) for data in self._data]
+        self._selector = JointSelector(self._selectors)
+        self._reports = [
+            HeldOutReports(selector.evaluator, place.done.items)
+            for selector, place in zip(self._selectors, places, strict=True)
+        ]
         self._plans: list[JointPlan] = []
         self._nearest: PlanCandidate | None = None
         self._unbundled: set[str] = set()
@@ -78,12 +87,12 @@ class WorstCasePlanning:
     def decide(self, remember: Callable[..., None]) -> None:
         """Leaves a verified choice in the store, and what was found in the job's summary."""
         self._journal.step("search", "plans for all devices", 0, 1)
-        groups = self._screen(self._spec.together)
+        groups = self._selector.screen(self._spec.together)
         self._journal.step("search", "", 1, 1)
-        self._judge(self._measured_together(groups))
+        self._plans, self._nearest = self._selector.select(self._measured_together(groups))
         remember(**self._found())
         self._store_plans({})
-        workload = self._places[0].run.workload
+        workload = self._places[0].done.job.workload
         count_exposure(self._store, self._job_id, workload.key, self._plans)
         ledger = VerificationLedger(
             self._store, self._job_id, [place.name for place in self._places]
@@ -97,96 +106,17 @@ class WorstCasePlanning:
         )
         remember(**self._found())
 
-    def _agree(self) -> None:
-        """The same members and the same baseline everywhere, by their worst case."""
-
-        def hot_ms(index: int) -> float:
-            return max(choice.hot_ms(index) for choice in self._choices)
-
-        def rank(index: int) -> tuple[float, float]:
-            return -min(choice.capability(index) for choice in self._choices), hot_ms(index)
-
-        named, fastest = self._spec.baseline_name, dict[str, int]()
-        for index, found in enumerate(self._first.measured):
-            candidate = found.candidate
-            if candidate.precision == "as_is":
-                rival = fastest.setdefault(candidate.member, index)
-                fastest[candidate.member] = min(rival, index, key=hot_ms)
-        allowed = [index for name, index in fastest.items() if named in (None, name)]
-        for choice in self._choices:
-            choice.members = list(fastest.values())
-            choice.baseline = min(allowed, key=rank)
-
-    def _screen(self, count: int) -> list[Group]:
-        """Groups of options worth measuring together, as Choice.screen finds them."""
-        plans = self._joint([choice.proposed() for choice in self._choices])
-        baseline = self._baseline_of(plans)
-        cheapest = dict.fromkeys(p.composed.options for p in self._rules.good(plans, baseline))
-        self._rules.mark_front(plans)
-        ahead = self._rules.spanning([plan for plan in plans if plan.on_front], FRONT_SIZE)
-        found = dict.fromkeys([baseline.composed.options, *list(cheapest)[: count // 2]])
-        found |= dict.fromkeys(plan.composed.options for plan in ahead)
-        return list(found)[:count]
-
     def _measured_together(self, groups: Sequence[Group]) -> list[dict[Group, CascadeCosts]]:
         """What the groups that could be measured everywhere cost on each device."""
         found: list[dict[Group, CascadeCosts]] = self._each(
-            lambda number: self._deciding[number].measured_together(groups), self._numbers
+            lambda number: self._stages[number].measured_together(groups), self._numbers
         )
         common = [group for group in groups if all(group in costs for costs in found)]
         return [{group: costs[group] for group in common} for costs in found]
 
-    def _judge(self, together: Sequence[Mapping[Group, CascadeCosts]]) -> None:
-        """Compose of what was measured together, judge and choose."""
-        for choice, costs in zip(self._choices, together, strict=True):
-            choice.pose(costs)
-        plans = self._joint([compose(choice.problem) for choice in self._choices])
-        self._nearest = self._rules.choose(plans, self._baseline_of(plans), plans)
-        self._rules.mark_front(plans)
-        kept = {plan.key for plan in self._rules.thinned(plans, self._nearest)}
-        self._plans = sorted(
-            (plan for plan in plans if plan.key in kept),
-            key=lambda plan: plan.costs["latency_mean_ms"],
-        )
-        for number, choice in enumerate(self._choices):
-            choice.plans = [plan.parts[number] for plan in self._plans]
-            choice.add_percentiles()
-
-    def _joint(self, proposals: Sequence[Sequence[ComposedPlan]]) -> list[JointPlan]:
-        """What the devices propose, on all of them: single stages, and what is worth judging."""
-        wanted: dict[tuple[Group, str], dict[tuple[float, ...], None]] = {}
-        for plan in (plan for plans in proposals for plan in plans):
-            wanted.setdefault((plan.options, plan.rule), {})[plan.thresholds] = None
-        columns = []
-        for choice in self._choices:
-            sweeps = Sweeps(choice.problem)
-            columns.append(
-                [p for (s, rule), points in wanted.items() for p in sweeps.at(s, rule, [*points])]
-            )
-        rows = list(zip(*columns, strict=True))
-        cases = [worst_case(parts) for parts in rows]
-        singles = [case for case in cases if len(case.options) == 1]
-        baseline = next(c for c in singles if c.options == (self._first.baseline,))
-        chosen = {id(case) for case in [*singles, *self._rules.worthy(cases, baseline)]}
-        return [
-            self._judged(case, parts)
-            for case, parts in zip(cases, rows, strict=True)
-            if id(case) in chosen
-        ]
-
-    def _judged(self, case: ComposedPlan, parts: Sequence[ComposedPlan]) -> JointPlan:
-        on_each = [choice.judged(part) for choice, part in zip(self._choices, parts, strict=True)]
-        first = on_each[0]
-        return JointPlan(
-            case,
-            first.definition,
-            first.label,
-            is_baseline=first.is_baseline,
-            parts=on_each,
-        )
-
-    def _baseline_of(self, plans: Sequence[JointPlan]) -> JointPlan:
-        return next(p for p in plans if p.composed.options == (self._first.baseline,))
+    def _parts(self, number: int) -> list[PlanCandidate]:
+        """The plans on one device."""
+        return [plan.parts[number] for plan in self._plans]
 
     @property
     def _chosen(self) -> JointPlan | None:
@@ -198,20 +128,20 @@ class WorstCasePlanning:
         assert job is not None
         verifiers = [
             PlaceVerifier(
-                job, self._store, p.run.device, p.run.journal, choice, p.run.items,
-                name=p.name, ledger=ledger,
+                job, self._store, p.done.job.device, p.done.job.journal, selector.evaluator,
+                p.done.items, name=p.name, ledger=ledger,
             )
-            for p, choice in zip(self._places, self._choices, strict=True)
+            for p, selector in zip(self._places, self._selectors, strict=True)
         ]  # fmt: skip
-        baseline = self._baseline_of(self._plans)
+        baseline = self._selector.baseline_of(self._plans)
         ahead = [plan for plan in self._plans if plan.on_front]
         spanning = self._rules.spanning(ahead, self._spec.verify)
         always = [plan for plan in (self._chosen, baseline) if plan is not None]
         wanted = {plan.key for plan in [*always, *spanning]}
         self._run_bundles(verifiers, [plan for plan in self._plans if plan.key in wanted])
         for number in range(ROUNDS):
-            for verifier, choice in zip(verifiers, self._choices, strict=True):
-                correct(choice.plans, verifier.pairs, choice.correction)
+            for device, verifier in enumerate(verifiers):
+                correct(self._parts(device), verifier.pairs, self._data[device].correction)
             done = self._verified(verifiers)
             failed = self._unbundled.union(*(verifier.failed for verifier in verifiers))
             last = number == ROUNDS - 1
@@ -224,8 +154,8 @@ class WorstCasePlanning:
         return verifiers
 
     def _run_bundles(self, verifiers: Sequence[PlaceVerifier], plans: Sequence[JointPlan]) -> None:
-        run = self._places[0].run
-        golden = [run.items[row].path for row in run.rows.fit]
+        first = self._places[0].done
+        golden = [first.items[row].path for row in first.rows.fit]
         bundles = {}
         for plan in plans:
             try:
@@ -257,7 +187,7 @@ class WorstCasePlanning:
                 self._figures(plan, number, known[number] if known else None)
                 for number in self._numbers
             ]
-            plans.append(self._record(plan, figures))
+            plans.append(self._record(plan, figures, known is not None))
             metrics += worst_metrics(figures)
         self._store.replace_plans(self._job_id, plans, metrics)
 
@@ -265,23 +195,36 @@ class WorstCasePlanning:
         self, plan: JointPlan, number: int, measured: Mapping[str, float] | None
     ) -> list[PlanMetricRecord]:
         """All that is known of the plan on one device."""
-        part, choice = plan.parts[number], self._choices[number]
-        found = decided_metrics(self._job_id, part)
-        if plan.is_reported or measured is not None:
-            found += reported_metrics(self._job_id, part, choice, measured is not None)
+        part, found = plan.parts[number], decided_metrics(self._job_id, plan.parts[number])
+        report = self._report(plan, number, measured is not None)
+        if report is not None:
+            found += reported_metrics(self._job_id, part, report, measured is not None)
         return found + measured_metrics(self._job_id, part, measured or {})
 
+    def _report(self, plan: JointPlan, number: int, verified: bool) -> HeldOutReport | None:
+        """The plan on test on one device; None for plans that are not reported."""
+        if not plan.is_reported and not verified:
+            return None
+        baseline = self._selector.baseline_of(self._plans)
+        return self._reports[number].of(plan.parts[number], baseline.parts[number])
+
     def _record(
-        self, plan: JointPlan, figures: Sequence[Sequence[PlanMetricRecord]]
+        self, plan: JointPlan, figures: Sequence[Sequence[PlanMetricRecord]], verified: bool
     ) -> PlanRecord:
         """Its stages are told as on the device where it is slowest, its operating points are
         those of the worst case; `devices` in its definition has the figures of each by 'metric
         split basis'."""
         slowest = max(self._numbers, key=lambda n: plan.parts[n].costs["latency_mean_ms"])
-        variants, items = self._deciding[slowest].variants, self._places[slowest].run.items
-        part, choice = plan.parts[slowest], self._choices[slowest]
         points = family(self._plans, plan, self._rules.quality)
-        record = plan_record(self._job_id, part, choice, variants, items, points)
+        part, report = plan.parts[slowest], self._report(plan, slowest, verified)
+        record = plan_record(
+            self._job_id,
+            part,
+            self._selectors[slowest].evaluator,
+            self._stages[slowest].variants,
+            report.breakdown if report else self._reports[slowest].on_tune(part),
+            points,
+        )
         devices = {
             place.name: {f"{m.metric} {m.split} {m.basis}": m.value for m in found}
             for place, found in zip(self._places, figures, strict=True)
@@ -296,17 +239,12 @@ class WorstCasePlanning:
             reasons=plan.reasons,
         )
 
-    def _found(self) -> dict[str, Any]:
+    def _found(self) -> JobSummary:
         """For the job's summary."""
-        first = self._first
+        baseline = self._selector.baseline_of(self._plans)
+        selection = Selection([*self._plans], (), baseline, self._nearest)
         return {
-            "classes": self._places[0].run.record.summary["classes"],
-            "candidates": len(first.measured),
-            "plans": len(self._plans),
-            "front": sum(plan.on_front for plan in self._plans),
-            "chosen": self._chosen.key if self._chosen else None,
-            "nearest": self._nearest.key if self._nearest else None,
-            "baseline": self._baseline_of(self._plans).key,
-            "quality": first.quality,
-            "objectives": [objective.metric for objective in first.objectives],
+            "classes": self._places[0].done.job.summary["classes"],
+            "candidates": len(self._data[0].measured),
+            **selection_summary(selection, self._data[0]),
         }

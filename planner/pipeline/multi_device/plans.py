@@ -1,17 +1,21 @@
-"""One plan on several devices, and the candidates that they have in common.
-
-The worst case over several devices. What is unknown on one of them is unknown."""
+"""Devices whose jobs are done, the candidates that they have in common, and plans by their worst
+case over all of them. What is unknown on one device is unknown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from trimtab.db import PlanMetricRecord
+from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured
-from trimtab.planner.pipeline.run import Run
+from trimtab.planner.jobs.context import JobContext
+from trimtab.planner.jobs.summary import DeviceSummary
 from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.specification.device import DeviceSpec
 from trimtab.planner.specification.job import JobSpec
+from trimtab.profilers.device import device_key
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
@@ -30,11 +34,35 @@ class JointPlan(PlanCandidate):
 
 @dataclass
 class DeviceJob:
-    """A device whose own job is done, with what that measured."""
+    """A device, and how its own job went: `problem` says why it has no front."""
 
-    name: str
-    run: Run
-    measured: Sequence[Measured]
+    device: DeviceSpec
+    job: JobContext | None = None
+    evaluator: CandidateEvaluator | None = None
+    measured: list[Measured] = field(default_factory=list)
+    problem: str | None = None
+    held: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def name(self) -> str:
+        return self.device.label
+
+    @property
+    def done(self) -> CandidateEvaluator:
+        """What its job was measured with, once that is done."""
+        assert self.evaluator is not None
+        return self.evaluator
+
+    def told(self) -> DeviceSummary:
+        """For the summary of the job over all devices."""
+        key = device_key(self.job.fingerprint) if self.job else None
+        return {
+            "name": self.name,
+            "address": self.device.address,
+            "job": self.job.job_id if self.job else None,
+            "device_key": key,
+            "problem": self.problem,
+        }
 
 
 def measured_everywhere(places: Sequence[DeviceJob], spec: JobSpec) -> list[list[Measured]]:
@@ -47,8 +75,8 @@ def measured_everywhere(places: Sequence[DeviceJob], spec: JobSpec) -> list[list
     known = [{key(found): found for found in place.measured} for place in places]
     common = [name for name in known[0] if all(name in found for found in known)]
     shared = [[found[name] for name in common] for found in known]
-    members = {m.candidate.member for m in shared[0] if m.candidate.precision == "as_is"}
-    needed = [spec.reference_name] if places[0].run.rows.labels is None else []
+    members = {m.candidate.member for m in shared[0] if m.candidate.form.is_original}
+    needed = [spec.reference_name] if places[0].done.rows.labels is None else []
     missing = [name for name in needed if name not in members]
     if missing or not members:
         what = f"the reference {missing[0]}" if missing else "no member"

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab.db import JobRecord, PlanRecord, Store, VariantRecord, VerificationRecord
+from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow, front_view
 from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
 from trimtab.planner.reports.plan.slimming import slim_steps, slimming_told
-from trimtab.planner.reports.text import printable
+from trimtab.planner.reports.text import printable, split_name
 from trimtab.search.objectives.constraints import Constraint
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.exits import ExitThresholds, Memory
@@ -51,8 +52,8 @@ class ConstraintView:
 
 @dataclass(frozen=True)
 class ExitView:
-    """A place where inputs of test stop (exit_table.py): shares of all inputs, and of those that
-    stop there; milliseconds up to there."""
+    """A place where inputs stop: shares of all inputs, and of those that stop there (see
+    trimtab.planner.selection.breakdowns); milliseconds up to there."""
 
     where: str
     by: str
@@ -67,8 +68,9 @@ class PlanReport:
     """Everything about one plan. `verified` holds what the bundle gave on the device, by name
     (metrics, and `answer_mismatch`: the share of inputs answered otherwise than replayed),
     `disturbances` what was noticed meanwhile, `energy_methods` how energy was found; `early` what
-    came of early exits, by variant, and `slimming` what came of that, by member. Of a plan on
-    several devices `on_each` holds the figures of each, by 'metric split basis'."""
+    came of early exits, by variant, and `slimming` what came of that, by member. `exits` and
+    `routes` are of the inputs of a `split`, as people call it. Of a plan on several devices
+    `on_each` holds the figures of each, by 'metric split basis'."""
 
     row: PlanRow
     job_id: str
@@ -92,6 +94,7 @@ class PlanReport:
     slimming: Mapping[str, str]
     routes: tuple[RouteView, ...] = ()
     router: RouterView | None = None
+    split: str = "test"
     on_each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
@@ -134,6 +137,7 @@ def report_plan(store: Store, plan: PlanRecord) -> PlanReport:
         slimming=slimming_told(job, _on_front(store, job)),
         routes=routes_of(plan),
         router=router_of(plan, definition),
+        split=split_name(plan.definition.get("split", "test")),
         on_each={printable(n): told for n, told in plan.definition.get("devices", {}).items()},
     )
 
@@ -150,7 +154,7 @@ def _on_front(store: Store, job: JobRecord) -> set[str]:
 
 def _early_reasons(job: JobRecord, stages: tuple[StageView, ...]) -> dict[str, str]:
     """What came of early exits in the variants of the stages."""
-    known = job.summary.get("early", {}).get("reasons", {})
+    known = summary_of(job)["early"]["reasons"] if "early" in job.summary else {}
     names = {name for stage in stages for name in (stage.name, stage.variant)}
     return {printable(n): printable(text) for n, text in known.items() if printable(n) in names}
 
@@ -262,7 +266,7 @@ def _why(
     early = sum(found.share for found in exits if found.by != "network")
     if early:
         reason = (
-            f"{early:.0%} of the inputs of test stop before the end of a network; "
+            f"{early:.0%} of the inputs stop before the end of a network; "
             f"{own.decided:.1f} ms on average"
         )
     elif len(stages) == 1:

@@ -12,7 +12,7 @@ from trimtab_runtime.definitions.plan import PlanDefinition
 
 @dataclass(frozen=True)
 class RouteView:
-    """A way through the stages (from 0), from where its inputs of test `enter` to where they
+    """A way through the stages (from 0), from where its inputs `enter` to where they
     `stop`: share of all inputs, share of its own that is right, files of a few, and the share that
     heads inside the stage answered."""
 
@@ -41,7 +41,7 @@ class RouterView:
 
 
 def routes_of(plan: PlanRecord) -> tuple[RouteView, ...]:
-    """The ways that inputs of test take; none of a single model."""
+    """The ways that inputs take; none of a single model."""
     return tuple(
         RouteView(**{**found, "examples": tuple(map(printable, found["examples"]))})
         for found in plan.definition.get("routes", ())

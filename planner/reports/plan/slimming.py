@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from trimtab.db import JobRecord, VariantRecord
+from trimtab.planner.jobs.summary import SlimmedSet, SlimmingSummary, summary_of
 from trimtab.planner.reports.text import printable
 
 
 def slimming_told(job: JobRecord, on_front: Collection[str]) -> dict[str, str]:
     """A sentence for each member that was to be slimmed. `on_front` are names of variants."""
-    known: Mapping[str, Mapping[str, Any]] = job.summary.get("slimming", {})
+    known = summary_of(job).get("slimming", {})
     return {printable(name): printable(_told(found, on_front)) for name, found in known.items()}
 
 
-def _told(found: Mapping[str, Any], on_front: Collection[str]) -> str:
+def _told(found: SlimmingSummary, on_front: Collection[str]) -> str:
     if "reason" in found:
         return f"not slimmed: {found['reason']}"
     built = found.get("built", [])
@@ -35,7 +35,7 @@ def _told(found: Mapping[str, Any], on_front: Collection[str]) -> str:
     return f"{text}; {sets}; {front}"
 
 
-def _set(entry: Mapping[str, Any]) -> str:
+def _set(entry: SlimmedSet) -> str:
     count = len(entry["parts"])
     words = [
         f"{entry['name']} replaces {count} region{'s' * (count != 1)} "

@@ -13,23 +13,12 @@ from PIL import Image
 from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.text import printable
 from trimtab_runtime.errors import PlanningError
-from trimtab_runtime.metrics import recalled_class
+from trimtab_runtime.metrics import find_metric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, RED, INK, GREY = "#2f6fb0", "#c8372d", "#20242a", "#b9bec6"
-_NAMES = {
-    "top1": "top-1 accuracy",
-    "top5": "top-5 accuracy",
-    "macro_f1": "macro F1",
-    "agreement": "agreement with the reference",
-    "latency_mean_ms": "mean latency, ms",
-    "peak_memory_mb": "peak memory, MB",
-    "bundle_size_mb": "size, MB",
-    "energy_mean_mj": "energy, mJ",
-}
-_UNITS = {"ms": "ms", "mb": "MB", "mj": "mJ"}
 _PALETTE = 128  # colours of a file: a third of the size
 
 
@@ -54,13 +43,7 @@ def save_png(draw: Callable[[], Figure], target: Path, what: str) -> Path:
 
 def axis_name(metric: str) -> str:
     """A metric with its unit, for people."""
-    of = recalled_class(metric)
-    if of is not None:
-        return f"recall of {printable(of)}"
-    name, _, unit = metric.rpartition("_")
-    if metric in _NAMES or unit not in _UNITS:
-        return _NAMES.get(metric, metric.replace("_", " "))
-    return f"{name.replace('_', ' ')}, {_UNITS[unit]}"
+    return printable(find_metric(metric).label)
 
 
 def position(view: FrontView, row: PlanRow) -> tuple[float, float] | None:

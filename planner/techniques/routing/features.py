@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.planner.cache.segments import TapEquipment, bare_place, segment_variant
-from trimtab.planner.selection.selector import PlanSelector
-from trimtab.search.routing.training import RouterInputs
+from trimtab.planner.candidates.evaluator import CandidateEvaluator
+from trimtab.planner.selection.data import SelectionData
+from trimtab.search.routing.sources import (
+    FeatureSource,
+    StageSource,
+    TensorSource,
+    VectorSource,
+)
 from trimtab.variants import usable_taps
 from trimtab.variants.routers import TINY_INPUT
 from trimtab_runtime.errors import StoreError, TrimtabError
 from trimtab_runtime.images.features import IMAGE_FEATURES
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
-
-if TYPE_CHECKING:
-    from trimtab.planner.pipeline.run import Run
 
 T = TypeVar("T")
 
@@ -33,34 +36,25 @@ class RouterFeatures:
     """Traces what routers look at. `firsts` are the taps of first stages, by option; `reasons` say
     what could not be had."""
 
-    run: Run
-    choice: PlanSelector
+    evaluator: CandidateEvaluator
+    data: SelectionData
     firsts: dict[int, TapEquipment] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 
-    def sight(self, groups: Sequence[tuple[int, ...]]) -> RouterInputs:
-        """What routers may look at; what cannot be had is said, and left out."""
-        run, choice = self.run, self.choice
-        built = choice.measured[choice.baseline].built
-        image = self.tried("image features", lambda: run.evidence.features(built, IMAGE_FEATURES))
-        names = () if image is None else IMAGE_FEATURES
-        tensors = {
-            item.sha256: Preprocessor(decode_image(str(item.path))).tensor(TINY_INPUT)[0]
-            for item in {item.sha256: item for item in run.items}.values()
-        }
-        tensor = np.stack([tensors[item.sha256] for item in run.items])
-        firsts = dict.fromkeys(group[0] for group in groups)
-        vectors = {
-            o: self.tried(choice.options[o].name, partial(self._first_tap, o)) for o in firsts
-        }
-        taps = {option: found for option, found in vectors.items() if found is not None}
-        nothing = np.zeros((0, 0), np.float32)
-        return RouterInputs(names, nothing if image is None else image, tensor, taps)
+    def sources(self, groups: Sequence[tuple[int, ...]]) -> list[FeatureSource]:
+        """What routers of these groups of options may look at; what cannot be had is said, and
+        left out."""
+        firsts = list(dict.fromkeys(group[0] for group in groups))
+        found = (
+            self.tried(f"{kind} features", partial(features.source, self, kind, firsts))
+            for kind, features in FEATURES.items()
+        )
+        return [source for source in found if source is not None]
 
-    def _first_tap(self, option: int) -> NDArray[np.float32] | None:
+    def first_tap(self, option: int) -> NDArray[np.float32] | None:
         """Vectors (inputs, channels) at the first usable tap of an option."""
-        found, run = self.choice.measured[option], self.run
-        name = self.choice.options[option].name
+        found, evaluator = self.data.measured[option], self.evaluator
+        name = self.data.options[option].name
         if found.built.variant.format != "onnx":
             self.say(name, "has no tap for a router: TFLite files are not cut")
             return None
@@ -69,9 +63,9 @@ class RouterFeatures:
             self.say(name, f"has no tap for a router: {reason}")
             return None
         first = replace(bare_place(replace(places[0], grid=1)), kinds=())
-        cut = segment_variant(run.store, found.built, [first])
-        options = self.choice.options[option].stage.options
-        vectors = run.evidence.trace_vectors(found.built, options, cut)["vector_0"]
+        cut = segment_variant(evaluator.job.store, found.built, [first])
+        options = self.data.options[option].stage.options
+        vectors = evaluator.traces.trace_vectors(found.built, options, cut)["vector_0"]
         self.firsts[option] = first
         return vectors
 
@@ -88,4 +82,46 @@ class RouterFeatures:
     def say(self, name: str, text: str) -> None:
         """Why something could not be had."""
         self.reasons[name] = text
-        self.run.journal.note("info", name, text)
+        self.evaluator.job.journal.note("info", name, text)
+
+
+@dataclass(frozen=True)
+class TracedFeatures:
+    """How features of one kind are had, for groups of options with these `firsts`, and the
+    milliseconds that a router on them is taken to cost until it has been measured."""
+
+    source: Callable[[RouterFeatures, str, Sequence[int]], FeatureSource]
+    expected_ms: float
+
+
+def _image(features: RouterFeatures, kind: str, firsts: Sequence[int]) -> FeatureSource:
+    built = features.data.measured[features.data.baseline].built
+    seen = features.evaluator.traces.features(built, IMAGE_FEATURES)
+    return VectorSource(kind, seen, IMAGE_FEATURES)
+
+
+def _first_taps(features: RouterFeatures, kind: str, firsts: Sequence[int]) -> FeatureSource:
+    names = (features.data.options[option].name for option in firsts)
+    seen = {
+        option: features.tried(name, partial(features.first_tap, option))
+        for option, name in zip(firsts, names, strict=True)
+    }
+    return StageSource(kind, {option: v for option, v in seen.items() if v is not None})
+
+
+def _tensor(features: RouterFeatures, kind: str, firsts: Sequence[int]) -> FeatureSource:
+    items = features.evaluator.items
+    tensors = {
+        item.sha256: Preprocessor(decode_image(str(item.path))).tensor(TINY_INPUT)[0]
+        for item in {item.sha256: item for item in items}.values()
+    }
+    seen = np.stack([tensors[item.sha256] for item in items])
+    return TensorSource(kind, seen, features.data.rows.fit)
+
+
+#: By the kinds that devices know (trimtab_runtime.definitions.routers.FEATURE_KINDS).
+FEATURES: Mapping[str, TracedFeatures] = {
+    "image": TracedFeatures(_image, 1.5),
+    "tap": TracedFeatures(_first_taps, 0.03),
+    "tensor": TracedFeatures(_tensor, 0.5),
+}

@@ -5,18 +5,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.planner.cache.blocks import BlockCache
+from trimtab.planner.cache.keys import images_key
 from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.candidates.measured import NothingToSlim
+from trimtab.planner.jobs.context import JobContext
+from trimtab.planner.jobs.summary import SlimmingSummary
 from trimtab.planner.techniques.slimming.timing import measured_savings
 from trimtab.search.block_sets import Replacement
 from trimtab.variants.slimming import (
@@ -31,13 +34,8 @@ from trimtab.variants.slimming import (
     propose,
     read_network,
 )
-from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import ModelError
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
-
-if TYPE_CHECKING:
-    from trimtab.planner.pipeline.run import Run
-
 
 #: Blocks of one member that are learned, those that save most; so many at a time, most first.
 _LEARNED, _AT_ONCE = 24, 6
@@ -65,11 +63,11 @@ class Blocks:
 
 
 def learn_blocks(
-    run: Run,
+    job: JobContext,
     member: StoredVariant,
     threads: int,
     seed: int,
-    known: Mapping[str, Any],
+    known: SlimmingSummary,
     say: Callable[..., None],
 ) -> Blocks:
     """Time what the rules propose for a member on the device, and learn what saves time.
@@ -80,11 +78,11 @@ def learn_blocks(
     if member.variant.format != "onnx":
         raise NothingToSlim("only ONNX networks are slimmed, not TFLite files")
     network = _network(member)
-    run.journal.step("slim", f"{member.member}: timing regions", 0, 1)
-    proposals = propose(network, run.spec.techniques.slimming)
+    job.journal.step("slim", f"{member.member}: timing regions", 0, 1)
+    proposals = propose(network, job.spec.techniques.slimming)
     if not proposals:
         raise NothingToSlim("none of its regions is one that a slimming rule replaces")
-    whole, savings = measured_savings(run, member, network, proposals, threads)
+    whole, savings = measured_savings(job, member, network, proposals, threads)
     saved = dict(zip((p.key for p in proposals), savings, strict=True))
     worth = [p for p in proposals if saved[p.key] >= _LEAST * whole]
     say(whole_ms=whole, proposals=len(proposals), saving=len(worth))
@@ -94,8 +92,8 @@ def learn_blocks(
             f"this device by {_LEAST:.1%} of the network"
         )
     worth = sorted(worth, key=lambda p: -saved[p.key])[: known.get("tried", _LEARNED)]
-    inputs = _inputs(run, member)
-    tried, learned = _learn(run, member, network, worth, inputs, seed, "tried" in known)
+    inputs = _inputs(job, member)
+    tried, learned = _learn(job, member, network, worth, inputs, seed, "tried" in known)
     say(tried=tried)
     kept = [proposal for proposal in worth if proposal.key in learned]
     if not kept:
@@ -118,19 +116,19 @@ def learn_blocks(
     return Blocks(network, inputs, kept, found, conflicts, learned)
 
 
-def deadline(run: Run, share: float = _TEACHING) -> Callable[[], bool]:
+def deadline(job: JobContext, share: float = _TEACHING) -> Callable[[], bool]:
     """Tells whether a member's part of that `share` of the job's minutes is over, from now on."""
-    began, minutes = time.monotonic(), run.spec.budget.minutes
-    seconds = None if minutes is None else 60 * minutes * share / len(run.spec.models)
+    began, minutes = time.monotonic(), job.spec.budget.minutes
+    seconds = None if minutes is None else 60 * minutes * share / len(job.spec.models)
     return lambda: seconds is not None and time.monotonic() - began > seconds
 
 
-def progress_of(run: Run, label: str) -> Callable[[Step], None]:
+def progress_of(job: JobContext, label: str) -> Callable[[Step], None]:
     """Passes the progress of learning to the job's journal."""
 
     def told(step: Step) -> None:
         done = step.number - 1 + step.epoch / max(step.epochs, 1)
-        run.journal.step("slim", f"{label}: {step.note}", done, step.blocks)
+        job.journal.step("slim", f"{label}: {step.note}", done, step.blocks)
 
     return told
 
@@ -142,20 +140,20 @@ def _network(member: StoredVariant) -> Network:
         return read_network(source, member.variant.input.size)
 
 
-def _inputs(run: Run, member: StoredVariant) -> TrainingImages:
+def _inputs(job: JobContext, member: StoredVariant) -> TrainingImages:
     """Images of `fit`, preprocessed as the member takes them."""
-    items = [run.workload.items[index] for index in run.splits.fit[:_IMAGES]]
+    items = [job.workload.items[index] for index in job.splits.fit[:_IMAGES]]
 
     def feeds() -> Iterator[NDArray[np.float32]]:
         for item in items:
             image = Preprocessor(decode_image(str(item.path)))
             yield np.asarray(image.tensor(member.variant.input), np.float32)
 
-    return TrainingImages(feeds, content_key([item.sha256 for item in items]))
+    return TrainingImages(feeds, images_key(items))
 
 
 def _learn(
-    run: Run,
+    job: JobContext,
     member: StoredVariant,
     network: Network,
     worth: list[Proposal],
@@ -166,9 +164,9 @@ def _learn(
     """How many blocks were tried, the most worthwhile first, and those that were learned on the
     original's feature maps; one that cannot be is noted. Nothing more is begun when the time is
     over, unless a run before did all of it and it is looked up `again`."""
-    over = deadline(run, _BLOCKS)
-    cache, journal = BlockCache(run.store, member), run.journal
-    told: Any = progress_of(run, f"{member.member} learning")
+    over = deadline(job, _BLOCKS)
+    cache, journal = BlockCache(job.store, member), job.journal
+    told: Any = progress_of(job, f"{member.member} learning")
     learned: dict[str, Learned] = {}
     for start in range(0, len(worth), _AT_ONCE):
         if not again and over():

@@ -12,24 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.db import MeasurementRecord
+from trimtab.planner.cache.keys import race_content, race_key
 from trimtab.planner.cache.measurements import ATTEMPTS, steadiest
 from trimtab.planner.cache.variants import StoredVariant
+from trimtab.planner.jobs.context import JobContext
 from trimtab.profilers.device import device_key
 from trimtab.variants.slimming import Network, Proposal, extract
-from trimtab_runtime.codec import content_key, encode
+from trimtab_runtime.codec import encode
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.probe.requests import RaceRequest
 
 if TYPE_CHECKING:
     import onnx
 
-    from trimtab.planner.pipeline.run import Run
 
 _ROUNDS = 48
 
 
 def measured_savings(
-    run: Run, member: StoredVariant, network: Network, proposals: Sequence[Proposal], threads: int
+    job: JobContext,
+    member: StoredVariant,
+    network: Network,
+    proposals: Sequence[Proposal],
+    threads: int,
 ) -> tuple[float, list[float]]:
     """Milliseconds of the whole network, and what each proposal saves of it.
 
@@ -42,34 +47,33 @@ def measured_savings(
         models += [extract(network, proposal.region), proposal.block]
     keys = [_shape_key(model) for model in models]
     different = dict(zip(keys, models, strict=True))
-    samples = _raced(run, member, different, threads)
+    samples = _raced(job, member, different, threads)
     whole, *rest = (samples[key] for key in keys)
     pairs = zip(rest[::2], rest[1::2], strict=True)
     return float(np.median(whole)), [float(np.median(old - new)) for old, new in pairs]
 
 
 def _raced(
-    run: Run, member: StoredVariant, models: Mapping[str, onnx.ModelProto], threads: int
+    job: JobContext, member: StoredVariant, models: Mapping[str, onnx.ModelProto], threads: int
 ) -> dict[str, NDArray[np.float64]]:
     """Milliseconds (rounds,) of every model, measured once or found in the store."""
     options = RuntimeOptions("onnxruntime", "default", threads)
-    settings = {"kind": "race", "models": list(models), "rounds": _ROUNDS}
-    device = device_key(run.fingerprint)
-    key = content_key({"device": device, "options": encode(options), **settings})
-    found = run.store.get_measurement(key)
+    content = race_content(models, _ROUNDS)
+    key = race_key(job.fingerprint, options, content)
+    found = job.store.get_measurement(key)
     if found is None or found.state != "ok":
         with tempfile.TemporaryDirectory(prefix="trimtab-race-") as folder:
             files = [_written(Path(folder) / f"{name}.onnx", m) for name, m in models.items()]
-            put = run.device.put
+            put = job.device.put
             request = RaceRequest(tuple(put(path) for path in files), options, _ROUNDS)
-            result = steadiest(run.device, request, ATTEMPTS, run.journal)
-        found = run.store.put_measurement(
+            result = steadiest(job.device, request, ATTEMPTS, job.journal)
+        found = job.store.put_measurement(
             MeasurementRecord(
                 key,
-                device,
+                device_key(job.fingerprint),
                 member.key,
                 encode(options),
-                settings,
+                content,
                 values=dict(result.values),
                 samples={name: list(values) for name, values in result.samples.items()},
                 warnings=result.warnings,

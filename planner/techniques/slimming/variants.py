@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from trimtab.planner.cache.blocks import BlockCache
+from trimtab.planner.cache.keys import slimmed_lineage, variant_key
 from trimtab.planner.cache.variants import StoredVariant, host
-from trimtab.planner.candidates.measured import NothingToSlim
+from trimtab.planner.candidates.evaluator import CandidateEvaluator
+from trimtab.planner.candidates.measured import Measured, NothingToSlim
+from trimtab.planner.jobs.summary import SlimmedSet, SlimmingSummary
 from trimtab.planner.techniques.slimming.blocks import Blocks, deadline, learn_blocks, progress_of
 from trimtab.search.block_sets import (
     Combination,
@@ -24,6 +26,8 @@ from trimtab.search.block_sets import (
     best_combinations,
     next_combination,
 )
+from trimtab.search.estimates.metrics import can_tell, quality_metric
+from trimtab.search.estimates.targets import Targets
 from trimtab.variants.slimming import (
     Distilled,
     DistillRecipe,
@@ -35,14 +39,8 @@ from trimtab.variants.slimming import (
     slim,
     write_network,
 )
-from trimtab_runtime.codec import content_key
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.errors import ModelError
-
-if TYPE_CHECKING:
-    from trimtab.planner.pipeline.run import Run
-    from trimtab.planner.selection.selector import PlanSelector
-
 
 _TRIALS = 1500
 #: Blocks learned alone are a good start: a short recipe will do.
@@ -58,21 +56,21 @@ class _Prepared:
     predictor: LossPredictor = field(default_factory=LossPredictor)
     combinations: list[Combination] = field(default_factory=list)
     variants: list[StoredVariant] = field(default_factory=list)
-    told: list[dict[str, Any]] = field(default_factory=list)
+    told: list[SlimmedSet] = field(default_factory=list)
 
 
 class SlimmedVariants:
     """Makes slimmed variants of a run's members, or finds them in its store."""
 
-    def __init__(self, run: Run) -> None:
-        self._run, self._seed = run, run.spec.workload.splits.seed
+    def __init__(self, evaluator: CandidateEvaluator) -> None:
+        self._evaluator, self._seed = evaluator, evaluator.job.spec.workload.splits.seed
         self._prepared: dict[str, _Prepared | NothingToSlim] = {}
-        self._summary: dict[str, dict[str, Any]] = dict(run.record.summary.get("slimming", {}))
+        self._summary = dict(evaluator.job.summary.get("slimming", {}))
 
     def variant(self, member: StoredVariant, number: int) -> StoredVariant:
         """Slimmed variant `number` (from 1) of a member as it came. Raises NothingToSlim where
         there is none, StoreError, or DeviceError."""
-        with host(self._run.journal):
+        with host(self._evaluator.job.journal):
             prepared = self._prepare(member)
             while len(prepared.variants) < number:
                 self._build_next(member, prepared)
@@ -85,7 +83,9 @@ class SlimmedVariants:
                 found = self._find_sets(member)
             except (ModelError, NothingToSlim) as reason:
                 self._say(member, reason=str(reason))
-                self._run.journal.note("info", member.member, f"is not slimmed: {reason}")
+                self._evaluator.job.journal.note(
+                    "info", member.member, f"is not slimmed: {reason}"
+                )
                 found = NothingToSlim(str(reason))
             self._prepared[member.key] = found
         if isinstance(found, NothingToSlim):
@@ -93,12 +93,12 @@ class SlimmedVariants:
         return found
 
     def _find_sets(self, member: StoredVariant) -> _Prepared:
-        def say(**found: Any) -> None:
+        def say(**found: Unpack[SlimmingSummary]) -> None:
             self._say(member, **found)
 
         known = self._summary.setdefault(member.member, {})
         known.pop("reason", None)  # of an earlier run, which may have failed for want of memory
-        blocks = learn_blocks(self._run, member, self._threads(), self._seed, known, say)
+        blocks = learn_blocks(self._evaluator.job, member, self._threads(), self._seed, known, say)
         front = best_combinations(blocks.replacements, blocks.conflicts, _TRIALS, self._seed)
         return _Prepared(blocks, front)
 
@@ -135,17 +135,15 @@ class SlimmedVariants:
     ) -> StoredVariant:
         """The variant of a set, found in the store or learned now."""
         recipe = DistillRecipe()
-        lineage = {
-            "step": "slim",
-            "parent": member.key,
-            "blocks": [proposal.key for proposal in proposals],
-            "inputs": blocks.inputs.key,
-            "learn": asdict(_AGAIN),
-            "distill": asdict(recipe),
-            "seed": self._seed,
-            "onnxruntime": onnxruntime.__version__,
-        }
-        builder = self._run.builder
+        lineage = slimmed_lineage(
+            member.key,
+            [proposal.key for proposal in proposals],
+            blocks.inputs.key,
+            asdict(_AGAIN),
+            asdict(recipe),
+            self._seed,
+        )
+        builder = self._evaluator.variants
         found = builder.found(lineage, member, name)
         if found is not None:
             return found
@@ -155,12 +153,12 @@ class SlimmedVariants:
             blocks.inputs,
             _AGAIN,
             self._seed,
-            BlockCache(self._run.store, member),
+            BlockCache(self._evaluator.job.store, member),
             blocks.learned,
-            progress_of(self._run, f"{member.member} {name}"),
+            progress_of(self._evaluator.job, f"{member.member} {name}"),
         )
         # Where teaching has come to, epoch by epoch: of use until the variant is there.
-        lesson = self._run.store.artefacts.folder / ".learning" / content_key(lineage)
+        lesson = self._evaluator.job.store.artefacts.folder / ".learning" / variant_key(lineage)
         taught = self._taught(member, blocks, slimmed, recipe, name, lesson)
         with tempfile.TemporaryDirectory(prefix="trimtab-slim-") as folder:
             made = Path(folder) / "model.onnx"
@@ -182,7 +180,7 @@ class SlimmedVariants:
 
         def progress(epoch: int, epochs: int, error: float) -> None:
             label = f"{member.member} {name}: teaching, error {error:.3f}"
-            self._run.journal.step("slim", label, epoch, epochs)
+            self._evaluator.job.journal.step("slim", label, epoch, epochs)
 
         new = [part.region for part in slimmed.parts]
         try:
@@ -195,48 +193,53 @@ class SlimmedVariants:
                 FolderCache(lesson),
                 new,
                 progress,
-                deadline(self._run),
+                deadline(self._evaluator.job),
             )
         except ModelError as error:
             text = f"{name} was learned block by block only: {error}"
-            self._run.journal.note("info", member.member, text)
+            self._evaluator.job.journal.note("info", member.member, text)
             return None
 
     def _disagreement(self, member: StoredVariant, built: StoredVariant) -> float:
         """Share of tune on which the variant answers otherwise than the member."""
         options = RuntimeOptions("onnxruntime", "default", self._threads())
-        rows = self._run.rows.tune
+        rows = self._evaluator.rows.tune
         answers: list[NDArray[np.int64]] = [
-            self._run.evidence.trace(one, options)[rows].argmax(1) for one in (member, built)
+            self._evaluator.traces.trace(one, options)[rows].argmax(1) for one in (member, built)
         ]
         return float((answers[0] != answers[1]).mean())
 
-    def report(self, choice: PlanSelector) -> None:
+    def report(
+        self,
+        measured: Sequence[Measured],
+        targets: Mapping[str, Targets],
+        quality: Sequence[str],
+    ) -> None:
         """Tell the quality of slimmed variants, alone, on tune and test."""
-        outputs = {m.built.variant.sha256: m.outputs for m in choice.measured}
-        rows = {"tune": self._run.rows.tune, "test": self._run.rows.test}
+        outputs = {m.built.variant.sha256: m.outputs for m in measured}
+        rows = {"tune": self._evaluator.rows.tune, "test": self._evaluator.rows.test}
         for found in self._summary.values():
             for entry in found.get("built", []):
                 own = outputs.get(entry["sha256"])
                 if own is not None:
                     entry["quality"] = {
                         metric: {
-                            split: choice.targets[split].told(metric, own[index])[0]
+                            split: quality_metric(metric).told(targets[split], own[index])[0]
                             for split, index in rows.items()
                         }
-                        for metric in choice.quality
-                        if all(choice.targets[split].knows(metric) for split in rows)
+                        for metric in quality
+                        if all(can_tell(targets[split], metric) for split in rows)
                     }
         if self._summary:
-            self._run.remember(slimming=self._summary)
+            self._evaluator.job.remember(slimming=self._summary)
 
     def _threads(self) -> int:
-        return min(self._run.spec.runtime.threads or (1,))
+        return min(self._evaluator.job.spec.runtime.threads or (1,))
 
-    def _say(self, member: StoredVariant, **found: Any) -> None:
+    def _say(self, member: StoredVariant, **found: Unpack[SlimmingSummary]) -> None:
         """Add to what the job's summary says of a member's slimming."""
         self._summary.setdefault(member.member, {}).update(found)
-        self._run.remember(slimming=self._summary)
+        self._evaluator.job.remember(slimming=self._summary)
 
 
 def _said(slimmed: Slimmed, taught: Distilled | None) -> dict[str, Any]:

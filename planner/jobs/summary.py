@@ -1,0 +1,86 @@
+"""What a job found, as its row in the store has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict, cast
+
+from trimtab.db import JobRecord
+
+
+class EarlyExitSummary(TypedDict):
+    """`reasons` say what came of each variant, `taps` how far (share of the variant's measured
+    time) each of its exit points lies."""
+
+    reasons: Mapping[str, str]
+    taps: Mapping[str, Sequence[tuple[str, float]]]
+
+
+class SlimmedSet(TypedDict, total=False):
+    """A set of blocks that was built: predicted and measured share of answers that differ from the
+    member's, and its `quality` alone, by metric and split."""
+
+    name: str
+    sha256: str
+    parts: Sequence[str]
+    saved_ms: float
+    predicted_disagreement: float
+    predicted_spread: float
+    disagreement: float
+    quality: Mapping[str, Mapping[str, float]]
+
+
+class SlimmingSummary(TypedDict, total=False):
+    """What came of slimming one member; `reason` where nothing did."""
+
+    reason: str
+    whole_ms: float
+    proposals: int
+    saving: int
+    tried: int
+    blocks: Sequence[Mapping[str, object]]
+    built: list[SlimmedSet]
+    predictor_error: float | None
+
+
+class DeviceSummary(TypedDict):
+    """One of several devices: the `job` of its own, and the `problem` where that has no front."""
+
+    name: str
+    address: str
+    job: str | None
+    device_key: str | None
+    problem: str | None
+
+
+class JobSummary(TypedDict, total=False):
+    """All that a job says of itself, each once it is known.
+
+    `correction` is what earlier jobs learned on the device, by metric; `predictors` the held-out
+    errors of the search's predictors, by metric and way; `troubles` what went wrong on the device
+    and was dealt with, by kind. `chosen`, `nearest` and `baseline` are keys of plans. `routed`
+    says what routers could not have.
+    """
+
+    classes: int
+    candidates: int
+    measuring_s: float
+    correction: Mapping[str, Mapping[str, float]]
+    predictors: Mapping[str, Mapping[str, Mapping[str, float]]]
+    early: EarlyExitSummary
+    routed: Mapping[str, str]
+    slimming: Mapping[str, SlimmingSummary]
+    plans: int
+    chosen: str | None
+    nearest: str | None
+    baseline: str
+    quality: Sequence[str]
+    objectives: Sequence[str]
+    reference_ms: float
+    devices: Sequence[DeviceSummary]
+    troubles: Mapping[str, int]
+
+
+def summary_of(job: JobRecord) -> JobSummary:
+    """What a job says of itself."""
+    return cast(JobSummary, job.summary)

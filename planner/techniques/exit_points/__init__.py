@@ -1,0 +1,1 @@
+"""Exit points of networks: prepared once for every technique that stops there."""

@@ -1,0 +1,123 @@
+"""Devices for tests, of Trimtab and of what is built on it.
+
+    device = RecordOrReplayDevice(LocalDevice(), Path("line.jsonl"))
+    trimtab.plan(spec, store, device=device)
+
+measures what no run before measured, and answers the rest from the file: of several jobs over the
+same models and images, in any number of processes, the first takes minutes and the others seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from trimtab.profilers.device import Device, ProbeResult, Progress
+from trimtab.profilers.probe_process import read_result, request_text
+from trimtab.profilers.recorded import Recording, RecordingDevice, cut_torn_line, replayed
+from trimtab_runtime.errors import TrimtabError
+from trimtab_runtime.probe.dispatch import result_of
+
+
+class RecordOrReplayDevice(RecordingDevice):
+    """Asks another device the first time that a request comes, and answers from the file then.
+
+    A request has one answer (which may be an error of the tree), in all processes and threads that
+    share the file: where several ask at the same time, what is written first counts. It is the
+    same request where models and images have the same content, wherever they lie. `file` is made
+    where there is none; beside it lies its lock.
+    """
+
+    def __init__(self, device: Device, file: Path) -> None:
+        self._lock = FileLock(f"{file}.lock")
+        with self._lock:
+            file.touch()
+            super().__init__(device, file)
+        self._recording = Recording(file)
+
+    def probe(
+        self,
+        request: Any,
+        *,
+        stall_s: float | None = None,
+        progress: Progress | None = None,
+        bundle: str | None = None,
+    ) -> ProbeResult:
+        key = self._contents.key(request, bundle)
+        entry = self._recorded(key)
+        if entry is not None:
+            return replayed(entry, progress)
+        try:
+            super().probe(request, stall_s=stall_s, progress=progress, bundle=bundle)
+        except TrimtabError:
+            if self._recorded(key) is None:  # a lost device gave no answer
+                raise
+        entry = self._recorded(key)
+        assert entry is not None
+        return replayed(entry, None)
+
+    def _recorded(self, key: str) -> dict[str, Any] | None:
+        self._recording.read_on()
+        return self._recording.entry(key)
+
+    def _keep(self, entry: dict[str, Any]) -> None:
+        with self._lock:
+            if self._recorded(entry["key"]) is None:
+                cut_torn_line(self._file)
+                super()._keep(entry)
+
+
+class InProcessDevice(Device):
+    """This process as the device: what answers is what a probe runs, without the 0.2 s that a
+    process takes to start.
+
+    It has none of the isolation of other devices, so use it for models that are known to behave:
+    one that hangs or crashes takes the caller with it, and `stall_s` has no effect. Memory is that
+    of this whole process, times are those of a process that does other things too, and a bundle
+    runs with the trimtab_runtime of this process instead of its own.
+    """
+
+    address = "in-process"
+
+    def put(self, path: Path) -> str:
+        return str(path.resolve())
+
+    def probe(
+        self,
+        request: Any,
+        *,
+        stall_s: float | None = None,
+        progress: Progress | None = None,
+        bundle: str | None = None,
+    ) -> ProbeResult:
+        with tempfile.TemporaryDirectory(prefix="trimtab-probe-") as folder:
+            scratch = Path(folder)
+            encoded = json.loads(request_text(request, str(scratch / "arrays.npz")))
+            with _cores_as_before():
+                result = result_of(encoded, progress or _nobody)
+            (scratch / "result.json").write_text(json.dumps(result), encoding="utf-8")
+            return read_result(scratch)
+
+
+@contextmanager
+def _cores_as_before() -> Iterator[None]:
+    """Undo what a measurement does to this thread: it keeps to few cores."""
+    if not hasattr(os, "sched_getaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def _nobody(done: int, total: int) -> None:
+    """Nobody follows the progress."""

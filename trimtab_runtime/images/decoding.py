@@ -1,0 +1,223 @@
+"""One door for images: whatever an application has in hand becomes the same picture.
+
+A path, the bytes of a file, an open file and a Pillow image are turned as their EXIF orientation
+says. Arrays are RGB, unless they are told to be 'bgr', as OpenCV's are. Samples of more than 8
+bits are scaled by what the file declares, and refused where it declares nothing that fits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import math
+import os
+import stat
+import struct
+from typing import Any, Union
+
+import numpy as np
+from PIL import Image
+
+from trimtab_runtime.errors import WorkloadError
+from trimtab_runtime.images.heif import register_heif
+
+ImageLike = Union[Image.Image, "np.ndarray[Any, Any]", str, "os.PathLike[str]", bytes, Any]
+
+#: Pillow's names of the formats that are opened; HEIF where somebody registered a reader of it.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIF")
+for _plugin in ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Ppm", "Avif"):
+    with contextlib.suppress(ImportError):  # Pillow knows AVIF from 11.3 on
+        importlib.import_module(f"PIL.{_plugin}ImagePlugin")
+
+ARRAY_COLOURS = ("rgb", "bgr")
+_TAKEN = (
+    "an image is given as a path, as the bytes or the open file of an image, as a Pillow image, "
+    "or as an array"
+)
+_BROKEN = (
+    OSError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+#: TIFF tags.
+_BITS, _PHOTOMETRIC, _MAXIMUM = 258, 262, (341, 281)
+#: Of 16-bit samples whose largest is below this, nobody knows whether they hold 16 bits.
+_SHALLOW = 4096
+
+
+def decode_image(path: Union[str, os.PathLike[str]]) -> Image.Image:
+    """Read a file into memory, RGB or 8-bit gray, turned as its EXIF orientation says.
+
+    Raises WorkloadError when the file is missing, no regular file, truncated, no image, of a
+    format that is not among FORMATS, or has deep samples of unknown scale.
+    """
+    name = os.fspath(path)
+    try:
+        if not stat.S_ISREG(os.stat(name).st_mode):
+            raise OSError("it is no regular file")
+    except (OSError, ValueError) as error:
+        raise WorkloadError(f"{name}: cannot be read as an image ({error})") from None
+    return _opened(name, name)
+
+
+def as_image(image: ImageLike, colour: str = "rgb") -> Image.Image:
+    """An RGB or 8-bit gray image of anything that :data:`ImageLike` names.
+
+    Arrays are uint8 or uint16 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), their channels in the
+    order of `colour` ('rgb' or 'bgr'). Raises WorkloadError, which says what is taken.
+    """
+    if colour not in ARRAY_COLOURS:
+        raise WorkloadError(f"colour must be one of {', '.join(ARRAY_COLOURS)}, got {colour!r}")
+    if isinstance(image, np.ndarray):
+        return _from_array(image, colour)
+    if colour != "rgb":
+        raise WorkloadError(
+            "colour tells the order of an array's channels; files and Pillow images tell their own"
+        )
+    if isinstance(image, Image.Image):
+        try:
+            return _shown(image)
+        except WorkloadError as error:
+            raise WorkloadError(f"the Pillow image: {error}") from None
+        except _BROKEN as error:
+            raise WorkloadError(f"the Pillow image cannot be read ({error})") from None
+    if isinstance(image, (str, os.PathLike)):
+        return decode_image(image)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return _opened(io.BytesIO(image), f"{len(image)} bytes")
+    if hasattr(image, "read"):
+        return _opened(image, str(getattr(image, "name", "the open file")))
+    what = type(image).__name__
+    hint = " (OpenCV's imread gives None for a file that it cannot read)" if image is None else ""
+    if isinstance(image, (list, tuple)):
+        hint = "; give its images one by one, or to classify_all"
+    raise WorkloadError(f"{_TAKEN}; got {what}{hint}")
+
+
+def _opened(source: Any, name: str) -> Image.Image:
+    try:
+        register_heif(name)
+        known = [each for each in FORMATS if each in Image.OPEN]
+        with Image.open(source, formats=known) as opened:
+            shown = _shown(opened)
+            found = shown.copy() if shown is opened else shown
+    except WorkloadError as error:
+        raise WorkloadError(f"{name}: {error}") from None
+    except _BROKEN as error:
+        raise WorkloadError(f"{name}: cannot be read as an image ({error})") from None
+    found.info = {}  # or it would be turned again where it is given on
+    return found
+
+
+def _shown(image: Image.Image) -> Image.Image:
+    """The image in RGB or 8-bit gray, as it is to be looked at. Raises what Pillow raises, and
+    WorkloadError for samples of unknown scale."""
+    cut_to_bytes = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+    image.load()
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    plain = _plain(image)
+    if cut_to_bytes and image.mode in ("RGB", "RGBA", "CMYK"):
+        extrema: Any = image.getextrema()
+        _refuse_shallow(256 * max(high for _, high in extrema[:3]))
+    return plain if turn is None else plain.transpose(turn)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGB", "L"):
+        return image
+    if image.mode == "F" or image.mode.startswith("I"):  # older Pillows say "I" for "I;16"
+        return _from_deep(image)
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layer).convert("RGB")
+    try:
+        return image.convert("RGB")
+    except ValueError as error:
+        raise WorkloadError(f"an image of mode {image.mode} cannot be used ({error})") from None
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """8-bit gray of 12, 16 or 32 bits or floats, scaled by what the file declares."""
+    tags = getattr(image, "tag_v2", {})
+    largest = (float(np.ravel(tags[tag])[0]) for tag in _MAXIMUM if tag in tags)
+    declared = next(filter(_is_full_scale, largest), None)
+    bits = int(np.ravel(tags.get(_BITS, 16))[0])
+    if declared is None and bits <= 16 and image.mode != "F":
+        declared = 2.0**bits - 1
+    if declared is None:
+        kind = "float" if image.mode == "F" else f"{bits}-bit"
+        raise WorkloadError(
+            f"its {kind} samples have no scale: the file declares no full one (TIFF's "
+            "SMaxSampleValue: 1, 255, 4095 ...); save it with 8 or 16 bits"
+        )
+    values: Any = np.asarray(image, np.float64 if image.mode == "F" else np.int64)
+    low, high = float(values.min()), float(values.max())
+    if not 0 <= low <= high <= declared:
+        raise WorkloadError(
+            f"its samples go from {low:g} to {high:g}, outside of the declared 0 to {declared:g}"
+        )
+    if declared == 65535 and image.format != "PPM":  # Pillow scales PPM to 16 bits
+        _refuse_shallow(high)
+    top = declared if image.mode == "F" else declared + 1
+    gray = np.minimum(values * 256 // top, 255).astype(np.uint8)
+    return Image.fromarray(255 - gray if tags.get(_PHOTOMETRIC) == 0 else gray)
+
+
+def _is_full_scale(largest: float) -> bool:
+    """1, 255, 4095 and so on. Any other is the largest value of this very picture, which tells
+    nothing of the scale that it shares with others."""
+    return largest >= 1 and math.log2(largest + 1).is_integer()
+
+
+def _refuse_shallow(largest: float) -> None:
+    """16-bit samples that never come near 16 bits would make a black picture."""
+    if 0 < largest < _SHALLOW:
+        raise WorkloadError(
+            f"its 16-bit samples end at {largest:.0f}: they are of fewer bits, and the file does "
+            "not say how many; scale them to 8 or to 16 bits"
+        )
+
+
+def _from_array(array: np.ndarray[Any, Any], colour: str) -> Image.Image:
+    shape = array.shape
+    fits = array.ndim == 2 or (array.ndim == 3 and shape[2] in (1, 3, 4))
+    whole = array.dtype.kind == "u" and array.dtype.itemsize <= 2
+    if not (array.size and fits and whole):
+        raise WorkloadError(
+            "an image array must be uint8 or uint16, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
+            f"got {array.dtype} {shape}{_array_hint(array)}"
+        )
+    if array.dtype.itemsize == 2:
+        _refuse_shallow(float(array.max()))
+        array = (array >> 8).astype(np.uint8)
+    if array.ndim == 3 and shape[2] == 1:
+        array = array[:, :, 0]
+    elif array.ndim == 3 and colour == "bgr":
+        array = array[:, :, [2, 1, 0, 3][: shape[2]]]
+    return _plain(Image.fromarray(array))
+
+
+def _array_hint(array: np.ndarray[Any, Any]) -> str:
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+        return "; channels come last: array.transpose(1, 2, 0)"
+    if array.ndim == 4:
+        return "; give the images of a batch one by one, or to classify_all"
+    if array.dtype.kind == "f":
+        return "; floats tell no scale: (array * 255).round().astype('uint8') where they end at 1"
+    return ""
