@@ -109,7 +109,7 @@ def _from_file(
         variant, classes, told = _classes(variant, facts, model, workload.classes)
         suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
         notes: list[tuple[Level, str]] = [("info", text) for text in (*view.notes, *told)]
-        notes += [("warning", text) for text in find_contradictions(facts, said, output)]
+        notes += [("warning", text) for text in find_contradictions(facts, variant.input, output)]
         notes += [("warning", f"not to be trusted: {text}") for text in facts.doubts]
         notes += [
             ("info", f"{name} does not apply: {found.reason}")
