@@ -109,7 +109,7 @@ def _from_file(
         variant, classes, told = _classes(variant, facts, model, workload.classes)
         suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
         notes: list[tuple[Level, str]] = [("info", text) for text in (*view.notes, *told)]
-        notes += [("warning", text) for text in find_contradictions(facts, said, output)]
+        notes += [("warning", text) for text in find_contradictions(facts, variant.input, output)]
         notes += [("warning", f"not to be trusted: {text}") for text in facts.doubts]
         notes += [
             ("info", f"{name} does not apply: {found.reason}")
@@ -148,12 +148,24 @@ def _classes(
                 f"the model gives a single score, which tells two classes apart, but the labels "
                 f"have {len(names)}"
             )
-        return variant, 2, ()
+        variant, told = with_job_classes(variant, 2, model.output, names)
+        return variant, 2, (_scored(model, names, told),)
     own = facts.output_width - variant.output.offset
     variant, told = with_job_classes(variant, own, model.output, names)
     classes = own if variant.output.groups is None else len(variant.output.groups)
     _check_width(classes, facts.output_width, names)
     return variant, classes, (told,) if told else ()
+
+
+def _scored(model: ModelSpec, names: Sequence[str], told: str | None) -> str:
+    """What is told of a single score."""
+    if told is not None or not names:
+        return told or "its one score is taken for that of the second class"
+    turned = ", ".join(reversed(names))
+    return (
+        f"its one score is taken for that of {names[1]}, the second class; where it is that of "
+        f"{names[0]}, add output.classes: [{turned}]"
+    )
 
 
 def _check_width(classes: int, width: int, names: Sequence[str]) -> None:

@@ -133,6 +133,7 @@ def _model_lines(model: FoundModel, here: Path, images: FoundImages) -> list[str
             "    output:",
             f"      kind: binary{GUESS} the one score is that of the second class,",
             "      threshold: 0.5  # which it is from here on",
+            "      # classes: [SECOND, FIRST]   # where the score is that of the first class",
         ]
     elif model.offset:
         lines += [

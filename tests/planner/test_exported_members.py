@@ -27,8 +27,13 @@ from typer.testing import CliRunner
 
 import trimtab
 from trimtab.planner.cache.views import ViewCache
+from trimtab.planner.candidates.class_groups import with_job_classes
 from trimtab.planner.cli.app import app
-from trimtab.variants import Wishes
+from trimtab.planner.specification.sections import OutputSpec
+from trimtab.variants import Wishes, inspect_model, make_variant
+from trimtab_runtime.definitions.plan import RuntimeOptions
+from trimtab_runtime.engines import create_engine
+from trimtab_runtime.images.preprocess import Preprocessor
 from trimtab_runtime.probe.requests import MeasureSettings
 
 QUICK = MeasureSettings(seconds=0.1, max_seconds=5, min_rounds=8, warmup_seconds=0.02)
@@ -186,6 +191,20 @@ def test_what_cannot_be_quantised_fails_once_a_job(tmp_path, monkeypatch):
         assert len(events) == 1
         (failed,) = [v for v in store.list_variants() if v.state == "failed"]
         assert "could be quantised" in failed.reason
+
+
+def test_a_score_of_the_first_class_is_turned_by_naming_the_models_order(tmp_path):
+    images, _ = texture_images(12, 5)
+    path = save(tmp_path / "score.onnx", one_score(onnx_model(16), 2))
+    plain = make_variant(path, inspect_model(path), INPUT, {"kind": "binary"}, "m")
+    said = OutputSpec(kind="binary", classes=("rest", "two"))
+    turned, _ = with_job_classes(plain, 2, said, ["two", "rest"])
+    found = []
+    for variant in (plain, turned):
+        engine = create_engine(str(path), variant, RuntimeOptions("onnxruntime"))
+        found.append([engine.run(Preprocessor(i).tensor(variant.input)) for i in images])
+    assert np.array_equal(np.array(found[0])[:, ::-1], found[1])
+    assert len({row.argmax() for row in np.array(found[0])}) == 2
 
 
 def test_init_writes_what_the_files_tell(zoo, tmp_path):

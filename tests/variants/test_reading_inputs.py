@@ -104,6 +104,15 @@ def test_a_graph_that_normalises_values_is_fed_values(tmp_path: Path) -> None:
     assert np.allclose(answers(path, {}), LOGITS, atol=1e-3)
 
 
+def test_bytes_that_a_graph_normalises_are_no_contradiction(tmp_path: Path) -> None:
+    path = opened(tmp_path, of_type(normalising(onnx_model(), 2.0, 4.0), TensorProto.UINT8))
+    facts = inspect_model(path)
+    assert facts.normalised_inside == ((2.0,), (4.0,))
+    fed = make_variant(path, facts, {}, {}, "m").input
+    assert (fed.mean, fed.std) == ((0.0,), (1.0,))
+    assert find_contradictions(facts, fed, {}) == []
+
+
 def test_normalisation_a_channel_and_in_several_steps(tmp_path: Path) -> None:
     """x / 255, then (x - mean) / std, as Mul and Add: pixels of 0..255 go in."""
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -131,10 +140,19 @@ def test_what_is_no_normalisation_is_none(tmp_path: Path) -> None:
 def test_a_normalisation_that_is_said_as_well_is_used_and_told(tmp_path: Path) -> None:
     path = opened(tmp_path, normalising(onnx_model(), *PIXELS))
     facts = inspect_model(path)
-    assert make_variant(path, facts, INPUT, {}, "m").input.mean == (127.5,)
-    (told,) = find_contradictions(facts, INPUT, {})
+    fed = make_variant(path, facts, INPUT, {}, "m").input
+    assert fed.mean == (127.5,)
+    (told,) = find_contradictions(facts, fed, {})
     assert "the graph itself takes off 127.5 and divides by 127.5" in told
-    assert find_contradictions(facts, {"mean": 0, "std": [1, 1, 1]}, {}) == []
+    for said in ({}, {"mean": 0, "std": [1, 1, 1]}, {"values": "0..255"}):
+        assert find_contradictions(facts, make_variant(path, facts, said, {}, "m").input, {}) == []
+
+
+def test_values_of_0_to_1_that_are_said_in_either_way_are_no_contradiction(tmp_path: Path) -> None:
+    path = opened(tmp_path, normalising(onnx_model(), *UNIT))
+    facts = inspect_model(path)
+    for said in ({}, {"values": "0..1"}, {"mean": 0, "std": 255}):
+        assert find_contradictions(facts, make_variant(path, facts, said, {}, "m").input, {}) == []
 
 
 def test_a_half_precision_graph_is_quantised_in_float32(tmp_path: Path) -> None:

@@ -10,23 +10,24 @@ import numpy as np
 from trimtab.variants.files.base import Normalisation
 from trimtab.variants.files.onnx_input import takes_pixels
 from trimtab.variants.inspection.facts import ModelFacts
+from trimtab_runtime.definitions.plan import InputFormat
 
 RAW: Normalisation = ((0.0,), (1.0,))
 """The mean and std that leave pixels as they are."""
 
 
 def find_contradictions(
-    facts: ModelFacts, input: Mapping[str, Any], output: Mapping[str, Any]
+    facts: ModelFacts, fed: InputFormat, output: Mapping[str, Any]
 ) -> list[str]:
-    """Sentences about what was said against what the file seems to say; what was said is used."""
+    """Sentences about what was said of an input, which is `fed` like that, and of an `output`,
+    against what the file seems to say; what was said is used."""
     found = []
     inside = facts.normalised_inside
-    if inside is not None and input.get("mean") is not None and input.get("std") is not None:
-        said = [np.ravel(input[key]) for key in ("mean", "std")]
-        wanted = fed_pixels(inside)
-        if not all(np.all(given == fed) for given, fed in zip(said, wanted, strict=True)):
+    if inside is not None and facts.dtype.startswith("float"):
+        given, wanted = (fed.mean, fed.std), fed_pixels(inside)
+        if not all(np.all(np.isclose(a, b)) for a, b in zip(given, wanted, strict=True)):
             found.append(
-                f"input.mean and input.std are used as given, but the graph itself takes off "
+                f"the normalisation is used as given, but the graph itself takes off "
                 f"{_listed(inside[0])} and divides by {_listed(inside[1])}: leave them out where "
                 "this is the normalisation of training"
             )
