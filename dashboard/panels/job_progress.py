@@ -13,7 +13,7 @@ _STEPS = {
     "members": "reading models",
     "slim": "slimming",
     "measure": "measuring",
-    "search": "composing",
+    "search": "composing plans",
     "together": "measuring together",
     "early exits": "early exits",
     "verify": "verifying",

@@ -55,7 +55,7 @@ def golden_cases(
     of them."""
     cases = [_case(stages, definition, path, router) for path in images]
     if not cases:
-        raise PlanningError("no image to choose golden ones from")
+        raise PlanningError("there are no images to choose golden images from")
     arrays: dict[str, Array] = {}
     if recall is None:
         chosen = _safest(cases)

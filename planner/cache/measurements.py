@@ -1,4 +1,4 @@
-"""Measurements of candidates on the device: alone, and together with those they live beside."""
+"""Measurements of candidates on the device: alone, and with the other stages of a plan."""
 
 from __future__ import annotations
 

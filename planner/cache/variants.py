@@ -47,7 +47,7 @@ class VariantCache:
     fit: Sequence[Item]
 
     def member(self, variant: Variant, path: Path, torch: str | None = None) -> StoredVariant:
-        """Keep a member as it came: the file at `path`, exported from what `torch` names."""
+        """Keep an original model: the file at `path`, exported from the module `torch` if any."""
         self.store.save_file(path, kind="model", name=path.name)
         return self.keep(variant.name, "as_is", variant, member_lineage(variant, torch))
 
@@ -142,7 +142,7 @@ class VariantCache:
         try:
             path = self.store.artefacts.path(record.artefact_sha256)
         except StoreError as error:
-            self.journal.note("warning", record.name, f"made anew: {error}")
+            self.journal.note("warning", record.name, f"built again: {error}")
             return None
         variant = Variant(
             record.name,

@@ -52,7 +52,7 @@ class CandidateFeatures:
             try:
                 self._by_file[path] = Work(operator_work(path, format, size))
             except ModelError as error:
-                text = f"predicted without knowing its operators: {error}"
+                text = f"its cost is predicted without operator counts: {error}"
                 self._job.journal.note("info", name, text)
                 self._by_file[path] = Work()
         return self._by_file[path]

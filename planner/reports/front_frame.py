@@ -36,9 +36,9 @@ def known_metrics(view: FrontView) -> list[str]:
 
 
 def front_frame(view: FrontView) -> pd.DataFrame:
-    """A row for each plan. Of each metric `NAME` is what is decided on (the guarded estimate on
-    tune, the predicted cost); `NAME_test`, `NAME_low`, `NAME_high` are only reported,
-    `NAME_predicted` and `NAME_measured` speak of the inputs of test. Unknown is NaN."""
+    """A row for each plan. Of each metric, `NAME` is the value that selection uses (the
+    conservative estimate on tune, the predicted cost); `NAME_test`, `NAME_low`, `NAME_high` are
+    only reported, `NAME_predicted` and `NAME_measured` are for the test inputs. Unknown is NaN."""
     import pandas as pd
 
     rows = view.rows

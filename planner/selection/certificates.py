@@ -36,7 +36,7 @@ def attach_certificates(
         certificate = found.get(plan.key)
         plan.certified = certificate is not None and certificate.certified
         plan.certificate = (
-            "not certifiable: what it remembers makes its answers depend on each other"
+            "not certifiable: with a memory, its answers depend on each other"
             if certificate is None
             else certificate.text()
         )

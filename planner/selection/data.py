@@ -170,7 +170,7 @@ def _quality(
     found = list(asked) or ["top1" if labelled else "agreement"]
     unknown = [metric for metric in found if not can_tell(tune, metric)]
     if unknown:
-        raise PlanningError(f"{unknown[0]} cannot be told on tune")
+        raise PlanningError(f"{unknown[0]} cannot be estimated on the validation split (tune)")
     return found
 
 

@@ -205,7 +205,7 @@ def test_show_explains_a_plan(run, chosen):
         chosen,
         "Stages",
         "inputs",
-        "tune, guarded",
+        "conservative estimate",
         "Verified",
         "Constraints",
         "Lineage",
@@ -225,14 +225,14 @@ def test_show_names_the_lineage_of_what_was_made(run, planned):
     for plan in plans:
         status, text, errors = run("show", plan.key)
         assert (status, errors) == (0, "")
-        assert "as it came" in text
+        assert "original model" in text
 
 
 def test_an_exported_plan_is_what_was_verified_and_passes_its_selftest(run, planned, chosen):
     folder, _ = planned
     status, text, _ = run("export", chosen[:10], "-o", "out dir/plan.pyz")
     assert status == 0
-    assert "the very file that was verified" in text
+    assert "the verified file itself" in text
     assert "python 'out dir/plan.pyz' classify photo.jpg" in text
     bundle = folder / "out dir" / "plan.pyz"
     assert os.access(bundle, os.X_OK)
@@ -272,7 +272,7 @@ def test_devices(run):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["front", "nothing"], 1, "no job is called 'nothing'"),
+        (["front", "nothing"], 1, "no job has the name 'nothing'"),
         (["show", "zzzz"], 1, "begins with 'zzzz'"),
         (["export", "zzzz"], 1, "begins with 'zzzz'"),
         (["export", "zzzz", "-o", "photos"], 2, "is a folder"),
@@ -316,7 +316,7 @@ def test_without_a_feasible_plan_the_nearest_is_named(planned, tmp_path):
     assert re.search(r"load_ms <= 0\.001: \S+, misses 0\.001 by \d", shown.stdout)
     key = re.search(r"no plan is chosen; nearest: (\w{8}) ", shown.stdout)[1]
     told = call(folder, "show", key).stdout
-    assert re.search(r"broken: load_ms <= 0\.001 .*; here \S+, off by \d", told)
+    assert re.search(r"violated: load_ms <= 0\.001 .*; this plan \S+, missed by \d", told)
 
 
 @pytest.mark.slow
@@ -338,7 +338,7 @@ def test_an_interrupted_job_says_how_to_go_on(tmp_path):
                 break
         rest = process.stderr.read()
     assert process.returncode == 130
-    assert "`trimtab --store kept/here.db plan 'my job.yaml'` goes on from here" in rest
+    assert "resume with `trimtab --store kept/here.db plan 'my job.yaml'`" in rest
     assert "Traceback" not in rest
     told = call(tmp_path, "--store", "kept/here.db", "jobs", "--format", "json")
     assert json.loads(told.stdout)[0]["state"] == "interrupted"

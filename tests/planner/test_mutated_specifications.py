@@ -258,7 +258,10 @@ def test_files_that_hold_no_fields(tmp_path, kind):
         ({"models": [{"path": "a.onnx", "input": {"sise": 3}}]}, "models[0].input.sise: unknown"),
         ({"objectives": {"top_1": "max"}}, "objectives: 'top_1' is no metric; did you mean"),
         ({"models": []}, "models: "),
-        ({"reference": "nobody"}, "reference: 'nobody' is not among lite0, mobile, own"),
+        (
+            {"reference": "nobody"},
+            "reference: no model is called 'nobody'; choose one of lite0, mobile, own",
+        ),
         ({"workload": 3}, "workload: "),
         ({"\ud800": 1}, "specification: "),
         ({"verify": 10**400}, "verify: "),

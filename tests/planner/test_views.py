@@ -131,9 +131,9 @@ def test_jobs_are_found_by_beginning_and_name(store):
     assert find_job(store).id == "abc2"
     assert find_job(store, "two").id == "abc2"
     assert find_job(store, "abc0").name == "one"
-    with pytest.raises(StoreError, match="3 jobs begin with 'ab'"):
+    with pytest.raises(StoreError, match="3 jobs start with 'ab'"):
         find_job(store, "ab")
-    with pytest.raises(StoreError, match=r"no job is called ''"):
+    with pytest.raises(StoreError, match=r"no job has the name ''"):
         find_job(store, "")
 
 

@@ -1,4 +1,4 @@
-"""Plans with a premodel or with learned deferral: trained on `fit`, chosen on `tune`, measured."""
+"""Plans with a router or learned deferral: trained on `fit`, selected on `tune`, measured."""
 
 from __future__ import annotations
 
@@ -80,11 +80,13 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
         self.features = RouterFeatures(self.evaluator, self.data)
 
     def designs(self) -> list[BuiltRoutedDesign]:
-        """Train, and build the best designs and the premodel as published."""
+        """Train, and build the best designs and the router as published."""
         groups, inputs = self._groups(), len(self.data.rows.fit)
         if not groups or inputs < FEWEST:
-            few = f"fit has {inputs} images, they need {FEWEST}"
-            self.features.say("routers", few if groups else "one model leaves nothing to route")
+            few = f"the calibration split (fit) has {inputs} images, routers need {FEWEST}"
+            self.features.say(
+                "routers", few if groups else "with one model there is nothing to route"
+            )
             return []
         trainer = trainer_of(self.screening, self.features.inputs(groups))
         members = [self.data.sharing(index) for index in self.data.members]
