@@ -1,4 +1,4 @@
-"""The pages, and how one gets to them."""
+"""The pages and their navigation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Devices: what they are, how well variants were measured on them, where a model's time goes."""
+"""Devices: fingerprints, measurement quality of variants, and layer profiles."""
 
 from __future__ import annotations
 

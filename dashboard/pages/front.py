@@ -1,4 +1,4 @@
-"""The front of a job: any two objectives, with limits that move it at once."""
+"""The front of a job: any two metrics as axes, with limits as sliders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a running job is, and how long it will take yet."""
+"""Progress of a running job, and the time left."""
 
 from __future__ import annotations
 

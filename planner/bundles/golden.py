@@ -1,4 +1,4 @@
-"""Choosing the golden images of a bundle, and what a plan says of them."""
+"""The golden images of a bundle, and a plan's answers to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What variants say on the inputs: traced once, then read from the store.
+"""Traces: outputs of variants for the inputs, computed once, then read from the store.
 
 Everything is named by the content it depends on, so a second job, or the same one after it was
 killed, finds it. A failure is evidence too: it is stored with its reason, and tried again only

@@ -1,4 +1,4 @@
-"""What the predictors of a job's search know: its candidates, and earlier jobs on this device."""
+"""Features for the predictors, from this job's candidates and earlier jobs on this device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measured candidates as stages: calibrated traces, costs at one pace, and their worth alone."""
+"""Measured candidates as stages: calibrated traces, and costs scaled to one pace."""
 
 from __future__ import annotations
 

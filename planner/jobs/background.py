@@ -1,4 +1,4 @@
-"""Jobs started in the background: each a process of its own that outlives whoever started it."""
+"""Jobs started in the background: each in its own process, which outlives its starter."""
 
 from __future__ import annotations
 

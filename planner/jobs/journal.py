@@ -1,4 +1,4 @@
-"""What a job says while it runs: to the store, and to whoever watches.
+"""The journal of a running job: progress and log, for the store and for listeners.
 
 The events of a device during a job: logged, counted, shown."""
 

@@ -1,4 +1,4 @@
-"""How fast a job goes, and how long it will take."""
+"""The pace of a job, and the time left."""
 
 from __future__ import annotations
 

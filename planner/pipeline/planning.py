@@ -1,4 +1,4 @@
-"""From measured candidates to a verified choice: screen, measure together, select, verify."""
+"""Selects plans on validation data and verifies them: screen, measure together, select, verify."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class PlanningStage:
     def measured_together(
         self, groups: Sequence[tuple[int, ...]]
     ) -> dict[tuple[int, ...], CascadeCosts]:
-        """What stages cost beside those that they will live with."""
+        """The costs of stages, measured together with the other stages of their plans."""
         data, journal = self.selector.data, self._job.journal
         parts = [[data.measured[index] for index in group] for group in groups]
         labels = [" + ".join(part.candidate.label for part in group) for group in parts]

@@ -1,4 +1,4 @@
-"""What a job has found, as plain data for whoever shows it: the command line, plots, dashboard."""
+"""The plans of a job as plain data, for the command line, plots and the dashboard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A front as a table that can be cut to size: any objectives, any bounds, at once."""
+"""A front as a table, for any objectives and bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates of plans that stop early, on the part of tune that nothing was selected on."""
+"""Certificates of plans with early exits, tested on the part of tune not used for selection."""
 
 from __future__ import annotations
 

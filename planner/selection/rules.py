@@ -1,4 +1,4 @@
-"""Judged plans: which are feasible, which are on the front, and the one to ship."""
+"""The rules of selection: which plans are feasible, on the front, and chosen."""
 
 from __future__ import annotations
 

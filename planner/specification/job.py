@@ -1,4 +1,4 @@
-"""The job specification: what a user writes, checked."""
+"""The job specification, validated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training the routers and scorers of a plan, from what is known of the inputs of `fit`."""
+"""Training the routers and scorers of a plan, on the inputs of `fit`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from trimtab.search.estimates.guard import jury
+from trimtab.search.estimates.guard import consensus
 from trimtab.search.estimates.targets import Floats, Ints
 from trimtab.search.plans.problem import Problem
 from trimtab.search.replay.cascade import Scoring
-from trimtab.search.routing.design import LearnedScorer, Premodel, RoutedDesign
+from trimtab.search.routing.design import LearnedScorer, RoutedDesign, TrainedRouter
 from trimtab.variants.routers import (
     TINY_INPUT,
     Runner,
@@ -50,8 +50,8 @@ class RouterInputs:
 
 @dataclass(frozen=True)
 class RouterTargets:
-    """What is learned from: the rows of `fit`, the classes (fit,) that are right there, and the
-    `opinion` (fit, classes) of a jury of these rows."""
+    """What routers are trained on: the rows of `fit`, the right `classes` (fit,) there, and the
+    `opinion` (fit, classes), the consensus of the ensemble, on these rows."""
 
     fit: Ints
     classes: Ints
@@ -60,7 +60,7 @@ class RouterTargets:
     @classmethod
     def of(cls, probabilities: Sequence[Floats], fit: Ints, classes: Ints) -> RouterTargets:
         """From calibrated `probabilities` (inputs, classes), one a variant."""
-        opinion = jury([p[fit] for p in probabilities], np.arange(len(fit)), classes)
+        opinion = consensus([p[fit] for p in probabilities], np.arange(len(fit)), classes)
         return cls(fit, classes, opinion)
 
     def correct(self, probabilities: Floats) -> NDArray[np.bool_]:
@@ -69,7 +69,7 @@ class RouterTargets:
         return right
 
     def credit(self, answers: Ints) -> Doubles:
-        """How likely answers (fit,) are right, as the jury has it: less noisy than labels, and
+        """How likely answers (fit,) are right, by the consensus: less noisy than labels, and
         what the guard goes by (guard.py)."""
         return self.opinion[np.arange(len(answers)), answers].astype(np.float64)
 
@@ -87,7 +87,7 @@ class RouterTrainer:
         return tuple(float(f"{cost.mean():.4g}") for cost in costs)
 
     def published(self, members: Sequence[int], default: int) -> RoutedDesign | None:
-        """The premodel exactly as published, over the `members` that its rule includes and the
+        """The router exactly as published, over the `members` that its rule includes and the
         `default` that answers where it abstains. None without image features, or where the rule
         includes the default alone."""
         sight, lessons = self._sight, self._lessons
@@ -107,11 +107,11 @@ class RouterTrainer:
         made = chain_file(seen[:, kept], own, places, stages.index(default))
         scores = Runner(made)(sight.image[:, kept])
         names = tuple(sight.names[column] for column in kept)
-        premodel = Premodel("as published", made, scores, "image", names, published=True)
+        router = TrainedRouter("as published", made, scores, "image", names, published=True)
         nothing = (None,) * len(stages)
-        return RoutedDesign(stages, "last", premodel, nothing, self.entry_ms(stages))
+        return RoutedDesign(stages, "last", router, nothing, self.entry_ms(stages))
 
-    def premodels(self, options: Sequence[int]) -> list[Premodel]:
+    def routers(self, options: Sequence[int]) -> list[TrainedRouter]:
         """The best estimator on each kind of features, for these options in order."""
         lessons, sight = self._lessons, self._sight
         answers = [self._problem.options[o].probabilities[lessons.fit].argmax(1) for o in options]
@@ -127,19 +127,21 @@ class RouterTrainer:
 
     def _learned(
         self, kind: str, seen: Floats, worth: Doubles, names: tuple[str, ...] = ()
-    ) -> Premodel:
+    ) -> TrainedRouter:
         own = seen[self._lessons.fit].astype(np.float64)
         name, estimator, _ = best_estimator(own, worth)
         made = learned_file(fit_stages(estimator, own, worth), own)
-        return Premodel(f"{kind} {name}", made, Runner(made)(seen), kind, names)
+        return TrainedRouter(f"{kind} {name}", made, Runner(made)(seen), kind, names)
 
-    def _tiny(self, worth: Doubles) -> Premodel:
+    def _tiny(self, worth: Doubles) -> TrainedRouter:
         seen = self._sight.tensor
         own = seen[self._lessons.fit]
         network, features = self._tiny_network
         name, estimator, _ = best_estimator(features, worth)
         made = network.router_file(fit_stages(estimator, features, worth), own)
-        return Premodel(f"tiny network {name}", made, Runner(made)(seen), "tensor", (), TINY_INPUT)
+        return TrainedRouter(
+            f"tiny network {name}", made, Runner(made)(seen), "tensor", (), TINY_INPUT
+        )
 
     @cached_property
     def _tiny_network(self) -> tuple[TinyNetwork, Doubles]:
@@ -176,8 +178,8 @@ class RouterTrainer:
     def _designs(self, options: Sequence[int]) -> list[RoutedDesign]:
         costs_ms, nothing = self.entry_ms(options), (None,) * len(options)
         found = [
-            RoutedDesign(tuple(options), rule, premodel, nothing, costs_ms)
-            for premodel in self.premodels(options)
+            RoutedDesign(tuple(options), rule, router, nothing, costs_ms)
+            for router in self.routers(options)
             for rule in RULES
         ]
         for rule in RULES:

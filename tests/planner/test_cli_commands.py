@@ -276,7 +276,7 @@ def test_devices(run):
         (["show", "zzzz"], 1, "begins with 'zzzz'"),
         (["export", "zzzz"], 1, "begins with 'zzzz'"),
         (["export", "zzzz", "-o", "photos"], 2, "is a folder"),
-        (["front", "--plot", "front.pdf"], 2, "a plot ends in .html or .png"),
+        (["front", "--plot", "front.pdf"], 2, "must name an .html or .png file"),
         (["front", "--format", "xml"], 2, "xml"),
         (["front", "--limit", "0"], 2, "--limit"),
         (["front", "--store", "x"], 2, "stands before the command"),

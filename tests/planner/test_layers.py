@@ -189,7 +189,7 @@ def test_a_picture_of_many_operators_and_odd_names(profile: LayerProfile, tmp_pa
     [
         (["missing.onnx"], 2, "does not exist"),
         (["."], 2, "is a directory"),
-        (["net.onnx", "--plot", "layers.svg"], 2, "a plot of layers ends in .png"),
+        (["net.onnx", "--plot", "layers.svg"], 2, "must name a .png file"),
         (["net.onnx", "--threads", "0"], 2, "--threads"),
         (["net.onnx", "--top", "0"], 2, "--top"),
         (["net.onnx", "--device", "moon"], 1, "device 'moon' is unknown"),

@@ -121,7 +121,7 @@ def test_a_device_that_stays_away_ends_the_job_which_goes_on_later(spec, server,
     target = parse_ssh(found.address, **found.settings)
     with (
         SshDevice(target, patience=BRIEF) as device,
-        pytest.raises(DeviceLost, match="the same command goes on from here"),
+        pytest.raises(DeviceLost, match="run the same command again to resume"),
     ):
         trimtab.plan(spec, store, Away(server, store), QUICK, device)
     (job,) = store.list_jobs()

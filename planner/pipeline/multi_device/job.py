@@ -1,4 +1,4 @@
-"""A job on several devices: one job for each, at the same time, and what is good on all."""
+"""A job on several devices: one job for each, at the same time, then plans for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a plan is what it is: stages, constraints, lineage, predicted against measured."""
+"""The report of a plan: stages, constraints, lineage, predicted against measured."""
 
 from __future__ import annotations
 

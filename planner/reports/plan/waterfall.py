@@ -1,4 +1,4 @@
-"""Where the milliseconds between a baseline and a plan go."""
+"""The difference in latency between the baseline and a plan, by cause."""
 
 from __future__ import annotations
 

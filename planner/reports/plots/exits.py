@@ -1,4 +1,4 @@
-"""Where the inputs of a plan stop, and the time line of its test stream, as a PNG."""
+"""The exits of a plan's inputs, and the time line of its test stream, as a PNG."""
 
 from __future__ import annotations
 

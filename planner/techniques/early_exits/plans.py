@@ -1,4 +1,4 @@
-"""Plans that stop early: taps found and traced, designs searched, the best ones built."""
+"""Plans with early exits: find and trace taps, search designs, build the best."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The taps of the options that early ends are added to: found, traced, equipped and measured."""
+"""The taps of options for early exits: found, traced, fitted and measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What routers may look at: features of images, small tensors, vectors at first taps."""
+"""Inputs of routers: image features, small tensors, vectors at first taps."""
 
 from __future__ import annotations
 

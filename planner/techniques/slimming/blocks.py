@@ -1,4 +1,4 @@
-"""The blocks that could replace regions of a member: timed on the device, learned one by one."""
+"""The blocks that could replace regions of a member: timed on the device, trained one by one."""
 
 from __future__ import annotations
 
