@@ -97,12 +97,12 @@ class SegmentedCosts(PlanCosts):
     def mean_ms(self, reach: Doubles) -> Doubles:
         total = np.full(len(reach), self._overheads.mean_ms())
         for step, (warm_ms, cold_ms) in enumerate(zip(self._warm, self._cold, strict=True), 1):
-            warm = self._warm(reach, step)
+            warm = self._warm_share(reach, step)
             per_run = float(warm_ms.mean()) * warm + float(cold_ms.mean()) * (1.0 - warm)
             total += reach[:, step] * per_run
         return total * self._slower
 
-    def _warm(self, reach: Doubles, step: int) -> Doubles:
+    def _warm_share(self, reach: Doubles, step: int) -> Doubles:
         if self._second_stage is None:
             return reach[:, step]
         warm: Doubles = reach[:, step] * (1.0 - reach[:, self._second_stage])
@@ -139,7 +139,7 @@ class SegmentedCosts(PlanCosts):
             for part in self._overheads.used():
                 path += generator.choice(part, count)
             for step in range(1, last + 1):
-                warm = round(count * float(self._warm(reach[None], step)[0]))
+                warm = round(count * float(self._warm_share(reach[None], step)[0]))
                 path += np.concatenate(
                     [
                         generator.choice(self._warm[step - 1], warm),
