@@ -25,6 +25,13 @@ from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
 
 LATENCY = "latency_mean_ms"
+_STATES = {
+    "running": "the job is running",
+    "done": "the job is done",
+    "failed": "the job failed",
+    "interrupted": "the job was interrupted",
+    "killed": "the process of the job was killed",
+}
 
 
 @dataclass(frozen=True)
@@ -176,7 +183,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
             names = ", ".join(device["name"] for device in devices_of(job))
             why += f"; choose one device with --device: {names}"
         raise PlanningError(
-            f"job {job.id} ({job.name}) has no plans yet; it is {job_state(store, job)}{why}"
+            f"job {job.id} ({job.name}) has no plans yet: {_STATES[job_state(store, job)]}{why}"
         )
     objectives = tuple(summary_of(job).get("objectives") or job.spec["objectives"])
     quality = _quality(job, objectives)

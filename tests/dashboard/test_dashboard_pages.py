@@ -181,7 +181,7 @@ def test_a_running_job_shows_its_progress(look, own):
     told = texts(app)
     assert "width:75.0%" in told
     assert "verifying small" in told
-    assert "started elsewhere" in told  # this test's process, not one of the dashboard's
+    assert "started in a terminal" in told  # this test's process, not one of the dashboard's
 
 
 def test_the_same_job_on_several_devices(look, own):
@@ -250,6 +250,6 @@ def test_errors_stand_at_their_fields(look, finished, tmp_path):
     app.button(key="start-form").click().run()
     told = texts(app)
     assert "models[1].path" in told
-    assert "there is no file" in told
+    assert "no such file" in told
     assert "models[0].path" not in told
     assert not (tmp_path / "trimtab.db").exists()

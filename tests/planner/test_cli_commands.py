@@ -137,7 +137,7 @@ def test_front_shows_every_member_and_marks_what_is_not_verified(run):
     assert (status, errors) == (0, "")
     for word in ("small 1t", "large 1t", "lite 1t", "baseline", "chosen", "verified", "predicted"):
         assert word in text
-    assert "looked at this test split" in text
+    assert "Test set used for " in text
 
 
 def test_front_on_a_narrow_screen_keeps_every_figure(run, monkeypatch, chosen):
@@ -279,12 +279,12 @@ def test_devices(run):
         (["front", "--plot", "front.pdf"], 2, "must name an .html or .png file"),
         (["front", "--format", "xml"], 2, "xml"),
         (["front", "--limit", "0"], 2, "--limit"),
-        (["front", "--store", "x"], 2, "stands before the command"),
+        (["front", "--store", "x"], 2, "give it before the command"),
         (["bake"], 2, "bake"),
         (["show"], 2, "Missing argument"),
         (["plan", "missing.yaml"], 2, "missing.yaml: cannot be read"),
         (["--store", "nowhere.db", "front"], 1, "there is no store at nowhere.db"),
-        (["--store", "nowhere.db", "jobs"], 1, "`trimtab plan job.yaml` makes one"),
+        (["--store", "nowhere.db", "jobs"], 1, "`trimtab plan job.yaml` creates one"),
     ],
 )
 def test_a_mistake_is_named_in_plain_lines(run, arguments, status, message):
@@ -344,7 +344,7 @@ def test_an_interrupted_job_says_how_to_go_on(tmp_path):
     assert json.loads(told.stdout)[0]["state"] == "interrupted"
     shown = call(tmp_path, "--store", "kept/here.db", "front")
     assert shown.returncode == 1
-    assert "has no plans yet; it is interrupted" in shown.stderr
+    assert "has no plans yet: the job was interrupted" in shown.stderr
 
 
 def test_without_a_store_devices_still_tells_this_machine(tmp_path, monkeypatch, capsys):

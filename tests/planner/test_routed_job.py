@@ -169,7 +169,7 @@ def test_show_says_who_routes_and_where_inputs_go(done, home):
     for text in (
         "Routes of the test inputs",
         "Router input: image features",
-        "Right on test beside",
+        "Accuracy on test, for comparison: ",
     ):
         assert text in told
 

@@ -153,7 +153,7 @@ def test_jobs_and_plans_are_found_by_device(done):
         job_on_device(store, record, "bo")
     with pytest.raises(StoreError, match=r"no device starts with 'pi'; job .* has board, box"):
         job_on_device(store, record, "pi")
-    with pytest.raises(StoreError, match="has one device"):
+    with pytest.raises(StoreError, match="has only one device"):
         job_on_device(store, jobs["box"], "box")
     baseline = record.summary["baseline"]
     assert find_plan(store, baseline).job_id == record.id
@@ -344,10 +344,10 @@ def test_wrong_devices_are_refused(spec, given, problem):
 
 
 def test_devices_that_stand_in_fit_the_specification(done, spec, home, store):
-    with pytest.raises(SpecificationError, match="none is called 'pi'"):
+    with pytest.raises(SpecificationError, match="no device is called 'pi'"):
         run_both(spec, store, {"pi": replayed(home)["box"]})
     with pytest.raises(SpecificationError, match="give a device for each name"):
         run_both(spec, store, replayed(home)["box"])
     alone = {k: v for k, v in spec.items() if k not in ("devices", "across")}
-    with pytest.raises(SpecificationError, match="one is named; give one device"):
+    with pytest.raises(SpecificationError, match="the specification has one; give one device"):
         run_both(alone, store, replayed(home))

@@ -142,7 +142,7 @@ def test_show_tells_what_was_replaced_and_whether_it_pays(done, home):
     ("models", "fit", "rules", "reason"),
     [
         (("lite.tflite",), 30, RULES, "only ONNX models can be slimmed, not TFLite files"),
-        (("plain.onnx",), 30, ["branch"], "none of its regions is one that a slimming rule"),
+        (("plain.onnx",), 30, ["branch"], "no slimming rule matches a region"),
         (("inception.onnx",), 5, RULES, "needs at least 8 inputs to be learned, got 5"),
     ],
 )
