@@ -119,8 +119,8 @@ def route_text(found: PlanReport) -> str:
     if len(found.stages) == 1:
         return name
     confidence = {
-        "last": "by each stage's own probabilities",
-        "mean": "by the mean probabilities of the stages so far",
+        "last": "from each stage's own probabilities",
+        "mean": "from the mean probabilities of the stages so far",
     }[found.rule]
     return f"{name}: confidence {confidence}; escalates below the threshold"
 

@@ -16,6 +16,8 @@ from pydantic_core import ErrorDetails
 
 from trimtab_runtime.errors import SpecificationError
 
+#: What pydantic adds to a path where a field has alternatives.
+_ALTERNATIVES = ("constrained-", "tuple[", "function-")
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 
 
@@ -54,6 +56,19 @@ _EXAMPLES: Mapping[str, str] = {
     "images": "images: photos/",
     "objectives": "objectives: {top1: max, latency_mean_ms: min}",
     "entry": "entry: package.module:Network",
+}
+#: What a field must be, by the type of pydantic's error; others in pydantic's words.
+_RULES = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list, e.g. `[a, b]`"),
+    **dict.fromkeys(
+        ("dict_type", "model_type", "dataclass_type"), "must have fields, e.g. `{name: value}`"
+    ),
+    "string_type": "must be a text",
+    "path_type": "must be a path",
+    "string_pattern_mismatch": "has not the expected form",
 }
 #: What PyYAML raises on texts that it takes for a number, date or set and cannot read as such.
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
@@ -136,6 +151,8 @@ def _lines(problems: Sequence[ErrorDetails], known: Sequence[str]) -> Iterator[s
             continue  # pydantic's, about a list whose items it refused
         path = ""
         for part in loc:
+            if isinstance(part, str) and part.startswith(_ALTERNATIVES):
+                continue
             step = _step(part)
             path += step if not path or step.startswith("[") else f".{step}"
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -160,8 +177,10 @@ def _message(problem: ErrorDetails) -> str:
         return f"`{name}` is empty; give a value, or remove the field"
     if kind == "literal_error":
         return f"unknown value {_shortened(value)}; choose one of {problem['ctx']['expected']}"
+    if kind in ("too_short", "string_too_short"):
+        return f"`{name}` must not be empty"
     rule = problem["msg"].replace("Input should be", "must be").replace("Input should", "must")
-    return f"{rule[:1].lower()}{rule[1:]}, got {_shortened(value)}"
+    return f"{_RULES.get(kind, rule[:1].lower() + rule[1:])}, got {_shortened(value)}"
 
 
 def _shortened(value: object) -> str:

@@ -245,7 +245,7 @@ def test_errors_stand_at_their_fields(look, finished, tmp_path):
     app.button(key="start-form").click().run()
     told = texts(app)
     assert "<b>constraints</b>" in told
-    assert "is no constraint" in told
+    assert "is not a constraint" in told
     app.text_area(key="form-constraints").set_value("")
     app.button(key="start-form").click().run()
     told = texts(app)

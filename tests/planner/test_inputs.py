@@ -117,9 +117,12 @@ def test_without_labels_a_constraint_on_them_is_refused_and_an_objective_is_not(
 @pytest.mark.parametrize(
     ("objectives", "message"),
     [
-        ({"recall": "max"}, r"^objectives: 'recall' is no metric.*recall\[CLASS\]"),
-        ({"recall[]": "max"}, r"^objectives: 'recall\[\]' is no metric"),
-        ({"macro-f1": "max"}, r"^objectives: 'macro-f1' is no metric; did you mean 'macro_f1'\?"),
+        ({"recall": "max"}, r"^objectives: unknown metric 'recall'.*recall\[CLASS\]"),
+        ({"recall[]": "max"}, r"^objectives: unknown metric 'recall\[\]'"),
+        (
+            {"macro-f1": "max"},
+            r"^objectives: unknown metric 'macro-f1'; did you mean 'macro_f1'\?",
+        ),
         ({"recall[a]": "min"}, r"^objectives: recall\[a\] must be 'max', got 'min'"),
     ],
 )

@@ -186,7 +186,9 @@ def test_width_that_does_not_fit_the_labels_is_told_with_its_remedy(zoo, store, 
     spec = job(zoo)
     spec["workload"]["classes"] = ["background", "class0", "class1", "class2", "class3"]
     watcher = Watcher()
-    with pytest.raises(PlanningError, match=r"no model could be loaded: .*the model has 4 classes"):
+    with pytest.raises(
+        PlanningError, match=r"no model could be loaded: .*the model has 4 classes"
+    ):
         trimtab.plan(spec, store, watcher, QUICK, machine)
     assert "the model has 4 classes, the labels have 5" in watcher.of("small")
     assert store.list_jobs()[0].state == "failed"

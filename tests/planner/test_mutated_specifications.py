@@ -256,7 +256,7 @@ def test_files_that_hold_no_fields(tmp_path, kind):
         ({"modles": []}, "modles: unknown field; did you mean 'models'?"),
         ({"budget": {"minuets": 3}}, "budget.minuets: unknown field; did you mean 'minutes'?"),
         ({"models": [{"path": "a.onnx", "input": {"sise": 3}}]}, "models[0].input.sise: unknown"),
-        ({"objectives": {"top_1": "max"}}, "objectives: 'top_1' is no metric; did you mean"),
+        ({"objectives": {"top_1": "max"}}, "objectives: unknown metric 'top_1'; did you mean"),
         ({"models": []}, "models: "),
         (
             {"reference": "nobody"},

@@ -323,7 +323,7 @@ def test_a_wrong_field_of_a_stream_is_named(photos: Path, stream: Any, told: str
             "techniques.premodel: unknown field",
         ),
         ({"models": None}, "models: `models` is empty; give a value, or remove the field"),
-        ({"verify": "many"}, "verify: must be a valid integer"),
+        ({"verify": "many"}, "verify: must be a whole number, got 'many'"),
         ({"verify": 1000}, "verify: must be less than or equal to 100, got 1000"),
         ({"objectives": {}}, "objectives: "),
     ],

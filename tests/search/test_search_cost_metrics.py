@@ -163,7 +163,7 @@ def test_a_new_cost_is_unknown_where_it_was_not_measured(monkeypatch: pytest.Mon
 
 
 def test_a_name_that_is_not_defined_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'start_memory_mb' is no metric"):
+    with pytest.raises(ValueError, match=r"unknown metric 'start_memory_mb'"):
         register(StartMemory)
 
     class Right(StartMemory):

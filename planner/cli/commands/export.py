@@ -17,7 +17,7 @@ from trimtab_runtime.errors import PlanningError
 
 def export(
     context: typer.Context,
-    plan: Annotated[str, typer.Argument(help="The key of a plan, or its beginning.")],
+    plan: Annotated[str, typer.Argument(help="The key of a plan, or its first letters.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")] = Path(
         "plan.pyz"
     ),

@@ -50,7 +50,7 @@ def layers(
         FrontFormat, typer.Option("--format", help="table, json or csv.")
     ] = FrontFormat.table,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the profile into this .png file instead.")
+        Path | None, typer.Option(help="Write a plot to this .png file instead.")
     ] = None,
 ) -> None:
     """Show where a model's time goes on the device, by operator or by node, and the share of

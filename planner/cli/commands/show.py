@@ -141,7 +141,7 @@ def front(
 
 def show(
     context: typer.Context,
-    plan: Annotated[str, typer.Argument(help="The key of a plan, or its beginning.")],
+    plan: Annotated[str, typer.Argument(help="The key of a plan, or its first letters.")],
     device: OnDevice = None,
     output: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
     plot: Annotated[
