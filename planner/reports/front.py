@@ -102,7 +102,7 @@ class PredictorError:
         )
         return (
             f"Median prediction error of {printable(self.metric)}, {how}: {off} "
-            f"({self.count} candidates)."
+            f"({self.count} candidate{'s' * (self.count != 1)})."
         )
 
 

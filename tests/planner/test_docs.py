@@ -1,5 +1,6 @@
 """What the product knows is what its documentation says."""
 
+import ast
 import pkgutil
 import re
 from pathlib import Path
@@ -15,6 +16,15 @@ from trimtab_runtime.metrics import METRICS
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SPECIFICATION = (ROOT / "docs" / "specification.md").read_text(encoding="utf-8")
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+TABLES = ast.parse((ROOT / "planner" / "cli" / "tables.py").read_text(encoding="utf-8"))
+HEADERS = {
+    header.value
+    for call in ast.walk(TABLES)
+    if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "plain_table"
+    for header in call.args
+    if isinstance(header, ast.Constant)
+}
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 FOLDERS = "benchmarks|dashboard|db|packaging|planner|profilers|search|src|tests|trimtab_runtime"
 FOLDERS += "|variants|workloads"
@@ -29,6 +39,15 @@ def test_every_command_is_in_the_readme(name):
 def test_every_field_of_a_specification_is_documented(name):
     written = (f"`{name}", f".{name}`", f"{name}:")
     assert any(text in SPECIFICATION for text in written)
+
+
+@pytest.mark.parametrize("header", sorted(HEADERS))
+def test_every_column_is_in_the_glossary(header):
+    assert header in GLOSSARY
+
+
+def test_tables_have_columns():
+    assert {"accepts if", "exit", "enters at"} <= HEADERS
 
 
 @pytest.mark.parametrize("name", sorted(METRICS))
