@@ -44,7 +44,7 @@ def variant_key(lineage: Mapping[str, Any]) -> str:
 
 
 def member_lineage(variant: Variant, torch: str | None) -> Content:
-    """An original model: a file, or exported from the module `torch`."""
+    """A member as it came: a file, or exported from what `torch` names."""
     source = {} if torch is None else {"torch": torch}
     return {"step": "member", **source, "sha256": variant.sha256, "io": io_of(variant)}
 

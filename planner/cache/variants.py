@@ -47,7 +47,7 @@ class VariantCache:
     fit: Sequence[Item]
 
     def member(self, variant: Variant, path: Path, torch: str | None = None) -> StoredVariant:
-        """Keep an original model: the file at `path`, exported from the module `torch` if any."""
+        """Keep a member as it came: the file at `path`, exported from what `torch` names."""
         self.store.save_file(path, kind="model", name=path.name)
         return self.keep(variant.name, "as_is", variant, member_lineage(variant, torch))
 

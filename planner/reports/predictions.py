@@ -143,8 +143,8 @@ def _measured(store: Store, job: JobRecord, plan: PlanRecord, inputs: TestInputs
     right = record.details.get("frames", {}).get("right") if record else None
     if right is None or len(right) != len(inputs.rows):
         raise PlanningError(
-            "its answers input by input are unknown: for plans with early exits, only the bundles "
-            "of verified ones have recorded them"
+            "what it says input by input is not known: of plans that stop early, only the bundles "
+            "of verified ones have told"
         )
     return PlanAnswers(None, np.array(right, bool), "measured")
 

@@ -27,7 +27,7 @@ from trimtab.planner.specification.sections import (
     TechniqueSpec,
     WorkloadSpec,
 )
-from trimtab.planner.specification.yaml_file import check_bounded, explain, read_fields
+from trimtab.planner.specification.yaml_file import check_bounded, read_fields, told
 from trimtab.search.objectives.constraints import Constraint
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.metrics import find_metric
@@ -165,7 +165,7 @@ def load_spec(
     try:
         spec = JobSpec.model_validate(data)
     except ValidationError as error:
-        raise SpecificationError(explain(error, _field_names())) from None
+        raise SpecificationError(told(error, _field_names())) from None
     return _absolute(spec, folder)
 
 

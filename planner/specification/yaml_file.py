@@ -134,7 +134,7 @@ def check_bounded(fields: dict[Any, Any]) -> None:
                 raise SpecificationError(f"{_step(name)}: too large once aliases are written out")
 
 
-def explain(error: ValidationError, known: Iterable[str]) -> str:
+def told(error: ValidationError, known: Iterable[str]) -> str:
     """A line for each wrong field, beginning with its path; `known` are all names of fields."""
     problems = error.errors(include_url=False)
     lines = list(dict.fromkeys(_lines(problems, list(known))))
