@@ -226,8 +226,8 @@ def test_a_lost_device_ends_its_own_job_only(done, spec, home, store, tmp_path):
     assert {name: job.state for name, job in jobs.items()} == {"board": "failed", "box": "done"}
     assert record.state == "failed"
     assert record.message == (
-        "board: the board is away; no front over all devices. Done: box. The same command goes "
-        "on from here"
+        "board: the board is away; no front over all devices. Done: box. Run the command "
+        "again to resume"
     )
     assert [d["problem"] for d in devices_of(record)] == ["the board is away", None]
     assert front_view(store, jobs["box"]).chosen
