@@ -108,10 +108,10 @@ class Split:
         designs = [d for group in routed for d in self._teacher.designs(group)]
         others = [g for g in groups if len(g) > 1 and g not in routed]
         designs += [d for group in others for d in self._teacher.margins(group)]
-        premodels = [d for d in designs if d.premodel is not None]
-        at_once = {d: self._swept(d, at_once=True) for d in premodels if d.rule == "last"}
-        behind = [w for d in premodels for w in self._swept(d)]
-        deferral = [w for d in designs if d.premodel is None for w in self._swept(d)]
+        routers = [d for d in designs if d.router is not None]
+        at_once = {d: self._swept(d, at_once=True) for d in routers if d.rule == "last"}
+        behind = [w for d in routers for w in self._swept(d)]
+        deferral = [w for d in designs if d.router is None for w in self._swept(d)]
         any_kind = [w for worths in at_once.values() for w in worths]
         taps = [w for d, worths in at_once.items() if d.kind == "tap" for w in worths]
         return {
@@ -136,9 +136,9 @@ class Split:
         chains = [self.data.whole(option) for option in design.options]
         if known is not None:
             chains = [StageSegments((s,), s.values, s.size_mb) for s in known.stages]
-        premodel, router, taps = design.premodel, _NONE, False
-        if premodel is not None:
-            taps = premodel.kind == "tap"
+        trained, router, taps = design.router, _NONE, False
+        if trained is not None:
+            taps = trained.kind == "tap"
             kind = f"tap {design.options[0]}" if taps else design.kind
             router = self._ms.routers[kind]
         if taps:
@@ -147,7 +147,7 @@ class Split:
             chains,
             router,
             [_NONE if s is None else self._ms.scorers[s.label] for s in design.scorers],
-            routed=premodel is not None,
+            routed=trained is not None,
             taps=taps,
         )
 
@@ -182,7 +182,7 @@ class Split:
         own = [self._every[option][self._rows] for option in plan.options]
         return replay(own, plan.rule, plan.thresholds)
 
-    def _beside(self, published: RoutedPoint, premodel: Plan) -> dict[str, Any]:
+    def _beside(self, published: RoutedPoint, trained: Plan) -> dict[str, Any]:
         """What every router must be compared with, on test."""
         data, labels = self.data, self._labels
         right = {i: self._every[i][self._rows].argmax(1) == labels for i in data.members}
@@ -192,8 +192,8 @@ class Split:
         spent = np.array([ms[i] for i in cheapest])[solved.argmax(1)]
         assert data.rows.labels is not None
         commonest = np.bincount(data.rows.labels[data.rows.fit]).argmax()
-        mixed = self._replayed(premodel)
-        options = _options(premodel)
+        mixed = self._replayed(trained)
+        options = _options(trained)
         random = [
             float((mixed.stage == place).mean()) * float(right[option].mean())
             for place, option in enumerate(options)

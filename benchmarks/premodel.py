@@ -87,7 +87,7 @@ def prepared(data: Path, home: Path, store: trimtab.Store, splits: int, workers:
             data,
             home / "classes.txt",
             baseline=RIVAL,
-            techniques={"quantisation": [], "premodel": True},
+            techniques={"quantisation": [], "routing": True},
             budget={"minutes": 60, "measurements": 10},
         )
     )
@@ -129,7 +129,7 @@ def measured_routers(
         costs = routed.costs(
             one, [cache.measurement(one.parts, visit, router=router) for visit in (1, 2)]
         )
-        if design.premodel is None:
+        if design.router is None:
             scorers[name] = costs.scorer_samples[0]
         else:
             routers[name] = costs.router_samples

@@ -1,1 +1,1 @@
-"""The Streamlit application. Nothing is built here yet."""
+"""The Streamlit dashboard."""

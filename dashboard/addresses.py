@@ -1,4 +1,4 @@
-"""Where each view lives: a page and its parameters, which make an address that can be shared."""
+"""Addresses of views: a page and its parameters, so that a view can be shared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages, and how one gets to them."""
+"""The pages and their navigation."""
 
 from __future__ import annotations
 
@@ -43,4 +43,4 @@ def run(here: StoreLocation, first: str = "jobs") -> None:
     try:
         page.run()
     except TrimtabError as error:
-        markup.problem("This cannot be shown", str(error))
+        markup.problem("This page cannot be shown", str(error))

@@ -15,6 +15,6 @@ def require() -> None:
     if not configured or st.user.is_logged_in:
         return
     st.title("Trimtab")
-    st.write("This dashboard starts jobs, so it wants to know who you are.")
+    st.write("This dashboard can start jobs, so you must log in.")
     st.button("Log in", type="primary", on_click=st.login)
     st.stop()

@@ -1,1 +1,1 @@
-"""Plans: their space, their replay, the guarded choice, fronts."""
+"""Plans: their space, their replay, conservative estimates, fronts."""

@@ -40,7 +40,9 @@ def main(bundle: str, arguments: Optional[list[str]] = None) -> int:
 
 
 def _parser(bundle: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python {bundle}", description="A Trimtab plan.")
+    parser = argparse.ArgumentParser(
+        prog=f"python {bundle}", description="An image classifier, packed by Trimtab."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -50,25 +52,33 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
 
     def command_at_point(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         found = command(name, run, text)
-        found.add_argument("--latency-ms", type=float, help="operating point for this budget")
-        found.add_argument("--latency-p95-ms", type=float, help="the same, of 95 %% of answers")
+        found.add_argument(
+            "--latency-ms",
+            type=float,
+            help="use the best operating point predicted to take at most this mean latency",
+        )
+        found.add_argument(
+            "--latency-p95-ms", type=float, help="the same for the 95th percentile of latency"
+        )
         return found
 
-    keeping = "start from the memory in FILE, if it is there, and save it there at the end"
-    classify = command_at_point("classify", _classify, "say what images show, each for itself")
+    keeping = "start from the memory saved in FILE, if it exists, and save it there at the end"
+    classify = command_at_point("classify", _classify, "classify images, each on its own")
     classify.add_argument(
         "images", nargs="+", help="files, folders, patterns, or - for one image on standard input"
     )
-    classify.add_argument("--json", action="store_true", help="one JSON object a line")
-    classify.add_argument("--memory", metavar="FILE", help=f"take them as a stream: {keeping}")
+    classify.add_argument("--json", action="store_true", help="print one JSON object per image")
+    classify.add_argument(
+        "--memory", metavar="FILE", help=f"treat the images as a stream: {keeping}"
+    )
     stream = command_at_point(
-        "stream", _stream, "read image paths from standard input, answer in JSON lines"
+        "stream", _stream, "read image paths from standard input, write answers as JSON lines"
     )
     stream.add_argument("--memory", metavar="FILE", help=keeping)
     stream.add_argument(
         "--budget-ms",
         type=_above_zero,
-        help="hold this mean latency while the load changes, by moving along operating points",
+        help="hold this mean latency while the load changes, by switching operating points",
     )
     bench = command_at_point("bench", _bench, "measure latency on this machine")
     bench.add_argument("images", nargs="*", help="default: the golden images of the bundle")
@@ -76,10 +86,10 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
     command(
         "selftest",
         _selftest,
-        "compare with the answers stored at export, at the plan's own operating point",
+        "check outputs against those stored at export, at the plan's own operating point",
     )
-    command_at_point("info", _info, "what is inside, as JSON")
-    memory = command("memory", _memory, "what a saved memory holds, as JSON")
+    command_at_point("info", _info, "print the contents of the bundle as JSON")
+    memory = command("memory", _memory, "print the contents of a saved memory as JSON")
     memory.add_argument("file")
     return parser
 
@@ -87,14 +97,14 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"1 or more needed, got {number}")
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {number}")
     return number
 
 
 def _above_zero(text: str) -> float:
     number = float(text)
     if not 0.0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number above 0 needed, got {number}")
+        raise argparse.ArgumentTypeError(f"must be greater than 0, got {number}")
     return number
 
 
@@ -149,7 +159,7 @@ def _restore(plan: Plan, file: Optional[str]) -> None:
     if file is None:
         return
     if plan.memory is None:
-        raise _WrongUse("--memory: this plan remembers nothing")
+        raise _WrongUse("--memory: this plan has no memory")
     if os.path.exists(file):
         plan.memory.restore(file)
 
@@ -178,7 +188,7 @@ def _stream(plan: Plan, options: argparse.Namespace) -> int:
     elif options.latency_ms is None and options.latency_p95_ms is None:
         plan.track(options.budget_ms)
     else:
-        raise _WrongUse("--budget-ms chooses the operating point itself: give no other limit")
+        raise _WrongUse("--budget-ms selects the operating point itself: omit the other limits")
     _restore(plan, options.memory)
     failed, interrupt = 0, _Interrupt()
     before = signal.signal(signal.SIGINT, interrupt)
@@ -256,7 +266,7 @@ def _info(plan: Plan, options: argparse.Namespace) -> int:
 
 def _memory(plan: Plan, options: argparse.Namespace) -> int:
     if plan.memory is None:
-        raise _WrongUse("memory: this plan remembers nothing")
+        raise _WrongUse("memory: this plan has no memory")
     plan.memory.restore(options.file)
     print(json.dumps(plan.memory.summary(), indent=2))
     return 0

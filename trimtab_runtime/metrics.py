@@ -103,10 +103,10 @@ def find_metric(name: str) -> Metric:
 def _recall(name: str) -> Metric:
     of = recalled_class(name)
     if of is not None:
-        text = f"share of the inputs of class {of!r} that are answered so"
+        text = f"share of the inputs of class {of!r} that are classified correctly"
         return _quality(name, f"recall of {of}", text)
     known = ", ".join([*METRICS, RECALL_FORM])
     close = difflib.get_close_matches(name, [*METRICS, RECALL_FORM], n=1)
     if close:
-        raise ValueError(f"{name!r} is no metric; did you mean {close[0]!r}? There are {known}")
-    raise ValueError(f"{name!r} is no metric: {known}")
+        raise ValueError(f"unknown metric {name!r}; did you mean {close[0]!r}? Known: {known}")
+    raise ValueError(f"unknown metric {name!r}; choose one of {known}")

@@ -1,1 +1,1 @@
-"""Pictures that can be touched."""
+"""Interactive charts."""

@@ -29,7 +29,7 @@ _STAR = "path://M10,0L12.4,7.1H20L13.9,11.6L16.2,19L10,14.4L3.8,19L6.1,11.6L0,7.
 LOOKS: dict[str, dict[str, Any]] = {
     "outside the limits": {"size": 5, "color": GREY, "opacity": 0.25},
     "dominated": {"size": 6, "color": GREY, "opacity": 0.6},
-    "breaks a constraint": {
+    "violates a constraint": {
         "size": 7, "color": RED, "symbol": _CROSS, "hollow": 1.3, "opacity": 0.75
     },
     "feasibility unknown": {"size": 8, "color": ORANGE, "symbol": _PLUS, "hollow": 1.3},

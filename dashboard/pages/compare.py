@@ -26,9 +26,13 @@ from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.metrics import find_metric
 
 _FEWEST, _MOST = 2, 4
-_APART = "whether the 95 % interval of the paired difference on test leaves out zero"
-_QUALITY_BASES = {"test": "on test", "decided": "on tune, guarded"}
-_COST_BASES = {"measured": "measured", "predicted": "predicted", "decided": "predicted, tune"}
+_APART = "whether the 95 % interval of the paired difference on test excludes zero"
+_QUALITY_BASES = {"test": "on test", "decided": "conservative estimate on validation"}
+_COST_BASES = {
+    "measured": "measured",
+    "predicted": "predicted",
+    "decided": "predicted on validation",
+}
 
 
 def compare_page() -> None:
@@ -40,13 +44,13 @@ def compare_page() -> None:
     rows = _choose(view)
     if len(rows) < _FEWEST:
         markup.empty(
-            "Choose two to four plans", "By their names above, or with Compare on a plan."
+            "Choose two to four plans", "Select them above, or use Compare on the page of a plan."
         )
         return
     addresses.remember(plans=",".join(row.key[:12] for row in rows))
     plans = [store_cache.plan_record(job, row.key) for row in rows]
     _figures(view, rows)
-    markup.section("What they consist of")
+    markup.section("Structure")
     for row, plan in zip(rows, plans, strict=True):
         markup.show(markup.div(markup.tag("b", row.label)))
         show_route(store_cache.explanation(job, plan))
@@ -74,11 +78,12 @@ def _choose(view: FrontView) -> list[PlanRow]:
 
 
 def _figures(view: FrontView, rows: Sequence[PlanRow]) -> None:
-    """A line a metric; the best is marked, and how far the others are from the first."""
+    """A row per metric; the best is marked, and the difference from the first is shown."""
     import pandas as pd
 
     markup.section(
-        "Figures", "the best of each line is marked; below, the difference from the first"
+        "Figures",
+        "the best value of each row is marked; below each, the difference from the first plan",
     )
     head = [markup.tag("th", ""), *(markup.tag("th", row.label) for row in rows)]
     lines, cells = [], []
@@ -144,7 +149,7 @@ def _cell(
 
 
 def _agreement(job: JobRecord, rows: Sequence[PlanRow], plans: Sequence[PlanRecord]) -> None:
-    """On how many inputs each two say the same, and who is right where they differ."""
+    """For each pair: on how many inputs they agree, and which is right where they differ."""
     import pandas as pd
 
     markup.section("Agreement, input by input", "on test")
@@ -179,9 +184,9 @@ def _agreement(job: JobRecord, rows: Sequence[PlanRow], plans: Sequence[PlanReco
             "second_only": column.NumberColumn("Only the second right"),
             "both_wrong": column.NumberColumn("Both wrong"),
             "lead": column.NumberColumn("First leads by, points", format="%+.1f"),
-            "low": column.NumberColumn("95 %: from", format="%+.1f"),
+            "low": column.NumberColumn("95 % CI: from", format="%+.1f"),
             "high": column.NumberColumn("to", format="%+.1f"),
-            "told_apart": column.TextColumn("Told apart", help=_APART),
+            "told_apart": column.TextColumn("Significant", help=_APART),
         },
     )
     if inputs.labels is not None and all(a.right is not None for a in found.values()):
@@ -220,7 +225,7 @@ def _classes(job: JobRecord, found: dict[str, PlanAnswers]) -> None:
     assert frame is not None
     values = frame[list(found)].to_numpy(float)
     order = np.argsort(-np.ptp(values, axis=1), kind="stable")
-    markup.section("Where they differ most")
+    markup.section("Classes with the largest differences")
     st.plotly_chart(
         figures.class_picture(frame.iloc[order[:12]], list(found)),
         config=figures.CONFIG,

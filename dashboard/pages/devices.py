@@ -1,4 +1,4 @@
-"""Devices: what they are, how well variants were measured on them, where a model's time goes."""
+"""Devices: fingerprints, measurement quality of variants, and layer profiles."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ from trimtab_runtime.errors import PlanningError
 if TYPE_CHECKING:
     import pandas as pd
 
-_SPREAD = "from the 10th to the 90th percentile, relative to the median"
-_DRIFT = "of the reference work from the first half to the second; it cancels"
+_SPREAD = "10th to 90th percentile of warm-cache samples, relative to the median"
+_DRIFT = "change of the reference work from the first half to the second; it is corrected for"
+_WARM = "median right after a run of itself"
+_COLD = "median after other work has used the caches"
+_VARIATION = "interquartile range of the reference work, relative to its median"
 _SHOWN = ("machine", "cpu", "cores", "isa", "memory_gb", "os", "governor", "python", "numpy")
 
 
@@ -34,7 +37,7 @@ def devices_page() -> None:
     markup.heading("Devices and models")
     devices = store_cache.store().list_devices() if store_cache.exists() else []
     if not devices:
-        markup.empty("Nothing was measured yet", "The first job measures; start one.")
+        markup.empty("Nothing has been measured yet", "Start a job to measure this device.")
         addresses.link("start", "Start a job", ":material/add:")
         return
     device = _choose(devices)
@@ -71,7 +74,7 @@ def _fingerprint(device: DeviceRecord) -> None:
     ]
     markup.section(
         f"{printable(device.address)} · {device.key[:8]}",
-        "the fingerprint; measurements of different fingerprints never merge",
+        "fingerprint; measurements with different fingerprints are kept apart",
     )
     markup.show(markup.div(*facts, cls="tt-facts"))
 
@@ -103,8 +106,8 @@ def _quality(device: DeviceRecord, measured: list[MeasuredVariant]) -> pd.DataFr
     disturbed = sum(bool(m.warnings) for m in measured)
     failed = sum(m.failure is not None for m in measured)
     markup.section(
-        "How well it was measured",
-        f"{len(measured)} measurements of variants alone, {disturbed} disturbed, {failed} failed; "
+        "Measurement quality",
+        f"{len(measured)} measurements of variants, {disturbed} disturbed, {failed} failed; "
         "select one to see its samples",
     )
     return frame
@@ -115,7 +118,9 @@ def _one(device: DeviceRecord, measured: list[MeasuredVariant], frame: pd.DataFr
     import pandas as pd
 
     if frame.empty:
-        markup.empty("No variant was measured alone here", "A job measures every candidate first.")
+        markup.empty(
+            "No single variant has been measured on this device", "A job measures them first."
+        )
         return
     column = st.column_config
     event = tables.table(
@@ -124,11 +129,13 @@ def _one(device: DeviceRecord, measured: list[MeasuredVariant], frame: pd.DataFr
         {
             "variant": column.TextColumn("Variant", width="medium"),
             "options": column.TextColumn("Runs on"),
-            "hot_ms": column.NumberColumn("Hot, ms", format="%.3g", help="right after itself"),
-            "beside_ms": column.NumberColumn("Beside, ms", format="%.3g", help="after other work"),
+            "hot_ms": column.NumberColumn("Warm cache, ms", format="%.3g", help=_WARM),
+            "beside_ms": column.NumberColumn("Cold cache, ms", format="%.3g", help=_COLD),
             "spread": column.NumberColumn("Spread", format="%.0f %%", help=_SPREAD),
             "drift": column.NumberColumn("Drift", format="%+.1f %%", help=_DRIFT),
-            "unsteadiness": column.NumberColumn("Unsteadiness", format="%.0f %%"),
+            "unsteadiness": column.NumberColumn(
+                "Run-to-run variation", format="%.0f %%", help=_VARIATION
+            ),
             "load_ms": column.NumberColumn("Load, ms", format="%.0f"),
             "peak_mb": column.NumberColumn("Peak, MB", format="%.0f"),
             "notes": column.TextColumn("Warnings", width="large"),
@@ -144,7 +151,7 @@ def _one(device: DeviceRecord, measured: list[MeasuredVariant], frame: pd.DataFr
     one = measured[number]
     if rows:
         addresses.remember(measurement=one.record.key[:12])
-    markup.section(f"{one.variant}, {one.options}", "raw samples, in the order they were taken")
+    markup.section(f"{one.variant}, {one.options}", "raw samples, in the order of measurement")
     for text in one.warnings:
         markup.problem("Disturbed", text, "warn")
     if one.failure is not None:
@@ -164,7 +171,7 @@ def _elsewhere(devices: list[DeviceRecord]) -> None:
     import pandas as pd
 
     markup.section(
-        "The same job on several devices", "jobs whose specifications differ in the device alone"
+        "The same job on several devices", "jobs whose specifications differ only in the device"
     )
     jobs = [job for job in store_cache.store().list_jobs() if summary_of(job).get("plans")]
     groups = {}
@@ -175,7 +182,7 @@ def _elsewhere(devices: list[DeviceRecord]) -> None:
     if not groups:
         markup.empty(
             "No job ran on a second device yet",
-            "Start the same specification for another device to see them side by side.",
+            "Run the same specification on another device to compare them.",
         )
         return
     options = list(groups)

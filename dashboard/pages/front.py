@@ -1,4 +1,4 @@
-"""The front of a job: any two objectives, with limits that move it at once."""
+"""The front of a job: any two metrics as axes, with limits as sliders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trimtab.dashboard.panels.job_choice import choose_job, state_chip
 from trimtab.db import JobRecord
 from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow
 from trimtab.planner.reports.front_frame import Bools, Bounds, front_of, known_metrics, within
-from trimtab.planner.reports.notes import why_none
+from trimtab.planner.reports.notes import test_uses, why_none
 from trimtab.planner.reports.plots.style import axis_name
 from trimtab.planner.reports.text import number, with_interval
 from trimtab_runtime.metrics import find_metric
@@ -38,16 +38,14 @@ def front_page() -> None:
         state_chip(view.state),
         markup.chip(view.device),
         markup.chip(f"{len(view.rows)} plans"),
-        markup.chip(_looks(view), title="Jobs that reported figures on this test split"),
+        markup.chip(
+            f"test set used for {test_uses(view)}",
+            title="How often jobs reported on this test set",
+        ),
         above="Front",
     )
     _lead(job, view)
     _explore(job, found)
-
-
-def _looks(view: FrontView) -> str:
-    times = "once" if view.test_looks == 1 else f"{view.test_looks} times"
-    return f"test looked at {times}"
 
 
 def _lead(job: JobRecord, view: FrontView) -> None:
@@ -67,7 +65,7 @@ def _lead(job: JobRecord, view: FrontView) -> None:
             addresses.link("plan", "Open the chosen plan", ":material/star:", job=job.id, plan=key)
             if baseline is not None and baseline is not chosen:
                 pair = f"{key},{baseline.key[:12]}"
-                label = "Compare it with the baseline"
+                label = "Compare with the baseline"
                 addresses.link("compare", label, ":material/compare:", job=job.id, plans=pair)
 
 
@@ -90,7 +88,7 @@ def _explore(job: JobRecord, found: store_cache.Front) -> None:
     view, frame = found.view, found.frame
     metrics = known_metrics(view)
     if len(metrics) < 2:
-        markup.empty("Too little is known", "Fewer than two metrics were told of these plans.")
+        markup.empty("Nothing to plot", "Fewer than two metrics of these plans are known.")
         return
     picture, side = st.columns([3, 1], gap="medium")  # narrow screens show the picture first
     with side:
@@ -106,8 +104,8 @@ def _explore(job: JobRecord, found: store_cache.Front) -> None:
     with picture:
         _draw(job, frame, groups, ahead, axes, third, by_size)
         st.caption(
-            "Chosen, limited and drawn by guarded estimates on tune and predicted costs; "
-            "test is only shown. Click a plan to open it."
+            "Plans are selected, filtered and plotted by conservative estimates on validation "
+            "data and by predicted costs; test results are only shown. Click a plan to open it."
         )
     _front_table(job, frame[ahead].sort_values(axes[0]), wanted)
     tables.csv_button(frame, f"plans-{job.id}", "CSV of all plans")
@@ -116,7 +114,7 @@ def _explore(job: JobRecord, found: store_cache.Front) -> None:
 def _axes(view: FrontView, metrics: list[str]) -> tuple[tuple[str, str], str | None, bool]:
     """Which metrics are drawn."""
     x = st.selectbox(
-        "Across",
+        "X axis",
         metrics,
         index=metrics.index(view.cost) if view.cost in metrics else 0,
         format_func=axis_name,
@@ -125,7 +123,7 @@ def _axes(view: FrontView, metrics: list[str]) -> tuple[tuple[str, str], str | N
     )
     rest = [name for name in metrics if name != x]
     y = st.selectbox(
-        "Up",
+        "Y axis",
         rest,
         index=rest.index(view.quality) if view.quality in rest else 0,
         format_func=axis_name,
@@ -135,13 +133,13 @@ def _axes(view: FrontView, metrics: list[str]) -> tuple[tuple[str, str], str | N
     others = ["", *(name for name in metrics if name not in (x, y))]
     left, right = st.columns([3, 2], wrap=False)
     third = left.selectbox(
-        "Third",
+        "Colour or size by",
         others,
         format_func=lambda name: axis_name(name) if name else "none",
         key="third",
         bind="query-params",
     )
-    how = right.selectbox("as", ["colour", "size"], key="third_as", bind="query-params")
+    how = right.selectbox("Show as", ["colour", "size"], key="third_as", bind="query-params")
     return (x, y), third or None, how == "size"
 
 
@@ -153,7 +151,7 @@ def _limits(
     keep = True
     if (frame["feasible"] != "yes").any():
         keep = st.checkbox(
-            "Only plans that meet the job's own constraints", True, key="own", bind="query-params"
+            "Only plans that meet the job's constraints", True, key="own", bind="query-params"
         )
     bounds: dict[str, tuple[float | None, float | None]] = {}
     for metric in [name for name in metrics if name in named]:
@@ -207,7 +205,7 @@ def _groups(
     plain = role == ""
     found = {
         "outside the limits": plain & ~inside,
-        "breaks a constraint": plain & inside & (feasible == "no") & ~ahead,
+        "violates a constraint": plain & inside & (feasible == "no") & ~ahead,
         "feasibility unknown": plain & inside & (feasible == "unknown") & ~ahead,
         "verification failed": plain & inside & (status == "failed"),
         "front, predicted": plain & ahead & (status != "verified"),
@@ -245,7 +243,10 @@ def _front_table(job: JobRecord, frame: pd.DataFrame, metrics: list[str]) -> Non
         "within the limits above, the fastest first; select a row to open it",
     )
     if frame.empty:
-        markup.empty("No plan is left", "Widen the limits, or allow what breaks a constraint.")
+        markup.empty(
+            "No plan is within the limits",
+            "Relax the limits, or show plans that violate a constraint.",
+        )
         return
     shown = ["plan", "status"]
     columns: dict[str, object] = {
@@ -257,7 +258,7 @@ def _front_table(job: JobRecord, frame: pd.DataFrame, metrics: list[str]) -> Non
         quality = find_metric(metric).kind == "quality"
         digits = "%.3f" if quality else "%.4g"
         parts = (
-            {"": "tune, guarded", "_test": "test"}
+            {"": "conservative estimate", "_test": "test"}
             if quality
             else {"": "predicted", "_measured": "measured"}
         )

@@ -1,4 +1,4 @@
-"""All jobs: what runs, what came of the rest, and what went wrong."""
+"""All jobs: their state, their results and their log."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _EVERY_S, _IDLE_S = 2.0, 15.0  # between looks, while something runs and while nothing does
 _SHOWN_EVENTS = 200
+#: Names of the button that starts a job again, and of how a job ended, by its state.
+_AGAIN = {"done": "Run again", "failed": "Retry"}
+_ENDED = {"failed": "The job failed", "interrupted": "The job was interrupted"}
 
 
 def jobs_page() -> None:
@@ -42,7 +45,7 @@ def jobs_page() -> None:
     if not store_cache.exists():
         markup.empty(
             "There is no store yet",
-            "The first job makes it: upload a specification, or fill in a form.",
+            "The first job creates it: upload a specification, or fill in the form.",
         )
         return
     busy = any(state == "running" for _, state in store_cache.job_lines())
@@ -71,7 +74,7 @@ def _live(busy: bool) -> None:
             _latest(*lines[0])
     if not lines:
         if not begun:
-            markup.empty("No jobs yet", "Start one: upload a specification, or fill in a form.")
+            markup.empty("No jobs yet", "Start one: upload a specification, or fill in the form.")
         return
     frame = _frame(lines)
     _jobs_table(frame)
@@ -127,23 +130,23 @@ def _speedup(line: store_cache.JobLine) -> float | None:
 
 
 def _actions(job: JobRecord, state: str, where: str) -> None:
-    """Open, stop, go on."""
+    """Open, stop, resume."""
     with st.container(horizontal=True):
         if summary_of(job).get("plans"):
             addresses.link("front", "Front", ":material/scatter_plot:", job=job.id)
         if state == "running":
             if start_of(store_cache.store(), job) is None:
                 markup.show(
-                    markup.span("started elsewhere: stop it there, with Ctrl-C", cls="tt-mute")
+                    markup.span("started in a terminal: stop it there, with Ctrl-C", cls="tt-mute")
                 )
             elif st.button("Stop", icon=":material/stop:", key=f"{where}-stop-{job.id}"):
                 stop_job(store_cache.store(), job)
-                st.toast("It stops after the step in hand; what was measured is kept.")
+                st.toast("The job stops after the current step; all measurements are kept.")
         elif st.button(
-            "Go on" if state != "done" else "Run again",
+            _AGAIN.get(state, "Resume"),
             icon=":material/play_arrow:",
             key=f"{where}-resume-{job.id}",
-            help="Only what is missing is done.",
+            help="Finished steps are kept; only missing ones run.",
         ):
             _resume(job)
 
@@ -156,9 +159,9 @@ def _resume(job: JobRecord) -> None:
             store_cache.here().artefacts,
         )
     except (TrimtabError, ValueError) as error:
-        markup.problem("It cannot go on", str(error))
+        markup.problem("The job cannot be resumed", str(error))
         return
-    st.toast("It goes on in the background.")
+    st.toast("The job runs in the background.")
 
 
 def _frame(lines: list[tuple[store_cache.JobLine, str]]) -> pd.DataFrame:
@@ -221,11 +224,11 @@ def _jobs_table(frame: pd.DataFrame) -> None:
         addresses.remember(job=frame["id"].iloc[rows[0]])
         st.rerun()
     if not rows and addresses.parameter("job") is None:
-        st.caption("Select a job to see what came of it.")
+        st.caption("Select a job to see its details.")
 
 
 def _detail(job: JobRecord | None) -> None:
-    """One job: how it ended, what to do, what was noted."""
+    """One job: how it ended, what can be done, its log."""
     if job is None:
         return
     opened = store_cache.store()
@@ -238,11 +241,11 @@ def _detail(job: JobRecord | None) -> None:
     ]
     markup.show(markup.div(*chips, cls="tt-chips"))
     if state == "killed":
-        text = "Its process is gone. What it measured is kept: it goes on from there."
-        markup.problem("Killed", text, "warn")
+        text = "Its process ended unexpectedly. All measurements are kept: Resume continues."
+        markup.problem("The job was killed", text, "warn")
     elif job.message:
         kind = "bad" if state == "failed" else "warn"
-        markup.problem(state.capitalize(), printable(job.message), kind)
+        markup.problem(_ENDED.get(state, state.capitalize()), printable(job.message), kind)
     if state != "running":
         _actions(job, state, "detail")
     _notes(job)
@@ -254,7 +257,7 @@ def _notes(job: JobRecord) -> None:
     """Warnings and failures with their reasons."""
     import pandas as pd
 
-    noted = [
+    logged = [
         {
             "at": event.at,
             "level": event.level,
@@ -263,22 +266,22 @@ def _notes(job: JobRecord) -> None:
         }
         for event in store_cache.events(job)[-_SHOWN_EVENTS:]
     ]
-    if not noted:
-        st.caption("Nothing was noted: no warnings, no failures.")
+    if not logged:
+        st.caption("The log is empty: no warnings, no failures.")
         return
-    frame = pd.DataFrame(noted)
+    frame = pd.DataFrame(logged)
     bad = frame[frame["level"] != "info"]
-    st.caption(f"{len(bad)} warnings and failures, with their reasons")
+    st.caption(f"{len(bad)} warnings and failures")
     for _, row in bad.tail(6).iterrows():
         kind = "bad" if row["level"] == "error" else "warn"
         markup.problem(row["what"] or row["level"], row["text"], kind)
-    with st.expander("Everything that was noted"):
+    with st.expander("Log"):
         column = st.column_config
         tables.table(
             frame,
             f"notes-{job.id}",
             {
-                "at": column.DatetimeColumn("At", format="HH:mm:ss"),
-                "text": column.TextColumn("Text", width="large"),
+                "at": column.DatetimeColumn("Time", format="HH:mm:ss"),
+                "text": column.TextColumn("Message", width="large"),
             },
         )

@@ -1,4 +1,4 @@
-"""One plan: what it is, why it is fast, how good it is, and the file to take along."""
+"""One plan: its structure, why it is fast, its accuracy, and its bundle to download."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from trimtab.dashboard.panels.plan_route import route_table, show_exits, show_ro
 from trimtab.db import JobRecord, PlanRecord
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.front import LATENCY, PlanRow
+from trimtab.planner.reports.notes import route_text
 from trimtab.planner.reports.plan.report import PlanReport
 from trimtab.planner.reports.plan.waterfall import waterfall
 from trimtab.planner.reports.plots.style import axis_name
-from trimtab.planner.reports.text import UNKNOWN, number, with_interval
+from trimtab.planner.reports.text import number, validation_gap, with_interval
 from trimtab_runtime.metrics import METRICS, find_metric
 
 _STATUS = {"verified": "good", "failed": "bad", "predicted": ""}
@@ -35,7 +36,7 @@ def plan_page() -> None:
     _figures(found, view.quality)
     _buttons(job, plan, view.baseline)
     show_export(job, plan, found)
-    markup.section("What it consists of", _route_note(found))
+    markup.section("Structure", route_text(found))
     show_route(found)
     route_table(found)
     show_exits(found)
@@ -51,14 +52,14 @@ def _head(job: JobRecord, found: PlanReport) -> None:
     chips = [markup.chip(row.status, _STATUS[row.status])]
     chips += [markup.chip(role, "live" if role == "chosen" else "") for role in row.roles]
     if row.feasible != "yes":
-        text = "breaks a constraint" if row.feasible == "no" else "feasibility unknown"
+        text = "violates a constraint" if row.feasible == "no" else "feasibility unknown"
         chips.append(markup.chip(text, "warn"))
     chips += [markup.chip(found.device), markup.chip(row.key[:12], title=row.key)]
     markup.heading(row.label, *chips, above=f"Plan of {found.job_name}")
     if found.failure is not None:
-        markup.problem("Its bundle could not be verified", found.failure)
+        markup.problem("The bundle could not be verified", found.failure)
     for text in row.reasons:
-        markup.problem("Not to be chosen", text, "warn")
+        markup.problem("Not eligible", text, "warn")
 
 
 def _figures(found: PlanReport, quality: str) -> None:
@@ -69,7 +70,7 @@ def _figures(found: PlanReport, quality: str) -> None:
             f"{axis_name(quality)}, test",
             number(good.test if good.test is not None else good.decided, quality),
             f"95 %: {number(good.low, quality)} to {number(good.high, quality)}; "
-            f"tune, guarded: {number(good.decided, quality)}",
+            f"conservative estimate: {number(good.decided, quality)}",
             "lead",
         ),
         _cost_card(row.figure(LATENCY)),
@@ -101,20 +102,10 @@ def _buttons(job: JobRecord, plan: PlanRecord, baseline: str | None) -> None:
             addresses.link("compare", label, ":material/compare:", job=job.id, plans=pair)
 
 
-def _route_note(found: PlanReport) -> str:
-    if len(found.stages) == 1:
-        return "one network"
-    rule = {
-        "last": "each stage decides on its own answer",
-        "mean": "each stage decides on the mean of all answers so far",
-    }[found.rule]
-    return f"{found.route}: {rule}, and hands on below its threshold"
-
-
 def _why(found: PlanReport, baseline: PlanRow | None) -> None:
     import pandas as pd
 
-    markup.section("Why it is faster, or not")
+    markup.section("Why it is faster or slower than the baseline")
     markup.show(markup.div(found.why))
     steps = waterfall(found, baseline)
     if not steps:
@@ -132,7 +123,7 @@ def _predicted(found: PlanReport) -> None:
 
     markup.section(
         "Predicted against measured",
-        "for the same inputs, those of test; measured is what the exported bundle took",
+        "for the test inputs; measured values are those of the exported bundle",
     )
     figures = dict(found.row.figures)
     for name, value in found.verified.items():
@@ -160,12 +151,12 @@ def _predicted(found: PlanReport) -> None:
         },
     )
     if found.row.status == "predicted":
-        st.caption("Not verified: its bundle was not run on the device yet.")
+        st.caption("Not verified: its bundle has not been run on the device.")
     mismatch = found.verified.get("answer_mismatch")
     if mismatch is not None:
         st.caption(f"{mismatch:.2%} of the bundle's answers differ from the replay.")
     for text in found.disturbances:
-        markup.problem("Meanwhile", text, "warn")
+        markup.problem("Disturbed", text, "warn")
     qualities = [f for n, f in found.row.figures.items() if find_metric(n).kind == "quality"]
     rows = [
         {
@@ -173,7 +164,7 @@ def _predicted(found: PlanReport) -> None:
             "tune": f.replayed,
             "guarded": f.decided,
             "test": with_interval(f),
-            "optimism": UNKNOWN if f.optimism is None else f"{100 * f.optimism:+.1f} points",
+            "optimism": validation_gap(f),
         }
         for f in qualities
     ]
@@ -183,10 +174,10 @@ def _predicted(found: PlanReport) -> None:
         f"qualities-{found.row.key[:8]}",
         {
             "quality": column.TextColumn("Quality", width="medium"),
-            "tune": column.NumberColumn("Tune, replayed", format="%.3f"),
-            "guarded": column.NumberColumn("Tune, guarded", format="%.3f"),
+            "tune": column.NumberColumn("Validation, replayed", format="%.3f"),
+            "guarded": column.NumberColumn("Conservative estimate", format="%.3f"),
             "test": column.TextColumn("Test (95 %)"),
-            "optimism": column.TextColumn("Optimism left"),
+            "optimism": column.TextColumn("Validation-to-test gap"),
         },
     )
 
@@ -194,17 +185,17 @@ def _predicted(found: PlanReport) -> None:
 def _constraints(found: PlanReport) -> None:
     if not found.constraints:
         return
-    markup.section("Constraints", "checked on guarded estimates of tune and predicted costs")
-    words = {"yes": ("met", "good"), "no": ("broken", "bad"), "unknown": ("unknown", "warn")}
+    markup.section("Constraints", "checked on conservative estimates and predicted costs")
+    words = {"yes": ("met", "good"), "no": ("violated", "bad"), "unknown": ("unknown", "warn")}
     for rule in found.constraints:
         text, kind = words[rule.met]
-        limit = f"limit {number(rule.limit)}, here {number(rule.value)}"
+        limit = f"limit {number(rule.limit)}, this plan {number(rule.value)}"
         parts = [markup.chip(text, kind), markup.span(rule.text, cls="tt-mono")]
         markup.show(markup.div(*parts, markup.span(limit, cls="tt-mute"), cls="tt-chips"))
 
 
 def _lineage(found: PlanReport) -> None:
-    markup.section("Lineage", "from each variant back to the member that it was made of")
+    markup.section("Lineage", "from each variant back to its original model")
     lines = list(dict.fromkeys(line for stage in found.stages for line in stage.lineage))
     markup.show(markup.lines(lines))
     for name, text in (*found.early.items(), *found.slimming.items()):

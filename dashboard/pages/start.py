@@ -22,8 +22,8 @@ _LINE, _SHOWN = 200, 20_000  # characters of a line, and of a file, that are sho
 def start_page() -> None:
     markup.heading("New job")
     st.caption(
-        "A job runs in its own process on this machine: it goes on when this page, the browser or "
-        "the dashboard is closed. Paths are on this machine."
+        "A job runs in its own process on this machine: it keeps running when this page, the "
+        "browser or the dashboard is closed. Paths are on this machine."
     )
     folder = st.text_input(
         "Folder that paths are relative to", str(Path.cwd()), key="start-folder"
@@ -41,7 +41,7 @@ def _upload(folder: Path) -> None:
         "Specification (YAML)", type=["yaml", "yml"], key="start-upload", max_upload_size=1
     )
     if file is None:
-        st.caption("As `trimtab plan` takes it, and `trimtab init` writes it.")
+        st.caption("The file that `trimtab plan` runs; `trimtab init` writes one.")
         return
     content = file.getvalue()
     try:
@@ -71,7 +71,7 @@ def _show_problems(text: str, content: bytes) -> None:
 
 def _summary(spec: JobSpec) -> None:
     work = spec.workload
-    minutes = f"{spec.budget.minutes:g} minutes" if spec.budget.minutes else "no limit of time"
+    minutes = f"{spec.budget.minutes:g} minutes" if spec.budget.minutes else "no time limit"
     rows = {
         "name": spec.name,
         "device": spec.device.address,
@@ -94,7 +94,7 @@ def _form(folder: Path) -> None:
     if st.button("Start", type="primary", icon=":material/play_arrow:", key="start-form"):
         _start(lambda: checked_fields(fields, folder), at_fields=True)
     if st.session_state.get(_ERRORS):
-        markup.problem("Not started", "what is wrong is said at the fields")
+        markup.problem("Not started", "See the errors at the fields.")
 
 
 def _start(make: Callable[[], JobSpec], at_fields: bool = False) -> None:
@@ -107,7 +107,7 @@ def _start(make: Callable[[], JobSpec], at_fields: bool = False) -> None:
         st.session_state[_ERRORS] = str(error).splitlines()
         if at_fields:
             st.rerun()
-        markup.problem("The specification is wrong", str(error))
+        markup.problem("The specification has errors", str(error))
         return
     except TrimtabError as error:
         markup.problem("The job cannot be started", str(error))

@@ -10,7 +10,7 @@ from trimtab.planner.reports.layers import LayerProfile, layers_of, why_no_layer
 from trimtab.planner.reports.measurements import MeasuredVariant
 
 
-@st.cache_resource(show_spinner="Measuring layers: some seconds", max_entries=32)
+@st.cache_resource(show_spinner="Measuring layers, which takes some seconds", max_entries=32)
 def _layers(location: str, key: str, _measured: MeasuredVariant) -> LayerProfile:
     return layers_of(store_cache.store(), _measured.record)
 
@@ -18,10 +18,10 @@ def _layers(location: str, key: str, _measured: MeasuredVariant) -> LayerProfile
 def show_layers(measured: MeasuredVariant) -> None:
     import pandas as pd
 
-    markup.section("Layers", "the time of each operator; orange ones have no weights")
+    markup.section("Layers", "the time of each operator; operators without weights are orange")
     why = why_no_layers(store_cache.store(), measured.record)
     if why is not None:
-        markup.problem("Not here", why, "info")
+        markup.problem("Layers cannot be measured", why, "info")
         return
     key = measured.record.key
     wanted = f"layers-{key}"
@@ -31,7 +31,9 @@ def show_layers(measured: MeasuredVariant) -> None:
         ):
             st.session_state[wanted] = True
             st.rerun()
-        st.caption("The store keeps no layers: they take some seconds, and nothing else may run.")
+        st.caption(
+            "Takes some seconds on this machine; no job may run meanwhile. Not kept in the store."
+        )
         return
     found = _layers(store_cache.here().store, key, measured)
     for text in found.warnings:

@@ -28,7 +28,7 @@ def choose_job(title: str) -> JobRecord | None:
     wanted = addresses.parameter("job") or st.session_state.get(_LAST)
     job = store_cache.pick_job(wanted)
     if job is None:
-        markup.empty(title, "Start a job: upload its specification, or fill in a form.")
+        markup.empty(title, "Start a job: upload a specification, or fill in the form.")
         addresses.link("start", "Start a job", ":material/add:")
         return None
     jobs = {each.id: each for each in store_cache.store().list_jobs()}

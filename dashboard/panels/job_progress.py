@@ -1,4 +1,4 @@
-"""How far a running job is, and how long it will take yet."""
+"""Progress of a running job, and the time left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STEPS = {
     "members": "reading models",
     "slim": "slimming",
     "measure": "measuring",
-    "search": "composing",
+    "search": "composing plans",
     "together": "measuring together",
     "early exits": "early exits",
     "verify": "verifying",

@@ -1,4 +1,4 @@
-"""How good a plan is class by class, and what it gets wrong that the baseline gets right."""
+"""The accuracy of a plan by class, and the inputs that only the baseline gets right."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CLASSES, _IMAGES, _SIDE = 12, 12, 320
 
 def show_accuracy(job: JobRecord, plan: PlanRecord, view: FrontView) -> None:
     """Per class, and image by image."""
-    markup.section("Accuracy, class by class", "on test; only shown, nothing is decided by it")
+    markup.section("Accuracy, class by class", "on test; shown only, never used for selection")
     try:
         inputs = store_cache.inputs(job)
     except TrimtabError as error:
@@ -37,14 +37,14 @@ def show_accuracy(job: JobRecord, plan: PlanRecord, view: FrontView) -> None:
     if view.baseline is not None and view.baseline != plan.key:
         base = store_cache.answers(job, store_cache.plan_record(job, view.baseline))
     if isinstance(found, str):
-        markup.problem("Not known", found, "info")
+        markup.problem("Unknown", found, "info")
         return
     if inputs.labels is None or found.right is None:
-        st.text("These images have no labels: agreement with the reference takes their place.")
+        st.text("These images have no labels; quality is the agreement with the reference model.")
         return
     baseline = base if isinstance(base, PlanAnswers) else None
     if isinstance(base, str):
-        markup.problem("Of the baseline this is not known", base, "info")
+        markup.problem("Unknown for the baseline", base, "info")
     _classes(inputs, found, baseline, plan)
     if baseline is not None and baseline.right is not None:
         _images(inputs, found, baseline, plan)
@@ -64,7 +64,7 @@ def _classes(
         figures.class_picture(shown, names), config=figures.CONFIG, key="class-picture"
     )
     if len(shown) < len(frame):
-        st.caption(f"{len(shown)} of {len(frame)} classes, those that differ most first")
+        st.caption(f"{len(shown)} of {len(frame)} classes, largest differences first")
     tables.behind(frame, f"classes-{plan.key[:8]}")
 
 
@@ -97,11 +97,15 @@ def _images(inputs: TestInputs, found: PlanAnswers, base: PlanAnswers, plan: Pla
     won: list[int] = np.flatnonzero(found.right & ~base.right).tolist()
     both = int((~found.right & ~base.right).sum())
     markup.section(
-        f"{len(lost)} wrong here that the baseline gets right",
-        f"{len(won)} the other way round, {both} wrong in both, of {len(found.right)} inputs",
+        f"{len(lost)} inputs that only the baseline gets right",
+        f"{len(won)} that only this plan gets right, {both} that both get wrong, of "
+        f"{len(found.right)} inputs",
     )
     _gallery(inputs, found, lost)
-    told = [*(("wrong here", n) for n in lost), *(("wrong in the baseline", n) for n in won)]
+    told = [
+        *(("only the baseline is right", n) for n in lost),
+        *(("only this plan is right", n) for n in won),
+    ]
     rows = [
         {
             "which": which,

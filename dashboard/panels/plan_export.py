@@ -24,19 +24,19 @@ def _bundle(location: str, state: str, key: str, _plan: PlanRecord) -> bytes:
 def show_export(job: JobRecord, plan: PlanRecord, found: PlanReport) -> None:
     name = f"plan-{plan.key[:8]}.pyz"
     verified = found.row.status == "verified"
-    told = "the very file that was verified" if verified else "not verified: made anew"
+    told = "the verified file itself" if verified else "not verified; built on demand"
     ready = f"export-{plan.key}"
     left, right = st.columns([1, 2], vertical_alignment="center")
     with left:
         if not (verified or st.session_state.get(ready)):
-            if st.button("Make the bundle", icon=":material/build:", key="make-bundle"):
+            if st.button("Build the bundle", icon=":material/build:", key="make-bundle"):
                 st.session_state[ready] = True
                 st.rerun()
         else:
             try:
                 content = _bundle(store_cache.here().store, store_cache.stamp(job), plan.key, plan)
             except TrimtabError as error:
-                markup.problem("It cannot be exported", str(error))
+                markup.problem("The plan cannot be exported", str(error))
                 return
             st.download_button(
                 f"Export ({len(content) / 2**20:.1f} MB)",

@@ -1,4 +1,4 @@
-"""What a plan consists of, as a picture: route, stages, taps, and who stops where."""
+"""The structure of a plan as a picture: route, stages, and exits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import streamlit as st
 from trimtab.dashboard import markup, tables
 from trimtab.planner.reports.notes import exit_notes
 from trimtab.planner.reports.plan.report import PlanReport, StageView
-from trimtab.planner.reports.text import number, printable
+from trimtab.planner.reports.text import number, printable, split_name
 
 
 def show_route(found: PlanReport) -> None:
@@ -41,18 +41,18 @@ def route_table(found: PlanReport) -> None:
 
 
 def _arrow(stage: StageView | None) -> markup.Markup:
-    text = "" if stage is None or stage.reach >= 1 else f"{stage.reach:.1%} come here"
+    text = "" if stage is None or stage.reach >= 1 else f"{stage.reach:.1%} of inputs"
     return markup.div(markup.tag("i", "→"), text, cls="tt-arrow")
 
 
 def _stage(position: int, stage: StageView) -> markup.Markup:
     options = stage.options
     threads = "1 thread" if options.threads == 1 else f"{options.threads} threads"
-    size, ms = f"{stage.size_mb:.1f} MB", f"{number(stage.stage_ms)} ms when run"
+    size, ms = f"{stage.size_mb:.1f} MB", f"{number(stage.stage_ms)} ms per run"
     told = ", ".join([options.engine, threads, size, ms])
-    rule = "always answers"
+    rule = "accepts every input"
     if stage.threshold is not None:
-        rule = f"answers from a confidence of {stage.threshold:.3f} on"
+        rule = f"escalates if confidence < {stage.threshold:.3f}"
     return markup.div(
         markup.div(f"stage {position + 1}", cls="tt-label"),
         markup.tag("b", stage.variant),
@@ -76,14 +76,14 @@ def meter(name: str, share: float, kind: str = "") -> markup.Markup:
 
 
 def show_exits(found: PlanReport) -> None:
-    """Where inputs stop, by whose word, and what time passes up to there."""
+    """Per exit: the share of inputs leaving there, what answered them, accuracy and time."""
     import pandas as pd
 
     if not found.exits:
         return
     markup.section(
-        "Where inputs stop",
-        f"shares of the {found.split} inputs, and of the time",
+        "Exits",
+        f"shares of the {split_name(found.split)} inputs leaving there, and of the time",
     )
     total = sum(row.share * row.spent_ms for row in found.exits)
     cells = [
@@ -92,8 +92,8 @@ def show_exits(found: PlanReport) -> None:
             meter("inputs", row.share),
             meter("time", row.share * row.spent_ms / total if total else 0.0, "tt-time"),
             markup.div(
-                f"{row.right:.1%} right (whole network {row.full_right:.1%})",
-                f", {number(row.spent_ms)} ms up to here",
+                f"accuracy {row.right:.1%} (full network {row.full_right:.1%})",
+                f", {number(row.spent_ms)} ms to this exit",
                 cls="tt-note",
             ),
             cls="tt-stage",

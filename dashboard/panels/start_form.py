@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from trimtab.planner.reports.plots.style import axis_name
+from trimtab.planner.reports.text import split_name
 from trimtab_runtime.metrics import METRICS
 
 _USUAL = ["top1", "latency_mean_ms", "peak_memory_mb"]
@@ -35,7 +36,7 @@ def form_fields(errors_at: Callable[..., None]) -> dict[str, Any]:
         errors_at("objectives")
     with right:
         text = st.text_area(
-            "Constraints, one a line",
+            "Constraints, one per line",
             placeholder="top1 >= 0.99 * baseline\nlatency_p95_ms <= 30",
             key="form-constraints",
         )
@@ -49,7 +50,7 @@ def form_fields(errors_at: Callable[..., None]) -> dict[str, Any]:
 def _models(errors_at: Callable[..., None]) -> list[dict[str, Any]]:
     """A box for each model; what is left empty is read from the file."""
     count = st.session_state.setdefault(_COUNT, 2)
-    st.caption("Models. What is left empty is read from the file.")
+    st.caption("Models. Empty fields are read from the model file.")
     found = []
     for number in range(count):
         with st.container(border=True):
@@ -99,19 +100,19 @@ def _workload(errors_at: Callable[..., None]) -> dict[str, Any]:
     left, right = st.columns(2)
     with left:
         work["images"] = st.text_input(
-            "Images: a folder for each class, or with a labels.csv", "photos", key="form-images"
+            "Images: one folder per class, or with a labels.csv", "photos", key="form-images"
         )
         errors_at("workload.images")
         errors_at("workload.labels")
     with right:
-        kind = st.selectbox("They arrive", _STREAMS, key="form-stream")
+        kind = st.selectbox("Input order", _STREAMS, key="form-stream")
         work["stream"] = {"kind": kind}
         errors_at("workload.stream")
     splits = {}
     names = {"fit": 300.0, "tune": 500.0, "test": 500.0}
     for column, (name, usual) in zip(st.columns(4), names.items(), strict=False):
         splits[name] = column.number_input(
-            f"Images to {name}",
+            f"Images for {split_name(name)} ({name})" if name != "test" else "Images for test",
             min_value=0.0,
             value=usual,
             step=10.0,

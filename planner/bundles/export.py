@@ -26,7 +26,7 @@ def export_plan(store: Store, plan_key: str, target: Path, device: str | None = 
     """Write the bundle of a plan (named by the beginning of its key) to `target`. Of a job on
     several devices, that of the plan over all, or of the plan on one `device`.
 
-    A verified plan's bundle is the very file that ran on the device; another is made anew, which
+    A verified plan's bundle is the very file that ran on the device; another is built again, which
     needs the job's images where they were. Raises StoreError, PlanningError, WorkloadError.
     """
     return export_record(store, find_plan(store, plan_key, device), target)
@@ -53,7 +53,7 @@ def keep_bundle(store: Store, job: JobRecord, plan_key: str, images: Sequence[Pa
     parts = bundle_parts(store, job, plan_key, images)
     verified = _verified_bundle(store, job.id, plan_key)
     if verified is not None:
-        with suppress(StoreError):  # lost or damaged: made anew
+        with suppress(StoreError):  # lost or damaged: built again
             path = store.artefacts.path(verified)
             if holds(path, parts):
                 return path
@@ -139,7 +139,7 @@ def _points(entry: PlanEntry, entries: Sequence[PlanEntry]) -> list[OperatingPoi
 
 
 def _point(entry: PlanEntry) -> OperatingPoint:
-    """Thresholds with what decided on tune: guarded quality and predicted costs."""
+    """Thresholds, with conservative estimates of quality on tune and predicted costs."""
     decided = {
         name: found.value
         for (name, split, basis), found in entry.metrics.items()

@@ -1,4 +1,4 @@
-"""Choosing the golden images of a bundle, and what a plan says of them."""
+"""The golden images of a bundle, and a plan's answers to them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def golden_cases(
     of them."""
     cases = [_case(stages, definition, path, router) for path in images]
     if not cases:
-        raise PlanningError("no image to choose golden ones from")
+        raise PlanningError("there are no images to choose golden images from")
     arrays: dict[str, Array] = {}
     if recall is None:
         chosen = _safest(cases)

@@ -1,4 +1,4 @@
-"""The best plans, exported and run: the very bundle, on the device."""
+"""Verification: bundles of the best plans are exported and run on the device."""
 
 from __future__ import annotations
 

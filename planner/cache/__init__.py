@@ -1,1 +1,1 @@
-"""What is made once and found again in the store by its content key."""
+"""Results that are computed once, and read from the store by their content key."""

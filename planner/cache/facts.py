@@ -1,4 +1,4 @@
-"""What model files tell about themselves: asked once, then found in the store by their content."""
+"""Facts of model files: inspected once, then read from the store by content."""
 
 from __future__ import annotations
 

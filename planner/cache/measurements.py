@@ -1,4 +1,4 @@
-"""Measurements of candidates on the device: alone, and together with those they live beside."""
+"""Measurements of candidates on the device: alone, and with the other stages of a plan."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, RouterFile, StageFile
 
-#: How often an unsteady measurement is tried in all; once only, while none has come out steady
-#: since the last that did not: a device that is always busy shall not take three times as long.
+#: Attempts at a measurement that is disturbed. After one stayed disturbed there are no retries
+#: until one is steady again, so that a device that is always busy does not take thrice as long.
 ATTEMPTS = 3
 
 

@@ -1,4 +1,4 @@
-"""Variants as segments: cut at taps, equipped with heads and centres, kept in the store."""
+"""Variants split at taps into segments, with heads and class centroids, kept in the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What variants say on the inputs: traced once, then read from the store.
+"""Traces: outputs of variants for the inputs, computed once, then read from the store.
 
 Everything is named by the content it depends on, so a second job, or the same one after it was
 killed, finds it. A failure is evidence too: it is stored with its reason, and tried again only
@@ -191,13 +191,13 @@ class TraceCache:
         return arrays
 
     def _file(self, sha256: str | None, subject: str) -> Path | None:
-        """A file of the store; None where there is none, or it was lost and must be made anew."""
+        """A file of the store; None if there is none, or it is lost and must be computed again."""
         if sha256 is None:
             return None
         try:
             return self._store.artefacts.path(sha256)
         except StoreError as error:
-            self._journal.note("warning", subject, f"made anew: {error}")
+            self._journal.note("warning", subject, f"computed again: {error}")
             return None
 
 

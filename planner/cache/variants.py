@@ -155,7 +155,7 @@ class VariantCache:
         try:
             path = self.store.artefacts.path(record.artefact_sha256)
         except StoreError as error:
-            self.journal.note("warning", record.name, f"made anew: {error}")
+            self.journal.note("warning", record.name, f"built again: {error}")
             return None
         variant = Variant(
             record.name,

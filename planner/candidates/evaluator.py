@@ -23,7 +23,7 @@ class VariantMaker(Protocol):
     """Makes float variants of members, one after another."""
 
     def variant(self, member: StoredVariant, number: int) -> StoredVariant:
-        """Variant `number` (from 1) of a member as it came. Raises NothingToSlim where there is
+        """Variant `number` (from 1) of an original model. Raises NothingToSlim where there is
         none, StoreError, or DeviceError."""
 
     def report(

@@ -1,4 +1,4 @@
-"""What the predictors of a job's search know: its candidates, and earlier jobs on this device."""
+"""Features for the predictors, from this job's candidates and earlier jobs on this device."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class CandidateFeatures:
             try:
                 self._by_file[path] = Work(operator_work(path, format, size))
             except ModelError as error:
-                text = f"predicted without knowing its operators: {error}"
+                text = f"its cost is predicted without operator counts: {error}"
                 self._job.journal.note("info", name, text)
                 self._by_file[path] = Work()
         return self._by_file[path]

@@ -1,4 +1,4 @@
-"""A candidate with all that was measured of it."""
+"""A candidate with its measurements."""
 
 from __future__ import annotations
 

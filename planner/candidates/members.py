@@ -44,25 +44,27 @@ class Member:
 def load_members(
     spec: JobSpec, builder: VariantCache, workload: Workload, journal: Journal
 ) -> list[Member]:
-    """Every member that can be used; one that cannot is noted, with its reason.
+    """Every member that can be used; the reason is logged for one that cannot.
 
     Raises PlanningError when none is left or they do not agree on the number of classes.
     """
     members: list[Member] = []
+    problems: list[str] = []
     for position, model in enumerate(spec.models):
         journal.step("members", model.label, position, len(spec.models))
         try:
             members.append(_load(model, spec.budget, builder, workload, journal))
         except TrimtabError as error:
+            problems.append(f"models[{position}] ({model.label}): {error}")
             journal.note("error", model.label, f"models[{position}]: {error}")
     if not members:
-        raise PlanningError("no member can be used; the reasons are noted above, one a member")
+        raise PlanningError(f"no model could be loaded: {'; '.join(problems)}")
     widths = {member.classes for member in members}
     if len(widths) > 1:
         listed = ", ".join(f"{member.name}: {member.classes}" for member in members)
         raise PlanningError(
-            f"the members answer with different numbers of classes ({listed}); background "
-            "classes are declared with output.offset"
+            f"the models have different numbers of classes ({listed}); declare background "
+            "classes with output.offset"
         )
     return members
 
@@ -141,7 +143,7 @@ def _classes(
     """The variant with the classes of the job, how many classes it answers with, and what is to be
     told. Raises ModelError where the classes are not known or not those of the labels."""
     if facts.output_width is None:
-        raise ModelError("the file leaves its number of classes open")
+        raise ModelError("its number of classes is dynamic; export it with a fixed one")
     if variant.output.threshold is not None:
         if names and len(names) != 2:
             raise ModelError(
@@ -173,15 +175,13 @@ def _check_width(classes: int, width: int, names: Sequence[str]) -> None:
     made_up = list(names) == [str(index) for index in range(len(names))]
     if not names or classes == len(names) or (made_up and classes > len(names)):
         return
-    hint = "; output.offset: 1 drops a background class" if width == len(names) + 1 else ""
+    hint = "; set output.offset: 1 to drop a background class" if width == len(names) + 1 else ""
     if not hint and classes > len(names):
         hint = (
             f"; name all {classes} in workload.classes, in the order of the outputs (a list, or a "
             "file with one a line)"
         )
-    raise ModelError(
-        f"the model answers with {classes} classes, the labels have {len(names)}{hint}"
-    )
+    raise ModelError(f"the model has {classes} classes, the labels have {len(names)}{hint}")
 
 
 def squashed(

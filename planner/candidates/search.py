@@ -23,7 +23,7 @@ from trimtab_runtime.metrics import find_metric
 
 
 class Budget:
-    """Minutes and measurements of the outer search; a job that goes on has spent some."""
+    """Minutes and measurements of the outer search; a resumed job has spent some."""
 
     def __init__(self, spec: BudgetSpec, spent_s: float, measured: int) -> None:
         self._spec, self._measured = spec, measured
@@ -93,7 +93,7 @@ class CandidateSearch:
             if measured is not None:
                 found.append(measured)
         if not any(one.candidate.form.is_original for one in found):
-            raise PlanningError("no member could be measured; the reasons are noted above")
+            raise PlanningError("no original model could be measured; see the log for the reasons")
         self._job.remember(predictors=told_errors(study, self._features, self._metrics))
         return found
 
@@ -124,7 +124,9 @@ class CandidateSearch:
         usable = {found.candidate.member for found in self._seen}
         if candidate.key not in self._baselines and candidate.member not in usable:
             # To build from a member is to run it here, where nothing would end a hang.
-            raise PlanningError(f"not tried: {candidate.member} itself cannot be measured")
+            raise PlanningError(
+                f"not tried: the original {candidate.member} could not be measured"
+            )
         found = self._evaluator.evaluate(candidate, self._members[candidate.member])
         self._seen.append(found)
         self._features.learn(found)

@@ -19,7 +19,7 @@ _ON_THE_CPU = frozenset(
 
 @dataclass(frozen=True)
 class Space:
-    """Every candidate: first the `baselines` (members as they came, on each number of threads,
+    """Every candidate: first the `baselines` (original models, on each number of threads,
     with and without spinning; the reference member first), up to `enqueued` those that are most
     often worth a try (each member's other precisions, on the fewest threads), then all the rest,
     which is the search's to choose from."""
@@ -56,7 +56,7 @@ def candidate_space(
 
 
 def wave_of(candidate: Candidate, threads: int) -> int:
-    """When a candidate's turn comes: 0 for members as they came (the baselines), 1 for them on
+    """When a candidate's turn comes: 0 for original models (the baselines), 1 for them on
     other execution providers, and on the fewest `threads` for their quantised variants and the
     best slimmed one, 2 for what the search proposes."""
     options = candidate.options

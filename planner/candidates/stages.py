@@ -1,4 +1,4 @@
-"""Measured candidates as stages: calibrated traces, costs at one pace, and their worth alone."""
+"""Measured candidates as stages: calibrated traces, and costs scaled to one pace."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def single_values(
 
 
 def reference_answers(measured: Iterable[Measured], name: str | None) -> Ints | None:
-    """What the reference member (as it came) answers on every input; None without one."""
+    """What the reference model answers on every input; None without one."""
     for found in measured:
         if found.candidate.member == name and found.candidate.form.is_original:
             answers: Ints = found.outputs.argmax(1).astype(np.int64)

@@ -60,7 +60,7 @@ def options(
         Path | None,
         typer.Option(
             envvar="TRIMTAB_ARTEFACTS",
-            help="The folder of models, traces and bundles; by default beside the SQLite file.",
+            help="The folder of models, traces and bundles; by default next to the SQLite file.",
         ),
     ] = None,
     version: Annotated[
@@ -102,5 +102,5 @@ def _complain(text: str, status: int) -> int:
 def _usage(error: typer.TyperException) -> str:
     text = error.format_message()
     if any(f"No such option: {name}" in text for name in _GLOBAL_OPTIONS):
-        text += "; it stands before the command: trimtab --store PATH front"
-    return text or "name a command; trimtab --help lists them"
+        text += "; give it before the command: trimtab --store PATH front"
+    return text or "no command given; trimtab --help lists them"

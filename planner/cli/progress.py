@@ -1,4 +1,4 @@
-"""Showing a job while it runs: live on a terminal, in sober lines elsewhere."""
+"""Showing a job while it runs: live on a terminal, line by line elsewhere."""
 
 from __future__ import annotations
 

@@ -17,14 +17,14 @@ from rich.text import Text
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.plan.report import PlanReport, StageView
-from trimtab.planner.reports.text import UNKNOWN, number, optimism, printable, with_interval
+from trimtab.planner.reports.text import UNKNOWN, number, printable, validation_gap, with_interval
 from trimtab_runtime.metrics import METRICS, find_metric, recalled_class
 
 
 def route_table(found: PlanReport) -> Table:
     """A line for each way through the stages."""
     inside = ["by heads"] if any(row.heads for row in found.routes) else []
-    table = plain_table("enters", "answered by", "share", "right", *inside, "for example")
+    table = plain_table("enters at", "answered by", "share", "accuracy", *inside, "examples")
     for column in table.columns[2:-1]:
         column.justify = "right"
     for row in found.routes:
@@ -60,7 +60,7 @@ def front_table(view: FrontView, rows: Sequence[PlanRow], width: int) -> Table:
     )
     for metric in view.objectives:
         quality = find_metric(metric).kind == "quality"
-        bases = ("tune", "test (95 %)") if quality else ("pred.", "meas.")
+        bases = ("validation", "test (95 %)") if quality else ("pred.", "meas.")
         name = _column_name(metric)
         for text in bases if wide else ("\n".join(bases),):
             table.add_column(f"{name}\n{text}", justify="right", header_style="bold", no_wrap=True)
@@ -95,7 +95,7 @@ def _front_cells(view: FrontView, row: PlanRow, wide: bool) -> list[list[str]]:
             told = figure.decided if figure.measured is None else figure.predicted
         groups.append([number(told, metric), test])
     speedup = UNKNOWN if row.speedup is None else f"{row.speedup:.2f}x"
-    infeasible = {"yes": "", "no": ", breaks a constraint", "unknown": ", feasibility unknown"}
+    infeasible = {"yes": "", "no": ", violates a constraint", "unknown": ", feasibility unknown"}
     return [*groups, [speedup, row.status + infeasible[row.feasible]]]
 
 
@@ -115,8 +115,8 @@ def json_text(value: Any) -> str:
 
 
 def stage_table(stages: Sequence[StageView]) -> Table:
-    """What each stage sees, takes and answers from."""
-    table = plain_table("stage", "inputs", "time", "ms when run", "answers from", "MB", "runs on")
+    """Each stage: its share of inputs and time, and the confidence from which it answers."""
+    table = plain_table("stage", "inputs", "time", "ms per run", "accepts if", "MB", "runs on")
     for column in table.columns[1:6]:
         column.justify = "right"
     for number_, stage in enumerate(stages, 1):
@@ -126,7 +126,7 @@ def stage_table(stages: Sequence[StageView]) -> Table:
             f"{stage.reach:.1%}",
             f"{stage.time_share:.1%}",
             number(stage.stage_ms),
-            "always" if last else f"{stage.threshold:.3f}",
+            "always" if last else f"confidence >= {stage.threshold:.3f}",
             f"{stage.size_mb:.1f}",
             _options_text(stage),
         )
@@ -140,14 +140,14 @@ def _options_text(stage: StageView) -> str:
     if options.provider != "default":
         words.append(options.provider)
     if options.graph_optimisation != "all":
-        words.append(f"graph {options.graph_optimisation}")
-    return ", ".join([*words, *(["spinning"] if options.spinning else [])])
+        words.append(f"{options.graph_optimisation} graph optimisation")
+    return ", ".join([*words, *(["busy-wait"] if options.spinning else [])])
 
 
 def exit_table(found: PlanReport) -> Table:
-    """A line for each place where inputs stop."""
-    table = plain_table("where", "by")
-    for header in ("share", "right", "full network", "ms until there"):
+    """A row for each exit: the share of inputs leaving there, and what answered them."""
+    table = plain_table("exit", "answered by")
+    for header in ("share", "accuracy", "full network", "ms to exit"):
         table.add_column(header, justify="right", header_style="bold")
     for row in found.exits:
         shares = (f"{share:.1%}" for share in (row.share, row.right, row.full_right))
@@ -156,19 +156,25 @@ def exit_table(found: PlanReport) -> Table:
 
 
 def quality_table(row: PlanRow) -> Table:
-    """What was decided on, what test says, and how far the decision was too hopeful of the lead
-    over the baseline."""
-    headers = ("quality", "tune, replayed", "tune, guarded", "test (95 %)", "optimism left (95 %)")
+    """Quality on validation (replayed, and the conservative estimate that decides), on test, and
+    the gap between the leads over the baseline."""
+    headers = (
+        "quality",
+        "validation, replayed",
+        "conservative estimate",
+        "test (95 %)",
+        "validation-to-test gap",
+    )
     table = plain_table(*headers)
     for name, figure in row.figures.items():
         if find_metric(name).kind == "quality":
             told = (number(figure.replayed, name), number(figure.decided, name))
-            table.add_row(printable(name), *told, with_interval(figure), optimism(figure))
+            table.add_row(printable(name), *told, with_interval(figure), validation_gap(figure))
     return table
 
 
 def cost_table(found: PlanReport) -> Table:
-    """Predicted for the inputs of test, beside what its bundle was measured to take."""
+    """Costs predicted for the test inputs, and those measured with the bundle."""
     table = plain_table("cost", "predicted", "measured", "error")
     for column in table.columns[1:]:
         column.justify = "right"

@@ -1,4 +1,4 @@
-"""Jobs started in the background: each a process of its own that outlives whoever started it."""
+"""Jobs started in the background: each in its own process, which outlives its starter."""
 
 from __future__ import annotations
 
@@ -76,21 +76,21 @@ def checked_fields(fields: Mapping[Any, Any], folder: Path) -> JobSpec:
     """The same of the fields themselves, as of a form."""
     folder = folder.expanduser().resolve()
     if not folder.is_dir():
-        raise SpecificationError(f"folder: there is no folder {folder} on this machine")
+        raise SpecificationError(f"folder: no such folder on this machine: {folder}")
     return _checked_files(load_spec(fields, folder))
 
 
 def _checked_files(spec: JobSpec) -> JobSpec:
     """The specification, if what it names is there. Raises SpecificationError."""
     missing = [
-        f"models[{number}].path: there is no file {model.path}"
+        f"models[{number}].path: no such file: {model.path}"
         for number, model in enumerate(spec.models)
         if model.path and not model.path.is_file()
     ]
     if not spec.workload.images.is_dir():
-        missing.append(f"workload.images: there is no folder {spec.workload.images}")
+        missing.append(f"workload.images: no such folder: {spec.workload.images}")
     if spec.workload.labels and not spec.workload.labels.is_file():
-        missing.append(f"workload.labels: there is no file {spec.workload.labels}")
+        missing.append(f"workload.labels: no such file: {spec.workload.labels}")
     if missing:
         raise SpecificationError("\n".join(missing))
     return spec
@@ -98,7 +98,7 @@ def _checked_files(spec: JobSpec) -> JobSpec:
 
 def start_job(spec: JobSpec, store: str, artefacts: Path | None) -> Start:
     """Run `trimtab plan` for a specification in a process of its own session, on the store at
-    this address; it goes on where the same job was stopped. Raises StoreError or PlanningError.
+    this address; it resumes the same job if that was stopped. Raises StoreError or PlanningError.
     """
     with StoreLocation(store, artefacts).writing() as opened:  # made, or brought up to date
         files = opened.artefacts.folder
@@ -157,7 +157,7 @@ def failure_of(store: Store, start: Start) -> str | None:
         return None
     errors = [line for line in start.log().splitlines() if line.startswith("error: ")]
     told = "\n".join(line.removeprefix("error: ") for line in errors) or start.log()
-    return told or "its process was killed before it said anything"
+    return told or "its process was killed before it wrote anything"
 
 
 def start_of(store: Store, job: JobRecord) -> Start | None:
@@ -173,8 +173,7 @@ def stop_job(store: Store, job: JobRecord) -> None:
     start = start_of(store, job)
     if start is None:
         raise PlanningError(
-            f"job {job.id} does not run in a process that was started here; stop it where it "
-            "runs, with Ctrl-C"
+            f"job {job.id} was not started by this dashboard; stop it in its terminal, with Ctrl-C"
         )
     os.kill(start.pid, signal.SIGINT)
 

@@ -112,7 +112,7 @@ def _untold(metric: str, spec: JobSpec, workload: Workload, splits: Splits) -> s
     """Why a metric cannot be told of these images; None where it can."""
     labels, of = workload.labels, recalled_class(metric)
     if needs_reference(metric) and spec.reference is None and labels is not None:
-        return f"{metric} needs a `reference` member to agree with"
+        return f"{metric} needs a `reference` model to agree with"
     if labels is None and needs_labels(metric) and metric not in spec.objectives:
         return f"{metric} needs labels, but the images have none"
     if labels is None or of is None:
@@ -124,9 +124,9 @@ def _untold(metric: str, spec: JobSpec, workload: Workload, splits: Splits) -> s
         known = first_few(workload.classes, 5)
         return f"{metric!r}: no class is called {of!r}{told} (the classes are {known})"
     if len(places) > 1:
-        return f"{metric!r} is ambiguous: {len(places)} classes bear that name"
+        return f"{metric!r} is ambiguous: {len(places)} classes have this name"
     if not (labels[splits.tune] == places[0]).any():
-        return f"{metric!r} cannot be told: no image of tune is of that class"
+        return f"{metric!r} cannot be estimated: no validation image (tune) is of that class"
     return None
 
 
@@ -161,8 +161,8 @@ def unseen_classes(workload: Workload, splits: Splits) -> str | None:
     counts = ", ".join(f"{len(classes)} in {split}" for split, classes in missing.items())
     few = first_few([workload.classes[index] for index in lacking])
     return (
-        f"some of the {len(every)} classes have no image: {counts} ({few}); nothing is known of "
-        "them there: add images, or make the splits larger"
+        f"some of the {len(every)} classes have no image: {counts} ({few}); accuracy "
+        "there is unknown: add images, or make the splits larger"
     )
 
 
@@ -250,8 +250,8 @@ def _set_aside(rows: SplitRows, share: float) -> SplitRows:
     kept = round(len(objects) * (1 - share))
     if not kept:
         raise SpecificationError(
-            f"certify.share: {share} of the {len(objects)} object(s) of tune leaves none to "
-            "select on; give a smaller share, or more images in tune"
+            f"certify.share: {share} of the {len(objects)} object(s) of tune leaves none for "
+            "selection; give a smaller share, or more images in tune"
         )
     aside = np.isin(shown, objects[kept:])
     return replace(rows, tune=rows.tune[~aside], certify=rows.tune[aside])

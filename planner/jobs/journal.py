@@ -1,6 +1,6 @@
-"""What a job says while it runs: to the store, and to whoever watches.
+"""The journal of a running job: progress and log, for the store and for listeners.
 
-What a device tells during a job: noted, counted, shown."""
+The events of a device during a job: logged, counted, shown."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Journal:
         self.alive()
 
     def alive(self) -> None:
-        """Show that the job goes on, in the middle of a step."""
+        """Show that the job is alive, in the middle of a step."""
         if self._stop is not None and self._stop.is_set():
             raise KeyboardInterrupt
         now = time.monotonic()

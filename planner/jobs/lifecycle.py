@@ -1,4 +1,4 @@
-"""Opening a job: its device is leased to it, its rows are in the store, and its end is noted."""
+"""Opening a job: lease its device, store its rows, record how it ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trimtab_runtime.probe.requests import MeasureSettings
 
 def job_id_of(spec: JobSpec, device: str, workload: str) -> str:
     """The id of a job on the device and the workload with these keys. It never changes, so that
-    an interrupted job goes on with a later version too."""
+    an interrupted job is resumed by a later version too."""
     data = spec.model_dump(mode="json")
     return content_key({"spec": data, "device": device, "workload": workload})[:12]
 
@@ -109,7 +109,7 @@ def closing_job(store: Store, job_id: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         let_go(error)
-        text = f"stopped by {str(error) or 'the user'}; the same command goes on from here"
+        text = f"stopped by {str(error) or 'the user'}; run the same command again to resume"
         store.update_job(job_id, state="interrupted", message=text)
         raise
     except TrimtabError as error:

@@ -27,9 +27,9 @@ def find_job(store: Store, name: str | None = None) -> JobRecord:
         return (named or begun)[0]
     if begun:
         listed = ", ".join(f"{job.id} ({job.name})" for job in begun)
-        raise StoreError(f"{len(begun)} jobs begin with {name!r}: {listed}; give more letters")
+        raise StoreError(f"{len(begun)} jobs start with {name!r}: {listed}; give more letters")
     known = ", ".join(f"{job.id} ({job.name})" for job in jobs[:5])
-    raise StoreError(f"no job is called {name!r} or has an id that begins so; there are: {known}")
+    raise StoreError(f"no job has the name {name!r}, or an id that starts with it; jobs: {known}")
 
 
 def job_state(store: Store, job: JobRecord) -> str:
@@ -64,12 +64,12 @@ def job_on_device(store: Store, job: JobRecord, name: str) -> JobRecord:
     StoreError."""
     devices = devices_of(job)
     if not devices:
-        raise StoreError(f"job {job.id} ({job.name}) has one device: leave --device out")
+        raise StoreError(f"job {job.id} ({job.name}) has only one device: omit --device")
     begun = [device for device in devices if device["name"].startswith(name)]
     found = [device for device in begun if device["name"] == name] or begun
     if len(found) != 1:
         names = ", ".join(device["name"] for device in devices)
-        how = "several devices begin" if found else "no device begins"
+        how = "several devices start" if found else "no device starts"
         raise StoreError(f"{how} with {name!r}; job {job.id} ({job.name}) has {names}")
     held = store.get_job(found[0]["job"]) if found[0]["job"] else None
     if held is None:

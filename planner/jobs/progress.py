@@ -1,4 +1,4 @@
-"""How fast a job goes, and how long it will take."""
+"""The pace of a job, and the time left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def time_text(seconds: float) -> str:
 class Pace:
     """How long a step will take yet, by what it has done since it was first seen.
 
-    A job that goes on begins at some share that an earlier run has done: it does not count.
+    A resumed job begins at the share that an earlier run has done, which does not count.
     """
 
     def __init__(self, done: float) -> None:

@@ -71,7 +71,7 @@ def _made(artefacts: Path) -> Iterator[None]:
             held.acquire()
         _remove_partial(artefacts)
     except Timeout as error:
-        raise StoreError(f"{home} was locked for {_WAIT_S:g} s by another process") from error
+        raise StoreError(f"{home} was locked by another process for {_WAIT_S:g} s") from error
     except OSError as error:
         raise StoreError(f"no temporary files can be kept in {home}: {error}") from error
     try:

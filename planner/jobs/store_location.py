@@ -30,8 +30,8 @@ class StoreLocation:
                 Path(self.store).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StoreError(
-                    f"no store can be made at {self.store} ({error.strerror}); name another "
-                    "place with --store"
+                    f"no store can be created at {self.store} ({error.strerror}); choose "
+                    "another place with --store"
                 ) from error
         with Store.open(self.store, self.artefacts) as store:
             yield store
@@ -41,8 +41,8 @@ class StoreLocation:
         """The store as it is, read-only. StoreError where there is none."""
         if not self.exists:
             raise StoreError(
-                f"there is no store at {self.store}; `trimtab plan job.yaml` makes one, and "
-                "`trimtab --store PATH ...` names another"
+                f"there is no store at {self.store}; `trimtab plan job.yaml` creates one, and "
+                "`trimtab --store PATH ...` selects another"
             )
         with Store.open(self.store, self.artefacts, read_only=True) as store:
             yield store

@@ -1,4 +1,4 @@
-"""What a job found, as its row in the store has it."""
+"""The summary of a job, as stored with it."""
 
 from __future__ import annotations
 

@@ -40,10 +40,12 @@ def plan(
     spec = load_spec(source)
     if spec.devices:
         if isinstance(device, Device):
-            raise SpecificationError("devices: several are named; give a device for each name")
+            raise SpecificationError(
+                "devices: the specification has several; give a device for each name"
+            )
         return plan_on_several(spec, store, watcher, settings, device or {})
     if isinstance(device, Mapping):
-        raise SpecificationError("device: one is named; give one device")
+        raise SpecificationError("device: the specification has one; give one device")
     with opened_run(spec, store, watcher, settings, device) as run:
         run.execute()
     return run.job.record

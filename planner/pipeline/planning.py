@@ -1,4 +1,4 @@
-"""From measured candidates to a verified choice: screen, measure together, select, verify."""
+"""Selects plans on validation data and verifies them: screen, measure together, select, verify."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class PlanningStage:
     def measured_together(
         self, groups: Sequence[tuple[int, ...]]
     ) -> dict[tuple[int, ...], CascadeCosts]:
-        """What stages cost beside those that they will live with."""
+        """The costs of stages, measured together with the other stages of their plans."""
         data, journal = self.selector.data, self._job.journal
         parts = [[data.measured[index] for index in group] for group in groups]
         labels = [" + ".join(part.candidate.label for part in group) for group in parts]
@@ -96,7 +96,7 @@ class PlanningStage:
         warned = [record.warnings for found in visits.values() for record in found]
         disturbed = [warnings for warnings in warned if warnings]
         if disturbed:
-            text = f"{len(disturbed)} of {len(warned)} were disturbed, e.g. {disturbed[0][0]}"
+            text = f"{len(disturbed)} of {len(warned)} were disturbed, e.g.: {disturbed[0][0]}"
             journal.note("warning", "measurements together", text)
         costs = {}
         for number, found in visits.items():
@@ -150,7 +150,7 @@ class PlanningStage:
             why = "could not be verified" if before.key in verifier.failed else said
             name = after.label if after else "no plan"
             self._job.journal.note(
-                "warning", before.label, f"its bundle {why}, so {name} is chosen instead"
+                "warning", before.label, f"its bundle {why}; {name} is chosen instead"
             )
         return selection, learned
 
@@ -226,7 +226,7 @@ def selection_summary(selection: Selection, data: SelectionData) -> JobSummary:
 
 
 def earlier_correction(job: JobContext) -> Correction:
-    """What earlier jobs learned on this device. A job that goes on keeps what it began with, so
+    """What earlier jobs learned on this device. A resumed job keeps what it began with, so
     that it decides as it did."""
     models = job.summary.get("correction")
     if models is None:
@@ -240,7 +240,8 @@ def earlier_correction(job: JobContext) -> Correction:
 def count_exposure(
     store: Store, job_id: str, workload_key: str, plans: Sequence[PlanCandidate]
 ) -> None:
-    """Test was looked at; the same look of a job that goes on, or runs again, counts once."""
+    """Count a report on the test set; the same report of a job that is resumed, or runs again,
+    counts once."""
     reason = f"report {content_key(sorted(plan.key for plan in plans))[:12]}"
     seen = store.list_exposures(workload_key=workload_key)
     if not any((look.job_id, look.reason) == (job_id, reason) for look in seen):

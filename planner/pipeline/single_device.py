@@ -50,7 +50,7 @@ class SingleDeviceJob:
         job = self.job
         if job.workload.labels is None and job.spec.reference is None:
             raise PlanningError(
-                "the images have no labels: name a `reference` member whose answers stand in"
+                "the images have no labels: set `reference` to the model that replaces them"
             )
         unseen = unseen_classes(job.workload, job.splits)
         if unseen:
@@ -67,7 +67,7 @@ class SingleDeviceJob:
 
 @contextmanager
 def running(job: JobContext) -> Iterator[SingleDeviceJob]:
-    """The job's stages; how they end is noted in the store."""
+    """Run the job's stages, and record in the store how they end."""
     with closing_job(job.store, job.job_id):
         yield SingleDeviceJob.of(job)
 
@@ -80,6 +80,6 @@ def opened_run(
     settings: MeasureSettings | None = None,
     device: Device | None = None,
 ) -> Iterator[SingleDeviceJob]:
-    """A job with its device leased to it, and its end noted in the store."""
+    """A job with its device leased; the store records how it ends."""
     with opened_job(spec, store, watcher, settings, device) as job, running(job) as run:
         yield run

@@ -1,4 +1,4 @@
-"""What is known of each metric of a plan, as plain data."""
+"""The values of each metric of a plan, as plain data."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from trimtab_runtime.metrics import METRICS, find_metric, recalled_class
 class MetricValues:
     """All that is known of one metric of a plan; None is unknown.
 
-    `decided` is what the choice was made on: the guarded estimate on tune of a quality, the
+    `decided` is the value that selection used: the conservative estimate on tune of a quality, the
     prediction of a cost. `test` with its 95 % interval is only reported. `predicted` and
-    `measured` speak of the same inputs, those of test. `optimism` is what the guard left of the
-    luck of choosing: the decided lead over the baseline less the lead on test, with its interval.
+    `measured` are for the same inputs, those of test. `optimism` is the validation-to-test gap:
+    the decided lead over the baseline less the lead on test, with its interval.
     """
 
     metric: str
@@ -55,7 +55,7 @@ def _in_order(named: frozenset[str]) -> list[tuple[str, str]]:
 
 
 def _figure(entry: PlanEntry, metric: str, kind: str) -> MetricValues | None:
-    """None where what is known of it is nothing that is told."""
+    """None if the store has none of the values that are shown."""
     get = entry.metrics.get
     if kind == "quality":
         guarded, replayed = get((metric, "tune", "guarded")), get((metric, "tune", "replayed"))

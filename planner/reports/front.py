@@ -1,4 +1,4 @@
-"""What a job has found, as plain data for whoever shows it: the command line, plots, dashboard."""
+"""The plans of a job as plain data, for the command line, plots and the dashboard."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
 
 LATENCY = "latency_mean_ms"
+_STATES = {
+    "running": "the job is running",
+    "done": "the job is done",
+    "failed": "the job failed",
+    "interrupted": "the job was interrupted",
+    "killed": "the process of the job was killed",
+}
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,11 @@ class PlanRow:
     """A plan on a front.
 
     `roles`: 'chosen', 'baseline' (what `speedup` compares with), 'rival' (what plans that remember
-    must be compared with, such as 'hold last'), 'member' (any model of the zoo
-    as it came), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
-    went wrong, 'predicted' when nobody tried. `speedup_basis` says whether both latencies are
-    'measured' or 'predicted'. `cautions` are what its accuracy hides, told of the chosen plan.
-    'measured' or 'predicted'. `variants` are the names of those that its stages run.
+    must be compared with, such as 'hold last'), 'member' (any original model
+    of the zoo), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
+    failed, 'predicted' when it was not tried. `speedup_basis` says whether both latencies are
+    'measured' or 'predicted'. `cautions` are what its accuracy hides, told of the
+    chosen plan. `variants` are the names of those that its stages run.
     """
 
     key: str
@@ -90,24 +97,24 @@ class PredictorError:
     @property
     def text(self) -> str:
         """One line."""
-        how = "before it was measured" if self.held_out == "ahead" else "from the other members"
+        how = "before measuring" if self.held_out == "ahead" else "leave-one-model-out"
         off = (
             f"{100 * self.median:.1f} points"
             if find_metric(self.metric).kind == "quality"
             else f"{self.median:.1%}"
         )
         return (
-            f"{printable(self.metric)} of a candidate, predicted {how}: off by {off} "
-            f"(median of {self.count})."
+            f"Median prediction error of {printable(self.metric)}, {how}: {off} "
+            f"({self.count} candidate{'s' * (self.count != 1)})."
         )
 
 
 @dataclass(frozen=True)
 class FrontView:
-    """The plans of a job, by predicted latency. `test_looks` counts how often any job looked at
+    """The plans of a job, by predicted latency. `test_looks` counts the reports of any job on
     this test split, `nearest` is the plan that comes nearest where none can be chosen,
-    `corrections` are what the job's bundles taught about predictions on the device, and
-    `predictors` how far off the search's predictors were, held out
+    `corrections` are corrections of predictions learned from the job's bundles, and
+    `predictors` the held-out errors of the search's predictors
     (`trimtab.search.predictors.base`)."""
 
     job_id: str
@@ -163,7 +170,7 @@ def job_place(store: Store, job: JobRecord) -> str:
     if not devices:
         return device_name(store, job.device_key)
     names = printable(", ".join(device["name"] for device in devices))
-    return f"the worst of {names}" if job.spec.get("across") == "worst" else names
+    return f"the worst case of {names}" if job.spec.get("across") == "worst" else names
 
 
 def device_name(store: Store, key: str | None) -> str:
@@ -182,9 +189,9 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         why = f"; {job.message}" if job.message else ""
         if devices_of(job):
             names = ", ".join(device["name"] for device in devices_of(job))
-            why += f"; --device shows that of one: {names}"
+            why += f"; choose one device with --device: {names}"
         raise PlanningError(
-            f"job {job.id} ({job.name}) has no plans yet; it is {job_state(store, job)}{why}"
+            f"job {job.id} ({job.name}) has no plans yet: {_STATES[job_state(store, job)]}{why}"
         )
     objectives = tuple(summary_of(job).get("objectives") or job.spec["objectives"])
     quality = _quality(job, objectives)

@@ -1,4 +1,4 @@
-"""A front as a table that can be cut to size: any objectives, any bounds, at once."""
+"""A front as a table, for any objectives and bounds."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def known_metrics(view: FrontView) -> list[str]:
 
 
 def front_frame(view: FrontView) -> pd.DataFrame:
-    """A row for each plan. Of each metric `NAME` is what is decided on (the guarded estimate on
-    tune, the predicted cost); `NAME_test`, `NAME_low`, `NAME_high` are only reported,
-    `NAME_predicted` and `NAME_measured` speak of the inputs of test. Unknown is NaN."""
+    """A row for each plan. Of each metric, `NAME` is the value that selection uses (the
+    conservative estimate on tune, the predicted cost); `NAME_test`, `NAME_low`, `NAME_high` are
+    only reported, `NAME_predicted` and `NAME_measured` are for the test inputs. Unknown is NaN."""
     import pandas as pd
 
     rows = view.rows

@@ -118,8 +118,8 @@ def profile_layers(
     """
     if model.suffix.lower() != ".onnx":
         raise EngineError(
-            f"{model.name}: layers need an ONNX file; LiteRT tells Python no times of operators "
-            "(its tool benchmark_model --enable_op_profiling=true does)"
+            f"{model.name}: only ONNX files have layer profiles; LiteRT has none for Python "
+            "(use its tool benchmark_model --enable_op_profiling=true)"
         )
     if not model.is_file():
         raise ModelError(f"{model}: there is no such file")
@@ -232,11 +232,11 @@ def why_no_layers(store: Store, record: MeasurementRecord) -> str | None:
     if variant is None or device is None or variant.artefact_sha256 is None:
         return "its file is not in the store"
     if variant.format != "onnx":
-        return f"it is a {variant.format} file, and only onnxruntime tells the times of operators"
+        return f"it is a {variant.format} file, and only onnxruntime can profile operators"
     local = connect("local")
     fingerprint = local.fingerprint()
     if device_key(fingerprint) != record.device_key:
-        return f"it was measured on another device ({printable(device.address)}); ask there"
+        return f"it was measured on another device ({printable(device.address)}); profile it there"
     lease = store.lease_holder(machine_key(fingerprint, local.machine()))
     if lease is not None:
         return f"{printable(lease.holder)} is measuring on this device; wait until it is done"

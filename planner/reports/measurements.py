@@ -1,4 +1,4 @@
-"""How well things were measured, and what was found of the same job on other devices."""
+"""The quality of measurements, and the same job on other devices."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _PARTS = ("resize", "tensor", "inference")
 
 @dataclass(frozen=True)
 class MeasuredVariant:
-    """A measurement of a variant alone. Times in ms, after itself (`hot`) and after other work
-    (`beside`); `spread` is the interdecile range of the hot samples relative to their median,
-    `drift` how far the reference work at the end differs from that at the beginning."""
+    """A measurement of a variant alone. Times in ms, with warm caches (`hot`: right after itself)
+    and cold ones (`beside`: after other work); `spread` is the interdecile range of the warm
+    samples relative to their median, `drift` how far the reference work at the end differs from
+    that at the beginning."""
 
     record: MeasurementRecord
     variant: str
@@ -78,8 +79,8 @@ def samples_of(record: MeasurementRecord) -> list[dict[str, Any]]:
     measurement) and `ms`."""
     series = {
         "reference work": np.asarray(record.samples.get("reference_ms", ())),
-        "inference, hot": _whole(record, "hot"),
-        "inference, beside others": _whole(record, "beside"),
+        "inference, warm cache": _whole(record, "hot"),
+        "inference, cold cache": _whole(record, "beside"),
     }
     return [
         {"what": what, "share": (number + 0.5) / len(values), "ms": float(ms)}
@@ -94,8 +95,8 @@ def options_text(options: dict[str, Any]) -> str:
     words = [str(options.get("engine", "")), f"{threads} thread{'s' if threads > 1 else ''}"]
     words += [str(v) for k, v in options.items() if k == "provider" and v != "default"]
     if options.get("graph_optimisation", "all") != "all":
-        words.append(f"graph {options['graph_optimisation']}")
-    return ", ".join([*words, *(["spinning"] if options.get("spinning") else [])])
+        words.append(f"{options['graph_optimisation']} graph optimisation")
+    return ", ".join([*words, *(["busy-wait"] if options.get("spinning") else [])])
 
 
 def same_elsewhere(jobs: Sequence[JobRecord], job: JobRecord) -> list[JobRecord]:

@@ -1,4 +1,4 @@
-"""Sentences that stand beside tables."""
+"""Sentences below tables."""
 
 from __future__ import annotations
 
@@ -8,55 +8,57 @@ from trimtab.db import JobRecord
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow
 from trimtab.planner.reports.plan.report import PlanReport
-from trimtab.planner.reports.text import number, optimism, printable, with_interval
+from trimtab.planner.reports.text import number, printable, validation_gap, with_interval
 from trimtab_runtime.definitions.routers import FEATURE_KINDS
 
 
 def router_notes(found: PlanReport) -> list[str]:
-    """What routes and what it takes, and what a routed plan must be compared with."""
+    """The router, what it costs, and the accuracy of simple alternatives."""
     router, notes = found.router, list[str]()
     if router is None:
         return notes
     if router.kind:
         seen = FEATURE_KINDS[router.kind].text(router.names)
         notes.append(
-            f"Router: looks at {seen}; {number(router.router_ms)} ms, {router.time_share:.1%} of "
-            f"the time; price {router.price:.3g} of a score per ms."
+            f"Router input: {seen}. It takes {number(router.router_ms)} ms, "
+            f"{router.time_share:.1%} of the time. Score penalty: {router.price:.3g} per ms."
         )
     if router.scorers:
-        notes.append(f"Learned deferral: {router.scorers} stage(s) with a scorer of their own.")
+        notes.append(
+            f"Learned deferral: {router.scorers} stage(s) use a learned confidence score."
+        )
     rivals = dict(router.beside)
     oracle_ms = rivals.pop("oracle_ms", None)
     if rivals:
         told = ", ".join(f"{name} {number(value, 'top1')}" for name, value in rivals.items())
-        notes.append(f"Right on test beside it: {told}.")
+        notes.append(f"Accuracy on test, for comparison: {told}.")
     if oracle_ms is not None:
-        notes.append(f"The cheapest stage that is right would take {number(oracle_ms)} ms.")
+        notes.append(f"Oracle (always the cheapest correct stage): {number(oracle_ms)} ms.")
     return notes
 
 
 def front_notes(view: FrontView, shown: int) -> list[str]:
-    """What the reader of a front table must know."""
+    """How plans were chosen, what was verified, and how far off predictions were."""
     front = sum("front" in row.roles for row in view.rows)
-    looks = "once" if view.test_looks == 1 else f"{view.test_looks} times"
     lines = [
-        f"{shown} of {len(view.rows)} plans, {front} on the front. Chosen on tune (guarded "
-        "estimates, predicted costs); test is only reported.",
-        "Verified: the exported bundle was measured (meas.); all else is predicted (pred.). "
-        f"Jobs have looked at this test split {looks}.",
+        f"{shown} of {len(view.rows)} plans, {front} on the front. Plans are chosen by the "
+        "conservative estimate on validation data and by predicted costs; test is only reported.",
+        "Verified: the exported bundle was measured (meas.); other costs are predicted (pred.). "
+        f"Test set used for {test_uses(view)}.",
     ]
     chosen = view.row(view.chosen)
     if chosen is not None:
         lines += caution_notes(chosen)
     if chosen is not None and chosen.figure(view.quality).optimism is not None:
         lines.append(
-            f"Optimism left in the chosen plan's {printable(view.quality)} (its guarded lead over "
-            f"the baseline less its lead on test): {optimism(chosen.figure(view.quality))}."
+            f"Validation-to-test gap of the chosen plan's {printable(view.quality)}: "
+            f"{validation_gap(chosen.figure(view.quality))}."
         )
     for found in view.corrections:
         lines.append(
-            f"{found.plans} verified plans: {found.metric} predicted with a median error of "
-            f"{found.error_before:.1%}; corrected by the others, {found.error_held_out:.1%}."
+            f"{found.metric}, {found.plans} verified plans: median prediction error "
+            f"{found.error_before:.1%}; with the correction, leave-one-plan-out, "
+            f"{found.error_held_out:.1%}."
         )
     return lines + [found.text for found in view.predictors]
 
@@ -64,6 +66,11 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
 def caution_notes(row: PlanRow) -> list[str]:
     """What a plan's accuracy hides."""
     return [f"Caution, {row.label}: {text}." for text in row.cautions]
+
+
+def test_uses(view: FrontView) -> str:
+    """How often results on this test set were reported, by any job."""
+    return "1 report" if view.test_looks == 1 else f"{view.test_looks} reports"
 
 
 def why_none(view: FrontView) -> list[str]:
@@ -88,7 +95,7 @@ def device_notes(found: PlanReport) -> list[str]:
 
 
 def exit_notes(found: PlanReport) -> list[str]:
-    """Thresholds, what is remembered, and what is certified."""
+    """The thresholds of the exits, the contents of the memory, and the certificate."""
     thresholds = {k: v for k, v in asdict(found.thresholds).items() if v is not None}
     told = ", ".join(f"{kind} {value:.4g}" for kind, value in thresholds.items())
     notes = [f"Thresholds: {told}."] if told else []
@@ -96,7 +103,7 @@ def exit_notes(found: PlanReport) -> list[str]:
     if memory.thumbnails:
         parts.append(f"{memory.thumbnails} thumbnails")
     if memory.instances:
-        parts.append(f"{memory.instances} instances a tap")
+        parts.append(f"{memory.instances} instances per tap")
     if memory.centres is not None:
         parts.append(f"class centres (measure {memory.centres.measure})")
     if memory.prior is not None:
@@ -106,8 +113,20 @@ def exit_notes(found: PlanReport) -> list[str]:
             f"{prior.final:g})"
         )
     if parts:
-        notes.append(f"Remembers {', '.join(parts)}.")
+        notes.append(f"Memory: {', '.join(parts)}.")
     return notes + ([f"Certificate: {found.certificate}."] if found.certificate else [])
+
+
+def route_text(found: PlanReport) -> str:
+    """How inputs go through the stages of a plan, in a few words."""
+    name = {"premodel": "router"}.get(found.route, found.route)
+    if len(found.stages) == 1:
+        return name
+    confidence = {
+        "last": "from each stage's own probabilities",
+        "mean": "from the mean probabilities of the stages so far",
+    }[found.rule]
+    return f"{name}: confidence {confidence}; escalates below the threshold"
 
 
 def summary_line(row: PlanRow, view: FrontView) -> str:
@@ -125,9 +144,9 @@ def summary_line(row: PlanRow, view: FrontView) -> str:
 
 
 def troubles_text(job: JobRecord) -> str | None:
-    """What a job tells of its device, in words; None where nothing went wrong."""
+    """The device problems that a job handled, as a sentence; None if there were none."""
     troubles = summary_of(job).get("troubles", {})
     if not troubles:
         return None
     told = ", ".join(f"{kind} ({count})" for kind, count in sorted(troubles.items()))
-    return f"On the device, and dealt with: {told}. The notes above say more."
+    return f"Device problems, handled: {told}. See the log above."

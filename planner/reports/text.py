@@ -37,12 +37,13 @@ def with_interval(figure: MetricValues, between: str = " ") -> str:
     return f"{text}{between}({figure.low:.3f}\N{EN DASH}{figure.high:.3f})"
 
 
-def optimism(figure: MetricValues) -> str:
-    """In points of a hundred; what was not decided on has none."""
+def validation_gap(figure: MetricValues) -> str:
+    """The validation-to-test gap in percentage points with its 95 % interval: the lead over the
+    baseline by the conservative estimate, less the lead on test."""
     if figure.optimism is None or figure.optimism_low is None or figure.optimism_high is None:
         return UNKNOWN
     low, high = 100 * figure.optimism_low, 100 * figure.optimism_high
-    return f"{100 * figure.optimism:+.1f} ({low:+.1f} to {high:+.1f}) points"
+    return f"{100 * figure.optimism:+.1f} points (95 % CI {low:+.1f} to {high:+.1f})"
 
 
 def split_name(split: str) -> str:

@@ -1,4 +1,4 @@
-"""Where the inputs of a split stop in a plan, by whose word, and how good those answers are.
+"""Per exit of a plan: share of inputs leaving there, which mechanism answered, accuracy.
 
 Which ways the inputs of a split take through a plan of several stages, how good those ways are,
 and what the plan must be compared with."""

@@ -1,4 +1,4 @@
-"""Certificates of plans that stop early, on the part of tune that nothing was selected on."""
+"""Certificates of plans with early exits, tested on the part of tune not used for selection."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def attach_certificates(
         certificate = found.get(plan.key)
         plan.certified = certificate is not None and certificate.certified
         plan.certificate = (
-            "not certifiable: what it remembers makes its answers depend on each other"
+            "not certifiable: with a memory, its answers depend on each other"
             if certificate is None
             else certificate.text()
         )

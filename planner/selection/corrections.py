@@ -1,4 +1,4 @@
-"""What verified bundles teach of the predicted costs of others."""
+"""Correction of predicted costs, learned from verified bundles."""
 
 from __future__ import annotations
 

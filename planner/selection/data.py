@@ -1,4 +1,4 @@
-"""What plans are selected from: measured candidates as stage options, and the targets to meet."""
+"""The data of selection: measured candidates as stage options, and the targets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trimtab.planner.jobs.dataset import SplitRows
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.costs.correction import Correction
 from trimtab.search.costs.segmented import StageSegments
-from trimtab.search.estimates.guard import jury
+from trimtab.search.estimates.guard import consensus
 from trimtab.search.estimates.metrics import can_tell, quality_metric
 from trimtab.search.estimates.targets import Ints, Targets
 from trimtab.search.objectives.constraints import Constraint
@@ -34,7 +34,7 @@ class SelectionData:
     """`options` are the `measured` candidates, one by one, as stages of plans; `targets` by split.
 
     `taught_by` (inputs,) are the labels or, without them, the answers of the reference member.
-    `members` are options: one a member, as it came, the fastest way to run it; `baseline` is the
+    `members` are options: one per original model, the fastest way to run it; `baseline` is the
     one of them to compare with. `quality` names the metrics asked for, the deciding one first.
     """
 
@@ -145,7 +145,7 @@ def _targets(
     options: Sequence[StageOption], rows: SplitRows, reference: Ints | None, taught_by: Ints
 ) -> dict[str, Targets]:
     labelled = np.concatenate([rows.fit, rows.tune])
-    opinion = jury(one_per_variant(options), labelled, taught_by[labelled])
+    opinion = consensus(one_per_variant(options), labelled, taught_by[labelled])
     return {
         split: Targets(
             None if rows.labels is None else rows.labels[index],
@@ -170,7 +170,7 @@ def _quality(
     found = list(asked) or ["top1" if labelled else "agreement"]
     unknown = [metric for metric in found if not can_tell(tune, metric)]
     if unknown:
-        raise PlanningError(f"{unknown[0]} cannot be told on tune")
+        raise PlanningError(f"{unknown[0]} cannot be estimated on the validation split (tune)")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What plans answer, by replay, and what they cost, by prediction."""
+"""Evaluates plans: answers by replay, costs by prediction."""
 
 from __future__ import annotations
 

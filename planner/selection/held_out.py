@@ -1,4 +1,4 @@
-"""What is only reported: plans on test, each replayed there once."""
+"""The report on test data: each reported plan is replayed there once."""
 
 from __future__ import annotations
 

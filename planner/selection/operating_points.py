@@ -1,4 +1,4 @@
-"""The operating points that one bundle carries: the guarded front of its structure."""
+"""The operating points of a bundle: the front of its structure by conservative estimates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def family(
 
 
 def operating_point(plan: PlanCandidate) -> OperatingPoint:
-    """The numbers of a plan, with its guarded quality and predicted costs."""
+    """The numbers of a plan, with its conservatively estimated quality and predicted costs."""
     found = plan.definition
     return OperatingPoint(found.thresholds, plan.values, found.exits, found.price)
 

@@ -1,4 +1,4 @@
-"""A plan with what was decided of it."""
+"""A plan in selection."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PlanCandidate:
 
     @property
     def values(self) -> dict[str, float]:
-        """What decides: guarded quality and predicted costs, corrected."""
+        """The values that selection uses: conservative estimates, corrected predicted costs."""
         return {**self.costs, **self.composed.guarded}
 
     @property

@@ -1,4 +1,4 @@
-"""Judged plans as records of the store."""
+"""Plans as records of the store."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ def plan_record(
 
 
 def decided_metrics(job_id: str, judged: PlanCandidate) -> list[PlanMetricRecord]:
-    """What was decided on: quality on tune, replayed and guarded; predicted costs, corrected."""
+    """The values that selection used: quality on tune, replayed and conservatively estimated;
+    corrected predicted costs."""
     composed = judged.composed
     told: tuple[tuple[Basis, Mapping[str, float]], ...] = (
         ("replayed", composed.replayed),
@@ -89,9 +90,9 @@ def decided_metrics(job_id: str, judged: PlanCandidate) -> list[PlanMetricRecord
 def reported_metrics(
     job_id: str, judged: PlanCandidate, report: HeldOutReport, verified: bool
 ) -> list[PlanMetricRecord]:
-    """What is only reported: quality on test with its interval and the optimism that the guard
-    left, and the costs predicted for the inputs of test. Those of a `verified` plan are as
-    predicted before its bundle ran."""
+    """What is only reported: quality on test with its interval, validation-to-test gaps, and the
+    costs predicted for the test inputs. Those of a `verified` plan are as predicted before its
+    bundle ran."""
     replayed = [
         PlanMetricRecord(job_id, judged.key, name, "test", "replayed", *told)
         for name, told in report.quality.items()

@@ -1,4 +1,4 @@
-"""Judged plans: which are feasible, which are on the front, and the one to ship."""
+"""The rules of selection: which plans are feasible, on the front, and chosen."""
 
 from __future__ import annotations
 
@@ -47,16 +47,15 @@ class SelectionRules:
                 return None
         if good:
             good[0].reasons.append(
-                "no plan that may be chosen could be verified; this one is next"
+                "no plan that meets all rules could be verified; this one comes next"
             )
             return good[0]
         meeting = [plan for plan in plans if plan.feasible == "yes"]
         if meeting:
             best = max(meeting, key=lambda plan: plan.values[self.quality])
             best.reasons.append(
-                f"all plans that meet the constraints are worse than the baseline in "
-                f"{self.quality}, this one the least; to allow it, bound {self.quality} by a "
-                "constraint of its own"
+                f"all plans that meet the constraints have a lower {self.quality} than the "
+                f"baseline; this one is closest. To allow it, add a constraint on {self.quality}"
             )
             return best
         limits = _limits(baseline)
@@ -90,8 +89,8 @@ class SelectionRules:
             ] + [plan.certificate] * (not plan.certified)
             if not self._pays(plan, baseline):
                 plan.reasons.append(
-                    f"it saves less than {1 - WORTHWHILE:.0%} of the baseline's {self.cost}, no "
-                    "more than measurements and the luck of these frames err by"
+                    f"it saves less than {1 - WORTHWHILE:.0%} of the baseline's {self.cost}, "
+                    "which is within measurement and sampling error"
                 )
         meeting = [p for p in plans if p.feasible == "yes" and p.certified]
         good = [p for p in meeting if self._is_good(p, baseline) and self._pays(p, baseline)]

@@ -1,4 +1,4 @@
-"""From measured candidates to the plan to ship: screened, judged, chosen."""
+"""Selects the plan to ship from measured candidates."""
 
 from __future__ import annotations
 

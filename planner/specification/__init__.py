@@ -1,1 +1,1 @@
-"""What the user writes: job.yaml, checked."""
+"""The job specification (job.yaml), validated."""

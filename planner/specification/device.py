@@ -53,7 +53,7 @@ class DeviceSpec(Section):
         for name in (name for name in _SETTINGS if name in self.model_fields_set):
             if name not in kind.settings:
                 owners = " or ".join(other.form for other in KINDS if name in other.settings)
-                raise ValueError(f"device.{name}: only a device such as {owners} has one")
+                raise ValueError(f"device.{name}: only devices such as {owners} have this field")
             try:
                 kind.check(self.address, {name: getattr(self, name)})
             except DeviceError as error:

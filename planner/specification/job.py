@@ -1,4 +1,4 @@
-"""The job specification: what a user writes, checked."""
+"""The job specification, validated."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class JobSpec(Section):
         for name, direction in value.items():
             natural = "max" if find_metric(name).maximise else "min"
             if direction != natural:
-                raise ValueError(f"{name} can only be '{natural}'")
+                raise ValueError(f"{name} must be '{natural}', got {direction!r}")
         return value
 
     @field_validator("constraints")
@@ -76,24 +76,24 @@ class JobSpec(Section):
     @model_validator(mode="after")
     def _distinct_devices(self) -> JobSpec:
         if self.devices and "device" in self.model_fields_set:
-            raise ValueError("devices: give either device or devices")
+            raise ValueError("devices: give either device or devices, not both")
         if not self.devices and self.across != "each":
             raise ValueError(f"across: {self.across} needs several devices")
-        for what, fix in (("address", "one is enough"), ("label", "give one a name")):
+        for what, fix in (("address", "remove one"), ("label", "give one another name")):
             found = [getattr(device, what) for device in self.devices]
             twice = sorted({one for one in found if found.count(one) > 1})
             if twice:
-                raise ValueError(f"devices: two are {twice[0]!r}; {fix}")
+                raise ValueError(f"devices: two have the same address or name {twice[0]!r}; {fix}")
         return self
 
     @model_validator(mode="after")
     def _certifiable(self) -> JobSpec:
         if self.certify is not None and not self.techniques.exits:
-            raise ValueError("certify: there is nothing to certify without techniques.exits")
+            raise ValueError("certify: needs techniques.exits: true")
         if self.certify is not None and self.workload.stream.kind != "independent":
             raise ValueError(
-                "certify: frames of a stream depend on each other, which no bound of this kind "
-                "allows; leave it out, or take stream.kind independent"
+                "certify: its bound needs independent inputs; leave certify out, or set "
+                "workload.stream.kind: independent"
             )
         return self
 
@@ -102,10 +102,12 @@ class JobSpec(Section):
         names = [model.label for model in self.models]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"models: two are called {twice[0]!r}; give one a name")
+            raise ValueError(f"models: two have the name {twice[0]!r}; give one another name")
         for field, named in (("reference", self.reference), ("baseline", self.baseline)):
             if named is not None and self._member(named) not in names:
-                raise ValueError(f"{field}: {named!r} is not among {', '.join(names)}")
+                raise ValueError(
+                    f"{field}: no model is called {named!r}; choose one of {', '.join(names)}"
+                )
         return self
 
     @model_serializer(mode="wrap")

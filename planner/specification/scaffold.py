@@ -63,7 +63,7 @@ def write_starter(folder: Path, output: Path) -> Starter:
     where the images fit no layout.
     """
     if not folder.is_dir():
-        raise SpecificationError(f"{folder}: is no folder; name the one with models and images")
+        raise SpecificationError(f"{folder}: not a folder; give the one with models and images")
     files = _files(folder)
     models, problems = _read_models([f for f in files if f.suffix.lower() in _MODEL_SUFFIXES])
     if not models:

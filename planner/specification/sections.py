@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -58,10 +59,10 @@ def _usable(path: Path) -> Path:
     try:
         os.stat(path.expanduser())
     except (RuntimeError, ValueError) as error:  # ~nobody, a zero byte, half a character
-        raise ValueError(f"no usable path ({error})") from None
+        raise ValueError(f"not a usable path ({error})") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise ValueError("no usable path (too long)") from None
+            raise ValueError("not a usable path (too long)") from None
     return path
 
 
@@ -75,7 +76,7 @@ class Section(BaseModel):
     """A part of a specification. `_later` names fields that came after stores were released: where
     nobody gave them they are left out of what is written, so that jobs keep their names."""
 
-    model_config = ConfigDict(**_STRICT, frozen=True)
+    model_config = ConfigDict(**_STRICT, frozen=True, serialize_by_alias=True)
     _later: ClassVar[frozenset[str]] = frozenset()
 
     @model_serializer(mode="wrap")
@@ -166,9 +167,9 @@ class ModelSpec(Section):
     @model_validator(mode="after")
     def _one_source(self) -> ModelSpec:
         if (self.path is None) == (self.torch is None):
-            raise ValueError("give either path or torch")
+            raise ValueError("give either path or torch, and not both")
         if self.torch is not None and self.input.size is None:
-            raise ValueError("a torch module needs input.size")
+            raise ValueError("a PyTorch module needs input.size, e.g. `input: {size: 224}`")
         return self
 
     @property
@@ -181,7 +182,8 @@ class ModelSpec(Section):
 
 
 class SplitSpec(Section):
-    """Sizes of the three splits: all counts, or all shares below 1."""
+    """Sizes of the splits for calibration (`fit`), validation (`tune`) and `test`: all counts, or
+    all shares below 1."""
 
     fit: float = 0.25
     tune: float = 0.375
@@ -192,7 +194,7 @@ class SplitSpec(Section):
 
 @dataclass(config=_STRICT, frozen=True)
 class StreamSpec(StreamRecipe):
-    """How inputs arrive: StreamRecipe has the fields and their rules, and explains them."""
+    """The order of inputs: StreamRecipe documents the fields and their rules."""
 
     kind: Literal[STREAM_KINDS] = "independent"  # type: ignore[valid-type]
     frames: PositiveInt | None = None
@@ -204,9 +206,9 @@ class StreamSpec(StreamRecipe):
 
 
 class CertifySpec(Section):
-    """What must be shown of plans that stop early, on a `share` of tune that is kept for it: the
-    share of inputs that they answer otherwise than the full network is at most `loss`, with this
-    `confidence`."""
+    """The certificate that plans with early exits need: with this `confidence`, their answer
+    differs from the full network's on at most the share `loss` of inputs. It is tested on the
+    `share` of tune that is kept for it."""
 
     loss: Annotated[float, Field(gt=0, lt=1)] = 0.05
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.9
@@ -230,11 +232,16 @@ class WorkloadSpec(Section):
 
 
 class TechniqueSpec(Section):
-    """What the planner may do."""
+    """Which techniques the planner may use. `routing` was called `premodel`: that key is read too,
+    and is the one stored, since the identity of a job is a hash of its specification."""
 
     cascade: bool = True
     quantisation: tuple[Literal[QUANTISATION_SCHEMES], ...] = ("w8a8",)  # type: ignore[valid-type]
-    premodel: bool = False
+    routing: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("routing", "premodel"),
+        serialization_alias="premodel",
+    )
     exits: bool = False
     memory: bool = False
     slimming: tuple[Literal[SLIMMING_RULES], ...] = ()  # type: ignore[valid-type]
@@ -267,9 +274,9 @@ class RuntimeSpec(Section):
 
 
 class BudgetSpec(Section):
-    """When to stop measuring candidates: minutes, number of candidates, or both. The members as
-    they came are measured in any case. An inference without an answer for `stall_seconds` counts
-    as one that never returns."""
+    """When to stop measuring candidates: minutes, number of candidates, or both. The original
+    models are measured in any case. An inference without an answer for `stall_seconds` counts as
+    one that never returns."""
 
     minutes: PositiveFloat | None = 20.0
     measurements: PositiveInt | None = None

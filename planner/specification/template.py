@@ -78,11 +78,11 @@ def starter_text(
     counts = class_counts(images.workload)
     labelled = counts is not None
     lines = [
-        "# A starter specification for Trimtab. Lines marked GUESS hold what no file tells:",
+        "# A starter specification for Trimtab. Lines marked GUESS are not known from the files:",
         "# check them against how the models were trained. Paths are relative to this file.",
         "",
         f"name: {_scalar(folder.absolute().name[:100] or 'job')}",
-        "device: local  # or one behind SSH: ssh://user@host",
+        "device: local  # or over SSH: ssh://user@host",
         "",
         "models:",
     ]
@@ -94,8 +94,8 @@ def starter_text(
         name = largest.name or largest.path.stem
         lines += [
             "",
-            "# The images have no labels: agreement with this member's answers stands in.",
-            f"reference: {_scalar(name)}{GUESS} the largest model; name your best one",
+            "# The images have no labels: quality is the agreement with this model's answers.",
+            f"reference: {_scalar(name)}{GUESS} the largest model; give your best one",
         ]
     lines += ["", "workload:", *_workload_lines(images, here)]
     return "\n".join([*lines, "", *_job_lines(counts)]) + "\n"
@@ -104,11 +104,11 @@ def starter_text(
 def _model_lines(model: FoundModel, here: Path, images: FoundImages) -> list[str]:
     facts, classes = model.facts, images.workload.classes
     height, width = facts.input_size or model.size or OPEN_SIZE
-    open_size = " (left open by the file)" if model.size else ""
+    open_size = " (dynamic in the file)" if model.size else ""
     lines = [
-        f"  # {facts.size_bytes / 2**20:.1f} MB; takes {height}x{width}{open_size}, "
+        f"  # {facts.size_bytes / 2**20:.1f} MB; input {height}x{width}{open_size}, "
         f"{facts.channels} channel(s), {facts.dtype}, {facts.layout};",
-        f"  # gives {facts.output_width} {facts.output_kind}.",
+        f"  # output {facts.output_width} {facts.output_kind}.",
         *(f"  # {_comment(note)}" for note in model.notes),
         f"  - path: {_scalar(_relative(model.path, here))}",
     ]
@@ -116,11 +116,11 @@ def _model_lines(model: FoundModel, here: Path, images: FoundImages) -> list[str
         lines.append(f"    name: {_scalar(model.name)}")
     lines.append("    input:")
     if model.size:
-        lines.append(f"      size: {model.size[0]}{GUESS} the size of training")
+        lines.append(f"      size: {model.size[0]}{GUESS} the input size in training")
     if model.normalisation:
         mean, std = model.normalisation
         lines += [
-            f"      mean: {mean:g}{GUESS} in pixels (0..255), one number or one a channel;",
+            f"      mean: {mean:g}{GUESS} in pixels (0..255), one number or one per channel;",
             f"      std: {std:g}{GUESS} ImageNet's: [123.7, 116.3, 103.5], [58.4, 57.1, 57.4]",
         ]
     lines += _fit_lines(images.shapes, (height, width))
@@ -138,8 +138,8 @@ def _model_lines(model: FoundModel, here: Path, images: FoundImages) -> list[str
     elif model.offset:
         lines += [
             "    output:",
-            f"      offset: {model.offset}{GUESS} one output more than classes, so the first is "
-            "background",
+            f"      offset: {model.offset}{GUESS} one more output than classes, so the first is "
+            "taken as background",
         ]
     if not classes or model.classes == len(classes):
         return lines
@@ -201,10 +201,10 @@ def _splits(workload: Workload) -> list[str]:
     return [
         "  splits:",
         f"    # Shares, or numbers of images; these give {_split_text(workload)}.",
-        f"    fit: {fit}      # calibrates",
-        f"    tune: {tune}    # decides",
-        f"    test: {test}    # reports",
-        "    # group: object   # a column of labels.csv: images of one object stay together",
+        f"    fit: {fit}      # calibration: quantisation, heads and routers are fitted on it",
+        f"    tune: {tune}    # validation: plans are selected on it",
+        f"    test: {test}    # test: only reported",
+        "    # group: object   # a column of labels.csv: images of one object stay in one split",
     ]
 
 
@@ -233,13 +233,13 @@ def _job_lines(counts: ClassCounts | None) -> list[str]:
         '#   - "latency_p95_ms <= 30"',
         "",
         "techniques:",
-        "  cascade: true          # easy inputs stop at a small model",
-        "  quantisation: [w8a8]   # of ONNX models",
+        "  cascade: true          # a small model answers easy inputs",
+        "  quantisation: [w8a8]   # int8 variants of ONNX models",
         "",
         "budget:",
-        "  minutes: 20            # of measuring; a job that is stopped goes on where it was",
+        "  minutes: 20            # of measuring; run a stopped job again to resume it",
         "",
-        "verify: 6                # plans of the front whose bundle is run on the device",
+        "verify: 6                # plans whose bundle is measured on the device",
     ]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +16,8 @@ from pydantic_core import ErrorDetails
 
 from trimtab_runtime.errors import SpecificationError
 
+#: What pydantic adds to a path where a field has alternatives.
+_ALTERNATIVES = ("constrained-", "tuple[", "function-")
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 
 
@@ -45,7 +47,29 @@ def field_line(text: str, path: str) -> int | None:
 #: needs a small part of each: what has more was made to be expensive.
 MAX_BYTES, MAX_EXPANDED = 2**18, 2**20
 _MAX_MERGED = 1000  # fields of one mapping
-_SHOWN_LINES, _SHOWN_CHARACTERS = 20, 400
+_SHOWN_LINES, _SHOWN_CHARACTERS, _SHOWN_VALUE, _SHOWN_BITS = 20, 400, 60, 64
+#: Fields that a specification cannot do without, as they may be written.
+_EXAMPLES: Mapping[str, str] = {
+    "name": "name: line-camera",
+    "models": "models: [{path: small.onnx}, {path: large.onnx}]",
+    "workload": "workload: {images: photos/}",
+    "images": "images: photos/",
+    "objectives": "objectives: {top1: max, latency_mean_ms: min}",
+    "entry": "entry: package.module:Network",
+}
+#: What a field must be, by the type of pydantic's error; others in pydantic's words.
+_RULES = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list, e.g. `[a, b]`"),
+    **dict.fromkeys(
+        ("dict_type", "model_type", "dataclass_type"), "must have fields, e.g. `{name: value}`"
+    ),
+    "string_type": "must be a text",
+    "path_type": "must be a path",
+    "string_pattern_mismatch": "has not the expected form",
+}
 #: What PyYAML raises on texts that it takes for a number, date or set and cannot read as such.
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 
@@ -65,18 +89,23 @@ def read_fields(path: Path) -> dict[Any, Any]:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise SpecificationError(f"{path}: larger than {MAX_BYTES} bytes: no specification")
+            raise SpecificationError(
+                f"{path}: larger than {MAX_BYTES} bytes, which no specification is"
+            )
         data = yaml.load(content.decode("utf-8-sig"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise SpecificationError(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
-        raise SpecificationError(f"{path}: not YAML ({_where(error)})") from None
+        raise SpecificationError(f"{path}: not valid YAML ({_where(error)})") from None
     except RecursionError:
         raise SpecificationError(f"{path}: nested too deeply") from None
     except _UNREADABLE as error:
         raise SpecificationError(f"{path}: a value cannot be read ({error})") from None
     if not isinstance(data, dict):
-        raise SpecificationError(f"{path}: fields expected, got {type(data).__name__}")
+        what = "the file is empty" if data is None else f"got a {type(data).__name__}"
+        raise SpecificationError(
+            f"{path}: {what}; a specification has fields such as `name: demo`"
+        )
     return data
 
 
@@ -107,10 +136,10 @@ def check_bounded(fields: dict[Any, Any]) -> None:
 
 def told(error: ValidationError, whole: type[BaseModel]) -> str:
     """A line for each wrong field of a `whole`, beginning with its path."""
-    problems = error.errors(include_url=False, include_input=False)
+    problems = error.errors(include_url=False)
     lines = list(dict.fromkeys(_lines(problems, whole)))
     more = len(lines) - _SHOWN_LINES
-    return "\n".join(lines[:_SHOWN_LINES] + ([f"more: {more} line(s)"] if more > 0 else []))
+    return "\n".join(lines[:_SHOWN_LINES] + ([f"... and {more} more"] if more > 0 else []))
 
 
 def _lines(problems: Sequence[ErrorDetails], whole: type[BaseModel]) -> Iterator[str]:
@@ -122,12 +151,14 @@ def _lines(problems: Sequence[ErrorDetails], whole: type[BaseModel]) -> Iterator
             continue  # pydantic's, about a list whose items it refused
         path = ""
         for part in loc:
+            if isinstance(part, str) and part.startswith(_ALTERNATIVES):
+                continue
             step = _step(part)
             path += step if not path or step.startswith("[") else f".{step}"
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             line = f"{path}: unknown field{nearest(str(loc[-1]), _names_at(whole, loc[:-1]))}"
         else:
-            message = problem["msg"].removeprefix("Value error, ")
+            message = _message(problem)
             ours = problem["type"] == "value_error"  # which names the field that it is about
             line = message if ours and not path else f"{path or 'specification'}: {message}"
         yield line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}..."
@@ -158,6 +189,34 @@ def _parts(kind: Any) -> list[Any]:
     return [part for inner in get_args(kind) for part in _parts(inner)]
 
 
+def _message(problem: ErrorDetails) -> str:
+    """What is wrong with a field, without its path."""
+    kind, value = problem["type"], problem["input"]
+    name = next((part for part in problem["loc"][::-1] if isinstance(part, str)), "specification")
+    if kind == "value_error":  # one of ours
+        return problem["msg"].removeprefix("Value error, ")
+    if kind == "missing":
+        example = f", e.g. `{_EXAMPLES[name]}`" if name in _EXAMPLES else ""
+        return f"`{name}` is missing{example}"
+    if value is None:
+        return f"`{name}` is empty; give a value, or remove the field"
+    if kind == "literal_error":
+        return f"unknown value {_shortened(value)}; choose one of {problem['ctx']['expected']}"
+    if kind in ("too_short", "string_too_short"):
+        return f"`{name}` must not be empty"
+    rule = problem["msg"].replace("Input should be", "must be").replace("Input should", "must")
+    return f"{_RULES.get(kind, rule[:1].lower() + rule[1:])}, got {_shortened(value)}"
+
+
+def _shortened(value: object) -> str:
+    """A value as Python writes it; a long text cut, and of what may be huge only the type."""
+    if isinstance(value, str):
+        return ascii(value) if len(value) <= _SHOWN_VALUE else f"{value[:_SHOWN_VALUE]!a}..."
+    if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= _SHOWN_BITS):
+        return str(value)
+    return f"a value of type {type(value).__name__}"
+
+
 def _step(part: object) -> str:
     """A field by its name, an item by its number, anything odd as Python writes it."""
     if isinstance(part, str) and part.replace("-", "_").isidentifier() and len(part) < 100:
@@ -167,6 +226,6 @@ def _step(part: object) -> str:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """The valid name that was perhaps meant, as the end of a message."""
+    """The closest valid name, as the end of a message."""
     close = difflib.get_close_matches(name[:100], list(valid), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

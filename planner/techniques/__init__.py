@@ -1,4 +1,4 @@
-"""What goes beyond single models and cascades. A new technique is a package beside these, and an
+"""Techniques beyond single models and cascades. A new one is a package in this folder, and an
 entry below."""
 
 from __future__ import annotations
@@ -15,5 +15,5 @@ from trimtab.planner.techniques.slimming.variants import SlimmedVariants
 TECHNIQUES: Mapping[str, Technique] = {
     "slim": Technique(lambda spec: bool(spec.slimming), variants=SlimmedVariants),
     "exits": Technique(lambda spec: spec.exits or spec.memory, plans=ExitPlans),
-    "routing": Technique(lambda spec: spec.premodel, plans=RoutedPlans),
+    "routing": Technique(lambda spec: spec.routing, plans=RoutedPlans),
 }

@@ -191,8 +191,8 @@ class Connection:
             raise trust.distrust(error) from error
         except asyncssh.PermissionDenied as error:
             raise DeviceError(
-                f"{target.address} takes none of our keys ({error.reason}); `ssh-copy-id "
-                f"{target.login}` lets one in, or start an agent that holds it"
+                f"{target.address} rejected all SSH keys ({error.reason}); `ssh-copy-id "
+                f"{target.login}` installs one, or start an agent that has one"
             ) from error
         except (asyncssh.ConfigParseError, asyncssh.KeyImportError) as error:
             raise DeviceError(f"the SSH configuration cannot be used: {error}") from error

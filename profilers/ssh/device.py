@@ -226,8 +226,8 @@ class SshDevice(Device):
             else:
                 return
         raise DeviceLost(
-            f"{error}; waited {time.monotonic() - began:.0f} s for it. What was measured is kept: "
-            "the same command goes on from here"
+            f"{error}; waited {time.monotonic() - began:.0f} s for it. All measurements are kept: "
+            "run the same command again to resume"
         ) from error
 
     def _translate(self, error: TrimtabError) -> None:

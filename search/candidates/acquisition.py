@@ -1,4 +1,4 @@
-"""What to measure next: the candidate of largest expected hypervolume improvement.
+"""What to measure next: the candidate with the largest expected hypervolume improvement.
 
 The improvement that a candidate brings is the volume that it dominates and the front does not,
 above a reference point. Its expectation under independent predictions is the integral, over the

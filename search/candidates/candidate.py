@@ -1,4 +1,4 @@
-"""What can be measured: a member, the form it is brought into, and runtime options."""
+"""A candidate: a member, the form of its variant, and runtime options."""
 
 from __future__ import annotations
 

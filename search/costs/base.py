@@ -1,4 +1,4 @@
-"""What every way of counting the costs of a plan gives."""
+"""The interface of the cost models of plans."""
 
 from __future__ import annotations
 

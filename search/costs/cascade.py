@@ -1,7 +1,7 @@
-"""What a plan costs, from the primitives it executes.
+"""The costs of a cascade, from measurements of its stages.
 
-A stage costs less when the stage before it was itself (`hot`) than when another stage, or the
-reference work, has used the caches in between (`beside`): both were sampled, and the first stage
+A stage costs less right after itself (warm cache: `hot`) than after another stage, or the
+reference work, has used the caches (cold cache: `beside`): both were sampled, and the first stage
 of a plan is a mixture of the two. What two stages share (a resize, a whole tensor) is paid once.
 Percentiles do not add, so distributions are mixtures over paths of sums of raw samples.
 Memory is what the process, the engines and the models keep, and the largest transient; stages
@@ -53,9 +53,9 @@ class CascadeCosts(PlanCosts):
     def mean_ms(self, reach: Doubles) -> Doubles:
         """Mean latency (plans,). The input before stopped at stage 0 with probability
         1 - reach[:, 1]."""
-        hot, beside = (float(samples.mean()) for samples in self._first)
+        warm_ms, cold_ms = (float(samples.mean()) for samples in self._first)
         cooled = reach[:, 1] if reach.shape[1] > 1 else np.zeros(len(reach))
-        total = hot + (beside - hot) * cooled
+        total = warm_ms + (cold_ms - warm_ms) * cooled
         for position, samples in enumerate(self._later, 1):
             total = total + reach[:, position] * float(samples.mean())
         return total * self._slower
@@ -67,7 +67,7 @@ class CascadeCosts(PlanCosts):
         return reach @ np.array(known, np.float64)
 
     def stage_ms(self) -> list[float]:
-        """Mean milliseconds of each stage when it runs (the first one hot)."""
+        """Mean milliseconds of each stage when it runs (the first one with a warm cache)."""
         means = [float(samples.mean()) for samples in (self._first[0], *self._later)]
         return [mean * self._slower for mean in means]
 

@@ -1,4 +1,4 @@
-"""What verified plans teach about predictions: a factor on predicted costs.
+"""Correction from measured bundles: a factor on predicted costs.
 
 A bundle on the device differs from the sum of its measured parts in ways that plans of a device
 share: its first call after a decoded image, allocators that stages share. So the logarithm of

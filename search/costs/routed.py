@@ -1,4 +1,4 @@
-"""What a routed plan costs: its router, and the stages between where inputs enter and stop.
+"""The costs of a routed plan: its router, and the stages that inputs run.
 
 A path is (entry, stop, segments): shares of inputs are counted by path, since what two stages
 share (a resize, a whole tensor) is paid once only by an input that runs both. Of the stage where
@@ -67,9 +67,11 @@ class RoutedCosts(PlanCosts):
         self._owners = [[owner for owner, _ in parts] for parts in owned]
         first = chains[0].segments
         #: The first stage, part by part, after itself instead of after something else.
-        self._hot = [segment.total("hot", shares_all=n > 0) for n, segment in enumerate(first)]
-        beside = self._parts[len(ends[0]) - 1]  # the first stage, all of it
-        self._saved = [float(h.mean() - b.mean()) for h, b in zip(self._hot, beside, strict=False)]
+        self._warm = [segment.total("hot", shares_all=n > 0) for n, segment in enumerate(first)]
+        cold_ms = self._parts[len(ends[0]) - 1]  # the first stage, all of it
+        self._saved = [
+            float(h.mean() - b.mean()) for h, b in zip(self._warm, cold_ms, strict=False)
+        ]
         self._alone = np.array([float(stop == 0) for _, stop, _ in self.paths])
 
     def _of_path(self, entry: int, stop: int, ran: int) -> list[tuple[int, Doubles]]:
@@ -119,8 +121,8 @@ class RoutedCosts(PlanCosts):
         return [float(ms) * self._slower for ms in spent[:-1]]
 
     def stage_ms(self) -> list[float]:
-        """Mean milliseconds of each stage when it runs alone (the first one hot)."""
-        found = [sum(float(part.mean()) for part in self._hot)]
+        """Mean milliseconds of each stage when it runs alone (the first with a warm cache)."""
+        found = [sum(float(part.mean()) for part in self._warm)]
         for chain in self.chains[1:]:
             parts = (
                 segment.total("beside", shares_all=n > 0)
@@ -147,16 +149,16 @@ class RoutedCosts(PlanCosts):
             warm = round(count * float(reach @ self._alone))
             path = np.zeros(count)
             for number, (part, owner) in enumerate(zip(parts, owners, strict=True)):
-                is_hot = owner == 0 and number < len(self._hot)
-                kept = warm if is_hot else 0
-                if is_hot:
-                    path[:kept] += generator.choice(self._hot[number], kept)
+                is_warm = owner == 0 and number < len(self._warm)
+                kept = warm if is_warm else 0
+                if is_warm:
+                    path[:kept] += generator.choice(self._warm[number], kept)
                 path[kept:] += generator.choice(part, count - kept)
             found.append(path)
         return np.concatenate(found) * self._slower
 
     def _used(self) -> Sequence[Doubles]:
-        return [*self._hot, *(part for parts in self._parts for part in parts)]
+        return [*self._warm, *(part for parts in self._parts for part in parts)]
 
     def unmeasured_peak_mb(self) -> float | None:
         """Unknown until the plan has been measured in one process."""

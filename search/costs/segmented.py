@@ -1,9 +1,9 @@
-"""What a plan costs that may stop inside a network: thumbnails, then segments, then learning.
+"""The costs of a plan with early exits: thumbnails, then segments, then learning.
 
 Steps are numbered as a replay counts them (stateful.py): 0 is the look at the thumbnails, which
 costs nothing where none are kept; then come the segments of all stages. A segment costs less when
-the frame before ran it too (`hot`) than after something else used the caches (`beside`): the
-chance of the former is taken to be the share of frames that come to it.
+the frame before ran it too (warm cache: `hot`) than after something else used the caches (cold
+cache: `beside`): the chance of the former is taken to be the share of frames that come to it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class StageSegments:
 
 @dataclass(frozen=True)
 class FrameOverheads:
-    """Samples in ms of what every frame costs beside its networks: look at the `thumbnails`, and
+    """Samples in ms of what every frame costs besides its networks: look at the `thumbnails`, and
     `learning`; empty where a plan does neither."""
 
     thumbnails: Doubles
@@ -74,8 +74,8 @@ class SegmentedCosts(PlanCosts):
         values, sizes = [chain.values for chain in chains], [chain.size_mb for chain in chains]
         super().__init__(values, sizes, together, correction)
         self._chains, self._overheads = list(chains), overheads
-        self._hot: list[Doubles] = []
-        self._beside: list[Doubles] = []
+        self._warm: list[Doubles] = []
+        self._cold: list[Doubles] = []
         for number, chain in enumerate(chains):
             fmt = chain.segments[0].format
             earlier = [other.segments[0].format for other in chains[:number]]
@@ -84,35 +84,35 @@ class SegmentedCosts(PlanCosts):
                     "shares_resize": any(resize_key(e) == resize_key(fmt) for e in earlier),
                     "shares_all": position > 0 or fmt in earlier,
                 }
-                beside = segment.total("beside", **shares)
-                self._beside.append(beside)
-                self._hot.append(segment.total("hot", **shares) if number == 0 else beside)
+                cold_ms = segment.total("beside", **shares)
+                self._cold.append(cold_ms)
+                self._warm.append(segment.total("hot", **shares) if number == 0 else cold_ms)
         self._second_stage = 1 + len(chains[0].segments) if len(chains) > 1 else None
 
     @property
     def steps(self) -> int:
         """Thumbnails and segments."""
-        return 1 + len(self._hot)
+        return 1 + len(self._warm)
 
     def mean_ms(self, reach: Doubles) -> Doubles:
         total = np.full(len(reach), self._overheads.mean_ms())
-        for step, (hot, beside) in enumerate(zip(self._hot, self._beside, strict=True), 1):
-            warm = self._warm(reach, step)
-            per_run = float(hot.mean()) * warm + float(beside.mean()) * (1.0 - warm)
+        for step, (warm_ms, cold_ms) in enumerate(zip(self._warm, self._cold, strict=True), 1):
+            warm = self._warm_share(reach, step)
+            per_run = float(warm_ms.mean()) * warm + float(cold_ms.mean()) * (1.0 - warm)
             total += reach[:, step] * per_run
         return total * self._slower
 
-    def _warm(self, reach: Doubles, step: int) -> Doubles:
+    def _warm_share(self, reach: Doubles, step: int) -> Doubles:
         if self._second_stage is None:
             return reach[:, step]
         warm: Doubles = reach[:, step] * (1.0 - reach[:, self._second_stage])
         return warm
 
     def step_ms(self) -> list[float]:
-        """Mean milliseconds of each step when it runs (the first stage hot)."""
+        """Mean milliseconds of each step when it runs (the first stage with a warm cache)."""
         return [
             self._overheads.mean_ms() * self._slower,
-            *(float(samples.mean()) * self._slower for samples in self._hot),
+            *(float(samples.mean()) * self._slower for samples in self._warm),
         ]
 
     def stage_spent_ms(self, reach: Doubles) -> list[float]:
@@ -139,18 +139,18 @@ class SegmentedCosts(PlanCosts):
             for part in self._overheads.used():
                 path += generator.choice(part, count)
             for step in range(1, last + 1):
-                warm = round(count * float(self._warm(reach[None], step)[0]))
+                warm = round(count * float(self._warm_share(reach[None], step)[0]))
                 path += np.concatenate(
                     [
-                        generator.choice(self._hot[step - 1], warm),
-                        generator.choice(self._beside[step - 1], count - warm),
+                        generator.choice(self._warm[step - 1], warm),
+                        generator.choice(self._cold[step - 1], count - warm),
                     ]
                 )
             paths.append(path)
         return np.concatenate(paths) * self._slower
 
     def _used(self) -> Sequence[Doubles]:
-        return [*self._hot, *self._beside, *self._overheads.used()]
+        return [*self._warm, *self._cold, *self._overheads.used()]
 
     def unmeasured_peak_mb(self) -> float | None:
         """Of one chain, that of the process it was measured in."""

@@ -1,4 +1,4 @@
-"""What one stage costs, from its measurements."""
+"""The costs of one stage, from its measurements."""
 
 from __future__ import annotations
 

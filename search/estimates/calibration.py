@@ -1,4 +1,4 @@
-"""What variants said of the workload, calibrated on the `fit` split."""
+"""Outputs of variants for the workload, calibrated on the `fit` split."""
 
 from __future__ import annotations
 

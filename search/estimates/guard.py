@@ -1,21 +1,23 @@
-"""Choosing without being fooled by luck.
+"""Conservative estimates of quality: selection without the winner's curse.
 
 Among thousands of plans, the best on a finite sample is partly the luckiest: on the ImageNet zoo
 the fastest plan that is 'not worse' on 500 images loses 1 to 1.5 points on others (the winner's
-curse; Cawley & Talbot, JMLR 2010). So labels do not rank plans here; a jury does.
+curse; Cawley & Talbot, JMLR 2010). So plans are not ranked by labels, but by the
+consensus of an ensemble.
 
-1. *Jury*: the variants whose accuracy on the labelled images is not significantly below that of
-   the best (paired test at 5 %; a one-pass model confidence set, Hansen, Lunde & Nason,
-   Econometrica 2011), and who say more than the frequencies of the classes do: a network that
-   always answers the commonest class is often right, and says nothing. Its opinion is the mean of
-   their calibrated probabilities, as of deep ensembles (Lakshminarayanan et al., NeurIPS 2017).
-2. *Credit*: a plan is credited on an input with the probability that the jury gives its answer,
-   not with 0 or 1. Its difference to the baseline is zero wherever both answer alike, and
+1. *Ensemble*: the variants whose accuracy on the labelled images is not significantly below the
+   best one's (paired test at 5 %; a one-pass model confidence set, Hansen, Lunde & Nason,
+   Econometrica 2011), and which say more than the class frequencies do: a network that always
+   gives the commonest class is often right, and says nothing. Its consensus is the mean of their
+   calibrated probabilities, as of deep ensembles (Lakshminarayanan et al., NeurIPS 2017).
+2. *Credit*: a plan is credited on an input with the probability that the consensus gives its
+   answer, not with 0 or 1. Its difference to the baseline is zero wherever both agree, and
    elsewhere has a fraction of the variance of the labelled difference (a model-assisted estimate;
    Särndal, Swensson & Wretman, 1992).
-3. *Guard*: one standard error of that paired difference is taken off.
-4. *Veto*: labels must not contradict. The guarded figure is never above the labelled difference
-   plus 1.96 standard errors.
+3. *Margin*: one standard error of that paired difference is subtracted: the conservative
+   estimate (`guarded`).
+4. *Veto*: labels must not contradict. The conservative estimate is never above the labelled
+   difference plus 1.96 standard errors.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from trimtab.search.estimates.targets import Floats, Ints, Targets
 
 Doubles = NDArray[np.float64]
 
-#: Standard errors of the credited difference that are taken off.
+#: Standard errors of the credited difference that are subtracted.
 CAUTION = 1.0
 #: The same of plans that stop early, which labels judge: the fastest of hundreds stands where
 #: accuracy begins to fall steeply (one-sided 95 %). Less where answers are only used again: what a
@@ -48,8 +50,8 @@ LEAST_SAID = 0.01
 _RULED_OUT = 1e-6
 
 
-def jury(probabilities: Sequence[Floats], labelled: Ints, targets: Ints) -> Floats:
-    """The jury's opinion (inputs, classes) on every input.
+def consensus(probabilities: Sequence[Floats], labelled: Ints, targets: Ints) -> Floats:
+    """The consensus of the ensemble: mean probabilities (inputs, classes) on every input.
 
     `probabilities` one (inputs, classes) a variant, calibrated; `targets` are the classes of the
     rows `labelled`.
@@ -79,7 +81,8 @@ def _says_something(probabilities: Floats, targets: Ints) -> bool:
 
 @dataclass(frozen=True)
 class Estimates:
-    """Quality on `tune` of some plans, (plans,) each: as replayed, and guarded."""
+    """Quality on `tune` of some plans, (plans,) each: as replayed, and the conservative estimate
+    (`guarded`)."""
 
     replayed: Doubles
     guarded: Doubles
@@ -126,13 +129,13 @@ class Guard:
     def of(
         self, metric: str, decided: Floats, caution: float = EARLY_CAUTION
     ) -> tuple[float, float]:
-        """A plan that stops early and decides on `decided` (n, classes): as replayed, exact for
-        linearised metrics too, and guarded.
+        """Of a plan with early exits that decides on `decided` (n, classes): the quality as
+        replayed, exact for linearised metrics too, and its conservative estimate.
 
-        It may know of the stream what no jury knows of an input, so labels judge it: `caution`
-        standard errors of the paired difference are taken off. Errors are those of independent
-        blocks or of objects, whichever are larger: a stream that shows a photograph again tells
-        nothing new of it.
+        It may use the stream, which the consensus does not know, so labels judge it: `caution`
+        standard errors of the paired difference are subtracted. Errors are those of independent
+        blocks or of objects, whichever are larger: a photograph that is shown again is no new
+        evidence.
         """
         labelled, _ = self._of_baseline(metric)
         gain = quality_metric(metric).values(self.targets, decided) - labelled

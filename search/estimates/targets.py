@@ -1,4 +1,4 @@
-"""What answers are compared with."""
+"""The targets that answers are compared with."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Designs that stop early or remember."""
+"""Designs with early exits or a memory."""

@@ -1,4 +1,4 @@
-"""Plans that stop early or remember: what they are made of, and what one of them is worth.
+"""Plans with early exits or a memory: their design, and its evaluation.
 
 A *design* is such a plan without its thresholds and files: options, the taps of each stage with
 the kinds that are asked there, and the memory. Its worth on a stream is replayed exactly
@@ -110,9 +110,9 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class ExitPoint:
-    """What a design at one operating point is worth on tune: share of frames that come to each
-    step, quality as replayed and guarded, and the mean latency with the standard error that the
-    choice of frames gives it."""
+    """A design at one operating point, on tune: the share of frames that reach each step, quality
+    as replayed and as conservatively estimated (`guarded`), and the mean latency with its standard
+    error due to the choice of frames."""
 
     design: ExitDesign
     thresholds: Thresholds

@@ -1,4 +1,4 @@
-"""Which taps, kinds, capacities and thresholds: proposed by Optuna, judged by exact replay."""
+"""Search for taps, kinds, capacities and thresholds: Optuna proposes, exact replay evaluates."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def best_designs(
     tried: Iterable[ExitPoint], quality: str, least: float, count: int
 ) -> list[list[ExitPoint]]:
     """The designs worth building, `count` at most, each with its own best operating points: those
-    of the fastest plans whose guarded quality is `least` or better, then those that span the
-    front of latency and quality."""
+    of the fastest plans whose quality, conservatively estimated, is `least` or better, then those
+    that span the front of latency and quality."""
     all_of = list(tried)
     if not all_of:
         return []
@@ -146,7 +146,7 @@ def best_designs(
 
 
 def pareto(worths: Sequence[ExitPoint], quality: str, least: float, count: int) -> list[ExitPoint]:
-    """At most `count` of those that no other one beats in latency and guarded quality, the
+    """At most `count` of those that no other one beats in latency and estimated quality, the
     fastest whose quality is `least` or better first."""
     axes = np.array([[w.latency_mean_ms, -w.guarded[quality]] for w in worths])
     kept = [int(i) for i in np.flatnonzero(non_dominated(axes))]

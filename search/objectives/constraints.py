@@ -42,7 +42,7 @@ class Constraint:
         found = _FORM.match(text)
         if not found or (found["factor"] and not found["baseline"]):
             raise SpecificationError(
-                f"{text!r} is no constraint; write 'METRIC <= NUMBER', "
+                f"{text!r} is not a constraint; write 'METRIC <= NUMBER', "
                 "'METRIC >= NUMBER * baseline' or 'METRIC >= baseline - NUMBER'"
             )
         try:
@@ -87,7 +87,7 @@ class Constraint:
         """How a constraint that is not met is missed, and by how much."""
         limit, value = self.limit(baseline), values.get(self.metric)
         if value is None or limit is None:
-            return f"{self.text}: {self.metric} is not known"
+            return f"{self.text}: {self.metric} is unknown"
         return f"{self.text}: {value:.4g}, misses {limit:.4g} by {abs(value - limit):.2g}"
 
 

@@ -1,4 +1,4 @@
-"""From measured and traced stages to the plans worth looking at.
+"""Composes cascades of measured and traced stages.
 
 Every single stage and every cascade of two or three is swept over all its operating points. All
 structures are enumerated where that is affordable; where not, Optuna's NSGA-II proposes them.

@@ -30,5 +30,5 @@ class ComposedPlan:
 
     @property
     def values(self) -> dict[str, float]:
-        """What decides: guarded quality and predicted costs."""
+        """The values that selection uses: conservative estimates and predicted costs."""
         return {**self.costs, **self.guarded}

@@ -1,4 +1,4 @@
-"""What plans are composed of, what they are composed for, and what a composed plan is."""
+"""The problem of composing plans: options, validation rows, objectives."""
 
 from __future__ import annotations
 

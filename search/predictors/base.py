@@ -2,7 +2,7 @@
 
 Predictions are normal on a scale of the metric's own: the logarithm of a cost, the log odds of a
 quality. Predictors keep nothing: they learn anew from all that is known each time they are asked,
-so a job that was killed and goes on predicts what it would have predicted.
+so a killed job that is resumed predicts what it would have predicted.
 """
 
 from __future__ import annotations

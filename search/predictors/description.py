@@ -1,4 +1,4 @@
-"""What predictors are told of a candidate."""
+"""The description of a candidate for predictors."""
 
 from __future__ import annotations
 

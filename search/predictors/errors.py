@@ -1,4 +1,4 @@
-"""How far off predictors are, held out."""
+"""Held-out errors of predictors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exact replay of plans that remember nothing, over traces: the answers the bundle would give."""
+"""Exact replay of plans without a memory, over traces: the answers the bundle would give."""
 
 from __future__ import annotations
 

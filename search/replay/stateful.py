@@ -1,4 +1,4 @@
-"""Exact replay of plans that stop early or remember, over traces in the order of the stream."""
+"""Exact replay of plans with early exits or a memory, over traces in stream order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans with a router or with scorers: what they are made of, replayed exactly.
+"""Plans with a router or with scorers: their design, and its exact replay.
 
 A *design* is such a plan without its operating point: options, what was learned for them, and how
 answers are combined. Its operating points are swept in routed_sweep.py.
@@ -29,7 +29,7 @@ Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Premodel:
+class TrainedRouter:
     """A trained router: its ONNX `file`, its `scores` (inputs, stages) on the whole workload, and
     what it looks at as trimtab_runtime.definitions.routers.Router says. `label` is a word for
     people. The `published` one is used as it was published: whoever it picks answers."""
@@ -74,13 +74,13 @@ class HeadedReplay(Replay):
 
 @dataclass(frozen=True, eq=False)
 class RoutedDesign:
-    """A plan with a `premodel`, with `scorers` (one a stage, None: the largest probability), or
+    """A plan with a `router`, with `scorers` (one a stage, None: the largest probability), or
     with both, without its operating point. `costs_ms` is what entering at each stage costs;
     `heads` may answer inside the stages of a plan without scorers."""
 
     options: tuple[int, ...]
     rule: str
-    premodel: Premodel | None
+    router: TrainedRouter | None
     scorers: tuple[LearnedScorer | None, ...]
     costs_ms: tuple[float, ...]
     heads: Heads | None = None
@@ -88,7 +88,7 @@ class RoutedDesign:
     @property
     def text(self) -> str:
         """A few words for people."""
-        words = [f"premodel {self.premodel.label}"] if self.premodel else []
+        words = [f"premodel {self.router.label}"] if self.router else []
         deferral = {f"{scorer.label} deferral": None for scorer in self.scorers if scorer}
         taps = sum(map(len, self.heads.taps)) if self.heads else 0
         heads = [f"heads at {taps} tap{'s' * (taps > 1)}"] if taps else []
@@ -96,29 +96,29 @@ class RoutedDesign:
 
     @property
     def kind(self) -> str:
-        """What it routes by: 'published', or what a premodel looks at, or the label of scorers;
+        """What it routes by: 'published', or what a router reads, or the label of scorers;
         and whether there are heads."""
-        if self.premodel is not None:
-            own = "published" if self.premodel.published else self.premodel.kind
+        if self.router is not None:
+            own = "published" if self.router.published else self.router.kind
             return f"{own} + heads" if self.heads else own
         return next(scorer.label for scorer in self.scorers if scorer is not None)
 
     @property
     def scoring(self) -> list[Scoring | None]:
-        """How sure each stage is."""
+        """What tells the confidence of each stage; None: its largest probability."""
         return [None if scorer is None else scorer.score for scorer in self.scorers]
 
     def entry(self, rows: Ints, price: float) -> Ints:
         """The stage (n,) where inputs enter."""
-        if self.premodel is None:
+        if self.router is None:
             return np.zeros(len(rows), np.int64)
-        found: Ints = entries(self.premodel.scores[rows], self.costs_ms, price)
+        found: Ints = entries(self.router.scores[rows], self.costs_ms, price)
         return found
 
     @property
     def reads_tap(self) -> bool:
         """Whether the first stage has a tap that is the router's alone."""
-        return self.premodel is not None and FEATURE_KINDS[self.premodel.kind].at_tap
+        return self.router is not None and FEATURE_KINDS[self.router.kind].at_tap
 
     @property
     def ends(self) -> list[tuple[int, ...]]:
@@ -130,7 +130,7 @@ class RoutedDesign:
     @property
     def paths(self) -> list[Path]:
         """The ways that inputs may take."""
-        return paths(self.ends, self.premodel is not None)
+        return paths(self.ends, self.router is not None)
 
     def replay(
         self,
@@ -199,8 +199,8 @@ class BuiltRouted:
 
     @property
     def rival(self) -> str:
-        premodel = self.design.premodel
-        return self.design.text if premodel is not None and premodel.published else ""
+        router = self.design.router
+        return self.design.text if router is not None and router.published else ""
 
     def definition(self, thresholds: tuple[float, ...]) -> PlanDefinition:
         return PlanDefinition(self.structure, thresholds, self.exits, self.price)
@@ -212,7 +212,7 @@ class BuiltRouted:
         runs one, an arrow where it may run several; then what routes."""
         shares = [f"{name} ({share:.0%})" for name, share in zip(names, reach, strict=True)]
         between = " → " if any(t > 0.0 for t in thresholds) else " | "
-        if self.design.premodel is None:
+        if self.design.router is None:
             shares[0] = names[0]
         combined = " mean" if self.design.rule == "mean" and between == " → " else ""
         return f"{between.join(shares)}{combined}: {self.design.text}"

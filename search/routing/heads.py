@@ -24,14 +24,14 @@ from trimtab_runtime.definitions.exits import ExitThresholds
 TAPS = 2
 #: Confidences from which on heads answer.
 _SURE = (0.5, 0.65, 0.8, 0.88, 0.94, 0.97, 0.99)
-#: Operating points without heads that they are added to, and points that are kept.
+#: How many operating points without heads to start from, and how many results to keep.
 _BASES, _KEPT = 10, 16
 
 
 def with_heads(design: RoutedDesign, early: Early) -> RoutedDesign | None:
     """The design with heads at the last taps of its stages, as far as `early` knows them; None
     where it knows of none, and with scorers, which judge whole answers only."""
-    if design.premodel is None or design.premodel.published or any(design.scorers):
+    if design.router is None or design.router.published or any(design.scorers):
         return None
     taps = tuple(
         _last(early, option, int(design.reads_tap and stage == 0))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.search.estimates.targets import Floats, Ints
-from trimtab.search.routing.design import Premodel
+from trimtab.search.routing.design import TrainedRouter
 from trimtab.variants.routers import (
     TINY_INPUT,
     Runner,
@@ -30,7 +30,7 @@ class FeatureSource(ABC):
     the workload."""
 
     @abstractmethod
-    def learn(self, first: int, fit: Ints, worth: Doubles) -> Premodel | None:
+    def learn(self, first: int, fit: Ints, worth: Doubles) -> TrainedRouter | None:
         """A router among stages of which option `first` is the first: from the rows `fit`, where
         the stages are `worth` (fit, stages). None where there is nothing to look at. Raises
         ModelError where what was learned does not convert."""
@@ -44,11 +44,11 @@ class VectorSource(FeatureSource):
     seen: Floats
     names: tuple[str, ...] = ()
 
-    def learn(self, first: int, fit: Ints, worth: Doubles) -> Premodel:
+    def learn(self, first: int, fit: Ints, worth: Doubles) -> TrainedRouter:
         own = self.seen[fit].astype(np.float64)
         name, estimator, _ = best_estimator(own, worth)
         made = learned_file(fit_stages(estimator, own, worth), own)
-        return Premodel(
+        return TrainedRouter(
             f"{self.kind} {name}", made, Runner(made)(self.seen), self.kind, self.names
         )
 
@@ -60,7 +60,7 @@ class StageSource(FeatureSource):
     kind: str
     seen: Mapping[int, Floats]
 
-    def learn(self, first: int, fit: Ints, worth: Doubles) -> Premodel | None:
+    def learn(self, first: int, fit: Ints, worth: Doubles) -> TrainedRouter | None:
         if first not in self.seen:
             return None
         return VectorSource(self.kind, self.seen[first]).learn(first, fit, worth)
@@ -74,13 +74,13 @@ class TensorSource(FeatureSource):
     seen: Floats
     fit: Ints
 
-    def learn(self, first: int, fit: Ints, worth: Doubles) -> Premodel:
+    def learn(self, first: int, fit: Ints, worth: Doubles) -> TrainedRouter:
         network, features = self._network
         name, estimator, _ = best_estimator(features, worth)
         fitted = fit_stages(estimator, features, worth)
         made = network.router_file(fitted, self.seen[self.fit])
         scores = Runner(made)(self.seen)
-        return Premodel(f"tiny network {name}", made, scores, self.kind, (), TINY_INPUT)
+        return TrainedRouter(f"tiny network {name}", made, scores, self.kind, (), TINY_INPUT)
 
     @cached_property
     def _network(self) -> tuple[TinyNetwork, Doubles]:

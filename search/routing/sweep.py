@@ -23,7 +23,7 @@ from trimtab.search.plans.cascades import PER_STRUCTURE, WITH_PERCENTILES
 from trimtab.search.plans.problem import Problem
 from trimtab.search.plans.threshold_sweep import Decision, edges, sweep
 from trimtab.search.replay.cascade import confidence_of, replay
-from trimtab.search.routing.design import Premodel, RoutedDesign
+from trimtab.search.routing.design import RoutedDesign, TrainedRouter
 from trimtab_runtime.definitions.exits import NO_THRESHOLDS, ExitThresholds
 from trimtab_runtime.plans.routing import combine
 
@@ -35,7 +35,8 @@ PRICES, BINS = 24, 12
 
 @dataclass(frozen=True)
 class RoutedPoint:
-    """What a design at one operating point is worth on tune: quality as replayed and guarded."""
+    """A design at one operating point, on tune: quality as replayed, and as conservatively
+    estimated (`guarded`)."""
 
     design: RoutedDesign
     thresholds: tuple[float, ...]
@@ -56,12 +57,12 @@ class RoutedPoint:
         )
 
 
-def prices(premodel: Premodel, costs_ms: Sequence[float], rows: Ints, most: int) -> list[float]:
+def prices(router: TrainedRouter, costs_ms: Sequence[float], rows: Ints, most: int) -> list[float]:
     """Prices at which the router sends these inputs different ways: one between any two at which
     an input's best of two stages changes, at most so many, spread evenly over inputs; 0 first."""
-    if premodel.published:
+    if router.published:
         return [0.0]
-    scores, costs = premodel.scores[rows].astype(np.float64), np.asarray(costs_ms)
+    scores, costs = router.scores[rows].astype(np.float64), np.asarray(costs_ms)
     cheap, dear = np.nonzero(costs[:, None] < costs[None])
     gains = (scores[:, dear] - scores[:, cheap]) / (costs[dear] - costs[cheap])
     changes = gains[gains > 0]
@@ -73,9 +74,9 @@ def prices(premodel: Premodel, costs_ms: Sequence[float], rows: Ints, most: int)
 def best_designs(
     worths: Sequence[RoutedPoint], quality: str, least: float, count: int
 ) -> list[RoutedDesign]:
-    """The designs worth building, `count` at most: of each kind the one whose guarded quality is
-    `least` or better in the least time, or comes nearest; then those of the fastest points, and
-    of those that span the front."""
+    """The designs worth building, `count` at most: of each kind the fastest one whose quality,
+    conservatively estimated, is `least` or better, or comes nearest; then those of the fastest
+    points, and of those that span the front."""
     axes = np.array([[w.latency_mean_ms, -w.guarded[quality]] for w in worths]).reshape(-1, 2)
     by_need = np.lexsort((axes[:, 0], np.maximum(axes[:, 1], -least)))
     first = {worths[i].design.kind: i for i in reversed(by_need)}
@@ -96,18 +97,15 @@ class RoutedSweep:
         self._problem, self._design, self._costs = problem, design, costs
         self._rows = [problem.options[i].probabilities[problem.tune] for i in design.options]
         self._known: dict[tuple[int, int], Decision] = {}
-        published = design.premodel is not None and design.premodel.published
+        published = design.router is not None and design.router.published
         self._at_once = at_once or published or len(design.options) > 3
 
     def worths(self, count: int | None = None) -> list[RoutedPoint]:
         """The design's own front on tune, thinned to a number of operating points; the fastest
         first."""
         problem, design = self._problem, self._design
-        premodel = design.premodel
-        if premodel is None:
-            asked = [0.0]
-        else:
-            asked = prices(premodel, design.costs_ms, problem.tune, PRICES)
+        router = design.router
+        asked = [0.0] if router is None else prices(router, design.costs_ms, problem.tune, PRICES)
         swept = [(price, self._points(price)) for price in asked]
         thresholds = np.concatenate([found[0] for _, found in swept])
         price = np.repeat([price for price, _ in swept], [len(found[0]) for _, found in swept])
@@ -142,14 +140,14 @@ class RoutedSweep:
         """Thresholds (points, stages - 1), shares of paths (points, paths) and means of values
         (points,) at one price."""
         design, count = self._design, len(self._rows)
-        premodel = design.premodel
+        router = design.router
         where = design.entry(self._problem.tune, price)
         told = design.paths
         stages = [self._stage(position, where, told) for position in range(count)]
         if self._at_once:
             return self._answered_at_once(stages, where)
         limit = BINS if count > 2 else None
-        lowest = [] if premodel is None else [0.0]
+        lowest = [] if router is None else [0.0]
         chosen = []
         for stage in stages[:-1]:
             own = edges(stage.confidence[stage.confidence >= 0].astype(np.float64), limit)

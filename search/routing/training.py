@@ -1,4 +1,4 @@
-"""Training the routers and scorers of a plan, from what is known of the inputs of `fit`."""
+"""Training the routers and scorers of a plan, on the inputs of `fit`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from trimtab.search.estimates.guard import jury
+from trimtab.search.estimates.guard import consensus
 from trimtab.search.estimates.targets import Floats, Ints
 from trimtab.search.plans.problem import Problem
 from trimtab.search.replay.cascade import Scoring
-from trimtab.search.routing.design import LearnedScorer, Premodel, RoutedDesign
+from trimtab.search.routing.design import LearnedScorer, RoutedDesign, TrainedRouter
 from trimtab.search.routing.sources import FeatureSource, VectorSource
 from trimtab.variants.routers import (
     Runner,
@@ -34,8 +34,8 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RouterTargets:
-    """What is learned from: the rows of `fit`, the classes (fit,) that are right there, and the
-    `opinion` (fit, classes) of a jury of these rows."""
+    """What routers are trained on: the rows of `fit`, the right `classes` (fit,) there, and the
+    `opinion` (fit, classes), the consensus of the ensemble, on these rows."""
 
     fit: Ints
     classes: Ints
@@ -44,7 +44,7 @@ class RouterTargets:
     @classmethod
     def of(cls, probabilities: Sequence[Floats], fit: Ints, classes: Ints) -> RouterTargets:
         """From calibrated `probabilities` (inputs, classes), one a variant."""
-        opinion = jury([p[fit] for p in probabilities], np.arange(len(fit)), classes)
+        opinion = consensus([p[fit] for p in probabilities], np.arange(len(fit)), classes)
         return cls(fit, classes, opinion)
 
     def correct(self, probabilities: Floats) -> NDArray[np.bool_]:
@@ -53,7 +53,7 @@ class RouterTargets:
         return right
 
     def credit(self, answers: Ints) -> Doubles:
-        """How likely answers (fit,) are right, as the jury has it: less noisy than labels, and
+        """How likely answers (fit,) are right, by the consensus: less noisy than labels, and
         what the guard goes by (guard.py)."""
         return self.opinion[np.arange(len(answers)), answers].astype(np.float64)
 
@@ -73,7 +73,7 @@ class RouterTrainer:
         return tuple(float(f"{cost.mean():.4g}") for cost in costs)
 
     def published(self, members: Sequence[int], default: int) -> RoutedDesign | None:
-        """The premodel exactly as published, over the `members` that its rule includes and the
+        """The router exactly as published, over the `members` that its rule includes and the
         `default` that answers where it abstains. None without image features, or where the rule
         includes the default alone."""
         image = next((s for s in self.sources if isinstance(s, VectorSource) and s.names), None)
@@ -94,17 +94,17 @@ class RouterTrainer:
         made = chain_file(seen[:, kept], own, places, stages.index(default))
         scores = Runner(made)(image.seen[:, kept])
         names = tuple(image.names[column] for column in kept)
-        premodel = Premodel("as published", made, scores, image.kind, names, published=True)
+        router = TrainedRouter("as published", made, scores, image.kind, names, published=True)
         nothing = (None,) * len(stages)
-        return RoutedDesign(stages, "last", premodel, nothing, self.entry_ms(stages))
+        return RoutedDesign(stages, "last", router, nothing, self.entry_ms(stages))
 
-    def premodels(self, options: Sequence[int]) -> list[Premodel]:
+    def routers(self, options: Sequence[int]) -> list[TrainedRouter]:
         """The best estimator on each kind of features, for these options in order."""
         lessons = self._targets
         answers = [self._problem.options[o].probabilities[lessons.fit].argmax(1) for o in options]
         worth = np.stack([lessons.credit(answer) for answer in answers], axis=1)
         learned = (source.learn(options[0], lessons.fit, worth) for source in self.sources)
-        return [premodel for premodel in learned if premodel is not None]
+        return [router for router in learned if router is not None]
 
     def scorers(self, options: Sequence[int], rule: str) -> tuple[LearnedScorer | None, ...]:
         """A scorer for every stage but the last: from how its answer looks, whether the last
@@ -134,8 +134,8 @@ class RouterTrainer:
     def _designs(self, options: Sequence[int]) -> list[RoutedDesign]:
         costs_ms, nothing = self.entry_ms(options), (None,) * len(options)
         found = [
-            RoutedDesign(tuple(options), rule, premodel, nothing, costs_ms)
-            for premodel in self.premodels(options)
+            RoutedDesign(tuple(options), rule, router, nothing, costs_ms)
+            for router in self.routers(options)
             for rule in RULES
         ]
         for rule in RULES:

@@ -95,11 +95,11 @@ def test_from_nothing_to_a_bundle_that_runs(page, tools, tmp_path):
         page.get_by_text(re.compile("^chosen: ")).wait_for()  # without a reload
         page.get_by_test_id("stMainBlockContainer").get_by_role("link", name="Front").click()
         click_chosen(page, tools)
-        page.get_by_text("Why it is faster, or not").wait_for()
+        page.get_by_text("Why it is faster or slower than the baseline").wait_for()
         page.get_by_role("link", name="Front", exact=True).first.click()
         click_chosen(page, tools)  # what was clicked before can be clicked again
         page.wait_for_url(re.compile(r"/plan\?job=\w+&plan=\w+"))
-        page.get_by_text("Why it is faster, or not").wait_for()
+        page.get_by_text("Why it is faster or slower than the baseline").wait_for()
         assert page.evaluate("window.hacked") is None
         assert page.locator("h1 b").count() == 0
         with page.expect_download() as download:
@@ -129,10 +129,10 @@ def test_a_job_is_stopped_and_goes_on(page, tools, tmp_path):
         page.locator(".tt-chip", has_text="interrupted").wait_for()
         with Store.open(store, read_only=True) as opened:
             (job,) = opened.list_jobs()
-            assert job.message == "stopped by the user; the same command goes on from here"
+            assert job.message == "stopped by the user; run the same command again to resume"
             assert [start.runs for start in starts(opened)] == [False]
         page.goto(f"{address}/?job={job.id}")
-        page.get_by_role("button", name="Go on").first.click()
+        page.get_by_role("button", name="Resume").first.click()
         tools.until(lambda: done(store), 200)
         page.locator(".tt-chip", has_text="done").first.wait_for()
 

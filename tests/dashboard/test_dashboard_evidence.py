@@ -128,7 +128,7 @@ def test_how_well_variants_were_measured(store):
     assert len(found) >= 2
     for measured in found:
         samples = samples_of(measured.record)
-        hot = [s["ms"] for s in samples if s["what"] == "inference, hot"]
+        hot = [s["ms"] for s in samples if s["what"] == "inference, warm cache"]
         assert measured.hot_ms == pytest.approx(np.median(hot))
         assert 0 < min(s["share"] for s in samples) < max(s["share"] for s in samples) < 1
         assert measured.spread > 0

@@ -103,11 +103,11 @@ def test_a_plan_is_explained(look, path):
         job = find_job(store)
         chosen = next(e.plan for e in store.list_plans(job.id) if e.plan.is_chosen)
     told = texts(look(path, "plan", job=job.id, plan=chosen.key[:12]))
-    for part in ("What it consists of", "Accuracy, class by class", "Predicted against measured"):
+    for part in ("Structure", "Accuracy, class by class", "Predicted against measured"):
         assert part in told
     assert "peak_memory_mb &lt;= 10000" in told
-    assert "the very file that was verified" in told
-    assert "as it came" in told
+    assert "the verified file itself" in told
+    assert "original model" in told
 
 
 def test_two_plans_are_compared(look, path):
@@ -115,7 +115,7 @@ def test_two_plans_are_compared(look, path):
     if len(app.multiselect[0].value) < 2:
         app.multiselect[0].set_value(app.multiselect[0].options[:2]).run()
     assert "Agreement, input by input" in texts(app)
-    assert "What they consist of" in texts(app)
+    assert "Structure" in texts(app)
     (pair,) = [f.value for f in app.dataframe if "both_right" in f.value]
     counts = pair[["both_right", "first_only", "second_only", "both_wrong"]]
     assert int(counts.to_numpy().sum()) == 14  # the inputs of test
@@ -140,9 +140,9 @@ def test_a_limit_moves_the_front(look, path):
     app = look(path, "front")
     (slider,) = [s for s in app.slider if s.label == "mean latency, ms at most"]
     slider.set_value(slider.min).run()
-    assert "No plan is left" in texts(app)
+    assert "No plan is within the limits" in texts(app)
     slider.set_value(slider.max).run()
-    assert "No plan is left" not in texts(app)
+    assert "No plan is within the limits" not in texts(app)
 
 
 def test_a_third_objective_is_drawn(look, path):
@@ -168,8 +168,8 @@ def test_a_job_without_its_process_is_killed_and_can_go_on(look, own):
         job = find_job(store)
         store.update_job(job.id, state="running")
     app = look(own, job=job.id)
-    assert "Its process is gone" in texts(app)
-    assert "Go on" in [button.label for button in app.button]
+    assert "Its process ended unexpectedly" in texts(app)
+    assert "Resume" in [button.label for button in app.button]
 
 
 def test_a_running_job_shows_its_progress(look, own):
@@ -182,7 +182,7 @@ def test_a_running_job_shows_its_progress(look, own):
     told = texts(app)
     assert "width:75.0%" in told
     assert "verifying small" in told
-    assert "started elsewhere" in told  # this test's process, not one of the dashboard's
+    assert "started in a terminal" in told  # this test's process, not one of the dashboard's
 
 
 def test_the_same_job_on_several_devices(look, own):
@@ -211,9 +211,9 @@ def test_a_job_over_several_devices_and_those_of_each(look, tmp_path):
     with Store.open(path) as store:
         job = record_both(two_devices(tmp_path), store, tmp_path)
         parts = [device["job"] for device in devices_of(job)]
-    assert "the worst of board, box" in texts(look(path, job=job.id))
+    assert "the worst case of board, box" in texts(look(path, job=job.id))
     for each in (job.id, *parts):
-        assert "the very file that was verified" in texts(look(path, "plan", job=each))
+        assert "the verified file itself" in texts(look(path, "plan", job=each))
         for page in ("front", "compare"):
             assert 'class="tt-problem' not in texts(look(path, page, job=each))
     app = look(path, "plan", job=job.id)
@@ -246,12 +246,12 @@ def test_errors_stand_at_their_fields(look, finished, tmp_path):
     app.button(key="start-form").click().run()
     told = texts(app)
     assert "<b>constraints</b>" in told
-    assert "is no constraint" in told
+    assert "is not a constraint" in told
     app.text_area(key="form-constraints").set_value("")
     app.button(key="start-form").click().run()
     told = texts(app)
     assert "models[1].path" in told
-    assert "there is no file" in told
+    assert "no such file" in told
     assert "models[0].path" not in told
     assert not (tmp_path / "trimtab.db").exists()
 

@@ -40,8 +40,9 @@ def test_paths_may_lead_out_of_the_folder(tools, tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"name: [", "specification: not YAML"),
-        (b"- 1", "specification: fields expected, got list"),
+        (b"name: [", "specification: not valid YAML"),
+        (b"- 1", "specification: got a list; a specification has fields"),
+        (b"", "specification: the file is empty"),
         (b"name: x\nobjectivs: {}", "objectivs: unknown field; did you mean 'objectives'?"),
         (b"\xff\xfe\x00", "specification: cannot be read"),
     ],
@@ -89,7 +90,7 @@ def test_what_is_not_there_is_told_by_field(tools, tmp_path):
         checked_fields(spec, tmp_path)
     lines = str(caught.value).splitlines()
     assert [line.partition(": ")[0] for line in lines] == ["models[1].path", "workload.images"]
-    with pytest.raises(SpecificationError, match="folder: there is no folder"):
+    with pytest.raises(SpecificationError, match="folder: no such folder"):
         checked_fields(spec, tmp_path / "gone")
 
 
@@ -128,7 +129,7 @@ def _job_of(folder):
 def test_only_what_was_started_here_can_be_stopped(tools, finished):
     with Store.open(finished / "store" / "trimtab.db", read_only=True) as store:
         (job,) = store.list_jobs()
-        with pytest.raises(PlanningError, match="started here; stop it"):
+        with pytest.raises(PlanningError, match="not started by this dashboard; stop it"):
             stop_job(store, job)
 
 

@@ -168,7 +168,7 @@ def test_what_remembers_is_never_certified(memory: Memory) -> None:
     attach(CertifySpec(loss=0.5), early_of((0, 0)), [found])
     assert not found.certified
     assert found.certificate == (
-        "not certifiable: what it remembers makes its answers depend on each other"
+        "not certifiable: with a memory, its answers depend on each other"
     )
 
 

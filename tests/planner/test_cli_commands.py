@@ -137,7 +137,7 @@ def test_front_shows_every_member_and_marks_what_is_not_verified(run):
     assert (status, errors) == (0, "")
     for word in ("small 1t", "large 1t", "lite 1t", "baseline", "chosen", "verified", "predicted"):
         assert word in text
-    assert "looked at this test split" in text
+    assert "Test set used for " in text
 
 
 def test_front_on_a_narrow_screen_keeps_every_figure(run, monkeypatch, chosen):
@@ -205,7 +205,7 @@ def test_show_explains_a_plan(run, chosen):
         chosen,
         "Stages",
         "inputs",
-        "tune, guarded",
+        "conservative estimate",
         "Verified",
         "Constraints",
         "Lineage",
@@ -225,14 +225,14 @@ def test_show_names_the_lineage_of_what_was_made(run, planned):
     for plan in plans:
         status, text, errors = run("show", plan.key)
         assert (status, errors) == (0, "")
-        assert "as it came" in text
+        assert "original model" in text
 
 
 def test_an_exported_plan_is_what_was_verified_and_passes_its_selftest(run, planned, chosen):
     folder, _ = planned
     status, text, _ = run("export", chosen[:10], "-o", "out dir/plan.pyz")
     assert status == 0
-    assert "the very file that was verified" in text
+    assert "the verified file itself" in text
     assert "python 'out dir/plan.pyz' classify photo.jpg" in text
     bundle = folder / "out dir" / "plan.pyz"
     assert os.access(bundle, os.X_OK)
@@ -272,19 +272,19 @@ def test_devices(run):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["front", "nothing"], 1, "no job is called 'nothing'"),
+        (["front", "nothing"], 1, "no job has the name 'nothing'"),
         (["show", "zzzz"], 1, "begins with 'zzzz'"),
         (["export", "zzzz"], 1, "begins with 'zzzz'"),
         (["export", "zzzz", "-o", "photos"], 2, "is a folder"),
-        (["front", "--plot", "front.pdf"], 2, "a plot ends in .html or .png"),
+        (["front", "--plot", "front.pdf"], 2, "must name an .html or .png file"),
         (["front", "--format", "xml"], 2, "xml"),
         (["front", "--limit", "0"], 2, "--limit"),
-        (["front", "--store", "x"], 2, "stands before the command"),
+        (["front", "--store", "x"], 2, "give it before the command"),
         (["bake"], 2, "bake"),
         (["show"], 2, "Missing argument"),
         (["plan", "missing.yaml"], 2, "missing.yaml: cannot be read"),
         (["--store", "nowhere.db", "front"], 1, "there is no store at nowhere.db"),
-        (["--store", "nowhere.db", "jobs"], 1, "`trimtab plan job.yaml` makes one"),
+        (["--store", "nowhere.db", "jobs"], 1, "`trimtab plan job.yaml` creates one"),
     ],
 )
 def test_a_mistake_is_named_in_plain_lines(run, arguments, status, message):
@@ -316,7 +316,7 @@ def test_without_a_feasible_plan_the_nearest_is_named(planned, tmp_path):
     assert re.search(r"load_ms <= 0\.001: \S+, misses 0\.001 by \d", shown.stdout)
     key = re.search(r"no plan is chosen; nearest: (\w{8}) ", shown.stdout)[1]
     told = call(folder, "show", key).stdout
-    assert re.search(r"broken: load_ms <= 0\.001 .*; here \S+, off by \d", told)
+    assert re.search(r"violated: load_ms <= 0\.001 .*; this plan \S+, missed by \d", told)
 
 
 @pytest.mark.slow
@@ -338,13 +338,13 @@ def test_an_interrupted_job_says_how_to_go_on(tmp_path):
                 break
         rest = process.stderr.read()
     assert process.returncode == 130
-    assert "`trimtab --store kept/here.db plan 'my job.yaml'` goes on from here" in rest
+    assert "resume with `trimtab --store kept/here.db plan 'my job.yaml'`" in rest
     assert "Traceback" not in rest
     told = call(tmp_path, "--store", "kept/here.db", "jobs", "--format", "json")
     assert json.loads(told.stdout)[0]["state"] == "interrupted"
     shown = call(tmp_path, "--store", "kept/here.db", "front")
     assert shown.returncode == 1
-    assert "has no plans yet; it is interrupted" in shown.stderr
+    assert "has no plans yet: the job was interrupted" in shown.stderr
 
 
 def test_without_a_store_devices_still_tells_this_machine(tmp_path, monkeypatch, capsys):

@@ -61,13 +61,13 @@ def test_it_says_how_to_go_on_and_leaves_nothing(home, moment):
         os.killpg(process.pid, signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130, rest
-    assert "`trimtab --store store/trimtab.db plan job.yaml` goes on from here" in rest
+    assert "resume with `trimtab --store store/trimtab.db plan job.yaml`" in rest
     assert "Traceback" not in rest
     assert left_after(probes, 20) == [], "a probe outlives the command"
     with Store.open(home / "store" / "trimtab.db") as store:
         (job,) = store.list_jobs()
         assert job.state == "interrupted"
-        assert job.message == "stopped by the user; the same command goes on from here"
+        assert job.message == "stopped by the user; run the same command again to resume"
     assert [left for left in leftovers(home) if left != "1 trials in hand"] == []
 
 

@@ -145,7 +145,7 @@ def test_show_says_where_inputs_stop(done, home):
     (home / "job.yaml").write_text(yaml.safe_dump(job(home, "net.onnx", STREAM)))
     shown = CliRunner().invoke(app, ["--store", str(home / "trimtab.db"), "show", chosen.key[:12]])
     assert shown.exit_code == 0, shown.output
-    assert "Where inputs stop (test)" in shown.output
+    assert "Exits of the test inputs" in shown.output
     assert "Early exits of net 1t: its 1 taps cost" in shown.output.replace("\n", " ")
 
 
@@ -154,7 +154,7 @@ def test_a_tflite_member_offers_the_input_tap_only(home, machine, tmp_path):
         spec = job(home, "lite.tflite", STREAM)
         record = trimtab.plan(spec, store, settings=SETTINGS, device=machine)
         (reason,) = record.summary["early"]["reasons"].values()
-        assert reason == "offers the input tap only: TFLite files are not cut"
+        assert reason == "has the input tap only: TFLite files cannot be split"
         kinds = {
             row["by"]
             for entry in store.list_plans(record.id)

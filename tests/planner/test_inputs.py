@@ -74,7 +74,9 @@ def test_what_cannot_be_told(photos, objectives, constraints, message):
 
 def test_a_class_without_images_in_tune_cannot_be_told(photos):
     classes = {"classes": [*CLASSES, "never seen"]}
-    with pytest.raises(SpecificationError, match=r"\[never seen\]' cannot be told: no image of"):
+    with pytest.raises(
+        SpecificationError, match=r"\[never seen\]' cannot be estimated: no validation image"
+    ):
         load_dataset(spec_of(photos, ["recall[never seen]"], workload=classes))
 
 
@@ -89,7 +91,7 @@ def test_a_class_whose_images_are_all_in_other_splits_cannot_be_told(photos, tmp
         try:
             workload, found = load_dataset(spec)
         except SpecificationError as error:
-            assert "constraints[0]: 'recall[rare]' cannot be told" in str(error)
+            assert "constraints[0]: 'recall[rare]' cannot be estimated" in str(error)
             told.add(False)
         else:
             assert workload.classes.index("rare") in workload.labels[found.tune]
@@ -99,7 +101,7 @@ def test_a_class_whose_images_are_all_in_other_splits_cannot_be_told(photos, tmp
 
 def test_classes_that_bear_one_name_cannot_be_told_apart(photos):
     classes = {"classes": [*CLASSES, "crane", "crane"]}
-    with pytest.raises(SpecificationError, match="ambiguous: 2 classes bear that name"):
+    with pytest.raises(SpecificationError, match="ambiguous: 2 classes have this name"):
         load_dataset(spec_of(photos, ["recall[crane]"], workload=classes))
 
 
@@ -115,10 +117,13 @@ def test_without_labels_a_constraint_on_them_is_refused_and_an_objective_is_not(
 @pytest.mark.parametrize(
     ("objectives", "message"),
     [
-        ({"recall": "max"}, r"^objectives: 'recall' is no metric.*recall\[CLASS\]"),
-        ({"recall[]": "max"}, r"^objectives: 'recall\[\]' is no metric"),
-        ({"macro-f1": "max"}, r"^objectives: 'macro-f1' is no metric; did you mean 'macro_f1'\?"),
-        ({"recall[a]": "min"}, r"^objectives: recall\[a\] can only be 'max'"),
+        ({"recall": "max"}, r"^objectives: unknown metric 'recall'.*recall\[CLASS\]"),
+        ({"recall[]": "max"}, r"^objectives: unknown metric 'recall\[\]'"),
+        (
+            {"macro-f1": "max"},
+            r"^objectives: unknown metric 'macro-f1'; did you mean 'macro_f1'\?",
+        ),
+        ({"recall[a]": "min"}, r"^objectives: recall\[a\] must be 'max', got 'min'"),
     ],
 )
 def test_malformed_names_are_told_when_the_specification_is_read(photos, objectives, message):

@@ -186,9 +186,11 @@ def test_width_that_does_not_fit_the_labels_is_told_with_its_remedy(zoo, store, 
     spec = job(zoo)
     spec["workload"]["classes"] = ["background", "class0", "class1", "class2", "class3"]
     watcher = Watcher()
-    with pytest.raises(PlanningError, match="no member can be used"):
+    with pytest.raises(
+        PlanningError, match=r"no model could be loaded: .*the model has 4 classes"
+    ):
         trimtab.plan(spec, store, watcher, QUICK, machine)
-    assert "answers with 4 classes, the labels have 5" in watcher.of("small")
+    assert "the model has 4 classes, the labels have 5" in watcher.of("small")
     assert store.list_jobs()[0].state == "failed"
 
 
@@ -207,7 +209,7 @@ def test_without_labels_agreement_with_the_reference_stands_in(zoo, store, machi
 def test_without_labels_or_reference_it_says_what_is_missing(zoo, store, machine):
     spec = job(zoo)
     spec["workload"]["images"] = str(zoo / "bare")
-    with pytest.raises(PlanningError, match="name a `reference` member"):
+    with pytest.raises(PlanningError, match="set `reference` to the model"):
         trimtab.plan(spec, store, settings=QUICK, device=machine)
 
 

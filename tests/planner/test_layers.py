@@ -177,7 +177,7 @@ def test_a_picture_of_many_operators_and_odd_names(profile: LayerProfile, tmp_pa
     odd = replace(profile, model="$\x1b.onnx" * 30, nodes=nodes, operators=operators)
     with Image.open(write_layers(odd, tmp_path / "odd.png")) as image:
         assert image.size[0] == 990
-    with pytest.raises(PlanningError, match=r"ends in \.png"):
+    with pytest.raises(PlanningError, match=r"a plot of layers must be a \.png file"):
         write_layers(profile, tmp_path / "odd.svg")
     (tmp_path / "file").touch()
     with pytest.raises(PlanningError, match="cannot be written"):
@@ -189,11 +189,11 @@ def test_a_picture_of_many_operators_and_odd_names(profile: LayerProfile, tmp_pa
     [
         (["missing.onnx"], 2, "does not exist"),
         (["."], 2, "is a directory"),
-        (["net.onnx", "--plot", "layers.svg"], 2, "a plot of layers ends in .png"),
+        (["net.onnx", "--plot", "layers.svg"], 2, "must name a .png file"),
         (["net.onnx", "--threads", "0"], 2, "--threads"),
         (["net.onnx", "--top", "0"], 2, "--top"),
         (["net.onnx", "--device", "moon"], 1, "device 'moon' is unknown"),
-        (["lite.tflite"], 1, "layers need an ONNX file; LiteRT tells Python no times"),
+        (["lite.tflite"], 1, "only ONNX files have layer profiles; LiteRT has none for Python"),
         (["torn.onnx"], 1, "torn.onnx: damaged or no ONNX file"),
         (["open.onnx"], 1, "leaves its shape open (1, 3, ?, ?)"),
     ],

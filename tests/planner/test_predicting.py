@@ -110,13 +110,13 @@ def test_the_command_tells_them_below_the_front(home: Path, store: Store, done: 
     told = front_notes(view, 1)
     median = done.summary["predictors"]["latency_mean_ms"]["ahead"]["median"]
     assert (
-        "latency_mean_ms of a candidate, predicted before it was measured: off by "
-        f"{median:.1%} (median of {MEASUREMENTS - 2})." in told
+        "Median prediction error of latency_mean_ms, before measuring: "
+        f"{median:.1%} ({MEASUREMENTS - 2} candidates)." in told
     )
     median = done.summary["predictors"]["top1"]["left_out"]["median"]
     assert (
-        "top1 of a candidate, predicted from the other members: off by "
-        f"{100 * median:.1f} points (median of {MEASUREMENTS})." in told
+        "Median prediction error of top1, leave-one-model-out: "
+        f"{100 * median:.1f} points ({MEASUREMENTS} candidates)." in told
     )
 
 

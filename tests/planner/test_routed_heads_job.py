@@ -1,4 +1,4 @@
-"""A job with routers and early exits: premodels in front of stages that may answer inside."""
+"""A job with routers and early exits: routers in front of stages that may answer inside."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def done(home, machine):
             "splits": {"fit": 60, "tune": 40, "test": 40},
         },
         "objectives": {"top1": "max", "latency_mean_ms": "min"},
-        "techniques": {"quantisation": [], "premodel": True, "exits": True},
+        "techniques": {"quantisation": [], "routing": True, "exits": True},
         "runtime": {"threads": [1]},
         "budget": {"measurements": 2},
         "together": 6,

@@ -46,7 +46,7 @@ def job(home, **changes):
             "splits": {"fit": 60, "tune": 50, "test": 40},
         },
         "objectives": {"top1": "max", "latency_mean_ms": "min"},
-        "techniques": {"quantisation": [], "premodel": True},
+        "techniques": {"quantisation": [], "routing": True},
         "runtime": {"threads": [1]},
         "budget": {"measurements": 2},
         "together": 12,
@@ -192,15 +192,15 @@ def test_show_says_who_routes_and_where_inputs_go(done, home):
     assert shown.exit_code == 0, shown.output
     told = shown.output.replace("\n", " ")
     for text in (
-        "Routes of inputs (test)",
-        "Router: looks at features of",
-        "Right on test beside",
+        "Routes of the test inputs",
+        "Router input: image features",
+        "Accuracy on test, for comparison: ",
     ):
         assert text in told
 
 
 def test_without_the_switch_nothing_is_routed(home, machine, tmp_path):
-    asked = {"quantisation": [], "premodel": False}
+    asked = {"quantisation": [], "routing": False}
     with Store.open(tmp_path / "trimtab.db") as store:
         spec = job(home, techniques=asked)
         record = trimtab.plan(spec, store, settings=SETTINGS, device=machine)

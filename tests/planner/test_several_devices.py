@@ -92,7 +92,7 @@ def test_the_front_over_all_is_that_of_the_worst_case(done):
             lowest = find_metric(metric).maximise and basis != "optimism"
             assert found.value == (min if lowest else max)(known)
     view = front_view(store, record)
-    assert view.device == "the worst of board, box"
+    assert view.device == "the worst case of board, box"
     assert store.count_exposures(record.workload_key) == 3, "one look a job"
 
 
@@ -149,11 +149,11 @@ def test_jobs_and_plans_are_found_by_device(done):
     assert find_job(store).id == find_job(store, "two").id == record.id
     assert find_job(store, jobs["box"].id).id == jobs["box"].id
     assert job_on_device(store, record, "bo" + "x").id == jobs["box"].id
-    with pytest.raises(StoreError, match="several devices begin with 'bo'"):
+    with pytest.raises(StoreError, match="several devices start with 'bo'"):
         job_on_device(store, record, "bo")
-    with pytest.raises(StoreError, match=r"no device begins with 'pi'; job .* has board, box"):
+    with pytest.raises(StoreError, match=r"no device starts with 'pi'; job .* has board, box"):
         job_on_device(store, record, "pi")
-    with pytest.raises(StoreError, match="has one device"):
+    with pytest.raises(StoreError, match="has only one device"):
         job_on_device(store, jobs["box"], "box")
     baseline = record.summary["baseline"]
     assert find_plan(store, baseline).job_id == record.id
@@ -170,7 +170,7 @@ def test_the_commands_show_all_of_them_or_one(done, home):
         return found.output
 
     key = record.summary["chosen"]
-    assert "the worst of board, box" in told("front")
+    assert "the worst case of board, box" in told("front")
     assert "(box," in told("front", "--device", "box")
     over_all = told("show", key)
     assert "run on all devices" in over_all
@@ -226,12 +226,12 @@ def test_a_lost_device_ends_its_own_job_only(done, spec, home, store, tmp_path):
     assert {name: job.state for name, job in jobs.items()} == {"board": "failed", "box": "done"}
     assert record.state == "failed"
     assert record.message == (
-        "board: the board is away; no front over all devices. Done: box. The same command goes "
-        "on from here"
+        "board: the board is away; no front over all devices. Done: box. Run the command "
+        "again to resume"
     )
     assert [d["problem"] for d in devices_of(record)] == ["the board is away", None]
     assert front_view(store, jobs["box"]).chosen
-    with pytest.raises(PlanningError, match="--device shows that of one: board, box"):
+    with pytest.raises(PlanningError, match="choose one device with --device: board, box"):
         front_view(store, record)
     kept = committed(store)
     again = run_both(spec, store, replayed(home, tmp_path))
@@ -322,10 +322,19 @@ def test_a_killed_job_goes_on(done, spec, home, store, tmp_path, found):
     [
         ({"devices": ["local"], "device": "local"}, "give either device or devices"),
         ({"across": "worst"}, "across: worst needs several devices"),
-        ({"devices": ["local", "local"]}, "devices: two are 'local'; one is enough"),
-        ({"devices": ["recorded:a/x", "recorded:b/x"]}, "devices: two are 'x'; give one a name"),
+        (
+            {"devices": ["local", "local"]},
+            "devices: two have the same address or name 'local'; remove one",
+        ),
+        (
+            {"devices": ["recorded:a/x", "recorded:b/x"]},
+            "devices: two have the same address or name 'x'; give one another name",
+        ),
         ({"devices": ["local", "telnet://h"]}, r"devices\[1\].address: device 'telnet://h'"),
-        ({"devices": ["local"], "across": "best"}, "across: Input should be 'each' or 'worst'"),
+        (
+            {"devices": ["local"], "across": "best"},
+            "across: unknown value 'best'; choose one of 'each' or 'worst'",
+        ),
     ],
 )
 def test_wrong_devices_are_refused(spec, given, problem):
@@ -335,10 +344,10 @@ def test_wrong_devices_are_refused(spec, given, problem):
 
 
 def test_devices_that_stand_in_fit_the_specification(done, spec, home, store):
-    with pytest.raises(SpecificationError, match="none is called 'pi'"):
+    with pytest.raises(SpecificationError, match="no device is called 'pi'"):
         run_both(spec, store, {"pi": replayed(home)["box"]})
     with pytest.raises(SpecificationError, match="give a device for each name"):
         run_both(spec, store, replayed(home)["box"])
     alone = {k: v for k, v in spec.items() if k not in ("devices", "across")}
-    with pytest.raises(SpecificationError, match="one is named; give one device"):
+    with pytest.raises(SpecificationError, match="the specification has one; give one device"):
         run_both(alone, store, replayed(home))

@@ -86,7 +86,7 @@ def test_the_one_that_is_left_has_its_front_and_the_other_follows(spec, servers,
             record = trimtab.plan(spec, store, watcher, QUICK, {"far": far})
         assert record.state == "failed"
         assert record.message.startswith("far: ")
-        assert record.message.endswith("Done: near. The same command goes on from here")
+        assert record.message.endswith("Done: near. Run the command again to resume")
         assert ("error", "far") in watcher.told
         near, far = (device["job"] for device in record.summary["devices"])
         assert front_view(store, store.get_job(near)).chosen
@@ -104,4 +104,4 @@ def test_the_one_that_is_left_has_its_front_and_the_other_follows(spec, servers,
         assert {m.device_key for m in new} == {far_key}
         probes = servers["near"].starts() - starts
         assert probes in (2, 3), "its fingerprint, and the common bundle (again if disturbed)"
-        assert front_view(store, again).device == "the worst of near, far"
+        assert front_view(store, again).device == "the worst case of near, far"

@@ -141,8 +141,8 @@ def test_show_tells_what_was_replaced_and_whether_it_pays(done, home):
 @pytest.mark.parametrize(
     ("models", "fit", "rules", "reason"),
     [
-        (("lite.tflite",), 30, RULES, "only ONNX networks are slimmed, not TFLite files"),
-        (("plain.onnx",), 30, ["branch"], "none of its regions is one that a slimming rule"),
+        (("lite.tflite",), 30, RULES, "only ONNX models can be slimmed, not TFLite files"),
+        (("plain.onnx",), 30, ["branch"], "no slimming rule matches a region"),
         (("inception.onnx",), 5, RULES, "needs at least 8 inputs to be learned, got 5"),
     ],
 )
@@ -159,7 +159,7 @@ def test_why_nothing_is_slimmed_is_said_and_the_job_goes_on(
         assert record.state == "done"
         (told,) = record.summary["slimming"].values()
         assert reason in told["reason"]
-        notes = [e.text for e in store.list_events(record.id) if "is not slimmed" in e.text]
+        notes = [e.text for e in store.list_events(record.id) if "not slimmed" in e.text]
         assert len(notes) == 1 and reason in notes[0]
         states = {c.state for c in store.list_candidates(record.id)}
         assert states == {"measured"}, "what does not exist has not failed"

@@ -121,7 +121,7 @@ def test_a_device_that_stays_away_ends_the_job_which_goes_on_later(spec, server,
     target = parse_ssh(found.address, **found.settings)
     with (
         SshDevice(target, patience=BRIEF) as device,
-        pytest.raises(DeviceLost, match="the same command goes on from here"),
+        pytest.raises(DeviceLost, match="run the same command again to resume"),
     ):
         trimtab.plan(spec, store, Away(server, store), QUICK, device)
     (job,) = store.list_jobs()
@@ -142,7 +142,7 @@ def test_a_device_that_stays_away_ends_the_job_which_goes_on_later(spec, server,
     [
         ("ssh://pi:geheim@h", "device.address: a password has no place in an address"),
         ({"address": "ssh://h", "host_key": "SHA256:x"}, "device.host_key: a host key is written"),
-        ({"address": "local", "space_mb": 100}, "device.space_mb: only a device such as ssh://"),
+        ({"address": "local", "space_mb": 100}, "device.space_mb: only devices such as ssh://"),
         ({"address": "ssh://h", "hostkey": "x"}, "unknown field; did you mean 'host_key'"),
         (
             "telnet://h",
@@ -195,4 +195,4 @@ def test_the_command_line_knows_a_device(server, monkeypatch, capsys):
     assert main(["devices", "check", server.address, *key]) == 1
     assert "missing: an environment of its own" in capsys.readouterr().out
     assert main(["devices", "check", "local"]) == 1
-    assert "'local' is no device behind SSH" in capsys.readouterr().err
+    assert "'local' is not the address of a device over SSH" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def test_a_folder_of_models_and_class_folders(tmp_path):
     assert spec.models[0].input.mean == 127.5
     assert starter.guesses == starter.text.count("GUESS:") == 6
     assert starter.summary == "2 model(s), 24 images in 4 classes"
-    assert "takes 32x32, 3 channel(s), float32, nchw" in starter.text
+    assert "input 32x32, 3 channel(s), float32, nchw" in starter.text
     assert "images: photos\n" in starter.text
 
 
@@ -46,7 +46,7 @@ def test_a_background_class_is_proposed(tmp_path):
     write_images(images, classes=("x", "y", "z", "z"))
     starter = write_starter(tmp_path, tmp_path / "job.yaml")
     assert load_spec(tmp_path / "job.yaml").models[0].output.offset == 1
-    assert "so the first is background" in starter.text
+    assert "so the first is taken as background" in starter.text
 
 
 def test_outputs_that_fit_no_class_are_pointed_out(tmp_path):
@@ -100,7 +100,7 @@ def test_an_open_size_and_equal_names_are_filled_in(tmp_path):
     spec = load_spec(tmp_path / "job.yaml")
     assert sorted(m.label for m in spec.models) == ["net-onnx", "net-onnx-2", "net-tflite"]
     assert spec.models[0].input.size == 224
-    assert "(left open by the file)" in starter.text
+    assert "(dynamic in the file)" in starter.text
 
 
 def test_a_quantised_input_needs_no_guess_of_its_scale(tmp_path):
@@ -247,12 +247,12 @@ def test_init_refuses_to_overwrite(zoo, tmp_path, capsys):
     assert main(["init", "zoo"]) == 0
     told = capsys.readouterr().out
     assert "Wrote job.yaml: 1 model(s), 24 images in 4 classes." in told
-    assert "Then: trimtab plan job.yaml" in told
+    assert "Next: trimtab plan job.yaml" in told
     assert main(["init", "zoo"]) == 2
-    assert "--force replaces it" in capsys.readouterr().err
+    assert "replace it with --force" in capsys.readouterr().err
     assert main(["init", "zoo", "--force"]) == 0
     assert main(["init", "nowhere", "-o", "other.yaml"]) == 2
-    assert "nowhere: is no folder" in capsys.readouterr().err
+    assert "nowhere: not a folder" in capsys.readouterr().err
     spec = yaml.safe_load((tmp_path / "job.yaml").read_text())
     assert spec["budget"] == {"minutes": 20}
 

@@ -253,7 +253,10 @@ def test_a_share_that_leaves_nothing_to_select_on_is_refused(photos: Path, tmp_p
 @pytest.mark.parametrize(
     ("stream", "told"),
     [
-        ({"kind": "parade"}, "workload.stream.kind: Input should be 'independent'"),
+        (
+            {"kind": "parade"},
+            "workload.stream.kind: unknown value 'parade'; choose one of 'independent'",
+        ),
         ({"kind": 3}, "workload.stream.kind: "),
         ({"knid": "dwelling"}, "workload.stream.knid: unknown field; did you mean 'kind'?"),
         ("dwelling", "workload.stream: "),
@@ -290,11 +293,11 @@ def test_a_wrong_field_of_a_stream_is_named(photos: Path, stream: Any, told: str
     [
         (
             {"certify": {}},
-            "certify: there is nothing to certify without techniques.exits",
+            "certify: needs techniques.exits: true",
         ),
         (
             {"certify": {}, "techniques": {"memory": True}},
-            "certify: there is nothing to certify without techniques.exits",
+            "certify: needs techniques.exits: true",
         ),
         (
             {
@@ -302,11 +305,11 @@ def test_a_wrong_field_of_a_stream_is_named(photos: Path, stream: Any, told: str
                 "techniques": {"exits": True},
                 "stream": {"kind": "dwelling"},
             },
-            "certify: frames of a stream depend on each other",
+            "certify: its bound needs independent inputs",
         ),
         (
             {"certify": {}, "techniques": {"exits": True}, "stream": {"kind": "recorded"}},
-            "certify: frames of a stream depend on each other",
+            "certify: its bound needs independent inputs",
         ),
         ({"certify": {"loss": 0}, "techniques": {"exits": True}}, "certify.loss: "),
         ({"certify": {"confidence": 1}, "techniques": {"exits": True}}, "certify.confidence: "),
@@ -314,6 +317,15 @@ def test_a_wrong_field_of_a_stream_is_named(photos: Path, stream: Any, told: str
         ({"certify": {"loos": 0.1}, "techniques": {"exits": True}}, "certify.loos: unknown"),
         ({"techniques": {"exits": "often"}}, "techniques.exits: "),
         ({"techniques": {"premodel": "often"}}, "techniques.premodel: "),
+        ({"techniques": {"routing": "often"}}, "techniques.routing: "),
+        (
+            {"techniques": {"routing": True, "premodel": True}},
+            "techniques.premodel: unknown field",
+        ),
+        ({"models": None}, "models: `models` is empty; give a value, or remove the field"),
+        ({"verify": "many"}, "verify: must be a whole number, got 'many'"),
+        ({"verify": 1000}, "verify: must be less than or equal to 100, got 1000"),
+        ({"objectives": {}}, "objectives: "),
     ],
     ids=str,
 )
@@ -335,3 +347,23 @@ def test_a_stream_is_read_as_it_is_written(photos: Path) -> None:
     asked = spec_of(photos, None, {"exits": True}, certify={"loss": 0.02})
     assert asked.certify is not None
     assert (asked.certify.loss, asked.certify.confidence, asked.certify.share) == (0.02, 0.9, 0.3)
+
+
+def test_routing_is_read_by_its_old_name_too_and_jobs_keep_their_identity(photos: Path) -> None:
+    named = [spec_of(photos, techniques={key: True}) for key in ("routing", "premodel")]
+    assert named[0] == named[1]
+    assert named[0].techniques.routing
+    stored = named[0].model_dump(mode="json")
+    assert stored["techniques"]["premodel"] is True
+    assert "routing" not in stored["techniques"]
+    assert load_spec(stored) == named[0]
+
+
+def test_a_missing_field_is_told_with_an_example() -> None:
+    with pytest.raises(SpecificationError) as raised:
+        load_spec({"name": "x", "models": [{"path": "a.onnx"}]})
+    assert str(raised.value).splitlines() == [
+        "workload: `workload` is missing, e.g. `workload: {images: photos/}`",
+        "objectives: `objectives` is missing, e.g. "
+        "`objectives: {top1: max, latency_mean_ms: min}`",
+    ]

@@ -118,8 +118,8 @@ def test_without_a_summary_the_most_capable_member_is_the_baseline(store):
 
 
 def test_a_job_without_plans_says_what_became_of_it(store):
-    job = add_job(store, state="failed", message="no member can be used")
-    with pytest.raises(PlanningError, match="it is failed; no member can be used"):
+    job = add_job(store, state="failed", message="no model could be loaded")
+    with pytest.raises(PlanningError, match="the job failed; no model could be loaded"):
         front_view(store, job)
 
 
@@ -131,9 +131,9 @@ def test_jobs_are_found_by_beginning_and_name(store):
     assert find_job(store).id == "abc2"
     assert find_job(store, "two").id == "abc2"
     assert find_job(store, "abc0").name == "one"
-    with pytest.raises(StoreError, match="3 jobs begin with 'ab'"):
+    with pytest.raises(StoreError, match="3 jobs start with 'ab'"):
         find_job(store, "ab")
-    with pytest.raises(StoreError, match=r"no job is called ''"):
+    with pytest.raises(StoreError, match=r"no job has the name ''"):
         find_job(store, "")
 
 
@@ -165,7 +165,7 @@ def test_pictures_take_labels_literally(store, tmp_path, plans, suffix):
 def test_a_plot_of_another_kind_is_refused(store, tmp_path):
     job = add_job(store)
     add_plans(store, job.id, many(1))
-    with pytest.raises(PlanningError, match=r"ends in \.html or \.png"):
+    with pytest.raises(PlanningError, match=r"must be an \.html or \.png file"):
         write_plot(front_view(store, job), [], tmp_path / "front.pdf")
 
 

@@ -309,7 +309,7 @@ def test_a_new_kind_is_one_entry_of_the_registry(monkeypatch: pytest.MonkeyPatch
     spec = DeviceSpec(address="named:bench")
     assert (spec.label, spec.settings, spec.model_dump()) == ("bench", {}, "named:bench")
     assert isinstance(connect(spec.address, **spec.settings), Named)
-    with pytest.raises(ValidationError, match=r"device\.space_mb: only a device such as ssh://"):
+    with pytest.raises(ValidationError, match=r"device\.space_mb: only devices such as ssh://"):
         DeviceSpec(address="named:bench", space_mb=100)
     with pytest.raises(DeviceError, match="and 'named:NAME'"):
         connect("nowhere")

@@ -122,7 +122,7 @@ def test_another_program_is_noticed_and_named(device: LocalDevice, measuring: An
             process.kill()
             process.wait()
     assert found.values["other_cpu"] > 0.5
-    assert any(text.startswith("busy: other programs used") for text in found.warnings)
+    assert any(text.startswith("other processes used") for text in found.warnings)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_user_whose_key_is_not_taken_is_told_what_to_do(server: SshServer) -> 
     (server.folder / "authorized_keys").write_text("")
     with (
         SshDevice(server.target) as device,
-        pytest.raises(DeviceError, match=r"takes none of our keys .*`ssh-copy-id -p \d+ "),
+        pytest.raises(DeviceError, match=r"rejected all SSH keys .*`ssh-copy-id -p \d+ "),
     ):
         device.fingerprint()
 

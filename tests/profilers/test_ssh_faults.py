@@ -220,7 +220,7 @@ def test_a_server_that_stays_away_is_lost(
     try:
         with (
             SshDevice(server.target, patience=brief) as device,
-            pytest.raises(DeviceLost, match=r"cannot be reached.*the same command goes on"),
+            pytest.raises(DeviceLost, match=r"cannot be reached.*run the same command again"),
         ):
             trace(device, long_trace, on_device, first_times(1, server.stop))
     finally:

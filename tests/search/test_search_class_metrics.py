@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from trimtab.search.costs.stage import StageCost
 from trimtab.search.estimates.class_counts import count_interval
-from trimtab.search.estimates.guard import CAUTION, VETO, Guard, jury
+from trimtab.search.estimates.guard import CAUTION, VETO, Guard, consensus
 from trimtab.search.estimates.macro_f1 import f1_of_counts
 from trimtab.search.estimates.metrics import can_tell, quality_metric
 from trimtab.search.estimates.targets import Targets
@@ -196,7 +196,7 @@ class Case:
         self.variants = [variant(self.all_labels, s, generator) for s in (1.0, 1.5, 1.9, 2.0)]
         timed = zip("abcd", self.variants, (1.0, 2.5, 5.0, 8.0), strict=True)
         self.options = [option(*each) for each in timed]
-        soft = jury(self.variants, np.arange(400), self.all_labels[:400])[self.tune]
+        soft = consensus(self.variants, np.arange(400), self.all_labels[:400])[self.tune]
         self.targets = Targets(self.labels, None, soft, NAMES)
         self.guard = Guard(self.targets, self.variants[3][self.tune])
 

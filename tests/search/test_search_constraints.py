@@ -74,19 +74,19 @@ def test_forms(text: str, metric: str, sign: str, limit: float) -> None:
     ],
 )
 def test_what_is_no_constraint(text: str) -> None:
-    with pytest.raises(SpecificationError, match="is no constraint; write 'METRIC <= NUMBER'"):
+    with pytest.raises(SpecificationError, match="is not a constraint; write 'METRIC <= NUMBER'"):
         Constraint.parse(text)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("speed <= 3", "'speed' is no metric: top1, top5"),
-        ("top11 >= 3", "'top11' is no metric; did you mean 'top1'?"),
-        ("recall >= 0.9", "'recall' is no metric.* recall[CLASS]"),
-        ("recall[] >= 0.9", "'recall[]' is no metric.* recall[CLASS]"),
-        ("recal[a] >= 0.9", "'recal[a]' is no metric.* recall[CLASS]"),
-        ("top1[a] >= 0.9", "'top1[a]' is no metric; did you mean 'top1'?"),
+        ("speed <= 3", "unknown metric 'speed'; choose one of top1, top5"),
+        ("top11 >= 3", "unknown metric 'top11'; did you mean 'top1'?"),
+        ("recall >= 0.9", "unknown metric 'recall'.* recall[CLASS]"),
+        ("recall[] >= 0.9", "unknown metric 'recall[]'.* recall[CLASS]"),
+        ("recal[a] >= 0.9", "unknown metric 'recal[a]'.* recall[CLASS]"),
+        ("top1[a] >= 0.9", "unknown metric 'top1[a]'; did you mean 'top1'?"),
     ],
 )
 def test_a_metric_that_does_not_exist(text: str, message: str) -> None:

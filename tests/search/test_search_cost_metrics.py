@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from new_metrics import START, StartMemory, add_start_memory
-from sample_routed import NOTHING, make_costs, make_design, make_premodel, make_problem, stage_cost
+from sample_routed import NOTHING, make_costs, make_design, make_problem, make_router, stage_cost
 
 from trimtab.search.costs.base import PlanCosts
 from trimtab.search.costs.cascade import CascadeCosts
@@ -64,7 +64,7 @@ def costs_of(
         none = FrameOverheads(NOTHING, NOTHING)
         costs = SegmentedCosts(chains, none, together, correction)
         return costs, np.hstack([np.ones((4, 2)), later])
-    plain = make_costs(make_design((0, 1), premodel=make_premodel(8, 2)))
+    plain = make_costs(make_design((0, 1), router=make_router(8, 2)))
     scorers = plain.scorer_samples
     costs = RoutedCosts(
         chains, plain.router_samples, scorers, together=together, correction=correction
@@ -163,7 +163,7 @@ def test_a_new_cost_is_unknown_where_it_was_not_measured(monkeypatch: pytest.Mon
 
 
 def test_a_name_that_is_not_defined_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'start_memory_mb' is no metric"):
+    with pytest.raises(ValueError, match=r"unknown metric 'start_memory_mb'"):
         register(StartMemory)
 
     class Right(StartMemory):

@@ -1,10 +1,10 @@
-"""The jury, the guarded estimates, and what they are for: not being fooled by luck."""
+"""The consensus of the ensemble, and conservative estimates."""
 
 import numpy as np
 import pytest
 
 from trimtab.search.costs.stage import StageCost
-from trimtab.search.estimates.guard import CAUTION, VETO, Guard, jury
+from trimtab.search.estimates.guard import CAUTION, VETO, Guard, consensus
 from trimtab.search.estimates.targets import Targets
 from trimtab.search.objectives.objective import Objective
 from trimtab.search.plans.cascades import compose, front
@@ -38,13 +38,13 @@ def option(name, probabilities, milliseconds):
     return StageOption(name, Stage(name * 8, OPTIONS), cost, probabilities)
 
 
-def test_jury_seats_those_that_are_not_clearly_worse():
+def test_the_ensemble_leaves_out_those_that_are_clearly_worse():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, CLASSES, 2000)
     good, alike = (calibrated_variant(labels, 4.0, generator) for _ in range(2))
     poor = calibrated_variant(labels, 1.5, generator)
     rows = np.arange(500)
-    opinion = jury([poor, good, alike], rows, labels[rows])
+    opinion = consensus([poor, good, alike], rows, labels[rows])
     np.testing.assert_allclose(opinion, (good + alike) / 2, rtol=1e-5)
     assert (opinion.argmax(1) == labels).mean() > (good.argmax(1) == labels).mean()
 
@@ -63,16 +63,16 @@ def uneven(alarms):
 @pytest.mark.parametrize("alarms", [0, 4])
 def test_a_network_that_always_says_the_commonest_class_is_not_heard(alarms):
     labels, able, constant = uneven(alarms)
-    opinion = jury([constant, able], np.arange(400), labels)
+    opinion = consensus([constant, able], np.arange(400), labels)
     np.testing.assert_allclose(opinion, able, atol=1e-6)
-    alone = jury([constant], np.arange(400), labels)  # nobody else is there
+    alone = consensus([constant], np.arange(400), labels)  # nobody else is there
     np.testing.assert_allclose(alone, constant, atol=1e-6)
 
 
 @pytest.mark.parametrize("metric", ["top1", "balanced_accuracy"])
 def test_a_constant_network_is_credited_with_less_than_one_that_knows(metric):
     labels, able, constant = uneven(0)
-    soft = jury([constant, able], np.arange(400), labels)
+    soft = consensus([constant, able], np.arange(400), labels)
     guard = Guard(Targets(labels, None, soft, ("good", "scratch")), able)
     means = [np.array([m.mean(dtype=float)]) for m in guard.moments(metric, constant)]
     found = guard.estimate(metric, means)
@@ -110,11 +110,11 @@ def test_estimate_is_credit_less_caution_but_never_more_than_labels_allow():
     assert found.guarded[0] == pytest.approx(base + min(cautious, possible), abs=1e-4)
 
 
-def test_labels_veto_a_jury_that_errs():
+def test_labels_veto_a_consensus_that_errs():
     labels = np.zeros(400, np.int64)
     baseline = np.tile(np.eye(CLASSES, dtype=np.float32)[0], (400, 1))
     wrong = np.tile(np.eye(CLASSES, dtype=np.float32)[1], (400, 1))
-    guard = Guard(Targets(labels, None, wrong), baseline)  # a jury sure of the wrong class
+    guard = Guard(Targets(labels, None, wrong), baseline)  # a consensus sure of the wrong class
     means = [np.array([m.mean(dtype=float)]) for m in guard.moments("top1", wrong)]
     assert guard.estimate("top1", means).guarded == pytest.approx([0.0])
 
@@ -130,7 +130,7 @@ def problem_of(generator, count):
 
 def guarded_problem(labels, variants, options, tune, fit):
     labelled = np.concatenate([fit, tune])
-    soft = jury(variants, labelled, labels[labelled])[tune]
+    soft = consensus(variants, labelled, labels[labelled])[tune]
     guard = Guard(Targets(labels[tune], None, soft), variants[3][tune])
     objectives = [Objective("top1"), Objective("latency_mean_ms")]
     return Problem(options, tune, guard, ["top1"], objectives)

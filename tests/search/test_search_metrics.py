@@ -299,7 +299,7 @@ def test_a_new_metric_is_an_objective_and_a_constraint(monkeypatch: pytest.Monke
 
 
 def test_a_name_that_is_not_registered_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'cohens_kappa' is no metric"):
+    with pytest.raises(ValueError, match=r"unknown metric 'cohens_kappa'"):
         register(CohensKappa)
     with pytest.raises(ValueError, match=r"'load_ms' is no quality metric: top1, "):
         quality_metric("load_ms")

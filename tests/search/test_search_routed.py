@@ -13,8 +13,8 @@ from sample_routed import (
     lead,
     make_costs,
     make_design,
-    make_premodel,
     make_problem,
+    make_router,
     stage_cost,
 )
 
@@ -33,8 +33,8 @@ KINDS = ["premodel", "published", "deferral", "both"]
 
 
 def design_of(kind: str, options: tuple[int, ...], rule: str = "last") -> Any:
-    premodel = make_premodel(240, len(options), published=kind == "published")
-    used = None if kind == "deferral" else premodel
+    router = make_router(240, len(options), published=kind == "published")
+    used = None if kind == "deferral" else router
     return make_design(options, rule, used, scored=kind in ("deferral", "both"))
 
 
@@ -130,19 +130,19 @@ def test_macro_f1_of_a_routed_plan_is_exact() -> None:
 
 
 def test_every_price_sends_inputs_another_way() -> None:
-    premodel, rows = make_premodel(60, 3), np.arange(60)
+    router, rows = make_router(60, 3), np.arange(60)
     costs = (1.0, 4.0, 12.0)
-    every = prices(premodel, costs, rows, 10_000)
-    entries = [tuple(make_design((0, 1, 2), premodel=premodel).entry(rows, p)) for p in every]
+    every = prices(router, costs, rows, 10_000)
+    entries = [tuple(make_design((0, 1, 2), router=router).entry(rows, p)) for p in every]
     changes = [a != b for a, b in itertools.pairwise(entries)]
     assert np.mean(changes) > 0.3  # a third of all pairs of stages do not hold an input's best
     dense = {
-        tuple(make_design((0, 1, 2), premodel=premodel).entry(rows, p))
+        tuple(make_design((0, 1, 2), router=router).entry(rows, p))
         for p in np.linspace(0, 2, 4001)
     }
     assert dense - set(entries) <= {entries[-1], tuple([0] * 60)}
-    assert len(prices(premodel, costs, rows, 9)) <= 9
-    assert prices(make_premodel(60, 3, published=True), costs, rows, 9) == [0.0]
+    assert len(prices(router, costs, rows, 9)) <= 9
+    assert prices(make_router(60, 3, published=True), costs, rows, 9) == [0.0]
 
 
 def parts(cost: Any, context: str, *names: str) -> float:
@@ -159,7 +159,7 @@ def test_paths_are_counted_from_entry_to_stop() -> None:
 
 
 def test_an_input_pays_for_the_router_and_the_stages_that_it_runs() -> None:
-    design = make_design((0, 1, 2), premodel=make_premodel(240, 3), scored=True)
+    design = make_design((0, 1, 2), router=make_router(240, 3), scored=True)
     costs = make_costs(design)
     one, two, three = (stage_cost(number) for number in range(3))
     beside = [parts(one, "beside", *ALL), parts(two, "beside", *ALL)]
@@ -189,7 +189,7 @@ def test_an_input_pays_for_the_router_and_the_stages_that_it_runs() -> None:
 
 
 def test_a_router_on_a_tap_makes_every_input_run_that_far() -> None:
-    design = make_design((1, 2), premodel=make_premodel(240, 2))
+    design = make_design((1, 2), router=make_router(240, 2))
     costs = make_costs(design, router_ms=0.02, taps=True)
     first, rest = (stage_cost(1, ms) for ms in (0.3, 0.7))
     until = parts(first, "beside", *ALL)
@@ -202,7 +202,7 @@ def test_a_router_on_a_tap_makes_every_input_run_that_far() -> None:
 
 
 def test_what_was_measured_together_tells_memory_and_load_time() -> None:
-    design = make_design((0, 1), premodel=make_premodel(240, 2))
+    design = make_design((0, 1), router=make_router(240, 2))
     plain = make_costs(design)
     known = RoutedCosts(
         plain.chains,

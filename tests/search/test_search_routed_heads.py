@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sample_early import CLASSES, FIT, independent, labels_of, make_early, said_of, stage_cost
-from sample_routed import NOTHING, lead, make_design, make_premodel
+from sample_routed import NOTHING, lead, make_design, make_router
 
 from trimtab.search.costs.routed import RoutedCosts
 from trimtab.search.costs.segmented import StageSegments
@@ -39,8 +39,8 @@ def early() -> Early:
 
 
 def design_of(early: Early, kind: str = "tensor", rule: str = "last") -> RoutedDesign:
-    premodel = replace(make_premodel(len(early.thumbnails), 2), kind=kind)
-    plain = replace(make_design((0, 1), rule, premodel), costs_ms=(10.0, 30.0))
+    router = replace(make_router(len(early.thumbnails), 2), kind=kind)
+    plain = replace(make_design((0, 1), rule, router), costs_ms=(10.0, 30.0))
     found = with_heads(plain, early)
     assert found is not None
     return found
@@ -81,7 +81,7 @@ def test_heads_go_with_no_scorer_and_need_a_tap(early: Early) -> None:
     scored = replace(plain, scorers=(LearnedScorer("x", b"", lead), None))
     assert with_heads(scored, early) is None
     assert with_heads(plain, replace(early, tapped={})) is None
-    assert with_heads(replace(plain, premodel=make_premodel(9, 2, published=True)), early) is None
+    assert with_heads(replace(plain, router=make_router(9, 2, published=True)), early) is None
 
 
 @pytest.mark.parametrize("rule", ["last", "mean"])

@@ -54,13 +54,13 @@ def taught():
 
 def test_every_kind_of_router_is_trained(taught):
     _, _, _, designs = taught
-    kinds = {design.premodel.kind for design in designs if design.premodel is not None}
+    kinds = {design.router.kind for design in designs if design.router is not None}
     assert kinds == {"image", "tap", "tensor"}
     assert {s.label for d in designs for s in d.scorers if s} == {"learned", "margin"}
     assert {design.rule for design in designs} == set(RULES)
     assert all(design.scorers[-1] is None for design in designs)
     for design in designs:
-        assert design.premodel is None or design.premodel.scores.shape == (360, 2)
+        assert design.router is None or design.router.scores.shape == (360, 2)
         assert design.costs_ms[0] < design.costs_ms[1]
 
 
@@ -68,9 +68,9 @@ def test_what_tells_who_is_right_is_learned(taught):
     _, problem, truth, designs = taught
     right = problem.options[0].probabilities.argmax(1) == truth
     for design in designs:
-        if design.premodel is None:
+        if design.router is None:
             continue
-        scores = design.premodel.scores[problem.tune, 0]
+        scores = design.router.scores[problem.tune, 0]
         own = right[problem.tune]
         assert scores[own].mean() > scores[~own].mean() + 0.1, design.text
 
@@ -82,13 +82,13 @@ def test_files_say_what_the_search_took_them_to_say(taught):
         scorer = design.scorers[0]
         if scorer is not None:
             assert Runner(scorer.file)(said)[:, 0] == pytest.approx(scorer.score(said), abs=1e-6)
-        if design.premodel is not None and design.premodel.kind == "image":
+        if design.router is not None and design.router.kind == "image":
             image = next(s for s in teacher.sources if isinstance(s, VectorSource))
             seen = image.seen[problem.tune]
-            assert Runner(design.premodel.file)(seen) == pytest.approx(
-                design.premodel.scores[problem.tune]
+            assert Runner(design.router.file)(seen) == pytest.approx(
+                design.router.scores[problem.tune]
             )
-    assert any(design.premodel and design.premodel.input == TINY_INPUT for design in designs)
+    assert any(design.router and design.router.input == TINY_INPUT for design in designs)
 
 
 def test_nothing_but_fit_is_learned_from():
@@ -98,29 +98,27 @@ def test_nothing_but_fit_is_learned_from():
         option.probabilities[again.tune] = option.probabilities[again.tune][::-1]
     for one, two in zip(teacher.designs((0, 2)), other.designs((0, 2)), strict=True):
         assert one.text == two.text
-        if one.premodel is not None:
-            assert one.premodel.file == two.premodel.file
+        if one.router is not None:
+            assert one.router.file == two.router.file
         assert [s and s.file for s in one.scorers] == [s and s.file for s in two.scorers]
 
 
 def test_the_premodel_as_published(taught):
     teacher, *_ = taught
     found = teacher.published([0, 1, 2], 2)
-    assert found.premodel.published
+    assert found.router.published
     assert found.text == "premodel as published"
-    assert len(found.premodel.names) == 7
-    assert "f0" in found.premodel.names
-    assert set(np.unique(found.premodel.scores)) <= {0.0, 1.0}
-    assert (found.premodel.scores.sum(1) == 1).all()
+    assert len(found.router.names) == 7
+    assert "f0" in found.router.names
+    assert set(np.unique(found.router.scores)) <= {0.0, 1.0}
+    assert (found.router.scores.sum(1) == 1).all()
     assert found.options[-1] == 2
     assert sorted(found.options) == list(found.options)
 
 
 def test_a_good_premodel_is_worth_its_time(taught):
     _, problem, _, designs = taught
-    (design,) = [
-        d for d in designs if d.premodel and d.premodel.kind == "image" and d.rule == "last"
-    ]
+    (design,) = [d for d in designs if d.router and d.router.kind == "image" and d.rule == "last"]
     worths = RoutedSweep(problem, design, make_costs(design, 0.1), at_once=True).worths()
     whole = problem.options[2].probabilities[problem.tune].argmax(1) == labels_of(problem)
     best = max(worths, key=lambda worth: worth.replayed["top1"])
@@ -131,5 +129,5 @@ def test_a_good_premodel_is_worth_its_time(taught):
 def test_without_features_there_are_tiny_networks_and_scorers_only():
     teacher, _, _ = teacher_of(told=False)
     assert teacher.published([0, 1, 2], 2) is None
-    kinds = {d.premodel.kind for d in teacher.designs((0, 2)) if d.premodel}
+    kinds = {d.router.kind for d in teacher.designs((0, 2)) if d.router}
     assert kinds == {"tensor"}

@@ -16,7 +16,7 @@ from trimtab.search.estimates.targets import Targets
 from trimtab.search.objectives.objective import Objective
 from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.problem import Problem
-from trimtab.search.routing.design import LearnedScorer, Premodel, RoutedDesign
+from trimtab.search.routing.design import LearnedScorer, RoutedDesign, TrainedRouter
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions, Stage
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -65,13 +65,13 @@ def labels_of(problem: Problem) -> Array:
     return labels
 
 
-def make_premodel(inputs: int, stages: int, seed: int = 0, published: bool = False) -> Premodel:
+def make_router(inputs: int, stages: int, seed: int = 0, published: bool = False) -> TrainedRouter:
     """Scores at random, the later stage the better on average; one-hot if published."""
     generator = np.random.default_rng(seed)
     scores = generator.random((inputs, stages)) + 0.3 * np.arange(stages)
     if published:
         scores = np.eye(stages)[scores.argmax(1)]
-    return Premodel("test", b"", scores.astype(np.float32), "tensor", published=published)
+    return TrainedRouter("test", b"", scores.astype(np.float32), "tensor", published=published)
 
 
 def lead(probabilities: Array) -> Array:
@@ -83,13 +83,13 @@ def lead(probabilities: Array) -> Array:
 def make_design(
     options: tuple[int, ...],
     rule: str = "last",
-    premodel: Premodel | None = None,
+    router: TrainedRouter | None = None,
     scored: bool = False,
 ) -> RoutedDesign:
     """A design over options of :func:`make_problem`."""
     scorer = LearnedScorer("test", b"", lead) if scored else None
     scorers = (*[scorer] * (len(options) - 1), None)
-    return RoutedDesign(options, rule, premodel, scorers, tuple(STAGE_MS[o] for o in options))
+    return RoutedDesign(options, rule, router, scorers, tuple(STAGE_MS[o] for o in options))
 
 
 def make_costs(design: RoutedDesign, router_ms: float = 0.3, taps: bool = False) -> RoutedCosts:
@@ -98,7 +98,7 @@ def make_costs(design: RoutedDesign, router_ms: float = 0.3, taps: bool = False)
     if taps:
         parts = tuple(stage_cost(design.options[0], ms) for ms in (0.3, 0.7))
         chains[0] = StageSegments(parts, parts[0].values, 2.0)
-    routed = design.premodel is not None
+    routed = design.router is not None
     return RoutedCosts(
         chains,
         np.full(160, router_ms) if routed else NOTHING,

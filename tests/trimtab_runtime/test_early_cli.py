@@ -128,7 +128,7 @@ def test_a_plan_without_a_memory(
     for command in (["classify", "--memory", file, str(frames[0])], ["memory", file]):
         status, _, error = run(capsys, str(cascade), *command)
         assert status == 2
-        assert "this plan remembers nothing" in error
+        assert "this plan has no memory" in error
 
 
 def test_bench_tells_who_answered(early: Path, capsys: pytest.CaptureFixture[str]) -> None:

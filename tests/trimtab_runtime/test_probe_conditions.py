@@ -132,7 +132,7 @@ def test_other_programs_are_told_from_our_own_work(board: Board) -> None:
     found = board(PI).later({"proc/stat": stat(17.5), "proc/self/stat": own(9.5)})
     assert found.values["other_cpu"] == pytest.approx(0.8)
     assert found.warnings == [
-        "busy: other programs used 0.8 cores during the measurement; stop them, or measure when "
+        "other processes used 0.8 cores during the measurement; stop them, or measure when "
         "the device is idle"
     ]
 
@@ -165,8 +165,8 @@ def test_stolen_time_is_no_load_of_other_programs(board: Board) -> None:
         "major_faults": 0.0,
     }
     assert found.warnings == [
-        "stolen: the virtual machine's host took 6% of its time during the measurement; measure "
-        "on a dedicated machine"
+        "the host of the virtual machine took 6% of its time during the measurement (steal); "
+        "measure on a dedicated machine"
     ]
 
 
@@ -188,7 +188,7 @@ def test_the_core_that_varied_most_is_compared_with_itself(board: Board) -> None
     found = machine.later({})
     assert (found.values["frequency_low_mhz"], found.values["frequency_high_mhz"]) == (600, 1500)
     assert found.warnings == [
-        "frequency: cores ran between 600 and 1500 MHz under governor 'ondemand'; set the "
+        "cores ran between 600 and 1500 MHz under governor 'ondemand'; set the "
         "governor to 'performance' (cpupower frequency-set -g performance)"
     ]
 
@@ -234,7 +234,7 @@ def test_throttle_events_are_counted_once_for_a_package(board: Board) -> None:
     )
     assert found.values["throttled"] == 4.0
     assert found.warnings == [
-        "throttled: the device slowed its cores against heat or low voltage; cool the device, or "
+        "the device throttled its cores because of heat or low voltage; cool the device, or "
         "give it a stronger power supply"
     ]
 
@@ -263,9 +263,9 @@ def test_swapping_and_waiting_for_storage(board: Board) -> None:
     )
     assert (found.values["swapped_pages"], found.values["major_faults"]) == (1200.0, 34.0)
     assert found.warnings == [
-        "swapping: 1200 pages went to or from swap; free memory or leave out what does not fit",
-        "swapping: this process waited 34 times for storage; free memory or leave out what does "
-        "not fit",
+        "1200 pages were swapped; free memory, or leave out models that do not fit",
+        "this process waited 34 times for pages from storage; free memory, or leave out models "
+        "that do not fit",
     ]
 
 

@@ -246,7 +246,7 @@ def test_limits_are_costs_that_are_predicted() -> None:
     points = limited((1.0, 5.0, 9.0))
     with pytest.raises(ValueError, match="top1 is no cost"):
         best_within(points, {"top1": 0.9})
-    with pytest.raises(ValueError, match="'latency_p96_ms' is no metric"):
+    with pytest.raises(ValueError, match="unknown metric 'latency_p96_ms'"):
         best_within(points, {"latency_p96_ms": 3.0})
     with pytest.raises(BundleError, match="carry no latency_p99_ms"):
         best_within(points, {"latency_p99_ms": 3.0})

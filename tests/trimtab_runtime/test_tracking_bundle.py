@@ -238,11 +238,11 @@ def test_a_stream_has_one_limit(
     both = ("--budget-ms", "3", "--latency-ms", "2")
     status, lines, error = streamed(monkeypatch, capsys, quick, photos, *both)
     assert (status, lines) == (2, [])
-    assert "--budget-ms chooses the operating point itself" in error
+    assert "--budget-ms selects the operating point itself" in error
     for wrong in ("0", "-1", "nan"):
         with pytest.raises(SystemExit, match="2"):
             main(str(quick), ["stream", "--budget-ms", wrong])
-        assert "above 0 needed" in capsys.readouterr().err
+        assert "must be greater than 0" in capsys.readouterr().err
 
 
 def test_what_no_operating_point_changes_takes_no_limit(

@@ -63,7 +63,7 @@ class _ImageFeatures(FeatureKind):
         return image_features(image.rgb(), router.names)[None]
 
     def text(self, names: Sequence[str]) -> str:
-        return f"features of the image ({', '.join(names)})"
+        return f"image features ({', '.join(names)})"
 
 
 class _ImageTensor(FeatureKind):
@@ -80,14 +80,14 @@ class _ImageTensor(FeatureKind):
         return image.tensor(router.input)
 
     def text(self, names: Sequence[str]) -> str:
-        return "the image through a tiny network"
+        return "the image, read by a tiny network"
 
 
 class _FirstTap(FeatureKind):
     at_tap = True
 
     def text(self, names: Sequence[str]) -> str:
-        return "the first exit point of stage 1"
+        return "the features at the first tap of stage 1"
 
 
 #: What a router may look at: features of the `image`, the image as a `tensor`, or the pooled

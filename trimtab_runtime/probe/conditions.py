@@ -33,16 +33,16 @@ SHORTEST_S = 0.5
 ROUNDING = 0.1
 
 _WARNINGS = (
-    ("other_cpu", OTHER_CPU, "busy: other programs used {:.1f} cores during the measurement; "
+    ("other_cpu", OTHER_CPU, "other processes used {:.1f} cores during the measurement; "
      "stop them, or measure when the device is idle"),
-    ("steal", STEAL, "stolen: the virtual machine's host took {:.0%} of its time during the "
-     "measurement; measure on a dedicated machine"),
-    ("throttled", THROTTLED, "throttled: the device slowed its cores against heat or low voltage; "
+    ("steal", STEAL, "the host of the virtual machine took {:.0%} of its time during the "
+     "measurement (steal); measure on a dedicated machine"),
+    ("throttled", THROTTLED, "the device throttled its cores because of heat or low voltage; "
      "cool the device, or give it a stronger power supply"),
-    ("swapped_pages", SWAPPED_PAGES, "swapping: {:.0f} pages went to or from swap; "
-     "free memory or leave out what does not fit"),
-    ("major_faults", MAJOR_FAULTS, "swapping: this process waited {:.0f} times for storage; "
-     "free memory or leave out what does not fit"),
+    ("swapped_pages", SWAPPED_PAGES, "{:.0f} pages were swapped; "
+     "free memory, or leave out models that do not fit"),
+    ("major_faults", MAJOR_FAULTS, "this process waited {:.0f} times for pages from storage; "
+     "free memory, or leave out models that do not fit"),
 )  # fmt: skip
 
 _COUNTS = ("swapped_pages", "major_faults")
@@ -196,4 +196,4 @@ def _frequency_warnings(ranges_khz: dict[str, tuple[int, int]]) -> list[str]:
     if governor == "performance":
         remedy = "switch turbo off, or cool the device"
     span = f"between {low / 1000:.0f} and {high / 1000:.0f} MHz"
-    return [f"frequency: cores ran {span} under governor '{governor or 'unknown'}'; {remedy}"]
+    return [f"cores ran {span} under governor '{governor or 'unknown'}'; {remedy}"]

@@ -81,8 +81,8 @@ def unsteady(unsteadiness: float, causes: Sequence[str]) -> list[str]:
     if unsteadiness <= STEADY or causes:
         return list(causes)
     return [
-        f"unstable: the reference work spread by {unsteadiness:.0%} during the measurement and no "
-        "cause shows; stop other programs on the device, or give it a machine of its own"
+        f"the reference work varied by {unsteadiness:.0%} during the measurement, and no cause "
+        "was found; stop other processes on the device, or use a dedicated machine"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Making routers and scorers: the published premodel, and any estimator that converts.
+"""Making routers and scorers: the published router, and any estimator that converts.
 
 Whatever is made is one ONNX file with the interface of trimtab_runtime.definitions.routers,
 trained on `fit` only, and never a pickle.

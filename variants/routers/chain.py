@@ -1,4 +1,4 @@
-"""The published premodel: a chain of kNN, one question after the other."""
+"""The published router: a chain of kNN, one question after the other."""
 
 from __future__ import annotations
 

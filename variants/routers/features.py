@@ -1,4 +1,4 @@
-"""Which features of an image a premodel looks at: the published two steps."""
+"""Which features of an image a router reads: the published two steps."""
 
 from __future__ import annotations
 

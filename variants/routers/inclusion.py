@@ -1,4 +1,4 @@
-"""Which models a premodel chooses among: the published rule."""
+"""Which models a router chooses among: the published rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Premodels that learn how good each stage's answer would be, with any estimator that converts.
+"""Routers that learn how good each stage's answer would be, with any estimator that converts.
 
 A router scores stages by the probability that their answer is right; with a price of time,
 argmax(score - price * cost) maximises accuracy minus lambda times time (cost-sensitive

@@ -2,7 +2,7 @@
 
 Single-layer feature learning (Coates, Ng & Lee, AISTATS 2011): k-means over normalised patches
 gives filters; a convolution, a rectifier and means over a grid of cells give features. What a
-premodel learns from them becomes one ONNX graph with the convolution in front.
+router learns from them becomes one ONNX graph with the convolution in front.
 """
 
 from __future__ import annotations

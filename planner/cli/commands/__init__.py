@@ -1,1 +1,1 @@
-"""One module a command, or a group of them that belong together."""
+"""One module per command, or per group of related commands."""

@@ -30,7 +30,7 @@ _SHOWN = ("machine", "cpu", "cores", "isa", "memory_gb", "os", "governor", "pyth
 _FACTS = ("model", "machine", "cpu", "cores", "os", "kernel", "governor", "python3", "prepared")
 
 app = typer.Typer(
-    help="This machine, what was measured where, and devices behind SSH.",
+    help="Show this machine and the measured devices; check and prepare devices over SSH.",
     invoke_without_command=True,
     no_args_is_help=False,
 )
@@ -49,21 +49,23 @@ _Device = Annotated[
     str, typer.Argument(help="ssh://user@host:port/folder, or a job.yaml that names a device.")
 ]
 _HostKey = Annotated[
-    str | None, typer.Option(help="The host key that it must show, SHA256:...; asks otherwise.")
+    str | None, typer.Option(help="The expected host key, SHA256:...; without it you are asked.")
 ]
-_Python = Annotated[str, typer.Option(help="The device's Python to make an environment with.")]
+_Python = Annotated[
+    str, typer.Option(help="The Python on the device to create the environment with.")
+]
 
 
 @app.callback()
 def devices(context: typer.Context, output: _Format = Format.table) -> None:
-    """This machine, what was measured where, and devices behind SSH."""
+    """Show this machine and the measured devices; check and prepare devices over SSH."""
     if context.invoked_subcommand is None:
         show(context, output)
 
 
 @app.command("list")
 def show(context: typer.Context, output: _Format = Format.table) -> None:
-    """Show this machine, and what was measured on which device."""
+    """Show this machine, and every device in the store with its number of measurements."""
     from trimtab.profilers import LocalDevice
     from trimtab.profilers.device import device_key
 
@@ -82,7 +84,7 @@ def show(context: typer.Context, output: _Format = Format.table) -> None:
     screen.print(tables.heading(f"This machine ({key[:8]})"))
     _print_pairs({name: told[name] for name in _SHOWN if told.get(name)} | engines)
     if not measured:
-        screen.print("\nNothing has been measured yet; `trimtab plan job.yaml` does.")
+        screen.print("\nNothing has been measured yet; start a job with `trimtab plan job.yaml`.")
         return
     screen.print(tables.heading("\nMeasured so far"))
     table = tables.plain_table("device", "address", "cpu", "cores", "measurements", "failed")
@@ -101,8 +103,8 @@ def check(
     python: _Python = "python3",
     output: _Format = Format.table,
 ) -> None:
-    """Say what a device is, what it lacks and how it gets that. Exit status 1 if it lacks
-    something."""
+    """Check that a device is ready: show what it is, what is missing and how to install that. Exit
+    status 1 if something is missing."""
     from trimtab.profilers.ssh.preparing import survey
 
     with _reached(device, host_key) as place:
@@ -119,20 +121,27 @@ def check(
 def prepare(
     device: _Device,
     engines: Annotated[
-        list[Engine] | None, typer.Option("--engine", help="onnxruntime and litert by default.")
+        list[Engine] | None,
+        typer.Option(
+            "--engine", help="Engine to install; may be repeated. Default: onnxruntime and litert."
+        ),
     ] = None,
     wheels: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, help="Install from these wheels alone."),
+        typer.Option(
+            exists=True, file_okay=False, help="Install only from the wheels in this folder."
+        ),
     ] = None,
     site_packages: Annotated[
         bool,
-        typer.Option("--site-packages", help="Use engines that the device's own Python has."),
+        typer.Option(
+            "--site-packages", help="Also use the engines installed in the device's own Python."
+        ),
     ] = False,
     host_key: _HostKey = None,
     python: _Python = "python3",
 ) -> None:
-    """Make an environment on a device, with trimtab_runtime and inference engines."""
+    """Create an environment on a device, with trimtab_runtime and inference engines."""
     from trimtab.profilers.ssh.preparing import prepare as make
     from trimtab.profilers.ssh.preparing import survey
 
@@ -154,11 +163,11 @@ def prepare(
 def clean(
     device: _Device,
     everything: Annotated[
-        bool, typer.Option("--all", help="The environment too; `prepare` makes it again.")
+        bool, typer.Option("--all", help="Remove the environment too; `prepare` creates it again.")
     ] = False,
     host_key: _HostKey = None,
 ) -> None:
-    """Remove our artefacts from a device, and end probes that were left there."""
+    """Remove models, images and bundles of Trimtab from a device, and end probes left running."""
     from trimtab.profilers.ssh.preparing import clean as remove
 
     with _reached(device, host_key) as place:
@@ -178,15 +187,15 @@ def meet(address: str, **settings: Any) -> None:
         try:
             place.connection.open()
         except UnknownHostKey as unknown:
-            print(f"{target.host} was never seen here. It shows the key", file=sys.stderr)
+            print(f"{target.host} is not in known_hosts. Its host key is", file=sys.stderr)
             print(f"  {unknown.fingerprint}", file=sys.stderr)
             try:
-                sure = typer.confirm("Is that the device's?", err=True)
+                sure = typer.confirm("Is this the key of the device?", err=True)
             except typer.Abort:
                 raise unknown from None
             if not sure:
                 raise
-            print(f"Noted in {remember_host(unknown)}.", file=sys.stderr)
+            print(f"Added to {remember_host(unknown)}.", file=sys.stderr)
 
 
 @contextmanager
@@ -200,12 +209,12 @@ def _reached(device: str, host_key: str | None) -> Iterator[SshDevice]:
         places = load_spec(device).places
         if len(places) > 1:
             named = ", ".join(place.address for place in places)
-            raise DeviceError(f"{device} names several devices; give one of {named}")
+            raise DeviceError(f"{device} has several devices; choose one of {named}")
         address, settings = places[0].address, places[0].settings
     if not address.startswith(SSH):
         raise DeviceError(
-            f"{address!r} is no device behind SSH: {SSH}user@host names one; `trimtab devices` "
-            "tells about this machine"
+            f"{address!r} is not the address of a device over SSH, e.g. {SSH}user@host; "
+            "`trimtab devices` shows this machine"
         )
     meet(address, **settings)
     with SshDevice(parse_ssh(address, **settings)) as place:
@@ -219,7 +228,9 @@ def _print_survey(place: SshDevice, found: Survey) -> None:
     memory_gb = int(found.facts.get("memory_kb", 0)) / 2**20
     free_gb = int(found.facts.get("free_kb", 0)) / 2**20
     facts["memory"] = f"{memory_gb:.1f} GB"
-    facts["disk"] = f"{free_gb:.1f} GB free; {found.used_mb:.1f} MB are ours in {place.home}"
+    facts["disk"] = (
+        f"{free_gb:.1f} GB free; {found.used_mb:.1f} MB used by Trimtab in {place.home}"
+    )
     engines = dict(found.engines)
     if found.providers:
         engines["onnxruntime"] += f" ({', '.join(found.providers)})"

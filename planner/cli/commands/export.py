@@ -17,7 +17,7 @@ from trimtab_runtime.errors import PlanningError
 
 def export(
     context: typer.Context,
-    plan: Annotated[str, typer.Argument(help="The key of a plan, or its beginning.")],
+    plan: Annotated[str, typer.Argument(help="The key of a plan, or its first letters.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")] = Path(
         "plan.pyz"
     ),
@@ -27,7 +27,9 @@ def export(
     from trimtab.planner.bundles.export import export_plan
 
     if output.is_dir():
-        raise typer.BadParameter(f"{output} is a folder; name a file, as {output / 'plan.pyz'}")
+        raise typer.BadParameter(
+            f"{output} is a folder; give a file name, e.g. {output / 'plan.pyz'}"
+        )
     with surroundings(context).reading() as store:
         found = find_plan(store, plan, device)
         verified = {v.plan_key for v in store.list_verifications(found.job_id) if v.state == "ok"}
@@ -36,7 +38,7 @@ def export(
         except OSError as error:
             raise PlanningError(f"{output}: cannot be written ({error.strerror})") from error
     size_mb = written.stat().st_size / 2**20
-    checked = "the very file that was verified" if found.key in verified else "not verified"
+    checked = "the verified file itself" if found.key in verified else "not verified"
     screen = console()
     screen.print(
         f"Wrote {written}: {printable(found.label)}, {size_mb:.1f} MB, {checked}.", soft_wrap=True

@@ -21,8 +21,10 @@ _DAY_S = 86_400.0
 
 def gc(
     context: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show them.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without confirmation.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")
+    ] = False,
     strays: Annotated[
         bool,
         typer.Option(
@@ -38,7 +40,9 @@ def gc(
     Exit status 1 if a file is missing that is referred to.
     """
     if output is Format.json and not (yes or dry_run):
-        raise typer.BadParameter("--format json asks nothing; add --yes or --dry-run")
+        raise typer.BadParameter(
+            "--format json cannot ask for confirmation; add --yes or --dry-run"
+        )
     here = surroundings(context)
     removed: list[Leftover] = []
     with (here.reading if dry_run or not here.exists else here.writing)() as store:

@@ -33,14 +33,16 @@ def layers(
     model: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="An ONNX file, float or quantised.")
     ],
-    by: Annotated[By, typer.Option("--by", help="A line an operator, or a node.")] = By.operator,
-    top: Annotated[int | None, typer.Option(min=1, help="Only the slowest so many.")] = None,
-    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of an inference.")] = 1,
-    runs: Annotated[int, typer.Option(min=1, max=1000, help="Inferences that count.")] = 50,
+    by: Annotated[
+        By, typer.Option("--by", help="One row per operator, or per node.")
+    ] = By.operator,
+    top: Annotated[int | None, typer.Option(min=1, help="Show only the slowest N rows.")] = None,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads per inference.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, max=1000, help="Number of timed inferences.")] = 50,
     size: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Height and width of the image, where the file leaves them open."
+            min=1, help="Height and width of the image, if the model has a dynamic input size."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="local, or ssh://user@host.")] = "local",
@@ -48,17 +50,17 @@ def layers(
         FrontFormat, typer.Option("--format", help="table, json or csv.")
     ] = FrontFormat.table,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the profile into this .png file instead.")
+        Path | None, typer.Option(help="Write a plot to this .png file instead.")
     ] = None,
 ) -> None:
-    """Show where a model's time goes on the device, and which share operators without weights
-    take."""
+    """Show where a model's time goes on the device, by operator or by node, and the share of
+    operators without weights."""
     from trimtab.planner.reports.layers import profile_layers
     from trimtab.profilers import connect
     from trimtab_runtime.definitions.plan import RuntimeOptions
 
     if plot is not None and plot.suffix.lower() != ".png":
-        raise typer.BadParameter(f"a plot of layers ends in .png, got {plot}")
+        raise typer.BadParameter(f"--plot must name a .png file, got {plot}")
     options = RuntimeOptions("onnxruntime", threads=threads)
     square = None if size is None else (size, size)
     meet(device)
@@ -135,7 +137,7 @@ def _node_table(found: LayerProfile, top: int | None) -> Table:
     from trimtab.planner.reports.layers import originals_text
 
     table = tables.plain_table(
-        "node", "operator", "carries out", "output", "ms", "share", "MMAC", "GMAC/s"
+        "node", "operator", "computes", "output", "ms", "share", "MMAC", "GMAC/s"
     )
     _right(table, range(4, 8))
     shown = _slowest(found, top)

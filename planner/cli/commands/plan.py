@@ -28,7 +28,7 @@ _PROBLEM, _INTERRUPTED, _TERMINATED = 1, 130, 143
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where the models and images lie.")],
+    folder: Annotated[Path, typer.Argument(help="The folder with the models and images.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The specification to write.")
     ] = Path("job.yaml"),
@@ -38,24 +38,28 @@ def init(
     from trimtab.planner.specification.scaffold import write_starter
 
     if output.exists() and not force:
-        raise SpecificationError(f"{output} exists; name another --output, or --force replaces it")
+        raise SpecificationError(
+            f"{output} exists; choose another --output, or replace it with --force"
+        )
     starter = write_starter(folder, output)
     screen = console()
     screen.print(f"Wrote {output}: {starter.summary}.", soft_wrap=True)
     if starter.guesses:
-        screen.print(f"Check the {starter.guesses} line(s) marked GUESS: no file tells them.")
+        screen.print(
+            f"Check the {starter.guesses} line(s) marked GUESS: the files do not specify them."
+        )
     for notice in starter.notices:
         screen.print(printable(f"Note: {notice}"), soft_wrap=True)
     for problem in starter.problems:
         screen.print(f"Left out: {problem}", soft_wrap=True)
-    screen.print(f"Then: trimtab plan {shlex.quote(str(output))}")
+    screen.print(f"Next: trimtab plan {shlex.quote(str(output))}")
 
 
 def plan(
     context: typer.Context,
     job: Annotated[Path, typer.Argument(help="The specification, a YAML file.")],
 ) -> None:
-    """Run a planning job, or go on with one that was stopped."""
+    """Run a planning job, or resume one that was stopped."""
     from trimtab.planner.cli.progress import watcher
     from trimtab.planner.pipeline.job import plan as run
     from trimtab.planner.specification.job import load_spec
@@ -71,7 +75,7 @@ def plan(
                 record = run(spec, store, watching)
             chosen = _print_results(store, record, here)
     except KeyboardInterrupt as error:
-        print(f"stopped; `{again}` goes on from here", file=sys.stderr)
+        print(f"stopped; resume with `{again}`", file=sys.stderr)
         status = _TERMINATED if isinstance(error, Terminated) else _INTERRUPTED
         raise typer.Exit(status) from None
     if not chosen:
@@ -138,8 +142,8 @@ def _print_choice(view: FrontView, here: StoreLocation, device: str) -> None:
     key, on = chosen.key[:8], f" {device}" if device else ""
     screen.print("\nNext:")
     for command, purpose in (
-        (f"show {key}{on}", "why this plan"),
-        (f"front{on} --plot front.html", "the whole front as a picture"),
-        (f"export {key}{on} -o plan.pyz", "one file that runs on the device"),
+        (f"show {key}{on}", "why this plan was chosen"),
+        (f"front{on} --plot front.html", "plot the whole front"),
+        (f"export {key}{on} -o plan.pyz", "write one file that runs on the device"),
     ):
         screen.print(f"  {here.command} {command:<28} # {purpose}", soft_wrap=True)

@@ -29,7 +29,9 @@ class Format(StrEnum):
 
 OnDevice = Annotated[
     str | None,
-    typer.Option("--device", help="Of a job on several devices, this one; else the worst case."),
+    typer.Option(
+        "--device", help="One device of a job on several; default: the worst case over all."
+    ),
 ]
 
 
@@ -43,7 +45,7 @@ def jobs(
     context: typer.Context,
     output: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
 ) -> None:
-    """List the jobs of the store, the newest first."""
+    """List the jobs in the store, newest first."""
     with surroundings(context).reading() as store:
         found = [_job_line(store, job) for job in store.list_jobs()]
     if output is Format.json:
@@ -70,7 +72,7 @@ def _job_line(store: Store, job: JobRecord) -> dict[str, Any]:
         step, detail = job.progress.get("step", ""), job.progress.get("detail", "")
         message = f"{step}{share} {detail}".strip()
     elif state == "killed":
-        message = "the process is gone; the same `trimtab plan` goes on from here"
+        message = "the process was killed; run the same `trimtab plan` again to resume"
     return {
         "id": job.id,
         "name": printable(job.name),
@@ -87,24 +89,30 @@ def _job_line(store: Store, job: JobRecord) -> dict[str, Any]:
 def front(
     context: typer.Context,
     job: Annotated[
-        str | None, typer.Argument(help="Id (its beginning is enough) or name; else the latest.")
+        str | None,
+        typer.Argument(
+            help="Id of a job (or its first letters), or its name; default: the latest."
+        ),
     ] = None,
     device: OnDevice = None,
     dominated: Annotated[bool, typer.Option("--all", help="Show dominated plans too.")] = False,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Rows, spread over the front; tables of it show {_ROWS}."),
+        typer.Option(
+            min=1,
+            help=f"Show at most so many rows, spread over the front; default of tables: {_ROWS}.",
+        ),
     ] = None,
     output: Annotated[
         FrontFormat, typer.Option("--format", help="table, json or csv.")
     ] = FrontFormat.table,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw into this .html or .png file instead.")
+        Path | None, typer.Option(help="Write a plot to this .html or .png file instead.")
     ] = None,
 ) -> None:
-    """Show the Pareto front of a job, with every member as it came beside it."""
+    """Show the Pareto front of a job, together with every original model."""
     if plot is not None and plot.suffix.lower() not in (".html", ".png"):
-        raise typer.BadParameter(f"a plot ends in .html or .png, got {plot}")
+        raise typer.BadParameter(f"--plot must name an .html or .png file, got {plot}")
     with surroundings(context).reading() as store:
         found = find_job(store, job)
         view = front_view(store, job_on_device(store, found, device) if device else found)
@@ -133,15 +141,17 @@ def front(
 
 def show(
     context: typer.Context,
-    plan: Annotated[str, typer.Argument(help="The key of a plan, or its beginning.")],
+    plan: Annotated[str, typer.Argument(help="The key of a plan, or its first letters.")],
     device: OnDevice = None,
     output: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw where inputs stop, frame by frame, into this .png file instead."),
+        typer.Option(
+            help="Plot at which exit each input leaves, frame by frame, to this .png file instead."
+        ),
     ] = None,
 ) -> None:
-    """Say what a plan does, where its time goes, and how it compares with what was measured."""
+    """Explain a plan: its stages, where its time goes, predicted against measured costs."""
     if plot is not None:
         _plot_exits(context, plan, device, plot)
         return
@@ -157,7 +167,7 @@ def _plot_exits(context: typer.Context, plan: str, device: str | None, target: P
     from trimtab.planner.reports.plots.exits import exit_picture, write_exits
 
     if target.suffix.lower() != ".png":
-        raise typer.BadParameter(f"a plot of a plan ends in .png, got {target}")
+        raise typer.BadParameter(f"--plot must name a .png file, got {target}")
     with surroundings(context).reading() as store:
         picture = exit_picture(store, find_plan(store, plan, device))
     typer.echo(f"Wrote {write_exits(picture, target)}")
@@ -170,12 +180,7 @@ def _print_explanation(found: PlanReport) -> None:
     roles = ", ".join(row.roles) or "dominated"
     screen.print(f"{roles}; job {found.job_id} ({found.job_name}) on {found.device}")
     screen.print(f"\n{found.why}", soft_wrap=True)
-    rule = {
-        "last": "each stage decides on its own answer",
-        "mean": "each stage decides on the mean of all answers so far",
-    }[found.rule]
-    suffix = "" if len(found.stages) == 1 else f": {rule}, and hands on below its threshold"
-    screen.print(tables.heading(f"\nStages ({found.route}{suffix})"))
+    screen.print(tables.heading(f"\nStages ({notes.route_text(found)})"))
     screen.print(tables.stage_table(found.stages))
     _print_routes(found)
     _print_exits(found)
@@ -200,7 +205,7 @@ def _print_routes(found: PlanReport) -> None:
     if not found.routes:
         return
     screen = console()
-    screen.print(tables.heading("\nRoutes of inputs (test)"))
+    screen.print(tables.heading("\nRoutes of the test inputs"))
     screen.print(tables.route_table(found))
     for line in notes.router_notes(found):
         screen.print(line, soft_wrap=True)
@@ -209,7 +214,7 @@ def _print_routes(found: PlanReport) -> None:
 def _print_exits(found: PlanReport) -> None:
     screen = console()
     if found.exits:
-        screen.print(tables.heading("\nWhere inputs stop (test)"))
+        screen.print(tables.heading("\nExits of the test inputs"))
         screen.print(tables.exit_table(found))
         for line in notes.exit_notes(found):
             screen.print(line, soft_wrap=True)
@@ -227,11 +232,11 @@ def _print_verification(found: PlanReport) -> None:
         where = "on all devices" if found.on_each else "on the device"
         screen.print(f"\nVerified: its bundle was run {where}{told}.", soft_wrap=True)
         for text in found.disturbances:
-            screen.print(f"  meanwhile {text}", soft_wrap=True)
+            screen.print(f"  Disturbed: {text}", soft_wrap=True)
     elif found.row.status == "failed":
         screen.print(f"\nVerification failed: {found.failure}", soft_wrap=True)
     else:
-        screen.print("\nNot verified: costs are predicted.")
+        screen.print("\nNot verified: its costs are predicted.")
 
 
 def _print_constraints(found: PlanReport) -> None:
@@ -240,11 +245,11 @@ def _print_constraints(found: PlanReport) -> None:
     screen = console()
     screen.print(tables.heading("\nConstraints"))
     for rule in found.constraints:
-        limit = "" if rule.limit is None else f" (that is {number(rule.limit)})"
-        met = {"yes": "met", "no": "broken", "unknown": "unknown"}[rule.met]
-        line = f"  {met}: {printable(rule.text)}{limit}; here {number(rule.value)}"
+        limit = "" if rule.limit is None else f" (limit {number(rule.limit)})"
+        met = {"yes": "met", "no": "violated", "unknown": "unknown"}[rule.met]
+        line = f"  {met}: {printable(rule.text)}{limit}; this plan {number(rule.value)}"
         if rule.met == "no" and rule.limit is not None and rule.value is not None:
-            line += f", off by {number(abs(rule.value - rule.limit))}"
+            line += f", missed by {number(abs(rule.value - rule.limit))}"
         screen.print(line, soft_wrap=True)
     told = tuple(f"{printable(rule.text)}: " for rule in found.constraints)
     for reason in found.row.reasons:

@@ -1,4 +1,4 @@
-"""A job on several devices: one job for each, at the same time, and what is good on all."""
+"""A job on several devices: one job for each, at the same time, then plans for all."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def plan_on_several(
     """
     unknown = sorted(given.keys() - {device.label for device in spec.devices})
     if unknown:
-        raise SpecificationError(f"devices: none is called {unknown[0]!r}")
+        raise SpecificationError(f"devices: no device is called {unknown[0]!r}")
     workload, splits = load_dataset(spec)
     named = {"spec": spec.model_dump(mode="json"), "workload": workload.key}
     job_id = content_key(named)[:12]
@@ -141,7 +141,7 @@ class MultiDeviceJob:
             done = ", ".join(site.name for site in self._sites if site not in lost)
             missing = "" if self._spec.across == "each" else "; no front over all devices"
             raise _Incomplete(
-                f"{'; '.join(problems)}{missing}. Done: {done}. The same command goes on from here"
+                f"{'; '.join(problems)}{missing}. Done: {done}. Run the command again to resume"
             )
 
     def each(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
@@ -185,7 +185,9 @@ class MultiDeviceJob:
         """Compose, choose and verify plans by their worst case."""
         if stops_early(self._spec):
             self._journal.note(
-                "info", "over all devices", "plans that stop early are left to each device's front"
+                "info",
+                "over all devices",
+                "plans with early exits are only on the fronts of single devices",
             )
         across = WorstCasePlanning(
             self._job_id, self._spec, self._store, self._journal, self._sites, self.each

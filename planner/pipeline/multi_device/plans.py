@@ -81,8 +81,8 @@ def measured_everywhere(places: Sequence[DeviceJob], spec: JobSpec) -> list[list
     if missing or not members:
         what = f"the reference {missing[0]}" if missing else "no member"
         raise PlanningError(
-            f"{what} was {'not ' if missing else ''}measured in the same way on all devices; name "
-            "numbers of threads that suit all in runtime.threads"
+            f"{what} was {'not ' if missing else ''}measured in the same way on all devices; set "
+            "runtime.threads to numbers that all devices can use"
         )
     return shared
 

@@ -1,4 +1,4 @@
-"""Why a plan is what it is: stages, constraints, lineage, predicted against measured."""
+"""The report of a plan: stages, constraints, lineage, predicted against measured."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def _lineage(record: VariantRecord | None, by_key: Mapping[str, VariantRecord]) 
         recipe.pop("io", None)
         source = recipe.pop("torch", None)
         if step == "member":
-            made = f"exported from {source}" if source else "as it came"
+            made = f"exported from {source}" if source else "original model"
         else:
             made = f"{step} of {parent.name if parent else 'an unknown variant'}"
         steps = slim_steps(record)
@@ -221,7 +221,7 @@ def _short(value: Any) -> str:
 
 
 def _constraints(job: JobRecord, view: FrontView, row: PlanRow) -> tuple[ConstraintView, ...]:
-    """As the choice saw them: guarded and predicted values against the replayed baseline."""
+    """Constraints as selection checks them: conservative estimates and predicted costs."""
     values = {name: f.decided for name, f in row.figures.items()}
     known = {name: value for name, value in values.items() if value is not None}
     baseline = view.row(view.baseline)
@@ -245,26 +245,27 @@ def _why(
     exits: tuple[ExitView, ...],
     baseline: PlanRow | None,
 ) -> str:
-    """Where the time goes that the baseline spends: as predicted, and as measured if it was."""
+    """Why the plan is faster or slower than the baseline: predicted, and measured if it was."""
     if baseline is None:
         return "There is no baseline to compare with."
     if row.key == baseline.key:
-        return "This is the baseline: speed-ups compare with it."
+        return "This is the baseline; speed-ups are relative to it."
     own, base = row.figure(LATENCY), baseline.figure(LATENCY)
     if not own.decided or not base.decided:
-        return "Its latency is not known."
+        return "Its latency is unknown."
     first, last = stages[0], stages[-1]
     early = sum(found.share for found in exits if found.by != "network")
     if early:
         reason = (
-            f"{early:.0%} of the inputs stop before the end of a network; "
-            f"{own.decided:.1f} ms on average"
+            f"{early:.0%} of the inputs leave at an early exit; {own.decided:.1f} ms on average"
         )
     elif len(stages) == 1:
         reason = f"{first.name} answers every input in {own.decided:.1f} ms"
     elif route == "premodel":
-        ran = ", ".join(f"{stage.name} runs for {stage.reach:.0%}" for stage in stages)
-        reason = f"of the inputs behind its router {ran}; {own.decided:.1f} ms on average"
+        ran = ", ".join(
+            f"{stage.name} runs for {stage.reach:.0%} of the inputs" for stage in stages
+        )
+        reason = f"with its router, {ran}; {own.decided:.1f} ms on average"
     else:
         reason = (
             f"{first.name} answers {1 - stages[1].reach:.0%} of the inputs in "

@@ -1,4 +1,4 @@
-"""How a routed plan is explained: its router, and the ways that inputs take."""
+"""The router of a plan, and the routes of its inputs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from trimtab_runtime.definitions.plan import PlanDefinition
 
 @dataclass(frozen=True)
 class RouteView:
-    """A way through the stages (from 0), from where its inputs `enter` to where they
-    `stop`: share of all inputs, share of its own that is right, files of a few, and the share that
-    heads inside the stage answered."""
+    """A route through the stages (from 0): its inputs `enter` at one stage and `stop` at another.
+    `share` of all inputs, share of its own answered `right`, files of a few as `examples`, and the
+    share answered by `heads` inside the stage."""
 
     enter: int
     stop: int
@@ -26,10 +26,10 @@ class RouteView:
 
 @dataclass(frozen=True)
 class RouterView:
-    """What routes: a plan's router, by what it looks at ('image', 'tensor', 'tap'; '' without
+    """A plan's router, by what it reads ('image', 'tensor', 'tap'; '' without
     one), the `names` of its features, the price of a millisecond in scores, what it takes, and its
     part of the plan's mean latency; `scorers` counts stages whose confidence is learned. `beside`
-    says what the plan must be compared with (route_table.py)."""
+    holds the accuracy of simple alternatives, by name."""
 
     kind: str
     names: tuple[str, ...]
@@ -41,7 +41,7 @@ class RouterView:
 
 
 def routes_of(plan: PlanRecord) -> tuple[RouteView, ...]:
-    """The ways that inputs take; none of a single model."""
+    """The routes of a plan's inputs; none for a single model."""
     return tuple(
         RouteView(**{**found, "examples": tuple(map(printable, found["examples"]))})
         for found in plan.definition.get("routes", ())
@@ -49,7 +49,7 @@ def routes_of(plan: PlanRecord) -> tuple[RouteView, ...]:
 
 
 def router_of(plan: PlanRecord, definition: PlanDefinition) -> RouterView | None:
-    """What routes; None where nothing does but the largest probability."""
+    """The router and scorers; None where only the largest probability decides."""
     router, stages = definition.structure.router, definition.structure.stages
     scorers = sum(stage.scorer is not None for stage in stages)
     if router is None and not scorers:

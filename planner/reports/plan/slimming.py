@@ -1,4 +1,4 @@
-"""What came of slimming, in words."""
+"""The results of slimming, as sentences."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def _told(found: SlimmingSummary, on_front: Collection[str]) -> str:
         return f"not slimmed: {found['reason']}"
     built = found.get("built", [])
     text = (
-        f"{found['saving']} of {found['proposals']} blocks proposed for its regions save time on "
-        f"this device, {len(found.get('blocks', []))} were learned"
+        f"{found['saving']} of {found['proposals']} proposed blocks save time on this device, "
+        f"{len(found.get('blocks', []))} were trained"
     )
     if not built:
-        return f"{text}, no set of them was built"
+        return f"{text}, no slimmed variant was built"
     sets = "; ".join(_set(entry) for entry in built)
     names = [printable(entry["name"]) for entry in built]
     reached = [
@@ -41,25 +41,27 @@ def _set(entry: SlimmedSet) -> str:
     count = len(entry["parts"])
     words = [
         f"{entry['name']} replaces {count} region{'s' * (count != 1)} "
-        f"({entry['saved_ms']:.2f} ms less), and answers otherwise on {entry['disagreement']:.1%} "
-        f"of tune ({entry['predicted_disagreement']:.1%} predicted)"
+        f"(saves {entry['saved_ms']:.2f} ms), and its answer differs on "
+        f"{entry['disagreement']:.1%} of the validation inputs "
+        f"({entry['predicted_disagreement']:.1%} predicted)"
     ]
     for metric, told in entry.get("quality", {}).items():
-        words.append(f"{metric} {told['tune']:.3f} on tune, {told['test']:.3f} on test")
+        words.append(f"{metric} {told['tune']:.3f} on validation, {told['test']:.3f} on test")
     return ", ".join(words)
 
 
 def slim_steps(record: VariantRecord) -> list[str]:
     """A line for each region that was replaced in a slimmed variant."""
     lines = [
-        f"{part['note']} ({part['rule']}; unexplained {part['error']:.1%}, "
-        f"{part['error_before']:.0%} before learning)"
+        f"{part['note']} ({part['rule']}; unexplained variance {part['error']:.1%}, "
+        f"{part['error_before']:.0%} before training)"
         for part in record.recipe.get("parts", [])
     ]
     taught = record.recipe.get("taught")
     if taught:
         lines.append(
-            f"taught end to end for {taught['epochs']} epochs: agrees with its original on "
-            f"{taught['agreement']:.1%} of held-out fit ({taught['agreement_before']:.1%} before)"
+            f"distilled end to end for {taught['epochs']} epochs: agrees with the original model "
+            f"on {taught['agreement']:.1%} of held-out calibration inputs "
+            f"({taught['agreement_before']:.1%} before)"
         )
     return [printable(line) for line in lines]

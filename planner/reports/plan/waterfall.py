@@ -1,4 +1,4 @@
-"""Where the milliseconds between a baseline and a plan go."""
+"""The difference in latency between the baseline and a plan, by cause."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WaterfallBar:
 
 def waterfall(found: PlanReport, baseline: PlanRow | None) -> list[WaterfallBar]:
     """From the baseline's mean latency to the plan's, as predicted: on tune, or on test for plans
-    that stop early (where their inputs stop is known of test). Empty where one is not known, and
+    with early exits (their shares of exits are known on test). Empty where one is not known, and
     for the baseline itself."""
     if baseline is None or baseline.key == found.row.key:
         return []
@@ -35,7 +35,7 @@ def waterfall(found: PlanReport, baseline: PlanRow | None) -> list[WaterfallBar]
         return []
     changes = _early(found, start) if early else _stages(found, baseline, start)
     rest = end - start - sum(change.ms for change in changes)
-    name = "other paths" if early else "learned from verified bundles"
+    name = "other paths" if early else "correction from measured bundles"
     changes.append(WaterfallBar(name, rest, "change"))
     shown = [change for change in changes if abs(change.ms) >= _LEAST_MS]
     return [
@@ -56,7 +56,9 @@ def _stages(found: PlanReport, baseline: PlanRow, start: float) -> list[Waterfal
             )
         )
     else:
-        changes.append(WaterfallBar(f"{last.name} beside others", last.stage_ms - start, "change"))
+        changes.append(
+            WaterfallBar(f"{last.name} with a colder cache", last.stage_ms - start, "change")
+        )
     if last.reach < 1:
         saved = (last.reach - 1) * last.stage_ms
         text = f"{1 - last.reach:.0%} of the inputs never reach {last.name}"
@@ -70,10 +72,10 @@ def _stages(found: PlanReport, baseline: PlanRow, start: float) -> list[Waterfal
 def _early(found: PlanReport, start: float) -> list[WaterfallBar]:
     """A network with taps from end to end, and what each place saves where inputs stop."""
     whole = max(row.spent_ms for row in found.exits)
-    changes = [WaterfallBar("taps, look-ups, other network", whole - start, "change")]
+    changes = [WaterfallBar("taps, memory look-ups, other network", whole - start, "change")]
     for row in found.exits:
         saved = row.share * (row.spent_ms - whole)
         changes.append(
-            WaterfallBar(f"{row.share:.0%} stop at {row.where} ({row.by})", saved, "change")
+            WaterfallBar(f"{row.share:.0%} exit at {row.where} ({row.by})", saved, "change")
         )
     return changes

@@ -1,4 +1,4 @@
-"""Where the inputs of a plan stop, and the time line of its test stream, as a PNG."""
+"""The exits of a plan's inputs, and the time line of its test stream, as a PNG."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class ExitPicture:
 
 
 def exit_picture(store: Store, plan: PlanRecord) -> ExitPicture:
-    """What the store knows of where a plan's inputs stop. Raises PlanningError for a plan that
-    stops nowhere early, and for one whose bundle did not run on the device."""
+    """The exits of a plan's inputs, from the store. Raises PlanningError for a plan without early
+    exits, and for one whose bundle did not run on the device."""
     found = report_plan(store, plan)
     name = f"plan {plan.key[:8]} ({found.row.label})"
     if not found.exits:
         raise PlanningError(
-            f"{name} stops nowhere early, so there is nothing to draw; `trimtab front` lists "
-            "plans that do, where a job's techniques have exits or memory and they pay"
+            f"{name} has no early exits, so there is nothing to plot; `trimtab front` lists the "
+            "plans that have, if the job's techniques include exits or memory"
         )
     if found.failure is not None:
         raise PlanningError(f"{name} could not be verified: {found.failure}")
@@ -75,14 +75,14 @@ def exit_picture(store: Store, plan: PlanRecord) -> ExitPicture:
     record = records.get(plan.key)
     if record is None:
         raise PlanningError(
-            f"{name} was not verified, so its time line is not known; draw a plan that "
-            "`trimtab front` calls verified, or raise `verify` in the specification and plan again"
+            f"{name} was not verified, so its time line is unknown; plot a plan with status "
+            "'verified', or raise `verify` in the specification and run the job again"
         )
     frames = record.details.get("frames")
     if not frames:
         raise PlanningError(
-            f"{name} was verified before Trimtab kept the answers frame by frame; plan again in a "
-            "new store"
+            f"{name} was verified by an older Trimtab that did not keep the answers frame by "
+            "frame; run the job again in a new store"
         )
     shown = {key: np.array(frames[key][: STRIPS * STRIP], np.int64) for key in frames}
     structure = decode(PlanDefinition, plan.definition["plan"]).structure
@@ -153,7 +153,7 @@ def _figure(picture: ExitPicture) -> Figure:
     figure.text(
         x,
         1 - (top - 0.2) / height,
-        f"The first {len(picture.by)} frames of the test stream, as its bundle answered them on "
+        f"The first {len(picture.by)} frames of the test stream, as answered by the bundle on "
         "the device",
         fontsize=10,
         weight="bold",
@@ -186,9 +186,11 @@ def _draw_bars(axes: Axes, picture: ExitPicture) -> None:
     columns = {
         "answered by": [row.by for row in rows],
         "share": [f"{row.share:.1%}" for row in rows],
-        "right" if labelled else "as full\nnetwork": [f"{row.right:.1%}" for row in rows],
-        "right, full\nnetwork": [f"{row.full_right:.1%}" for row in rows] if labelled else [],
-        "ms until\nthere": [f"{row.spent_ms:#.3g}" for row in rows],
+        "accuracy" if labelled else "agrees with\nfull network": [
+            f"{row.right:.1%}" for row in rows
+        ],
+        "full network\naccuracy": [f"{row.full_right:.1%}" for row in rows] if labelled else [],
+        "ms to\nexit": [f"{row.spent_ms:#.3g}" for row in rows],
     }
     ends = np.array([1.05, 1.7, 2.3, 3.0, 3.8]) / _BARS + 1
     for (name, cells), x in zip(columns.items(), ends, strict=True):
@@ -209,7 +211,7 @@ def _draw_bars(axes: Axes, picture: ExitPicture) -> None:
     axes.text(
         -_LEFT / _BARS + 0.15 / _BARS,
         -0.75,
-        "Where inputs of test stop",
+        "Exits of the test inputs",
         fontsize=10,
         weight="bold",
         va="bottom",
@@ -262,7 +264,7 @@ def _legend(figure: Figure, picture: ExitPicture) -> None:
         mark: dict[str, Any] = {"color": "#b3261e", "marker": "x", "ms": 6, "mew": 1.4, "ls": ""}
         handles.append(Line2D([], [], label="wrong answer", **mark))
     if picture.borders is not None:
-        handles.append(Line2D([], [], color=INK, lw=0.8, label="a block of the stream begins"))
+        handles.append(Line2D([], [], color=INK, lw=0.8, label="start of a block of the stream"))
     figure.legend(
         handles=handles,
         loc="lower center",

@@ -18,7 +18,7 @@ def write_plot(view: FrontView, rows: Sequence[PlanRow], target: Path) -> Path:
     writers = {".html": write_html, ".png": write_png}
     writer = writers.get(target.suffix.lower())
     if writer is None:
-        raise PlanningError(f"{target}: a plot ends in .html or .png")
+        raise PlanningError(f"{target}: a plot must be an .html or .png file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         writer(view, [row for row in rows if position(view, row)], target)

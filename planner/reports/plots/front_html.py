@@ -116,7 +116,7 @@ def _hover(view: FrontView, row: PlanRow) -> str:
         if find_metric(metric).kind == "quality":
             test = f", test {figure.test:.3f}" if figure.test is not None else ""
             span = f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None else ""
-            lines.append(f"{name}: {figure.decided:.3f} on tune{test}{span}")
+            lines.append(f"{name}: {figure.decided:.3f} on validation{test}{span}")
         else:
             known = figure.measured is not None
             told = f", measured {figure.measured:.4g}" if known else " (predicted)"

@@ -75,7 +75,7 @@ def _draw_clouds(axes: Axes, view: FrontView, rows: Sequence[PlanRow]) -> None:
         points = [
             xy for r in front if (r.feasible == "yes") == feasible and (xy := position(view, r))
         ]
-        label = "plan on the front" if feasible else "on the front, breaks a constraint"
+        label = "plan on the front" if feasible else "on the front, violates a constraint"
         if points:
             axes.plot(
                 *zip(*points, strict=True), "o", ms=6, mfc=fill, mec=BLUE, mew=1, label=label
@@ -140,7 +140,7 @@ def _dress(axes: Axes, view: FrontView, rows: Sequence[PlanRow]) -> None:
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(axis_name(view.cost), fontsize=11)
-    told = f"{axis_name(view.quality)} (guarded estimate on tune)"
+    told = f"{axis_name(view.quality)} (conservative estimate on validation)"
     axes.set_ylabel(told, fontsize=11, parse_math=False)
     axes.set_title(title_of(view), fontsize=12, loc="left", color=INK, parse_math=False)
     axes.grid(True, color="#e6e8eb", lw=0.8)
@@ -152,7 +152,7 @@ def _dress(axes: Axes, view: FrontView, rows: Sequence[PlanRow]) -> None:
     if "baseline" in roles:
         axes.plot([], [], "D", ms=6, color=INK, label="baseline")
     if "member" in roles:
-        axes.plot([], [], "D", ms=6, color=INK, mfc="white", label="other members, as they came")
+        axes.plot([], [], "D", ms=6, color=INK, mfc="white", label="other original models")
     axes.errorbar(
         [], [], [], fmt="_", color=INK, capsize=4, alpha=0.75, label="test with 95 % interval"
     )

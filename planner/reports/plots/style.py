@@ -26,7 +26,7 @@ def save_png(draw: Callable[[], Figure], target: Path, what: str) -> Path:
     """Draw `what` into a .png file. Raises PlanningError for another, or where it cannot be
     written."""
     if target.suffix.lower() != ".png":
-        raise PlanningError(f"{target}: a plot of {what} ends in .png")
+        raise PlanningError(f"{target}: a plot of {what} must be a .png file")
     drawn = io.BytesIO()
     with warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; the picture is still right.

@@ -1,1 +1,1 @@
-"""Plans that stop inside a network, or remember."""
+"""Plans with early exits inside a network, or with a memory."""

@@ -1,4 +1,4 @@
-"""Plans that stop early: taps found and traced, designs searched, the best ones built."""
+"""Plans with early exits: find and trace taps, search designs, build the best."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class BuiltExitDesign(BuiltDesign):
 
 @dataclass
 class ExitPlans(PlanGenerator[BuiltExitDesign, SegmentedCosts]):
-    """Plans that stop inside a network, or remember."""
+    """Plans with early exits inside a network, or with a memory."""
 
     evaluator: CandidateEvaluator
     screening: Screening
@@ -207,10 +207,10 @@ class ExitPlans(PlanGenerator[BuiltExitDesign, SegmentedCosts]):
             taps = len(chain.segments) - 1
             cost = f"its {taps} taps cost {cut - whole:+.2f} ms a frame ({cut / whole - 1:+.1%})"
             if best is None:
-                text = f"{cost}, and nothing that stops early keeps the baseline's {quality}"
+                text = f"{cost}, and no plan with early exits keeps the baseline's {quality}"
             else:
                 text = (
-                    f"{cost}; the fastest early plan that keeps {quality} takes "
+                    f"{cost}; the fastest plan with early exits that keeps {quality} takes "
                     f"{best:.2f} ms, the whole network {whole:.2f} ms"
                 )
             self.taps.say(option.name, text)

@@ -1,1 +1,1 @@
-"""Exit points of networks: prepared once for every technique that stops there."""
+"""Exit points of networks: prepared once for all techniques that use them."""

@@ -1,4 +1,4 @@
-"""What taps are equipped with: fitted on `fit` and calibrated on `tune`, for each precision."""
+"""Fits heads and class centroids at each exit point, and calibrates them on validation data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The taps of the options that early ends are added to: found, traced, equipped and measured."""
+"""The taps of options for early exits: found, traced, fitted and measured."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TapPreparation:
                 raise
             except TrimtabError as error:
                 self.fitted.pop(index, None)
-                self.say(data.options[index].name, f"cannot stop early: {error}")
+                self.say(data.options[index].name, f"has no early exits: {error}")
         if self._thumbnails is None:
             found = data.measured[options[0]]
             options_used = found.candidate.options
@@ -92,10 +92,10 @@ class TapPreparation:
         evaluator, found = self.evaluator, self.data.measured[index]
         built, options = found.built, found.candidate.options
         if built.variant.format != "onnx":
-            self.say(built.variant.name, "offers the input tap only: TFLite files are not cut")
+            self.say(built.variant.name, "has the input tap only: TFLite files cannot be split")
             return
         if options.spinning:
-            self.say(built.variant.name, "cannot stop early: its threads spin")
+            self.say(built.variant.name, "has no early exits: it runs with busy-wait threads")
             return
         places, reason = usable_taps(built.path, TAPS, built.variant.input.size)
         if not places:

@@ -1,4 +1,4 @@
-"""What routers may look at: features of images, small tensors, vectors at first taps."""
+"""Inputs of routers: image features, small tensors, vectors at first taps."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RouterFeatures:
         found, evaluator = self.data.measured[option], self.evaluator
         name = self.data.options[option].name
         if found.built.variant.format != "onnx":
-            self.say(name, "has no tap for a router: TFLite files are not cut")
+            self.say(name, "has no tap for a router: TFLite files cannot be split")
             return None
         places, reason = usable_taps(found.built.path, TAPS, found.built.variant.input.size)
         if not places:

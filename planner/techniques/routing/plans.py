@@ -1,4 +1,4 @@
-"""Plans with a premodel or with learned deferral: trained on `fit`, chosen on `tune`, measured."""
+"""Plans with a router or learned deferral: trained on `fit`, selected on `tune`, measured."""
 
 from __future__ import annotations
 
@@ -79,11 +79,13 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
         self.features = RouterFeatures(self.evaluator, self.data)
 
     def designs(self) -> list[BuiltRoutedDesign]:
-        """Train, and build the best designs and the premodel as published."""
+        """Train, and build the best designs and the router as published."""
         groups, inputs = self._groups(), len(self.data.rows.fit)
         if not groups or inputs < FEWEST:
-            few = f"fit has {inputs} images, they need {FEWEST}"
-            self.features.say("routers", few if groups else "one model leaves nothing to route")
+            few = f"the calibration split (fit) has {inputs} images, routers need {FEWEST}"
+            self.features.say(
+                "routers", few if groups else "with one model there is nothing to route"
+            )
             return []
         trainer = trainer_of(self.screening, self.features.sources(groups))
         members = [self.data.sharing(index) for index in self.data.members]
@@ -124,12 +126,12 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
             last = chains[-1].segments[-1].samples
             scorers.append(last["scorer_ms"] if part.scorer else _NONE)
             position += count
-        premodel = built.design.premodel
+        trained = built.design.router
         return RoutedCosts(
             chains,
-            self._router_ms(visits) if premodel else _NONE,
+            self._router_ms(visits) if trained else _NONE,
             scorers,
-            routed=premodel is not None,
+            routed=trained is not None,
             taps=built.design.reads_tap,
             further_mb=built.further_mb,
             together=process_values(visits),
@@ -167,14 +169,14 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
 
     def _expected(self, design: RoutedDesign) -> RoutedCosts:
         """Costs before the design was measured as it is."""
-        premodel = design.premodel
-        router = np.full(1, FEATURES[premodel.kind].expected_ms) if premodel else _NONE
+        trained = design.router
+        router = np.full(1, FEATURES[trained.kind].expected_ms) if trained else _NONE
         scorer = np.full(1, EXPECTED_SCORER_MS)
         return RoutedCosts(
             [self.data.whole(option) for option in design.options],
             router,
             [_NONE if one is None else scorer for one in design.scorers],
-            routed=premodel is not None,
+            routed=trained is not None,
             correction=self.data.correction,
         )
 
@@ -187,7 +189,7 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
 
     def build(self, design: RoutedDesign) -> BuiltRoutedDesign:
         """Keep the files of what was learned, and say how they make a plan."""
-        premodel, stages, parts = design.premodel, list[Stage](), list[StageSetup]()
+        trained, stages, parts = design.router, list[Stage](), list[StageSetup]()
         further = 0
         for number, (option, scorer) in enumerate(
             zip(design.options, design.scorers, strict=True)
@@ -205,10 +207,10 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
             )
             parts.append(StageSetup(found.built, stage.options, cut, sha))
         router = None
-        if premodel is not None:
-            sha = self._keep(premodel.file, "router", design)
-            further += len(premodel.file)
-            router = Router(sha, premodel.kind, design.costs_ms, premodel.names, premodel.input)
+        if trained is not None:
+            sha = self._keep(trained.file, "router", design)
+            further += len(trained.file)
+            router = Router(sha, trained.kind, design.costs_ms, trained.names, trained.input)
         route = "cascade" if router is None else "premodel"
         structure = Structure(route, tuple(stages), design.rule, router=router)
         return BuiltRoutedDesign(

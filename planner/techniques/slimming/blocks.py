@@ -1,4 +1,4 @@
-"""The blocks that could replace regions of a member: timed on the device, learned one by one."""
+"""The blocks that could replace regions of a member: timed on the device, trained one by one."""
 
 from __future__ import annotations
 
@@ -76,20 +76,20 @@ def learn_blocks(
     told. Raises NothingToSlim, or ModelError where the network cannot be slimmed.
     """
     if member.variant.format != "onnx":
-        raise NothingToSlim("only ONNX networks are slimmed, not TFLite files")
+        raise NothingToSlim("only ONNX models can be slimmed, not TFLite files")
     network = _network(member)
     job.journal.step("slim", f"{member.member}: timing regions", 0, 1)
     proposals = propose(network, job.spec.techniques.slimming)
     if not proposals:
-        raise NothingToSlim("none of its regions is one that a slimming rule replaces")
+        raise NothingToSlim("no slimming rule matches a region of it")
     whole, savings = measured_savings(job, member, network, proposals, threads)
     saved = dict(zip((p.key for p in proposals), savings, strict=True))
     worth = [p for p in proposals if saved[p.key] >= _LEAST * whole]
     say(whole_ms=whole, proposals=len(proposals), saving=len(worth))
     if not worth:
         raise NothingToSlim(
-            f"of {len(proposals)} blocks that its regions could be replaced by, none is faster on "
-            f"this device by {_LEAST:.1%} of the network"
+            f"none of the {len(proposals)} proposed blocks saves {_LEAST:.1%} of the network's "
+            "time on this device"
         )
     worth = sorted(worth, key=lambda p: -saved[p.key])[: known.get("tried", _LEARNED)]
     inputs = _inputs(job, member)
@@ -97,7 +97,7 @@ def learn_blocks(
     say(tried=tried)
     kept = [proposal for proposal in worth if proposal.key in learned]
     if not kept:
-        raise NothingToSlim("no block that saves time could be learned; see the notes")
+        raise NothingToSlim("no block that saves time could be trained; see the log")
     regions = list(dict.fromkeys(proposal.region for proposal in kept))
     found = [
         Replacement(regions.index(p.region), saved[p.key], max(learned[p.key].error, 0.0))
@@ -162,7 +162,7 @@ def _learn(
     again: bool,
 ) -> tuple[int, dict[str, Learned]]:
     """How many blocks were tried, the most worthwhile first, and those that were learned on the
-    original's feature maps; one that cannot be is noted. Nothing more is begun when the time is
+    original's feature maps; one that cannot be is logged. Nothing more is begun when the time is
     over, unless a run before did all of it and it is looked up `again`."""
     over = deadline(job, _BLOCKS)
     cache, journal = BlockCache(job.store, member), job.journal
@@ -171,7 +171,7 @@ def _learn(
     for start in range(0, len(worth), _AT_ONCE):
         if not again and over():
             text = (
-                f"{start} of {len(worth)} blocks were learned in its part of the budget "
+                f"{start} of {len(worth)} blocks were trained within its part of the budget "
                 f"({_BLOCKS:.0%} for the blocks of all members)"
             )
             journal.note("info", member.member, text)

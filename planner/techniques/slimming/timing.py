@@ -1,4 +1,4 @@
-"""What replacing regions of a network saves, as the device measures it."""
+"""The time saved by replacing regions of a network, measured on the device."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class SlimmedVariants:
         self._summary = dict(evaluator.job.summary.get("slimming", {}))
 
     def variant(self, member: StoredVariant, number: int) -> StoredVariant:
-        """Slimmed variant `number` (from 1) of a member as it came. Raises NothingToSlim where
+        """Slimmed variant `number` (from 1) of an original model. Raises NothingToSlim where
         there is none, StoreError, or DeviceError."""
         with host(self._evaluator.job.journal):
             prepared = self._prepare(member)
@@ -83,9 +83,7 @@ class SlimmedVariants:
                 found = self._find_sets(member)
             except (ModelError, NothingToSlim) as reason:
                 self._say(member, reason=str(reason))
-                self._evaluator.job.journal.note(
-                    "info", member.member, f"is not slimmed: {reason}"
-                )
+                self._evaluator.job.journal.note("info", member.member, f"not slimmed: {reason}")
                 found = NothingToSlim(str(reason))
             self._prepared[member.key] = found
         if isinstance(found, NothingToSlim):
@@ -106,7 +104,7 @@ class SlimmedVariants:
         """Build the next set, and learn from how much it disagrees with the member."""
         chosen = next_combination(prepared.front, prepared.predictor, prepared.combinations)
         if chosen is None:
-            raise NothingToSlim("all sets of blocks worth building were built")
+            raise NothingToSlim("all promising sets of blocks are built")
         predicted, spread = prepared.predictor.predict(chosen.damage)
         proposals = [prepared.blocks.proposals[number] for number in chosen.chosen]
         prepared.combinations.append(chosen)
@@ -196,7 +194,7 @@ class SlimmedVariants:
                 deadline(self._evaluator.job),
             )
         except ModelError as error:
-            text = f"{name} was learned block by block only: {error}"
+            text = f"{name} was trained block by block only: {error}"
             self._evaluator.job.journal.note("info", member.member, text)
             return None
 
