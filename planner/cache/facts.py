@@ -10,6 +10,9 @@ from trimtab.planner.cache.keys import facts_lineage, variant_key
 from trimtab.variants import ModelFacts, inspect_in_subprocess, inspection_engine
 from trimtab_runtime.codec import decode, encode
 
+#: Facts that this process was told, for its other stores.
+_TOLD: dict[str, ModelFacts] = {}
+
 
 def facts_of(store: Store, path: Path, size: tuple[int, int] | None, limit_s: float) -> ModelFacts:
     """:func:`variants.inspect_in_subprocess`, whose facts are kept by the file's content, the size
@@ -27,8 +30,9 @@ def facts_of(store: Store, path: Path, size: tuple[int, int] | None, limit_s: fl
     found = store.get_variant(key)
     if found is not None:
         return decode(ModelFacts, found.recipe["facts"])
-    facts = inspect_in_subprocess(path, size, limit_s)
+    facts = _TOLD.get(key) or inspect_in_subprocess(path, size, limit_s)
     if facts.sha256 == sha256:  # else the file was written meanwhile
+        _TOLD[key] = facts
         store.put_variant(
             VariantRecord(
                 key=key,

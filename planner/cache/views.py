@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trimtab.db import Store
@@ -13,6 +14,9 @@ from trimtab.variants import View, Wishes, open_in_subprocess, source_identity
 from trimtab_runtime.errors import ModelError, StoreError
 
 _KIND = "view"
+#: Views that this process made, for its other stores: of files up to so many bytes, the latest.
+_SMALL_BYTES, _REMEMBERED = 2**22, 64
+_MADE: OrderedDict[str, tuple[bytes | None, View]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,10 @@ class ViewCache:
         name = view_key(source_identity(path), wishes)
         found = self._kept(name, path, folder)
         if found is None:
-            found = open_in_subprocess(path, folder, wishes, limit_s)
+            found = _remembered(name, path, folder)
+            if found is None:
+                found = open_in_subprocess(path, folder, wishes, limit_s)
+                _remember(name, path, found)
             self._keep(name, path, found)
         if found.beside:
             raise ModelError(
@@ -66,3 +73,25 @@ class ViewCache:
             "name": name,
         }
         self.store.save_bytes(json.dumps(told).encode(), kind=_KIND, name=name)
+
+
+def _remember(name: str, path: Path, view: View) -> None:
+    own = view.path == path
+    if view.beside or (not own and view.path.stat().st_size > _SMALL_BYTES):
+        return
+    _MADE[name] = None if own else view.path.read_bytes(), view
+    while len(_MADE) > _REMEMBERED:
+        _MADE.popitem(last=False)
+
+
+def _remembered(name: str, path: Path, folder: Path) -> View | None:
+    """A view that this process made before, written into `folder` where it is another file."""
+    if name not in _MADE:
+        return None
+    content, view = _MADE[name]
+    if content is None:
+        return replace(view, path=path)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{path.stem}.onnx"
+    target.write_bytes(content)
+    return replace(view, path=target)
