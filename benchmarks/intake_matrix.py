@@ -4,7 +4,7 @@ Networks with random weights from torch and, out of a folder that `--packages` n
 timm and transformers (`pip install --no-deps --target FOLDER timm torchvision transformers ...`;
 what cannot be imported is left out and said), by both of torch's exporters at several opsets,
 fixed and open, with weights beside and inside, in float16; then as onnxruntime saves them:
-optimised, QDQ, QOperator and dynamically quantised; and the TFLite files of `--tflite`.
+optimised, QDQ, QOperator and dynamically quantised; and the TFLite files of the data pack.
 
 A line a file: whether it is `taken`, whether its `answers` on ten images equal the framework's own
 (of onnxruntime's own files and TFLite: the engine's on the file itself), whether `w8a8` is built,
@@ -33,6 +33,7 @@ import typer
 from onnxruntime import quantization
 
 from benchmarks._exports import Cell, exported, networks
+from benchmarks._options import DEFAULT_DATA, DataFolder
 from trimtab.variants import (
     Wishes,
     inspect_model,
@@ -75,7 +76,7 @@ class Row:
 
 def main(
     packages: Annotated[Path | None, typer.Option(help="folder with more frameworks")] = None,
-    tflite: Annotated[Path | None, typer.Option(help="folder with TFLite files")] = None,
+    data: DataFolder = DEFAULT_DATA,
     only: Annotated[str, typer.Option(help="frameworks whose name holds this")] = "",
     quick: Annotated[bool, typer.Option(help="one opset an exporter")] = False,
 ) -> None:
@@ -83,7 +84,7 @@ def main(
     logging.disable(logging.WARNING)
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        for cell in _cells(packages, tflite, only, quick, Path(name)):
+        for cell in _cells(packages, data, only, quick, Path(name)):
             if isinstance(cell, str):
                 print(cell, flush=True)
                 continue
@@ -106,7 +107,7 @@ def main(
 
 
 def _cells(
-    packages: Path | None, tflite: Path | None, only: str, quick: bool, folder: Path
+    packages: Path | None, data: Path, only: str, quick: bool, folder: Path
 ) -> Iterator[Cell | str]:
     seen = set()
     for framework, name, make, side in networks(packages):
@@ -118,7 +119,7 @@ def _cells(
                 if framework not in seen or not quick:
                     yield from _by_onnxruntime(cell, folder)
                 seen.add(framework)
-    for path in sorted(tflite.glob("*.tflite")) if tflite and only in "tflite" else []:
+    for path in sorted(data.glob("*/models/*.tflite")) if only in "tflite" else []:
         yield _of_tflite(path)
 
 

@@ -27,6 +27,7 @@ import torch
 import typer
 from PIL import Image
 
+from benchmarks._options import DEFAULT_DATA, NoData
 from benchmarks._originals import ORIGINALS, Case
 from trimtab_runtime.images.preprocess import Preprocessor
 
@@ -41,6 +42,7 @@ def main(
     ] = None,
     images: Annotated[int, typer.Option(help="photographs")] = 200,
     seed: int = 0,
+    data: NoData = DEFAULT_DATA,
 ) -> None:
     """Compare and print."""
     sys.path.extend(str(folder.resolve()) for folder in packages or [])
