@@ -24,12 +24,13 @@ def plan(
     watcher: ProgressListener | None = None,
     settings: MeasureSettings | None = None,
     device: Device | Mapping[str, Device] | None = None,
+    force: bool = False,
 ) -> JobRecord:
     """Run the job that a specification describes; the record of the finished job.
 
     `settings` say how long a candidate is measured. `device` stands in for the one that the
     specification names, as one that records does; where it names several, a mapping from their
-    names.
+    names. `force` goes on where the set-up of members is in doubt.
 
     The same specification, device and images are the same job: running it again does only what
     is missing. Raises SpecificationError, WorkloadError, DeviceError, StoreError or
@@ -41,9 +42,9 @@ def plan(
     if spec.devices:
         if isinstance(device, Device):
             raise SpecificationError("devices: several are named; give a device for each name")
-        return plan_on_several(spec, store, watcher, settings, device or {})
+        return plan_on_several(spec, store, watcher, settings, device or {}, force)
     if isinstance(device, Mapping):
         raise SpecificationError("device: one is named; give one device")
     with opened_run(spec, store, watcher, settings, device) as run:
-        run.execute()
+        run.execute(force)
     return run.job.record

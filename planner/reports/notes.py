@@ -43,6 +43,7 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
     front = sum("front" in row.roles for row in view.rows)
     looks = "once" if view.test_looks == 1 else f"{view.test_looks} times"
     lines = [
+        *(f"Set-up in doubt: {text}" for text in view.setup),
         f"{shown} of {len(view.rows)} plans, {front} on the front. Chosen on tune (guarded "
         "estimates, predicted costs); test is only reported.",
         "Verified: the exported bundle was measured (meas.); all else is predicted (pred.). "
@@ -59,6 +60,7 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
             f"{found.plans} verified plans: {found.metric} predicted with a median error of "
             f"{found.error_before:.1%}; corrected by the others, {found.error_held_out:.1%}."
         )
+    lines += [f"{name} against its member: {text}." for name, text in view.losses.items()]
     return lines + [found.text for found in view.predictors]
 
 

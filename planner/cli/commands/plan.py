@@ -51,6 +51,9 @@ def init(
 def plan(
     context: typer.Context,
     job: Annotated[Path, typer.Argument(help="The specification, a YAML file.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on where the set-up of members is in doubt.")
+    ] = False,
 ) -> None:
     """Run a planning job, or go on with one that was stopped."""
     from trimtab.planner.cli.progress import watcher
@@ -65,7 +68,7 @@ def plan(
     try:
         with here.writing() as store:
             with watcher(console(sys.stderr)) as watching:
-                record = run(spec, store, watching)
+                record = run(spec, store, watching, force=force)
             chosen = _print_results(store, record, here)
     except KeyboardInterrupt:
         print(f"stopped; `{again}` goes on from here", file=sys.stderr)

@@ -36,6 +36,7 @@ def plan_on_several(
     watcher: ProgressListener | None,
     settings: MeasureSettings | None,
     given: Mapping[str, Device],
+    force: bool = False,
 ) -> JobRecord:
     """Run the job on all devices that `spec` names; `given` ones, by name, stand in for theirs.
 
@@ -53,7 +54,7 @@ def plan_on_several(
         open_record(store, job_id, spec, workload, splits)
         shared = _Shared(watcher or NullListener())
         journal = Journal(store, job_id, shared, lease)
-        several = MultiDeviceJob(job_id, spec, store, journal, shared, settings, given)
+        several = MultiDeviceJob(job_id, spec, store, journal, shared, settings, given, force)
         with suppress(_Incomplete), closing_job(store, job_id), several:
             several.execute()
     record = store.get_job(job_id)
@@ -99,10 +100,11 @@ class MultiDeviceJob:
         watcher: _Shared,
         settings: MeasureSettings | None,
         given: Mapping[str, Device],
+        force: bool = False,
     ) -> None:
         self._job_id, self._spec, self._store = job_id, spec, store
         self._journal, self._watcher = journal, watcher
-        self._settings, self._given = settings, given
+        self._settings, self._given, self._force = settings, given, force
         self._stop, self._mutex = threading.Event(), threading.Lock()
         self._sites = [DeviceJob(device) for device in spec.devices]
         self._pool = ThreadPoolExecutor(len(self._sites), thread_name_prefix="trimtab-device")
@@ -165,7 +167,7 @@ class MultiDeviceJob:
             self._remember()
             with running(site.job) as run:
                 site.evaluator = run.evaluator
-                site.measured = run.execute()
+                site.measured = run.execute(self._force)
         except TrimtabError as error:
             site.problem = str(error)
             site.held.close()
