@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +35,15 @@ class Starter:
     problems: tuple[str, ...]
 
 
-def write_starter(folder: Path, output: Path) -> Starter:
+#: Tries models on images, and replaces guesses by what answers best.
+Proposer = Callable[[Sequence[FoundModel], FoundImages], None]
+
+
+def write_starter(folder: Path, output: Path, propose: Proposer | None = None) -> Starter:
     """Write a specification for all models and images below `folder` to `output`.
 
-    Raises SpecificationError where there are none or the file cannot be written, WorkloadError
-    where the images fit no layout.
+    Guesses are replaced by what `propose` finds. Raises SpecificationError where there are none or
+    the file cannot be written, WorkloadError where the images fit no layout.
     """
     if not folder.is_dir():
         raise SpecificationError(f"{folder}: is no folder; name the one with models and images")
@@ -50,6 +54,11 @@ def write_starter(folder: Path, output: Path) -> Starter:
         raise SpecificationError(f"{folder}: no usable .onnx or .tflite model below it{problem}")
     images = _find_images(folder, files, {model.facts.output_width for model in models})
     _propose_offsets(models, images.workload)
+    if propose is not None:
+        try:
+            propose(models, images)
+        except TrimtabError as error:
+            problems.append(f"nothing was tried on the images: {error}")
     text = starter_text(folder, output, models, images, problems)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -14,19 +14,25 @@ from trimtab.workloads import Workload, split_workload
 
 GUESS = "  # GUESS:"
 OPEN_SIZE = (224, 224)
-_SPLITS = (0.25, 0.375, 0.375)
+Values = float | Sequence[float]
+SPLITS = (0.25, 0.375, 0.375)
 
 
 @dataclass
 class FoundModel:
-    """A member as it will be specified; `size` only where the file leaves it open."""
+    """A member as it will be specified; `size` only where the file leaves it open. `normalisation`
+    is mean and std, `evidence` what was seen when it was tried so (''; it was not), `doubt` what
+    speaks against it all the same."""
 
     path: Path
     name: str | None
     facts: ModelFacts
     size: tuple[int, int] | None
-    normalisation: tuple[float, float] | None
+    normalisation: tuple[Values, Values] | None
     offset: int = 0
+    colour: str | None = None
+    evidence: str = ""
+    doubt: str = ""
 
     @property
     def classes(self) -> int:
@@ -35,12 +41,14 @@ class FoundModel:
 
 @dataclass
 class FoundImages:
-    """The workload that was found, with its class file; `others` are folders not used."""
+    """The workload that was found, with its class file; `others` are folders not used, `order` are
+    the classes as outputs have them, where answers say so."""
 
     folder: Path
     workload: Workload
     classes: Path | None = None
     others: list[Path] = field(default_factory=list)
+    order: tuple[str, ...] = ()
 
 
 def starter_text(
@@ -94,11 +102,18 @@ def _model_lines(model: FoundModel, here: Path, classes: int) -> list[str]:
         lines.append(f"      size: {model.size[0]}{GUESS} the size of training")
     if model.normalisation:
         mean, std = model.normalisation
-        lines += [
-            f"      mean: {mean:g}{GUESS} in pixels (0..255), one number or one a channel;",
-            f"      std: {std:g}{GUESS} ImageNet's: [123.7, 116.3, 103.5], [58.4, 57.1, 57.4]",
-        ]
+        notes = [f"  # {model.evidence}", "  # in pixels (0..255), one number or one a channel"]
+        if not model.evidence:
+            notes = [
+                f"{GUESS} in pixels (0..255), one number or one a channel;",
+                f"{GUESS} ImageNet's: [123.7, 116.3, 103.5], [58.4, 57.1, 57.4]",
+            ]
+        lines += [f"      mean: {_values(mean)}{notes[0]}", f"      std: {_values(std)}{notes[1]}"]
+    if model.colour:
+        lines.append(f"      colour: {model.colour}  # {model.evidence}")
     lines.append(f"      resize: bilinear{GUESS} or bicubic, nearest, box, hamming, lanczos")
+    if model.doubt:
+        lines.append(f"      # CHECK: {_comment(model.doubt)}")
     if model.offset:
         lines += [
             "    output:",
@@ -125,11 +140,14 @@ def _workload_lines(images: FoundImages, here: Path) -> list[str]:
         f"  images: {_scalar(_relative(images.folder, here))}",
     ]
     lines += [f"  # Not used: {_comment(_relative(other, here))}" for other in images.others]
-    if images.classes:
+    if images.order:
+        names = ", ".join(map(_scalar, images.order))
+        lines.append(f"  classes: [{names}]  # the order in which answers fit the labels")
+    elif images.classes:
         lines.append(f"  classes: {_scalar(_relative(images.classes, here))}")
     else:
         lines.append("  # classes: classes.txt   # class names in the order of the outputs")
-    fit, tune, test = _SPLITS
+    fit, tune, test = SPLITS
     return [
         *lines,
         "  splits:",
@@ -142,7 +160,7 @@ def _workload_lines(images: FoundImages, here: Path) -> list[str]:
 
 
 def _split_text(workload: Workload) -> str:
-    sizes = split_workload(workload, *_SPLITS, 0).sizes
+    sizes = split_workload(workload, *SPLITS, 0).sizes
     return ", ".join(f"{name} {size}" for name, size in sizes.items())
 
 
@@ -174,6 +192,13 @@ def _relative(path: Path, here: Path) -> str:
     full, base = path.resolve(), here.resolve()
     inside = full.is_relative_to(base)
     return full.relative_to(base).as_posix() if inside else full.as_posix()
+
+
+def _values(values: Values) -> str:
+    """A number, or one a channel."""
+    several = values if isinstance(values, (list, tuple)) else (values,)
+    texts = [f"{value:.5g}" for value in several]
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
 
 
 def _scalar(text: str) -> str:

@@ -34,11 +34,12 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented starter specification for the models and images below FOLDER."""
+    from trimtab.planner.setup_check.proposal import propose
     from trimtab.planner.specification.scaffold import write_starter
 
     if output.exists() and not force:
         raise SpecificationError(f"{output} exists; name another --output, or --force replaces it")
-    starter = write_starter(folder, output)
+    starter = write_starter(folder, output, propose)
     screen = console()
     screen.print(f"Wrote {output}: {starter.summary}.", soft_wrap=True)
     if starter.guesses:
