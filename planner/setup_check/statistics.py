@@ -18,7 +18,7 @@ ALPHA = 0.002
 MATERIAL = {"geometry": 0.1, "order": 0.1}
 MATERIAL_ELSE = 0.05
 #: Answers are 'near chance' where chance alone is right so often with at least this probability.
-NEAR_CHANCE = 0.05
+NEAR_CHANCE = 0.01
 #: ... and perfect answers would not be, with this probability at most.
 _CAN_TELL = 0.01
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,8 +36,14 @@ _SCREENING = 0.4  # of the time
 #: An order that was found in the answers must explain them: of the errors at least half go, or
 #: right answers become twice as many.
 _EXPLAINS = 2.0
-#: As good as the best, as a share of images: then fewer changes are the likelier cause.
-_AS_GOOD = 0.02
+#: A permutation that was found must lead named set-ups by this share of images.
+_LEAD = 0.04
+#: A set-up with fewer changes is the likelier cause, unless the best one beats it with this p.
+_AS_GOOD = 0.05
+#: Rivals go on while they lead by so many standard deviations of a tie.
+_PROMISING = 1.0
+#: Causes as they are named: what makes all answers wrong comes first.
+_CAUSES = ("offset", "order", "normalisation", "colour", "geometry")
 
 Floats = NDArray[np.float32]
 
@@ -53,10 +59,19 @@ class Setup:
 
 @dataclass(frozen=True)
 class Rival:
-    """A set-up beside the specified one, and how it did."""
+    """A set-up beside the specified one, and how it did: `right` (images,), and in figures. It
+    was `found` in the answers, where nobody thought of it before."""
 
     setup: Setup
+    right: Bools
     told: TriedSetup
+    found: bool = False
+
+    @property
+    def promising(self) -> bool:
+        """Whether more images may show that it is better."""
+        lead, differing = self.told.won - self.told.lost, self.told.won + self.told.lost
+        return lead > 0 and lead >= _PROMISING * differing**0.5
 
 
 class MemberTrial:
@@ -114,20 +129,24 @@ class MemberTrial:
         looks = [look for look in LOOKS if first < look < len(labels)] + [len(labels)]
         looks = [look for look in looks if first < look <= LOOKS[-1]]
         compared = len(looks) * (len(finalists) + 1)
-        rivals: list[Rival] = []
+        rivals, left = list[Rival](), list[Rival]()
         for look in looks:
             self.run([setup.input for setup in finalists], look, first + _LEAST[1])
             rivals = self._judged(finalists, labels, classes, first, compared)
             if self.images < look or self._settled(rivals, labels, finalists[0]):
                 break
-        return rivals, tried
+            if look >= LOOKS[1]:
+                left += [rival for rival in rivals if not rival.promising]
+                rivals = [rival for rival in rivals if rival.promising]
+                finalists = [finalists[0], *(rival.setup for rival in rivals if not rival.found)]
+        return rivals + left, tried
 
     def _settled(self, rivals: Sequence[Rival], labels: Ints, specified: Setup) -> bool:
         """Whether more images would change nothing that matters."""
         if not rivals:
             return self.images >= LOOKS[2] or bool(self._right(specified, labels).mean() > 0.5)
-        best = rivals[0].told
-        return beats(best) or (self.images >= LOOKS[1] and best.p_value >= 1.0)
+        hopeless = not any(rival.promising for rival in rivals)
+        return beats(rivals[0].told) or (self.images >= LOOKS[1] and hopeless)
 
     # ---- screening ----
 
@@ -146,7 +165,7 @@ class MemberTrial:
 
     def _all(self, readings: Sequence[Reading]) -> list[Setup]:
         return [
-            Setup(index, reading, {**setup.changes, **reading.changes})
+            Setup(index, reading, _ordered({**setup.changes, **reading.changes}))
             for index, setup in enumerate(self._setups)
             for reading in readings
         ]
@@ -181,13 +200,13 @@ class MemberTrial:
         specified = self._right(finalists[0], labels)
         found = []
         for setup in finalists[1:]:
-            told = _beside(setup, self._right(setup, labels), specified, first, compared)
-            found.append(Rival(setup, told))
+            right = self._right(setup, labels)
+            found.append(Rival(setup, right, _beside(setup, right, specified, first, compared)))
         found = _likeliest_first(found)
         best = found[0].setup.input if found else 0
         for index in dict.fromkeys((0, best)):
             rival = self._permuted(index, specified, labels, len(classes), compared)
-            if rival and (not found or rival.told.share > found[0].told.share + 2 * _AS_GOOD):
+            if rival and (not found or rival.told.share > found[0].told.share + _LEAD):
                 found.insert(0, rival)
         return found
 
@@ -204,8 +223,10 @@ class MemberTrial:
             return None
         reading = Reading(offset, best_permutation(predicted, labels, classes))
         told = "a permutation found in the answers"
-        setup = Setup(index, reading, {**self._setups[index].changes, "order": told})
-        return Rival(setup, _beside(setup, right, specified, 0, compared))
+        changes = _ordered({**self._setups[index].changes, "order": told})
+        setup = Setup(index, reading, changes)
+        beside = _beside(setup, right, specified, 0, compared)
+        return Rival(setup, right, beside, found=True)
 
 
 def _beside(setup: Setup, right: Bools, specified: Bools, first: int, compared: int) -> TriedSetup:
@@ -215,12 +236,18 @@ def _beside(setup: Setup, right: Bools, specified: Bools, first: int, compared: 
     return TriedSetup(setup.changes, images, int(right.sum()), judged, won, lost, p_value)
 
 
+def _ordered(changes: Mapping[str, str]) -> dict[str, str]:
+    return {cause: changes[cause] for cause in _CAUSES if cause in changes}
+
+
 def _likeliest_first(found: Sequence[Rival]) -> list[Rival]:
     """The best first; before it those with fewer changes that are as good."""
-    top = max((rival.told.share for rival in found), default=0.0)
+    if not found:
+        return []
+    top = max(found, key=lambda rival: rival.told.right)
 
     def place(rival: Rival) -> tuple[bool, int, int]:
-        as_good = rival.told.share >= top - _AS_GOOD
+        as_good = sign_test(top.right, rival.right)[2] > _AS_GOOD
         return not as_good, len(rival.setup.changes) if as_good else 0, -rival.told.right
 
     return sorted(found, key=place)
