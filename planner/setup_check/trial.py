@@ -20,7 +20,7 @@ from trimtab.planner.setup_check.orders import (
 )
 from trimtab.planner.setup_check.pictures import Pictures
 from trimtab.planner.setup_check.records import CheckedMember, TriedSetup
-from trimtab.planner.setup_check.statistics import Bools, beats, sign_test
+from trimtab.planner.setup_check.statistics import MATERIAL_ELSE, Bools, beats, sign_test
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import create_engine, format_engine
 from trimtab_runtime.formats import InputFormat
@@ -69,9 +69,10 @@ class Rival:
 
     @property
     def promising(self) -> bool:
-        """Whether more images may show that it is better."""
-        lead, differing = self.told.won - self.told.lost, self.told.won + self.told.lost
-        return lead > 0 and lead >= _PROMISING * differing**0.5
+        """Whether more images may show that it is better, and by enough to matter."""
+        lead, spread = self.told.won - self.told.lost, (self.told.won + self.told.lost) ** 0.5
+        most = (lead + 2 * spread) / max(1, self.told.judged)
+        return lead > 0 and lead >= _PROMISING * spread and most >= MATERIAL_ELSE
 
 
 class MemberTrial:
