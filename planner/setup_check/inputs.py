@@ -108,10 +108,11 @@ def _coloured(specified: InputFormat) -> list[tuple[str, str, InputFormat]]:
     other = {"rgb": "bgr", "bgr": "rgb"}.get(specified.colour)
     if other is None:
         return []
-    # Mean and std belong to the colours, not to the channels' places.
-    mean, std = specified.mean[::-1], specified.std[::-1]
-    changed = replace(specified, colour=other, mean=mean, std=std)
-    return [("colour", f"{other.upper()} instead of {specified.colour.upper()}", changed)]
+    name = f"{other.upper()} instead of {specified.colour.upper()}"
+    changed = replace(specified, colour=other)
+    # Mean and std may be meant for the colours, or for the channels as they are fed.
+    turned = replace(changed, mean=specified.mean[::-1], std=specified.std[::-1])
+    return [("colour", name, changed), ("colour", f"{name}, mean and std too", turned)]
 
 
 def _fitted(specified: InputFormat) -> list[tuple[str, str, InputFormat]]:

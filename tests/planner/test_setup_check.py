@@ -225,6 +225,13 @@ def test_further_inputs_keep_what_was_changed() -> None:
     assert set(both.changes) == {"normalisation", "colour"}
 
 
+def test_mean_and_std_may_belong_to_the_colours_or_to_the_channels() -> None:
+    specified = InputFormat((8, 8), mean=(3.0, 2.0, 1.0), std=(50.0,))
+    found = [s.format for s in usual_inputs(specified) if "colour" in s.changes]
+    assert [fmt.colour for fmt in found] == ["bgr", "bgr"]
+    assert [fmt.mean for fmt in found] == [(3.0, 2.0, 1.0), (1.0, 2.0, 3.0)]
+
+
 def test_numbers_in_names_sort_as_people_count() -> None:
     names = ("batch_1", "batch_10", "batch_2")
     found = {r.changes.get("order"): r.places.tolist() for r in usual_readings(names, 3, 0)}
