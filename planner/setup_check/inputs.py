@@ -51,14 +51,15 @@ class InputSetup:
     changes: Mapping[str, str] = field(default_factory=dict)
 
 
-def usual_inputs(specified: InputFormat) -> list[InputSetup]:
-    """The specified format first, then each that differs from it in one way and in numbers."""
+def usual_inputs(specified: InputFormat, geometry: bool) -> list[InputSetup]:
+    """The specified format first, then each that differs from it in one way and in numbers; in
+    `geometry` only where images may be fitted into the input in several ways."""
     found = [InputSetup(specified)]
     formats = [specified]
     for cause, name, changed in [
         *_normalised(specified),
         *_coloured(specified),
-        *_fitted(specified),
+        *(_fitted(specified) if geometry else ()),
     ]:
         if not any(_same(changed, known) for known in formats):
             formats.append(changed)
@@ -66,11 +67,11 @@ def usual_inputs(specified: InputFormat) -> list[InputSetup]:
     return found
 
 
-def further_inputs(base: InputSetup) -> list[InputSetup]:
+def further_inputs(base: InputSetup, geometry: bool) -> list[InputSetup]:
     """Each that differs from `base` in one way more."""
     return [
         InputSetup(setup.format, {**base.changes, **setup.changes})
-        for setup in usual_inputs(base.format)[1:]
+        for setup in usual_inputs(base.format, geometry)[1:]
         if not base.changes.keys() & setup.changes.keys()
     ]
 
@@ -116,9 +117,13 @@ def _coloured(specified: InputFormat) -> list[tuple[str, str, InputFormat]]:
 
 
 def _fitted(specified: InputFormat) -> list[tuple[str, str, InputFormat]]:
-    return [
-        ("geometry", name, replace(specified, **changes)) for name, changes in GEOMETRIES.items()
-    ]
+    found = []
+    for name, changes in GEOMETRIES.items():
+        try:
+            found.append(("geometry", name, replace(specified, **changes)))
+        except ValueError:  # fields that do not go together with what is specified
+            continue
+    return found
 
 
 def _same(one: InputFormat, other: InputFormat) -> bool:

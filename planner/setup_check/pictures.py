@@ -12,6 +12,9 @@ from trimtab_runtime.images.preprocess import Preprocessor, decode_image, resize
 
 Pixels = np.ndarray[Any, Any]
 
+_LOOKED_AT = 16
+_SAME_SHAPE = 0.05
+
 
 class Pictures:
     """Images by number. `formats` are those that many images will be asked for: they are made of
@@ -21,6 +24,15 @@ class Pictures:
         self._paths = paths
         self._formats = list({resize_key(fmt): fmt for fmt in formats}.values())
         self._pixels: dict[tuple[int, tuple[Any, ...]], Pixels] = {}
+
+    def of_other_shape(self, size: tuple[int, int]) -> bool:
+        """Whether most of the first images have another shape than (height, width): only then it
+        matters how they are fitted into it."""
+        differ = []
+        for path in self._paths[:_LOOKED_AT]:
+            image = decode_image(path)
+            differ.append(abs(image.width * size[0] / (image.height * size[1]) - 1) > _SAME_SHAPE)
+        return sum(differ) * 2 > len(differ)
 
     def tensor(self, number: int, fmt: InputFormat) -> Pixels:
         """The input tensor of an image, with batch axis."""

@@ -19,8 +19,6 @@ MATERIAL = {"geometry": 0.1, "order": 0.1}
 MATERIAL_ELSE = 0.05
 #: Answers are 'near chance' where chance alone is right so often with at least this probability.
 NEAR_CHANCE = 0.01
-#: ... and perfect answers would not be, with this probability at most.
-_CAN_TELL = 0.01
 
 Bools = NDArray[np.bool_]
 
@@ -46,10 +44,17 @@ def chance(predicted: NDArray[np.int64], places: NDArray[np.int64]) -> float:
 
 def near_chance(right: int, images: int, by_chance: float) -> bool:
     """Whether so many right answers are no more than chance gives (exact binomial test,
-    one-sided); False where so few images cannot tell."""
-    if by_chance**images > _CAN_TELL:
+    one-sided), and too few for a network that is right halfway between chance and always. False
+    where so few images cannot tell."""
+    if knows(right, images, by_chance):
         return False
-    return bool(binom.sf(right - 1, images, by_chance) > NEAR_CHANCE)
+    halfway = (1 + by_chance) / 2
+    return bool(binom.cdf(right, images, halfway) < NEAR_CHANCE)
+
+
+def knows(right: int, images: int, by_chance: float) -> bool:
+    """Whether so many right answers are more than chance gives."""
+    return bool(binom.sf(right - 1, images, by_chance) <= NEAR_CHANCE)
 
 
 def material(causes: Iterable[str]) -> float:

@@ -20,7 +20,14 @@ from trimtab.planner.setup_check.orders import (
 )
 from trimtab.planner.setup_check.pictures import Pictures
 from trimtab.planner.setup_check.records import CheckedMember, TriedSetup
-from trimtab.planner.setup_check.statistics import MATERIAL_ELSE, Bools, beats, sign_test
+from trimtab.planner.setup_check.statistics import (
+    MATERIAL_ELSE,
+    Bools,
+    beats,
+    chance,
+    knows,
+    sign_test,
+)
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import create_engine, format_engine
 from trimtab_runtime.formats import InputFormat
@@ -90,7 +97,8 @@ class MemberTrial:
         whole = replace(variant, output=replace(variant.output, offset=0))
         options = RuntimeOptions(format_engine(variant.format), threads=threads)
         self._engine = create_engine(member.path, whole, options)
-        self._setups = usual_inputs(variant.input)
+        self._geometry = pictures.of_other_shape(variant.input.size)
+        self._setups = usual_inputs(variant.input, self._geometry)
         self._outputs: dict[int, list[Floats]] = {}
         self._began, self._patience_s = time.monotonic(), patience_s
         self.images = 0
@@ -159,7 +167,7 @@ class MemberTrial:
         base = next((s for s in ranked if self._setups[s.input].changes), None)
         if base is not None:  # another scale may go with another order of the colours
             first = len(self._setups)
-            self._setups += further_inputs(self._setups[base.input])
+            self._setups += further_inputs(self._setups[base.input], self._geometry)
             self.run(range(first, len(self._setups)), self.images)
             ranked = self._ranked(self._all(readings), labels)
         return ranked[: 1 + FINALISTS]
@@ -202,7 +210,9 @@ class MemberTrial:
         found = []
         for setup in finalists[1:]:
             right = self._right(setup, labels)
-            found.append(Rival(setup, right, _beside(setup, right, specified, first, compared)))
+            if self._knows(setup, right, labels):
+                told = _beside(setup, right, specified, first, compared)
+                found.append(Rival(setup, right, told))
         found = _likeliest_first(found)
         best = found[0].setup.input if found else 0
         for index in dict.fromkeys((0, best)):
@@ -226,8 +236,17 @@ class MemberTrial:
         told = "a permutation found in the answers"
         changes = _ordered({**self._setups[index].changes, "order": told})
         setup = Setup(index, reading, changes)
+        if not self._knows(setup, right, labels):
+            return None
         beside = _beside(setup, right, specified, 0, compared)
         return Rival(setup, right, beside, found=True)
+
+    def _knows(self, setup: Setup, right: Bools, labels: Ints) -> bool:
+        """Whether a set-up tells images apart at all: one that always answers the commonest class
+        is right often too."""
+        predicted = answers(self.outputs(setup.input), setup.reading.offset)
+        by_chance = chance(predicted, setup.reading.places[labels[: self.images]])
+        return knows(int(right.sum()), len(right), by_chance)
 
 
 def _beside(setup: Setup, right: Bools, specified: Bools, first: int, compared: int) -> TriedSetup:

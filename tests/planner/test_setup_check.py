@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from digit_models import CLASSES, INPUT, NAMES, write_digit_net, write_digits
+from PIL import Image
 
 from trimtab.planner.setup_check.images import check_labels, checked_images
 from trimtab.planner.setup_check.inputs import NORMALISATIONS, further_inputs, usual_inputs
 from trimtab.planner.setup_check.isolated import check_in_subprocess
 from trimtab.planner.setup_check.judgement import check_members
 from trimtab.planner.setup_check.orders import best_permutation, cross_fitted, usual_readings
+from trimtab.planner.setup_check.pictures import Pictures
 from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, MemberCheck
 from trimtab.planner.setup_check.statistics import near_chance, sign_test
 from trimtab.planner.setup_check.words import findings, plain_table
@@ -136,6 +138,21 @@ def test_a_network_that_always_answers_one_class_is_named(photos: Path, tmp_path
     assert "it always answers 'three'" in findings(check)[0]
 
 
+def test_a_constant_network_is_right_in_no_order(photos: Path, tmp_path: Path) -> None:
+    files = [file.parent.name for file in sorted(photos.glob("*/*.png"), key=lambda f: f.name)]
+    labels = tuple(4 if name != "zero" else 0 for name in files)  # nearly all of one class
+    found = checked(photos, tmp_path, labels=labels, constant=3)
+    assert found.always == "three"
+    assert not found.beaten
+
+
+def test_geometry_is_tried_only_on_images_of_another_shape(tmp_path: Path) -> None:
+    for name, width in (("square", 20), ("wide", 40)):
+        Image.new("RGB", (width, 20)).save(tmp_path / f"{name}.png")
+    assert not Pictures([str(tmp_path / "square.png")], []).of_other_shape((8, 8))
+    assert Pictures([str(tmp_path / "wide.png")], []).of_other_shape((8, 8))
+
+
 def test_labels_that_have_nothing_to_do_with_the_images(photos: Path, tmp_path: Path) -> None:
     drawn = np.random.default_rng(0).integers(0, CLASSES, IMAGES)
     found = checked(photos, tmp_path, labels=tuple(drawn.tolist()))
@@ -193,7 +210,7 @@ def test_images_of_one_object_count_once(photos: Path) -> None:
 
 def test_inputs_are_tried_once_each() -> None:
     specified = InputFormat((8, 8), mean=(127.5,), std=(127.5,))
-    found = usual_inputs(specified)
+    found = usual_inputs(specified, True)
     assert found[0].format == specified
     assert not any("-1..1" in setup.changes.values() for setup in found)
     assert len({repr(setup.format) for setup in found}) == len(found)
@@ -205,21 +222,21 @@ def test_inputs_are_tried_once_each() -> None:
 
 
 def test_raw_pixels_have_no_other_scale() -> None:
-    found = usual_inputs(InputFormat((8, 8), dtype="uint8"))
+    found = usual_inputs(InputFormat((8, 8), dtype="uint8"), False)
     assert not any("normalisation" in setup.changes for setup in found)
     assert any("colour" in setup.changes for setup in found)
 
 
 def test_a_std_of_the_other_scale_is_tried() -> None:
-    found = usual_inputs(InputFormat((8, 8), mean=(0.5,), std=(0.25,)))
+    found = usual_inputs(InputFormat((8, 8), mean=(0.5,), std=(0.25,)), False)
     scaled = next(s for s in found if s.changes.get("normalisation") == "mean and std times 255")
     assert (scaled.format.mean, scaled.format.std) == ((127.5,), (63.75,))
 
 
 def test_further_inputs_keep_what_was_changed() -> None:
     specified = InputFormat((8, 8), std=(255.0,))
-    base = next(s for s in usual_inputs(specified) if "-1..1" in s.changes.values())
-    both = next(s for s in further_inputs(base) if "colour" in s.changes)
+    base = next(s for s in usual_inputs(specified, True) if "-1..1" in s.changes.values())
+    both = next(s for s in further_inputs(base, False) if "colour" in s.changes)
     assert both.format.mean == NORMALISATIONS["-1..1"][0]
     assert both.format.colour == "bgr"
     assert set(both.changes) == {"normalisation", "colour"}
@@ -227,7 +244,7 @@ def test_further_inputs_keep_what_was_changed() -> None:
 
 def test_mean_and_std_may_belong_to_the_colours_or_to_the_channels() -> None:
     specified = InputFormat((8, 8), mean=(3.0, 2.0, 1.0), std=(50.0,))
-    found = [s.format for s in usual_inputs(specified) if "colour" in s.changes]
+    found = [s.format for s in usual_inputs(specified, True) if "colour" in s.changes]
     assert [fmt.colour for fmt in found] == ["bgr", "bgr"]
     assert [fmt.mean for fmt in found] == [(3.0, 2.0, 1.0), (1.0, 2.0, 3.0)]
 
@@ -261,4 +278,6 @@ def test_the_sign_test_is_exact() -> None:
 def test_chance_is_told_only_where_it_can_be() -> None:
     assert near_chance(20, 200, 0.1)
     assert not near_chance(40, 200, 0.1)
-    assert not near_chance(0, 3, 0.5)  # even three right answers would tell nothing
+    assert not near_chance(0, 3, 0.5)
+    assert not near_chance(10, 20, 0.26)  # a weak network on few images
+    assert not near_chance(197, 200, 0.985)  # hardly an image of another class
