@@ -9,10 +9,15 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from trimtab.planner.setup_check.judgement import check_members
-from trimtab.planner.setup_check.records import CheckRequest, SetupCheck
+import numpy as np
+
+from trimtab.planner.setup_check.judgement import check_member, joined, specified_text
+from trimtab.planner.setup_check.orders import Ints
+from trimtab.planner.setup_check.records import CheckRequest, MemberCheck, SetupCheck
 from trimtab_runtime import errors
 from trimtab_runtime.codec import decode, encode
 from trimtab_runtime.errors import ModelError, TrimtabError
@@ -20,26 +25,39 @@ from trimtab_runtime.errors import ModelError, TrimtabError
 _COMMAND = "from trimtab.planner.setup_check.isolated import main; main()"
 #: Loading models and decoding images take time that members are not given.
 _SLACK = 5.0
-_SLACK_S = 60.0
+#: How faulthandler's report of a process begins that it ended.
+_STALLED = "Timeout ("
 _GLANCE_S = 1.0
 
 
 def check_in_subprocess(
     request: CheckRequest, waiting: Callable[[], None] | None = None
 ) -> SetupCheck:
-    """:func:`check_members` in a fresh process; `waiting` is called about once a second meanwhile.
+    """:func:`check_members`, each member in a fresh process; `waiting` is called about once a
+    second meanwhile. A member that cannot be tried, never answers or dies has its `problem`."""
+    found = []
+    for member in request.members:
+        try:
+            found.append(_check_alone(replace(request, members=(member,)), waiting))
+        except TrimtabError as error:
+            check = MemberCheck(member.name, specified_text(member.variant), 0, problem=str(error))
+            found.append((check, np.zeros(0, np.int64)))
+    return joined(found, request.labels is not None)
 
-    Raises what it raises, and ModelError where it gives no answer in several times the patience
-    that was asked for, or dies.
-    """
-    limit_s = _SLACK * request.patience_s * len(request.members) + _SLACK_S
+
+def _check_alone(
+    request: CheckRequest, waiting: Callable[[], None] | None
+) -> tuple[MemberCheck, Ints]:
+    limit_s = _SLACK * request.patience_s + request.stall_s
     status, output, said = _run(json.dumps(encode(request)).encode(), limit_s, waiting)
+    if status != 0 and _STALLED in said:
+        raise ModelError(f"an inference gave no answer within {request.stall_s:g} s")
     if status != 0:
         last = "".join(f" ({line})" for line in said.strip().splitlines()[-1:])
         raise ModelError(f"the process that tried set-ups died of status {status}{last}")
     told = json.loads(output.splitlines()[-1])
     if "check" in told:
-        return decode(SetupCheck, told["check"])
+        return decode(MemberCheck, told["check"]), np.array(told["answers"], np.int64)
     raise getattr(errors, told["error"])(told["reason"])
 
 
@@ -77,8 +95,10 @@ def main() -> None:
     with suppress(OSError):  # where memory runs out, Linux shall take this process, not the job
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     request = decode(CheckRequest, json.load(sys.stdin))
+    told: dict[str, Any]
     try:
-        told = {"check": encode(check_members(request))}
+        check, answers = check_member(request, 0)
+        told = {"check": encode(check), "answers": answers.tolist()}
     except MemoryError:
         told = {"error": "ModelError", "reason": "too little memory to try set-ups"}
     except TrimtabError as error:

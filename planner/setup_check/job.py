@@ -20,7 +20,7 @@ from trimtab.planner.setup_check.records import (
 from trimtab.planner.setup_check.words import findings, plain_table
 from trimtab.workloads import Item
 from trimtab_runtime.codec import decode, encode
-from trimtab_runtime.errors import ModelError, PlanningError
+from trimtab_runtime.errors import PlanningError
 
 STEP = "setup check"
 
@@ -38,8 +38,6 @@ def check_job(job: JobContext, members: Sequence[Member], force: bool) -> None:
         return  # it began before there was such a check
     items = checked_images(job.workload, job.splits)
     check = _kept_or_made(job, members, items)
-    if check is None:
-        return
     told = findings(check)
     forced = check.stops and (force or bool(known and known["forced"]))
     job.remember(setup={"findings": told, "forced": forced})
@@ -54,10 +52,8 @@ def check_job(job: JobContext, members: Sequence[Member], force: bool) -> None:
             job.journal.note("warning", "set-up", text)
 
 
-def _kept_or_made(
-    job: JobContext, members: Sequence[Member], items: Sequence[Item]
-) -> SetupCheck | None:
-    """The check, by what it depends on; None where it failed, which is noted."""
+def _kept_or_made(job: JobContext, members: Sequence[Member], items: Sequence[Item]) -> SetupCheck:
+    """The check, by what it depends on."""
     variants = [member.built.variant for member in members]
     lineage = setup_check_lineage(variants, items, job.workload.classes, CHECK_VERSION)
     key = variant_key(lineage)
@@ -71,12 +67,13 @@ def _kept_or_made(
             tuple(str(item.path) for item in items),
             check_labels(list(items)),
             job.workload.classes,
+            stall_s=job.spec.budget.stall_seconds,
         )
-        try:
-            check = check_in_subprocess(request, job.journal.alive)
-        except ModelError as error:
-            job.journal.note("warning", "set-up", f"could not be checked: {error}")
-            return None
+        check = check_in_subprocess(request, job.journal.alive)
+        for member in check.members:
+            if member.problem is not None:
+                text = f"its set-up could not be tried: {member.problem}"
+                job.journal.note("warning", member.member, text)
         _keep(job.store, key, lineage, check)
     job.journal.step("setup", "", 1, 1)
     return check

@@ -29,17 +29,27 @@ _ALWAYS = 16
 
 def check_members(request: CheckRequest) -> SetupCheck:
     """Try every member of a request. Raises what an engine or a damaged image raises."""
-    pictures = Pictures(request.images, [member.variant.input for member in request.members])
-    found = [_checked(member, pictures, request) for member in request.members]
+    found = [check_member(request, number) for number in range(len(request.members))]
+    return joined(found, request.labels is not None)
+
+
+def check_member(request: CheckRequest, number: int) -> tuple[MemberCheck, Ints]:
+    """The judgement of one member, and the answers of its specified set-up."""
+    member = request.members[number]
+    return _checked(member, Pictures(request.images, [member.variant.input]), request)
+
+
+def joined(found: Sequence[tuple[MemberCheck, Ints]], labelled: bool) -> SetupCheck:
+    """Members by themselves, with how often they agree."""
     checks = [_agreeing(number, found) for number in range(len(found))]
-    return SetupCheck(tuple(checks), request.labels is not None)
+    return SetupCheck(tuple(checks), labelled)
 
 
 def _checked(
     member: CheckedMember, pictures: Pictures, request: CheckRequest
 ) -> tuple[MemberCheck, Ints]:
     """The judgement of a member, and the answers of its specified set-up."""
-    trial = MemberTrial(member, pictures, request.patience_s, request.threads)
+    trial = MemberTrial(member, pictures, request)
     labels, classes = None, request.classes
     check = MemberCheck(member.name, specified_text(member.variant), 0)
     if request.labels is None:
@@ -123,7 +133,7 @@ def _agreeing(number: int, found: Sequence[tuple[MemberCheck, Ints]]) -> MemberC
     shares = []
     for other, (_, answered) in enumerate(found):
         both = min(len(predicted), len(answered))
-        if other != number:
+        if other != number and both:
             shares.append(float((predicted[:both] == answered[:both]).mean()))
     return replace(check, agreement=float(np.mean(shares)) if shares else None)
 

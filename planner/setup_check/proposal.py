@@ -20,7 +20,7 @@ _BETTER = 0.02
 def propose(models: Sequence[FoundModel], images: FoundImages) -> None:
     """Try the set-ups of models on fit and tune of what would be their workload, and take over
     what answers best, with its figures. Without labels, or with outputs that do not fit the
-    classes, guesses stay. Raises what :func:`check_in_subprocess` raises."""
+    classes, guesses stay."""
     workload = images.workload
     items = checked_images(workload, split_workload(workload, *SPLITS, 0))
     labels = check_labels(items)
@@ -31,7 +31,8 @@ def propose(models: Sequence[FoundModel], images: FoundImages) -> None:
     paths = tuple(str(item.path) for item in items)
     check = check_in_subprocess(CheckRequest(members, paths, labels, workload.classes))
     for model, found in zip(fitting, check.members, strict=True):
-        _take_over(model, found)
+        if found.problem is None:
+            _take_over(model, found)
     orders = {found.order for found in check.members if found.beaten}
     agreed = len(orders) == 1 and all(found.beaten for found in check.members)
     if agreed and images.classes is None and not workload.classes[0].isdigit():

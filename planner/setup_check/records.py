@@ -24,13 +24,15 @@ class CheckedMember:
 @dataclass(frozen=True)
 class CheckRequest:
     """Members to be tried on `images`, whose `labels` are indices into `classes` (None: there are
-    none). A member is tried for about `patience_s` at most."""
+    none). A member is tried for about `patience_s` at most; in a process of its own, an inference
+    without an answer for `stall_s` ends it."""
 
     members: tuple[CheckedMember, ...]
     images: tuple[str, ...]
     labels: tuple[int, ...] | None
     classes: tuple[str, ...]
     patience_s: float = 20.0
+    stall_s: float = 120.0
     threads: int = 2
 
 
@@ -70,7 +72,7 @@ class MemberCheck:
     change, `offset` and `order` (class names as the outputs have them) the same of the output.
     `sureness` (mean largest probability) and `entropy` (mean, as a share of the largest possible)
     are of the specified set-up; `agreement` is the share of images on which other members answer
-    the same class.
+    the same class. `problem` says why it could not be tried.
     """
 
     member: str
@@ -89,6 +91,7 @@ class MemberCheck:
     sureness: float | None = None
     entropy: float | None = None
     agreement: float | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ class SetupCheck:
     @property
     def all_near_chance(self) -> bool:
         """Whether no member knows more than chance."""
-        return bool(self.members) and all(member.near_chance for member in self.members)
+        tried = [member for member in self.members if member.problem is None]
+        return bool(tried) and all(member.near_chance for member in tried)
 
     @property
     def stops(self) -> bool:

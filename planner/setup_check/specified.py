@@ -31,6 +31,7 @@ def check_specification(spec: JobSpec) -> SetupCheck:
             tuple(str(item.path) for item in items),
             check_labels(items),
             workload.classes,
+            stall_s=spec.budget.stall_seconds,
         )
         return check_in_subprocess(request)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from trimtab.planner.setup_check.orders import (
     usual_readings,
 )
 from trimtab.planner.setup_check.pictures import Pictures
-from trimtab.planner.setup_check.records import CheckedMember, TriedSetup
+from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, TriedSetup
 from trimtab.planner.setup_check.statistics import (
     MATERIAL_ELSE,
     Bools,
@@ -83,24 +84,23 @@ class Rival:
 
 
 class MemberTrial:
-    """Runs one member on `pictures`, image by image, for about `patience_s`.
+    """Runs one member on `pictures`, image by image, for about its patience.
 
     `inputs` are the input formats that were tried, `images` the number of images that the
     specified set-up (input 0) has run on.
     """
 
-    def __init__(
-        self, member: CheckedMember, pictures: Pictures, patience_s: float, threads: int
-    ) -> None:
+    def __init__(self, member: CheckedMember, pictures: Pictures, request: CheckRequest) -> None:
         variant = member.variant
         self._member, self._pictures = member, pictures
         whole = replace(variant, output=replace(variant.output, offset=0))
-        options = RuntimeOptions(format_engine(variant.format), threads=threads)
+        options = RuntimeOptions(format_engine(variant.format), threads=request.threads)
         self._engine = create_engine(member.path, whole, options)
         self._geometry = pictures.of_other_shape(variant.input.size)
         self._setups = usual_inputs(variant.input, self._geometry)
         self._outputs: dict[int, list[Floats]] = {}
-        self._began, self._patience_s = time.monotonic(), patience_s
+        self._began, self._patience_s = time.monotonic(), request.patience_s
+        self._stall_s = request.stall_s
         self.images = 0
 
     @property
@@ -123,9 +123,18 @@ class MemberTrial:
             for index in wanted:
                 done = self._outputs.setdefault(index, [])
                 if len(done) == number:
-                    tensor = self._pictures.tensor(number, self._setups[index].format)
-                    done.append(self._engine.run(tensor).copy())
+                    done.append(self._answer(number, self._setups[index].format))
         self.images = images
+
+    def _answer(self, number: int, fmt: InputFormat) -> Floats:
+        """The outputs of an image. Where they never come, the process ends, whatever it is stuck
+        in."""
+        tensor = self._pictures.tensor(number, fmt)
+        faulthandler.dump_traceback_later(self._stall_s, exit=True)
+        try:
+            return self._engine.run(tensor).copy()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     def compare(self, labels: Ints, classes: Sequence[str]) -> tuple[list[Rival], int]:
         """The best rivals of the specified set-up, the best first, and how many set-ups were

@@ -91,12 +91,16 @@ def table_rows(check: SetupCheck) -> list[tuple[str, ...]]:
 
 
 def _answered(member: MemberCheck) -> str:
+    if member.problem is not None:
+        return "-"
     if member.right is not None:
         return f"{_share(member.right, member.images)} of {member.images}"
     return "no labels"
 
 
 def _verdict(member: MemberCheck) -> str:
+    if member.problem is not None:
+        return f"could not be tried: {member.problem}"
     if member.beaten:
         return "beaten"
     told = []

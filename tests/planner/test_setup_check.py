@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bad_models import endless_model, write_model
 from digit_models import CLASSES, INPUT, NAMES, write_digit_net, write_digits
 from PIL import Image
 
@@ -21,7 +22,6 @@ from trimtab.planner.setup_check.statistics import near_chance, sign_test
 from trimtab.planner.setup_check.words import findings, plain_table
 from trimtab.variants import inspect_model, make_variant
 from trimtab.workloads import Workload, read_workload, split_workload
-from trimtab_runtime.errors import WorkloadError
 from trimtab_runtime.formats import InputFormat
 
 IMAGES = 200
@@ -178,8 +178,25 @@ def test_the_process_of_its_own_says_the_same(photos: Path, tmp_path: Path) -> N
 def test_errors_come_through_the_process(photos: Path, tmp_path: Path) -> None:
     request = request_of(photos, tmp_path)
     gone = CheckRequest(request.members, ("/nowhere.png",), (0,), request.classes)
-    with pytest.raises(WorkloadError, match="nowhere"):
-        check_in_subprocess(gone)
+    check = check_in_subprocess(gone)
+    assert "nowhere.png" in (check.members[0].problem or "")
+    assert not check.stops
+    assert "could not be tried" in plain_table(check)
+
+
+def test_a_member_that_never_answers_is_left_alone(photos: Path, tmp_path: Path) -> None:
+    request = request_of(photos, tmp_path)
+    path = tmp_path / "endless.onnx"
+    write_model(endless_model(on_photos=True), path)
+    facts = inspect_model(path)
+    variant = make_variant(path, facts, {"mean": 127.5, "std": 127.5}, {}, "endless")
+    endless = CheckedMember("endless", str(path), variant, facts.output_width or 0)
+    both = CheckRequest(
+        (endless, *request.members), request.images, None, request.classes, stall_s=3.0
+    )
+    check = check_in_subprocess(both)
+    assert check.members[0].problem == "an inference gave no answer within 3 s"
+    assert check.members[1].problem is None
 
 
 def test_images_are_of_fit_and_tune_and_of_all_classes(photos: Path) -> None:
