@@ -39,6 +39,9 @@ def plan_page() -> None:
     markup.section("Structure", route_text(found))
     show_route(found)
     route_table(found)
+    if found.losses:
+        told = [f"{name} against its member: {text}" for name, text in found.losses.items()]
+        markup.show(markup.lines(told))
     show_exits(found)
     _why(found, view.row(view.baseline))
     show_accuracy(job, plan, view)

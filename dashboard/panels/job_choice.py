@@ -6,6 +6,7 @@ import streamlit as st
 
 from trimtab.dashboard import addresses, markup, store_cache
 from trimtab.db import JobRecord
+from trimtab.planner.reports.front import setup_doubts
 from trimtab.planner.reports.text import printable
 
 _LAST = "job_choice.last"
@@ -52,6 +53,9 @@ def choose_job(title: str) -> JobRecord | None:
             st.rerun()
     st.session_state[_LAST] = job.id
     addresses.remember(job=job.id)
+    doubts = setup_doubts(job)
+    if doubts:
+        markup.problem("The set-up of members is in doubt", "\n".join(doubts), "warn")
     return job
 
 

@@ -11,6 +11,7 @@ from trimtab.planner.reports.text import printable
 
 _STEPS = {
     "members": "reading models",
+    "setup": "trying set-ups",
     "slim": "slimming",
     "measure": "measuring",
     "search": "composing plans",

@@ -20,7 +20,7 @@ from trimtab.profilers import Device, DeviceLost
 from trimtab.search.costs.correction import Pair, corrected_metrics
 from trimtab.search.costs.stage import pace_ms
 from trimtab.workloads import Item
-from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.errors import PlanningError, StoreError, TrimtabError
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 from trimtab_runtime.probe.requests import VerifyRequest
 
@@ -30,6 +30,10 @@ TIMED_ON_TUNE = 152
 _ATTEMPTS = 2
 
 Floats = NDArray[np.float64]
+
+
+class _Differs(PlanningError):
+    """A bundle does not answer as it should."""
 
 
 @dataclass
@@ -62,6 +66,7 @@ class BundleVerifier:
                 done = known.get(plan.key)
                 if done is None or done.state != "ok" or done.bundle_sha256 != bundle.name:
                     done = self._verify_one(plan, bundle)
+                self._check_answers(done)
                 self.records[plan.key] = done
                 self.pairs[plan.key] = self._pairs(plan, done)
             except (StoreError, DeviceLost):
@@ -72,7 +77,7 @@ class BundleVerifier:
                 failed = VerificationRecord(
                     self.job.id, plan.key, None, {}, {}, "failed", str(error)
                 )
-                self._keep(failed)
+                self._keep(failed, isinstance(error, _Differs))
         self.journal.step("verify", "", len(plans), len(plans))
 
     def _known(self) -> dict[str, VerificationRecord]:
@@ -82,8 +87,9 @@ class BundleVerifier:
     def _bundle(self, plan: PlanCandidate, golden: Sequence[Path]) -> Path:
         return keep_bundle(self.store, self.job, plan.key, golden)
 
-    def _keep(self, record: VerificationRecord) -> None:
-        self.store.put_verification(record, replace=record.state == "ok")
+    def _keep(self, record: VerificationRecord, replace: bool) -> None:
+        """Keep how a bundle did; unless it is to `replace` that, a success stays."""
+        self.store.put_verification(record, replace=replace)
 
     @property
     def _timed(self) -> NDArray[np.int64]:
@@ -137,8 +143,26 @@ class BundleVerifier:
         record = VerificationRecord(
             self.job.id, plan.key, bundle.name, values, samples, details=details
         )
-        self._keep(record)
+        self._check_answers(record)
+        self._keep(record, True)
         return record
+
+    def _check_answers(self, done: VerificationRecord) -> None:
+        """Raises _Differs where the bundle does not answer as the replay says, or not twice
+        the same."""
+        limit = self.evaluator.data.spec.verify_mismatch
+        differ = done.values["answer_mismatch"]
+        if differ > limit:
+            raise _Differs(
+                f"{differ:.2%} of its answers differ from the replay, and at most {limit:.2%} may "
+                "(verify_mismatch): its figures are not those of the plan that was judged"
+            )
+        unsteady = done.values.get("repeat_mismatch", 0.0)
+        if unsteady > 0:
+            raise _Differs(
+                f"{unsteady:.2%} of its answers differ when the same images run again: what does "
+                "not compute the same twice cannot be verified"
+            )
 
     def _frames(
         self, arrays: Mapping[str, Any], edge: int, names: Sequence[str]

@@ -134,6 +134,24 @@ def decider_lineage(step: str, parents: Sequence[str], sha256: str) -> Content:
     return {"step": step, "parents": list(parents), "sha256": sha256}
 
 
+def setup_check_lineage(
+    members: Sequence[Variant], items: Iterable[Item], classes: Sequence[str], version: int
+) -> Content:
+    """The check of how members are fed and read, on images with their labels."""
+    items = list(items)
+    return {
+        "step": "setup check",
+        "members": [
+            {"name": member.name, "sha256": member.sha256, "io": io_of(member)}
+            for member in members
+        ],
+        "images": images_key(items),
+        "labels": [item.label for item in items],
+        "classes": list(classes),
+        "version": version,
+    }
+
+
 # ---- measurements ----
 
 

@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from trimtab.planner.cli.commands import dashboard, devices, export, gc, layers, plan, show
+from trimtab.planner.cli.commands import (
+    check_setup,
+    dashboard,
+    devices,
+    export,
+    gc,
+    layers,
+    plan,
+    show,
+)
 from trimtab.planner.jobs.store_location import DEFAULT_STORE, StoreLocation
 from trimtab.planner.reports.text import printable
 from trimtab_runtime import __version__
@@ -28,6 +37,7 @@ app = typer.Typer(
 )
 for command in (
     plan.init,
+    check_setup.check_setup,
     plan.plan,
     layers.layers,
     show.jobs,

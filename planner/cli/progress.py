@@ -24,6 +24,7 @@ from trimtab.planner.reports.text import printable
 
 _DOING = {
     "members": "reading models",
+    "setup": "checking the set-up:",
     "measure": "measuring",
     "trace": "tracing",
     "search": "searching:",

@@ -53,16 +53,27 @@ class DeviceSummary(TypedDict):
     problem: str | None
 
 
+class SetupSummary(TypedDict):
+    """What the check of the members' set-ups found, in sentences, and whether the job went on
+    against it because it was told to (`forced`)."""
+
+    findings: Sequence[str]
+    forced: bool
+
+
 class JobSummary(TypedDict, total=False):
     """All that a job says of itself, each once it is known.
 
     `correction` is what earlier jobs learned on the device, by metric; `predictors` the held-out
     errors of the search's predictors, by metric and way; `troubles` what went wrong on the device
     and was dealt with, by kind. `chosen`, `nearest` and `baseline` are keys of plans. `routed`
-    says what routers could not have.
+    says what routers could not have, `losses` what each quantised or slimmed variant lost and won
+    against its member, by the variant's name.
     """
 
     classes: int
+    setup: SetupSummary
+    losses: Mapping[str, str]
     candidates: int
     measuring_s: float
     correction: Mapping[str, Mapping[str, float]]

@@ -10,6 +10,7 @@ from trimtab.db import JobRecord, Store
 from trimtab.planner.jobs.journal import ProgressListener
 from trimtab.planner.pipeline.multi_device.job import plan_on_several
 from trimtab.planner.pipeline.single_device import opened_run
+from trimtab.planner.setup_check.job import SetupPolicy
 from trimtab.planner.specification.job import JobSpec, load_spec
 from trimtab.profilers import Device
 from trimtab_runtime.errors import SpecificationError
@@ -24,12 +25,14 @@ def plan(
     watcher: ProgressListener | None = None,
     settings: MeasureSettings | None = None,
     device: Device | Mapping[str, Device] | None = None,
+    setup: SetupPolicy = "ignored",
 ) -> JobRecord:
     """Run the job that a specification describes; the record of the finished job.
 
     `settings` say how long a candidate is measured. `device` stands in for the one that the
     specification names, as one that records does; where it names several, a mapping from their
-    names.
+    names. `setup`: whether the set-up of members is tried first (see
+    trimtab.planner.setup_check.job.SetupPolicy); the command line has it 'checked'.
 
     The same specification, device and images are the same job: running it again does only what
     is missing. Raises SpecificationError, WorkloadError, DeviceError, StoreError or
@@ -43,9 +46,9 @@ def plan(
             raise SpecificationError(
                 "devices: the specification has several; give a device for each name"
             )
-        return plan_on_several(spec, store, watcher, settings, device or {})
+        return plan_on_several(spec, store, watcher, settings, device or {}, setup)
     if isinstance(device, Mapping):
         raise SpecificationError("device: the specification has one; give one device")
     with opened_run(spec, store, watcher, settings, device) as run:
-        run.execute()
+        run.execute(setup)
     return run.job.record

@@ -16,6 +16,7 @@ from trimtab.planner.pipeline.colocation import measure_twice
 from trimtab.planner.selection.class_cautions import class_cautions
 from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.selection.held_out import HeldOutReports
+from trimtab.planner.selection.losses import variant_losses
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.planner.selection.records import (
     decided_metrics,
@@ -222,6 +223,7 @@ def selection_summary(selection: Selection, data: SelectionData) -> JobSummary:
         "quality": list(data.quality),
         "objectives": [objective.metric for objective in data.objectives],
         "reference_ms": data.reference_ms,
+        "losses": variant_losses(data),
     }
 
 

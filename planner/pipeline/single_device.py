@@ -17,6 +17,7 @@ from trimtab.planner.jobs.dataset import unseen_classes
 from trimtab.planner.jobs.journal import ProgressListener
 from trimtab.planner.jobs.lifecycle import closing_job, opened_job
 from trimtab.planner.pipeline.planning import PlanningStage
+from trimtab.planner.setup_check.job import SetupPolicy, check_job
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.techniques import TECHNIQUES
 from trimtab.profilers import Device
@@ -37,9 +38,12 @@ class SingleDeviceJob:
         makers = {name: found.variants for name, found in TECHNIQUES.items() if found.variants}
         return cls(job, CandidateEvaluator.of(job, makers))
 
-    def execute(self) -> list[Measured]:
-        """Members, measurements, choice, verification. Returns what was measured."""
+    def execute(self, setup: SetupPolicy = "ignored") -> list[Measured]:
+        """Members, measurements, choice, verification. Returns what was measured. Raises
+        PlanningError where the `setup` of members is checked and in doubt."""
         members = self.members()
+        if setup != "ignored":
+            check_job(self.job, members, force=setup == "forced")
         measured = self.measure(members)
         self.job.remember(classes=members[0].classes, candidates=len(measured))
         PlanningStage(self.evaluator, measured).decide()

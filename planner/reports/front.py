@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -115,7 +115,8 @@ class FrontView:
     this test split, `nearest` is the plan that comes nearest where none can be chosen,
     `corrections` are corrections of predictions learned from the job's bundles, and
     `predictors` the held-out errors of the search's predictors
-    (`trimtab.search.predictors.base`)."""
+    (`trimtab.search.predictors.base`). `setup` is what is doubtful in how members are fed and
+    read, `losses` what each variant lost and won against its member."""
 
     job_id: str
     job_name: str
@@ -131,6 +132,8 @@ class FrontView:
     corrections: tuple[CorrectionRecord, ...]
     predictors: tuple[PredictorError, ...]
     rows: tuple[PlanRow, ...]
+    setup: tuple[str, ...] = ()
+    losses: Mapping[str, str] = field(default_factory=dict)
 
     def row(self, key: str | None) -> PlanRow | None:
         return next((row for row in self.rows if row.key == key), None)
@@ -216,7 +219,20 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         corrections=tuple(store.list_corrections(job_id=job.id)),
         predictors=_predictors(job),
         rows=tuple(rows),
+        setup=setup_doubts(job),
+        losses={
+            printable(n): printable(text) for n, text in summary_of(job).get("losses", {}).items()
+        },
     )
+
+
+def setup_doubts(job: JobRecord) -> tuple[str, ...]:
+    """What is doubtful in the set-up of a job's members; where it went on all the same, that."""
+    setup = summary_of(job).get("setup")
+    if setup is None:
+        return ()
+    forced = ("The job went on with a set-up in doubt, because --force was given.",)
+    return (*(forced if setup["forced"] else ()), *map(printable, setup["findings"]))
 
 
 def _predictors(job: JobRecord) -> tuple[PredictorError, ...]:

@@ -41,6 +41,7 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
     """How plans were chosen, what was verified, and how far off predictions were."""
     front = sum("front" in row.roles for row in view.rows)
     lines = [
+        *(f"Set-up in doubt: {text}" for text in view.setup),
         f"{shown} of {len(view.rows)} plans, {front} on the front. Plans are chosen by the "
         "conservative estimate on validation data and by predicted costs; test is only reported.",
         "Verified: the exported bundle was measured (meas.); other costs are predicted (pred.). "
@@ -60,6 +61,7 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
             f"{found.error_before:.1%}; with the correction, leave-one-plan-out, "
             f"{found.error_held_out:.1%}."
         )
+    lines += [f"{name} against its member: {text}." for name, text in view.losses.items()]
     return lines + [found.text for found in view.predictors]
 
 

@@ -30,12 +30,16 @@ from trimtab.search.objectives.constraints import Constraint
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.metrics import find_metric
 
+#: The share of a bundle's answers that may differ from the replay.
+VERIFY_MISMATCH = 0.001
+
 
 class JobSpec(Section):
     """One run of the planner. `reference` names the member whose answers stand in for labels,
     `baseline` the one to compare with (by default the most capable on tune). `devices` stand in
     place of `device`: each gets a front, and with `across: worst` there is one over all of them,
-    by the worst case."""
+    by the worst case. A bundle counts as failed where more than the share `verify_mismatch` of its
+    answers differ from the replay."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     device: DeviceSpec = DeviceSpec()
@@ -53,6 +57,7 @@ class JobSpec(Section):
     budget: BudgetSpec = BudgetSpec()
     together: Annotated[int, Field(ge=1, le=100)] = 12
     verify: Annotated[int, Field(ge=0, le=100)] = 6
+    verify_mismatch: Annotated[float, Field(ge=0, lt=1)] = VERIFY_MISMATCH
 
     @field_validator("objectives")
     @classmethod
@@ -112,9 +117,11 @@ class JobSpec(Section):
 
     @model_serializer(mode="wrap")
     def _as_written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As it was before there could be several devices: so that jobs keep their names."""
+        """Without what came later, where it is not used: so that jobs keep their names."""
         found: dict[str, Any] = written(self)
-        hidden = ("device",) if self.devices else ("devices", "across")
+        hidden = {"device"} if self.devices else {"devices", "across"}
+        if self.verify_mismatch == VERIFY_MISMATCH:
+            hidden.add("verify_mismatch")
         return {name: value for name, value in found.items() if name not in hidden}
 
     @property

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +56,15 @@ class Starter:
     notices: tuple[str, ...] = ()
 
 
-def write_starter(folder: Path, output: Path) -> Starter:
+#: Tries models on images, and replaces guesses by what answers best.
+Proposer = Callable[[Sequence[FoundModel], FoundImages], None]
+
+
+def write_starter(folder: Path, output: Path, propose: Proposer | None = None) -> Starter:
     """Write a specification for all models and images below `folder` to `output`.
 
-    Raises SpecificationError where there are none or the file cannot be written, WorkloadError
-    where the images fit no layout.
+    Guesses are replaced by what `propose` finds. Raises SpecificationError where there are none or
+    the file cannot be written, WorkloadError where the images fit no layout.
     """
     if not folder.is_dir():
         raise SpecificationError(f"{folder}: not a folder; give the one with models and images")
@@ -72,6 +76,11 @@ def write_starter(folder: Path, output: Path) -> Starter:
     images = _find_images(folder, files, {model.classes for model in models})
     images.shapes = _shapes(images.workload)
     _propose_offsets(models, images.workload)
+    if propose is not None:
+        try:
+            propose(models, images)
+        except TrimtabError as error:
+            problems.append(f"nothing was tried on the images: {error}")
     problems += images.problems
     text = starter_text(folder, output, models, images, problems)
     try:

@@ -18,20 +18,26 @@ from trimtab_runtime.metrics import recall_of
 
 GUESS = "  # GUESS:"
 OPEN_SIZE = (224, 224)
-_SPLITS = (0.25, 0.375, 0.375)
+Values = float | Sequence[float]
+SPLITS = (0.25, 0.375, 0.375)
 
 
 @dataclass
 class FoundModel:
-    """A member as it will be specified; `size` only where the file leaves it open."""
+    """A member as it will be specified; `size` only where the file leaves it open. `normalisation`
+    is mean and std, `evidence` what was seen when it was tried so (''; it was not), `doubt` what
+    speaks against it all the same."""
 
     path: Path
     name: str | None
     facts: ModelFacts
     size: tuple[int, int] | None
-    normalisation: tuple[float, float] | None
+    normalisation: tuple[Values, Values] | None
     notes: tuple[str, ...] = ()
     offset: int = 0
+    colour: str | None = None
+    evidence: str = ""
+    doubt: str = ""
 
     @property
     def binary(self) -> bool:
@@ -47,7 +53,8 @@ class FoundModel:
 class FoundImages:
     """The workload that was found, with its class file; `others` are folders not used, `problems`
     the reasons of those that look like workloads and cannot be read, `shapes` how many of the
-    images looked at have which width and height."""
+    images looked at have which width and height, `order` are the
+    classes as outputs have them, where answers say so."""
 
     folder: Path
     workload: Workload
@@ -55,6 +62,7 @@ class FoundImages:
     others: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     shapes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    order: tuple[str, ...] = ()
 
 
 def notices_of(workload: Workload) -> list[str]:
@@ -119,12 +127,19 @@ def _model_lines(model: FoundModel, here: Path, images: FoundImages) -> list[str
         lines.append(f"      size: {model.size[0]}{GUESS} the input size in training")
     if model.normalisation:
         mean, std = model.normalisation
-        lines += [
-            f"      mean: {mean:g}{GUESS} in pixels (0..255), one number or one per channel;",
-            f"      std: {std:g}{GUESS} ImageNet's: [123.7, 116.3, 103.5], [58.4, 57.1, 57.4]",
-        ]
+        notes = [f"  # {model.evidence}", "  # in pixels (0..255), one number or one per channel"]
+        if not model.evidence:
+            notes = [
+                f"{GUESS} in pixels (0..255), one number or one per channel;",
+                f"{GUESS} ImageNet's: [123.7, 116.3, 103.5], [58.4, 57.1, 57.4]",
+            ]
+        lines += [f"      mean: {_values(mean)}{notes[0]}", f"      std: {_values(std)}{notes[1]}"]
+    if model.colour:
+        lines.append(f"      colour: {model.colour}  # {model.evidence}")
     lines += _fit_lines(images.shapes, (height, width))
     lines.append(f"      resize: bilinear{GUESS} or bicubic, nearest, box, hamming, lanczos")
+    if model.doubt:
+        lines.append(f"      # CHECK: {_comment(model.doubt)}")
     if facts.normalised_inside and not model.normalisation:
         off, by = (" ".join(f"{value:g}" for value in each) for each in facts.normalised_inside)
         lines.append(f"      # No mean and std: the graph takes off {off} and divides by {by}.")
@@ -180,7 +195,10 @@ def _workload_lines(images: FoundImages, here: Path) -> list[str]:
     ]
     lines += [f"  # CHECK: {_comment(notice)}" for notice in workload.notices]
     lines += [f"  # Not used: {_comment(_relative(other, here))}" for other in images.others]
-    if images.classes:
+    if images.order:
+        names = ", ".join(map(_scalar, images.order))
+        lines.append(f"  classes: [{names}]  # the order in which answers fit the labels")
+    elif images.classes:
         lines.append(f"  classes: {_scalar(_relative(images.classes, here))}")
     else:
         lines.append("  # classes: classes.txt   # class names in the order of the outputs")
@@ -197,7 +215,7 @@ def _splits(workload: Workload) -> list[str]:
             f"  # Splits by their folders: {_split_text(workload)}. Images of train calibrate, of",
             "  # val decide, of test report.",
         ]
-    fit, tune, test = _SPLITS
+    fit, tune, test = SPLITS
     return [
         "  splits:",
         f"    # Shares, or numbers of images; these give {_split_text(workload)}.",
@@ -209,7 +227,7 @@ def _splits(workload: Workload) -> list[str]:
 
 
 def _split_text(workload: Workload) -> str:
-    sizes = split_workload(workload, *_SPLITS, 0).sizes
+    sizes = split_workload(workload, *SPLITS, 0).sizes
     return ", ".join(f"{name} {size}" for name, size in sizes.items())
 
 
@@ -248,6 +266,13 @@ def _relative(path: Path, here: Path) -> str:
     full, base = path.resolve(), here.resolve()
     inside = full.is_relative_to(base)
     return full.relative_to(base).as_posix() if inside else full.as_posix()
+
+
+def _values(values: Values) -> str:
+    """A number, or one a channel."""
+    several = values if isinstance(values, (list, tuple)) else (values,)
+    texts = [f"{value:.5g}" for value in several]
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
 
 
 def _scalar(text: str) -> str:

@@ -28,6 +28,8 @@ Progress = Callable[[int, int], None]
 #: Frames of a stream, in their order, that the energy of a plan with a memory is measured on, and
 #: pixels that these may have together beyond the first 24.
 _ENERGY_FRAMES, _ENERGY_PIXELS = 480, 2**25
+#: Images that run once more, to see whether the answers are the same.
+_REPEATED = 16
 
 
 def trace(request: TraceRequest, progress: Progress) -> dict[str, Any]:
@@ -129,6 +131,7 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
         tap=np.array([-1 if a.tap is None else a.tap for a in answers], np.int64),
         by=np.array([ANSWERED_BY.index(a.by) for a in answers], np.int64),
     )
+    values["repeat_mismatch"] = _repeat_mismatch(plan, request, answers)
     energy, details = _energy(plan, deciding)
     unsteadiness = spread(times)
     return {
@@ -137,6 +140,25 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
         "warnings": unsteady(unsteadiness, found.warnings),
         "details": details,
     }
+
+
+def _repeat_mismatch(plan: Plan, request: VerifyRequest, answers: list[Answer]) -> float:
+    """The share of the first images, up to where the memory was forgotten again, that the plan
+    answers otherwise when they run once more. Nothing stays learned."""
+    ends = [at for at in request.reset_at if at > 0]
+    images = request.images[: min([_REPEATED, *ends])]
+    if plan.memory is not None:
+        plan.memory.reset()
+    again = [plan.classify(decode_image(path)) for path in images]
+    if plan.memory is not None:
+        plan.memory.reset()
+    differ = [_told(one) != _told(other) for one, other in zip(again, answers)]
+    return sum(differ) / len(differ)
+
+
+def _told(answer: Answer) -> tuple[Any, ...]:
+    """What of an answer must be the same twice."""
+    return answer.index, answer.entry, answer.stage, answer.tap, answer.by, answer.confidence
 
 
 def _peak_mb(plan: Plan, images: tuple[str, ...], progress: Progress) -> Optional[float]:

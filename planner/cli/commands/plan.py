@@ -35,13 +35,14 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented starter specification for the models and images below FOLDER."""
+    from trimtab.planner.setup_check.proposal import propose
     from trimtab.planner.specification.scaffold import write_starter
 
     if output.exists() and not force:
         raise SpecificationError(
             f"{output} exists; choose another --output, or replace it with --force"
         )
-    starter = write_starter(folder, output)
+    starter = write_starter(folder, output, propose)
     screen = console()
     screen.print(f"Wrote {output}: {starter.summary}.", soft_wrap=True)
     if starter.guesses:
@@ -58,6 +59,9 @@ def init(
 def plan(
     context: typer.Context,
     job: Annotated[Path, typer.Argument(help="The specification, a YAML file.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on where the set-up of members is in doubt.")
+    ] = False,
 ) -> None:
     """Run a planning job, or resume one that was stopped."""
     from trimtab.planner.cli.progress import watcher
@@ -72,7 +76,7 @@ def plan(
     try:
         with heeding_sigterm(), here.writing() as store:
             with watcher(console(sys.stderr)) as watching:
-                record = run(spec, store, watching)
+                record = run(spec, store, watching, setup="forced" if force else "checked")
             chosen = _print_results(store, record, here)
     except KeyboardInterrupt as error:
         print(f"stopped; resume with `{again}`", file=sys.stderr)

@@ -179,7 +179,11 @@ def _print_explanation(found: PlanReport) -> None:
     screen.print(f"plan {row.key}", soft_wrap=True)
     roles = ", ".join(row.roles) or "dominated"
     screen.print(f"{roles}; job {found.job_id} ({found.job_name}) on {found.device}")
+    for text in found.setup:
+        screen.print(f"Set-up in doubt: {text}", style="bold red", soft_wrap=True)
     screen.print(f"\n{found.why}", soft_wrap=True)
+    for name, text in found.losses.items():
+        screen.print(f"{name} against its member: {text}.", soft_wrap=True)
     screen.print(tables.heading(f"\nStages ({notes.route_text(found)})"))
     screen.print(tables.stage_table(found.stages))
     _print_routes(found)

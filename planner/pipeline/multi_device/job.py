@@ -18,6 +18,7 @@ from trimtab.planner.jobs.summary import JobSummary, summary_of
 from trimtab.planner.pipeline.multi_device.planning import WorstCasePlanning
 from trimtab.planner.pipeline.multi_device.plans import DeviceJob
 from trimtab.planner.pipeline.single_device import running
+from trimtab.planner.setup_check.job import SetupPolicy
 from trimtab.planner.specification.job import JobSpec
 from trimtab.profilers import Device
 from trimtab_runtime.codec import content_key
@@ -36,6 +37,7 @@ def plan_on_several(
     watcher: ProgressListener | None,
     settings: MeasureSettings | None,
     given: Mapping[str, Device],
+    setup: SetupPolicy = "ignored",
 ) -> JobRecord:
     """Run the job on all devices that `spec` names; `given` ones, by name, stand in for theirs.
 
@@ -53,7 +55,7 @@ def plan_on_several(
         open_record(store, job_id, spec, workload, splits)
         shared = _Shared(watcher or NullListener())
         journal = Journal(store, job_id, shared, lease)
-        several = MultiDeviceJob(job_id, spec, store, journal, shared, settings, given)
+        several = MultiDeviceJob(job_id, spec, store, journal, shared, settings, given, setup)
         with suppress(_Incomplete), closing_job(store, job_id), several:
             several.execute()
     record = store.get_job(job_id)
@@ -99,10 +101,11 @@ class MultiDeviceJob:
         watcher: _Shared,
         settings: MeasureSettings | None,
         given: Mapping[str, Device],
+        setup: SetupPolicy = "ignored",
     ) -> None:
         self._job_id, self._spec, self._store = job_id, spec, store
         self._journal, self._watcher = journal, watcher
-        self._settings, self._given = settings, given
+        self._settings, self._given, self._setup = settings, given, setup
         self._stop, self._mutex = threading.Event(), threading.Lock()
         self._sites = [DeviceJob(device) for device in spec.devices]
         self._pool = ThreadPoolExecutor(len(self._sites), thread_name_prefix="trimtab-device")
@@ -165,7 +168,7 @@ class MultiDeviceJob:
             self._remember()
             with running(site.job) as run:
                 site.evaluator = run.evaluator
-                site.measured = run.execute()
+                site.measured = run.execute(self._setup)
         except TrimtabError as error:
             site.problem = str(error)
             site.held.close()

@@ -121,7 +121,7 @@ class PlaceVerifier(BundleVerifier):
     def _bundle(self, plan: PlanCandidate, golden: Sequence[Path]) -> Path:
         return self.bundles[plan.key]
 
-    def _keep(self, record: VerificationRecord) -> None:
+    def _keep(self, record: VerificationRecord, replace: bool) -> None:
         self.ledger.keep(self.name, record)
 
 

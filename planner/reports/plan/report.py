@@ -70,7 +70,9 @@ class PlanReport:
     `disturbances` what was noticed meanwhile, `energy_methods` how energy was found; `early` what
     came of early exits, by variant, and `slimming` what came of that, by member. `exits` and
     `routes` are of the inputs of a `split`, as people call it. Of a plan on several devices
-    `on_each` holds the figures of each, by 'metric split basis'."""
+    `on_each` holds the figures of each, by 'metric split basis'. `setup` is what is doubtful in
+    the set-up of the job's members, `losses` what variants of the plan lost and won against their
+    members."""
 
     row: PlanRow
     job_id: str
@@ -96,6 +98,8 @@ class PlanReport:
     router: RouterView | None = None
     split: str = "test"
     on_each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    setup: tuple[str, ...] = ()
+    losses: Mapping[str, str] = field(default_factory=dict)
 
 
 def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -> PlanReport:
@@ -140,6 +144,8 @@ def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -
         router=router_of(plan, definition),
         split=split_name(plan.definition.get("split", "test")),
         on_each={printable(n): told for n, told in plan.definition.get("devices", {}).items()},
+        setup=view.setup,
+        losses={s.variant: view.losses[s.variant] for s in stages if s.variant in view.losses},
     )
 
 

@@ -1,0 +1,1 @@
+"""Whether members are fed and read as they were trained: tried on labelled images."""

@@ -1,0 +1,106 @@
+"""The check in a process of its own: a model may crash its engine, or take all time and memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trimtab.planner.setup_check.judgement import check_member, joined, specified_text
+from trimtab.planner.setup_check.orders import Ints
+from trimtab.planner.setup_check.records import CheckRequest, MemberCheck, SetupCheck
+from trimtab_runtime import errors
+from trimtab_runtime.codec import decode, encode
+from trimtab_runtime.errors import ModelError, TrimtabError
+
+_COMMAND = "from trimtab.planner.setup_check.isolated import main; main()"
+#: Loading models and decoding images take time that members are not given.
+_SLACK = 5.0
+#: How faulthandler's report of a process begins that it ended.
+_STALLED = "Timeout ("
+_GLANCE_S = 1.0
+
+
+def check_in_subprocess(
+    request: CheckRequest, waiting: Callable[[], None] | None = None
+) -> SetupCheck:
+    """:func:`check_members`, each member in a fresh process; `waiting` is called about once a
+    second meanwhile. A member that cannot be tried, never answers or dies has its `problem`."""
+    found = []
+    for member in request.members:
+        try:
+            found.append(_check_alone(replace(request, members=(member,)), waiting))
+        except TrimtabError as error:
+            check = MemberCheck(member.name, specified_text(member.variant), 0, problem=str(error))
+            found.append((check, np.zeros(0, np.int64)))
+    return joined(found, request.labels is not None)
+
+
+def _check_alone(
+    request: CheckRequest, waiting: Callable[[], None] | None
+) -> tuple[MemberCheck, Ints]:
+    limit_s = _SLACK * request.patience_s + request.stall_s
+    status, output, said = _run(json.dumps(encode(request)).encode(), limit_s, waiting)
+    if status != 0 and _STALLED in said:
+        raise ModelError(f"an inference gave no answer within {request.stall_s:g} s")
+    if status != 0:
+        last = "".join(f" ({line})" for line in said.strip().splitlines()[-1:])
+        raise ModelError(f"the process that tried set-ups died of status {status}{last}")
+    told = json.loads(output.splitlines()[-1])
+    if "check" in told:
+        return decode(MemberCheck, told["check"]), np.array(told["answers"], np.int64)
+    raise getattr(errors, told["error"])(told["reason"])
+
+
+def _run(
+    request: bytes, limit_s: float, waiting: Callable[[], None] | None
+) -> tuple[int, str, str]:
+    """The child's status, what it printed and what it complained. Raises ModelError."""
+    places = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]
+    until = time.monotonic() + limit_s
+    with subprocess.Popen(
+        # -P: what lies in the working directory is not to be imported.
+        [sys.executable, "-P", "-c", _COMMAND],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        sent: bytes | None = request
+        try:
+            while time.monotonic() < until:
+                with suppress(subprocess.TimeoutExpired):
+                    output, said = child.communicate(sent, timeout=_GLANCE_S)
+                    return child.returncode, output.decode(), said.decode(errors="replace")
+                sent = None  # communicate takes it once, and keeps what it could not send yet
+                if waiting is not None:
+                    waiting()
+        finally:
+            if child.poll() is None:
+                child.kill()
+    raise ModelError(f"the set-ups could not be tried within {limit_s:.0f} s")
+
+
+def main() -> None:
+    """Print {"check": ...} or {"error": its class, "reason": its text} as the last line."""
+    with suppress(OSError):  # where memory runs out, Linux shall take this process, not the job
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    request = decode(CheckRequest, json.load(sys.stdin))
+    told: dict[str, Any]
+    try:
+        check, answers = check_member(request, 0)
+        told = {"check": encode(check), "answers": answers.tolist()}
+    except MemoryError:
+        told = {"error": "ModelError", "reason": "too little memory to try set-ups"}
+    except TrimtabError as error:
+        told = {"error": type(error).__name__, "reason": str(error)}
+    print(json.dumps(told))

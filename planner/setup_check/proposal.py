@@ -1,0 +1,73 @@
+"""What `init` proposes: guesses, replaced by what answers best on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trimtab.planner.setup_check.images import check_labels, checked_images
+from trimtab.planner.setup_check.isolated import check_in_subprocess
+from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, MemberCheck
+from trimtab.planner.specification.template import SPLITS, FoundImages, FoundModel
+from trimtab.variants import make_variant
+from trimtab.workloads import split_workload
+
+#: Images below which figures say too little to stand beside a proposal.
+_LEAST = 16
+#: Another set-up is proposed where it answers so much better, as a share of images.
+_BETTER = 0.02
+
+
+def propose(models: Sequence[FoundModel], images: FoundImages) -> None:
+    """Try the set-ups of models on fit and tune of what would be their workload, and take over
+    what answers best, with its figures. Without labels, or with outputs that do not fit the
+    classes, guesses stay."""
+    workload = images.workload
+    items = checked_images(workload, split_workload(workload, *SPLITS, 0))
+    labels = check_labels(items)
+    fitting = [model for model in models if model.classes >= len(workload.classes)]
+    if labels is None or len(items) < _LEAST or not fitting:
+        return
+    members = tuple(_member(model) for model in fitting)
+    paths = tuple(str(item.path) for item in items)
+    check = check_in_subprocess(CheckRequest(members, paths, labels, workload.classes))
+    for model, found in zip(fitting, check.members, strict=True):
+        if found.problem is None:
+            _take_over(model, found)
+    orders = {found.order for found in check.members if found.beaten}
+    agreed = len(orders) == 1 and all(found.beaten for found in check.members)
+    if agreed and images.classes is None and not workload.classes[0].isdigit():
+        images.order = orders.pop()
+
+
+def _member(model: FoundModel) -> CheckedMember:
+    name = model.name or model.path.stem
+    mean, std = model.normalisation or (None, None)
+    said = {"size": model.size, "mean": mean, "std": std}
+    variant = make_variant(model.path, model.facts, said, {"offset": model.offset}, name)
+    return CheckedMember(name, str(model.path), variant, model.facts.output_width or 0)
+
+
+def _take_over(model: FoundModel, found: MemberCheck) -> None:
+    right, images = found.right or 0, found.images
+    best = found.rivals[0] if found.rivals else None
+    told = f"{right / images:.2f} of {images} labelled images answered rightly"
+    if best is not None and (found.beaten or best.share > right / images + _BETTER):
+        told = (
+            f"{best.share:.2f} of {best.images} labelled images answered rightly so "
+            f"({best.text}); {right / images:.2f} with {found.specified}"
+        )
+        if "mean" in found.input or "std" in found.input:
+            before = model.normalisation or ((0.0,), (1.0,))
+            mean, std = (
+                found.input.get(n, b) for n, b in zip(("mean", "std"), before, strict=True)
+            )
+            model.normalisation = (mean, std)
+        model.colour = found.input.get("colour")
+        model.offset = model.offset if found.offset is None else found.offset
+        doubtful = best.right <= best.images * (found.by_chance or 0) * 2
+        model.doubt = f"it answers best with another {best.text}" if found.order else ""
+    else:
+        doubtful = found.near_chance
+    if doubtful:
+        model.doubt = f"near chance however it is fed ({told})"
+    model.evidence = f"tried: {told}"

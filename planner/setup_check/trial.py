@@ -1,0 +1,282 @@
+"""One member under all usual set-ups: few images first, then the promising ones on more."""
+
+from __future__ import annotations
+
+import faulthandler
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.planner.setup_check.inputs import further_inputs, usual_inputs
+from trimtab.planner.setup_check.orders import (
+    Ints,
+    Reading,
+    answers,
+    best_permutation,
+    cross_fitted,
+    usual_readings,
+)
+from trimtab.planner.setup_check.pictures import Pictures
+from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, TriedSetup
+from trimtab.planner.setup_check.statistics import (
+    MATERIAL_ELSE,
+    Bools,
+    beats,
+    chance,
+    knows,
+    sign_test,
+)
+from trimtab_runtime.definitions.plan import RuntimeOptions
+from trimtab_runtime.engines import create_engine, format_engine
+from trimtab_runtime.formats import InputFormat
+
+#: Images that all set-ups are tried on, and numbers of images at which rivals are judged.
+SCREENED = 24
+LOOKS = (64, 128, 200, 400)
+#: Set-ups that go on from the screening, the specified one not counted.
+FINALISTS = 4
+#: Images that even a slow member is tried on, in the screening and beyond it.
+_LEAST = (8, 24)
+_SCREENING = 0.4  # of the time
+#: An order that was found in the answers must explain them: of the errors at least half go, or
+#: right answers become twice as many.
+_EXPLAINS = 2.0
+#: A permutation that was found must lead named set-ups by this share of images.
+_LEAD = 0.04
+#: A set-up with fewer changes is the likelier cause, unless the best one beats it with this p.
+_AS_GOOD = 0.05
+#: Rivals go on while they lead by so many standard deviations of a tie.
+_PROMISING = 1.0
+#: Causes as they are named: what makes all answers wrong comes first.
+_CAUSES = ("offset", "order", "normalisation", "colour", "geometry")
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """An input and a reading of the output; `changes` say how both differ from the specified."""
+
+    input: int
+    reading: Reading
+    changes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A set-up beside the specified one, and how it did: `right` (images,), and in figures. It
+    was `found` in the answers, where nobody thought of it before."""
+
+    setup: Setup
+    right: Bools
+    told: TriedSetup
+    found: bool = False
+
+    @property
+    def promising(self) -> bool:
+        """Whether more images may show that it is better, and by enough to matter."""
+        lead, spread = self.told.won - self.told.lost, (self.told.won + self.told.lost) ** 0.5
+        most = (lead + 2 * spread) / max(1, self.told.judged)
+        return lead > 0 and lead >= _PROMISING * spread and most >= MATERIAL_ELSE
+
+
+class MemberTrial:
+    """Runs one member on `pictures`, image by image, for about its patience.
+
+    `inputs` are the input formats that were tried, `images` the number of images that the
+    specified set-up (input 0) has run on.
+    """
+
+    def __init__(self, member: CheckedMember, pictures: Pictures, request: CheckRequest) -> None:
+        variant = member.variant
+        self._member, self._pictures = member, pictures
+        whole = replace(variant, output=replace(variant.output, offset=0))
+        options = RuntimeOptions(format_engine(variant.format), threads=request.threads)
+        self._engine = create_engine(member.path, whole, options)
+        self._geometry = pictures.of_other_shape(variant.input.size)
+        self._setups = usual_inputs(variant.input, self._geometry)
+        self._outputs: dict[int, list[Floats]] = {}
+        self._began, self._patience_s = time.monotonic(), request.patience_s
+        self._stall_s = request.stall_s
+        self.images = 0
+
+    @property
+    def inputs(self) -> list[InputFormat]:
+        return [setup.format for setup in self._setups]
+
+    def outputs(self, index: int = 0) -> Floats:
+        """All outputs (images, width) with an input, background included."""
+        return np.stack(self._outputs[index][: self.images])
+
+    def run(self, inputs: Iterable[int], images: int, least: int = _LEAST[0]) -> None:
+        """Bring these inputs to `images`; to `least` and what is done already where time is up."""
+        wanted = list(dict.fromkeys(inputs))
+        share = 1.0 if self.images else _SCREENING
+        until = self._began + share * self._patience_s
+        for number in range(images):
+            if number >= max(least, self.images) and time.monotonic() > until:
+                images = number
+                break
+            for index in wanted:
+                done = self._outputs.setdefault(index, [])
+                if len(done) == number:
+                    done.append(self._answer(number, self._setups[index].format))
+        self.images = images
+
+    def _answer(self, number: int, fmt: InputFormat) -> Floats:
+        """The outputs of an image. Where they never come, the process ends, whatever it is stuck
+        in."""
+        tensor = self._pictures.tensor(number, fmt)
+        faulthandler.dump_traceback_later(self._stall_s, exit=True)
+        try:
+            return self._engine.run(tensor).copy()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def compare(self, labels: Ints, classes: Sequence[str]) -> tuple[list[Rival], int]:
+        """The best rivals of the specified set-up, the best first, and how many set-ups were
+        tried. `labels` (images,) index `classes`."""
+        offset = self._member.variant.output.offset
+        readings = usual_readings(classes, self._member.width, offset)
+        finalists = self._screened(labels, readings)
+        tried = len(self._setups) * len(readings) + 1
+        first = self.images
+        looks = [look for look in LOOKS if first < look < len(labels)] + [len(labels)]
+        looks = [look for look in looks if first < look <= LOOKS[-1]]
+        compared = len(looks) * (len(finalists) + 1)
+        rivals, left = list[Rival](), list[Rival]()
+        for look in looks:
+            self.run([setup.input for setup in finalists], look, first + _LEAST[1])
+            rivals = self._judged(finalists, labels, classes, first, compared)
+            if self.images < look or self._settled(rivals, labels, finalists[0]):
+                break
+            if look >= LOOKS[1]:
+                left += [rival for rival in rivals if not rival.promising]
+                rivals = [rival for rival in rivals if rival.promising]
+                finalists = [finalists[0], *(rival.setup for rival in rivals if not rival.found)]
+        return rivals + left, tried
+
+    def _settled(self, rivals: Sequence[Rival], labels: Ints, specified: Setup) -> bool:
+        """Whether more images would change nothing that matters."""
+        if not rivals:
+            return self.images >= LOOKS[2] or bool(self._right(specified, labels).mean() > 0.5)
+        hopeless = not any(rival.promising for rival in rivals)
+        return beats(rivals[0].told) or (self.images >= LOOKS[1] and hopeless)
+
+    # ---- screening ----
+
+    def _screened(self, labels: Ints, readings: Sequence[Reading]) -> list[Setup]:
+        """The specified set-up, then those that are worth more images."""
+        count = min(SCREENED, max(1, len(labels) // 2))
+        self.run(range(len(self._setups)), count)
+        ranked = self._ranked(self._all(readings), labels)
+        base = next((s for s in ranked if self._setups[s.input].changes), None)
+        if base is not None:  # another scale may go with another order of the colours
+            first = len(self._setups)
+            self._setups += further_inputs(self._setups[base.input], self._geometry)
+            self.run(range(first, len(self._setups)), self.images)
+            ranked = self._ranked(self._all(readings), labels)
+        return ranked[: 1 + FINALISTS]
+
+    def _all(self, readings: Sequence[Reading]) -> list[Setup]:
+        return [
+            Setup(index, reading, _ordered({**setup.changes, **reading.changes}))
+            for index, setup in enumerate(self._setups)
+            for reading in readings
+        ]
+
+    def _ranked(self, setups: Sequence[Setup], labels: Ints) -> list[Setup]:
+        """The specified set-up, then those that are right about as often or more: the best first,
+        a change counting as much as an image; one of each pattern of answers."""
+        scored = [(self._right(setup, labels), setup) for setup in setups]
+        scored.sort(key=lambda e: (len(e[1].changes) - int(e[0].sum()), len(e[1].changes)))
+        right, specified = next(each for each in scored if not each[1].changes)
+        found, seen, least = [specified], {right.tobytes()}, right.sum() - 1
+        for right, setup in scored:
+            if right.sum() >= least and right.tobytes() not in seen:
+                seen.add(right.tobytes())
+                found.append(setup)
+        return found
+
+    def _right(self, setup: Setup, labels: Ints) -> Bools:
+        return setup.reading.right(self.outputs(setup.input), labels[: self.images])
+
+    # ---- judging ----
+
+    def _judged(
+        self,
+        finalists: Sequence[Setup],
+        labels: Ints,
+        classes: Sequence[str],
+        first: int,
+        compared: int,
+    ) -> list[Rival]:
+        """Finalists on the images from `first` on, on which none was picked."""
+        specified = self._right(finalists[0], labels)
+        found = []
+        for setup in finalists[1:]:
+            right = self._right(setup, labels)
+            if self._knows(setup, right, labels):
+                told = _beside(setup, right, specified, first, compared)
+                found.append(Rival(setup, right, told))
+        found = _likeliest_first(found)
+        best = found[0].setup.input if found else 0
+        for index in dict.fromkeys((0, best)):
+            rival = self._permuted(index, specified, labels, len(classes), compared)
+            if rival and (not found or rival.told.share > found[0].told.share + _LEAD):
+                found.insert(0, rival)
+        return found
+
+    def _permuted(
+        self, index: int, specified: Bools, labels: Ints, classes: int, compared: int
+    ) -> Rival | None:
+        """The best permutation of the classes, judged on the half that it was not found on; None
+        where it does not explain the answers."""
+        offset = self._member.variant.output.offset
+        predicted, labels = answers(self.outputs(index), offset), labels[: self.images]
+        right = cross_fitted(predicted, labels, classes)
+        before, after = specified.mean(), right.mean()
+        if after < _EXPLAINS * before and 1 - after > (1 - before) / _EXPLAINS:
+            return None
+        reading = Reading(offset, best_permutation(predicted, labels, classes))
+        told = "a permutation found in the answers"
+        changes = _ordered({**self._setups[index].changes, "order": told})
+        setup = Setup(index, reading, changes)
+        if not self._knows(setup, right, labels):
+            return None
+        beside = _beside(setup, right, specified, 0, compared)
+        return Rival(setup, right, beside, found=True)
+
+    def _knows(self, setup: Setup, right: Bools, labels: Ints) -> bool:
+        """Whether a set-up tells images apart at all: one that always answers the commonest class
+        is right often too."""
+        predicted = answers(self.outputs(setup.input), setup.reading.offset)
+        by_chance = chance(predicted, setup.reading.places[labels[: self.images]])
+        return knows(int(right.sum()), len(right), by_chance)
+
+
+def _beside(setup: Setup, right: Bools, specified: Bools, first: int, compared: int) -> TriedSetup:
+    won, lost, p_value = sign_test(right[first:], specified[first:])
+    images, judged = len(right), len(right) - first
+    p_value = min(1.0, p_value * compared)
+    return TriedSetup(setup.changes, images, int(right.sum()), judged, won, lost, p_value)
+
+
+def _ordered(changes: Mapping[str, str]) -> dict[str, str]:
+    return {cause: changes[cause] for cause in _CAUSES if cause in changes}
+
+
+def _likeliest_first(found: Sequence[Rival]) -> list[Rival]:
+    """The best first; before it those with fewer changes that are as good."""
+    if not found:
+        return []
+    top = max(found, key=lambda rival: rival.told.right)
+
+    def place(rival: Rival) -> tuple[bool, int, int]:
+        as_good = sign_test(top.right, rival.right)[2] > _AS_GOOD
+        return not as_good, len(rival.setup.changes) if as_good else 0, -rival.told.right
+
+    return sorted(found, key=place)
