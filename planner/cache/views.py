@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trimtab.db import Store
+from trimtab.db import Store, VariantRecord
 from trimtab.planner.cache.keys import view_key
 from trimtab.variants import View, Wishes, open_in_subprocess, source_identity
 from trimtab_runtime.errors import ModelError, StoreError
 
-_KIND = "view"
+_FORMAT = "view"
 #: Views that this process made, for its other stores: of files up to so many bytes, the latest.
 _SMALL_BYTES, _REMEMBERED = 2**22, 64
 _MADE: OrderedDict[str, tuple[bytes | None, View]] = OrderedDict()
@@ -21,7 +20,7 @@ _MADE: OrderedDict[str, tuple[bytes | None, View]] = OrderedDict()
 
 @dataclass(frozen=True)
 class ViewCache:
-    """What :func:`variants.open_view` makes, kept as an artefact beside a note of it."""
+    """What :func:`variants.open_view` makes, kept as a variant."""
 
     store: Store
 
@@ -47,32 +46,40 @@ class ViewCache:
         return found
 
     def _kept(self, name: str, path: Path, folder: Path) -> View | None:
-        notes = [each for each in self.store.list_artefacts(kind=_KIND) if each.name == name]
-        if not notes:
+        found = self.store.get_variant(name)
+        if found is None:
             return None
-        try:
-            told = json.loads(self.store.artefacts.path(notes[0].sha256).read_bytes())
-            view = path
-            if told["sha256"] is not None:
+        view = path
+        if found.artefact_sha256 is not None:
+            view = folder / f"{path.stem}.onnx"
+            try:
                 folder.mkdir(parents=True, exist_ok=True)
-                view = folder / f"{path.stem}.onnx"
-                shutil.copyfile(self.store.artefacts.path(told["sha256"]), view)
-        except StoreError:  # removed or altered: it is made anew
-            return None
-        return View(view, told["source_sha256"], tuple(told["notes"]))
+                shutil.copyfile(self.store.artefacts.path(found.artefact_sha256), view)
+            except StoreError:  # removed or altered: it is made anew
+                return None
+        return View(view, found.recipe["source_sha256"], tuple(found.recipe["notes"]))
 
     def _keep(self, name: str, path: Path, view: View) -> None:
         if view.beside:
             return
         own = view.path == path
         made = None if own else self.store.save_file(view.path, kind="model", name=path.name)
-        told = {
-            "sha256": made.sha256 if made else None,
-            "source_sha256": view.source_sha256,
-            "notes": view.notes,
-            "name": name,
-        }
-        self.store.save_bytes(json.dumps(told).encode(), kind=_KIND, name=name)
+        self.store.put_variant(
+            VariantRecord(
+                key=name,
+                member=path.stem,
+                name=path.name,
+                format=_FORMAT,
+                artefact_sha256=made.sha256 if made else None,
+                size_bytes=made.size_bytes if made else None,
+                recipe={
+                    "step": "viewed",
+                    "source_sha256": view.source_sha256,
+                    "notes": list(view.notes),
+                },
+                io={},
+            )
+        )
 
 
 def _remember(name: str, path: Path, view: View) -> None:

@@ -124,14 +124,15 @@ def test_a_view_is_made_once(zoo, tmp_path):
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
         cache = ViewCache(store)
         made = cache.open(zoo / "functions.onnx", Wishes(), tmp_path / "first", 60)
-        (note,) = store.list_artefacts(kind="view")
+        (kept,) = store.list_variants()
         found = cache.open(zoo / "functions.onnx", Wishes(), tmp_path / "second", 60)
-        assert store.list_artefacts(kind="view") == [note]
+        assert store.list_variants() == [kept]
         assert found.path.read_bytes() == made.path.read_bytes()
         assert (found.source_sha256, found.notes) == (made.source_sha256, made.notes)
         cache.open(zoo / "functions.onnx", Wishes(classes=4), tmp_path / "third", 60)
-        assert len(store.list_artefacts(kind="view")) == 2
-        store.artefacts.path(note.sha256).unlink()
+        assert len(store.list_variants()) == 2
+        assert store.unreferenced().leftovers == []
+        store.artefacts.path(kept.artefact_sha256).unlink()
         again = cache.open(zoo / "functions.onnx", Wishes(), tmp_path / "fourth", 60)
         assert again.path.read_bytes() == made.path.read_bytes()
 

@@ -73,6 +73,7 @@ def test_a_refusal_is_not_kept(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_onnx(tmp_path / "a.onnx", 2)
+    monkeypatch.setattr("trimtab.planner.cache.facts._TOLD", {})
     with monkeypatch.context() as patched:
         nobody_answers(patched)
         with pytest.raises(ModelError):

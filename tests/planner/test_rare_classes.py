@@ -74,4 +74,4 @@ def test_each_split_is_looked_at(folder):
     counts = {split: int(count) for count, split in re.findall(r"(\d) in (\w+)", warned)}
     assert set(counts) == {"fit", "tune", "test"}
     assert sorted(counts.values()) in ([1, 2, 2], [2, 2, 2])
-    assert "south-east); nothing is known" in warned
+    assert "south-east); accuracy there is unknown" in warned

@@ -197,8 +197,9 @@ def test_jobs_of_before_keep_their_specification(zoo: Path) -> None:
 
 
 def test_check_setup_on_the_command_line(
-    zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(job(zoo, "bgr")))
     assert main(["check-setup", str(path)]) == 1

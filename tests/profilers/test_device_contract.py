@@ -87,6 +87,8 @@ DEVICES: dict[str, Made] = {
     "ssh": behind_ssh,
 }
 _SLOW = {"ssh"}
+#: Devices that wrap or stand in for another: no specification names one by its address.
+_WITHOUT_ADDRESS = {"in process", "recording", "recorded once", "steady"}
 
 
 @pytest.fixture(
@@ -275,6 +277,7 @@ def test_every_kind_of_device_is_in_this_suite() -> None:
     assert {kind.scheme.partition(":")[0] for kind in KINDS} <= set(DEVICES)
 
 
+@pytest.mark.parametrize("device", sorted(set(DEVICES) - _WITHOUT_ADDRESS - _SLOW), indirect=True)
 def test_its_address_is_of_one_kind(device: Device, tmp_path: Path) -> None:
     """Which the specification of a job asks about all that it must know."""
     (kind,) = (kind for kind in KINDS if kind.has(device.address))

@@ -73,9 +73,11 @@ def small_job(folder: Path) -> dict[str, Any]:
 
 def committed(store: Store) -> Committed:
     """All evidence of a store, by what it is, with when it was made. (What files tell of
-    themselves is kept as variants without a file, of the format 'facts'.)"""
+    themselves, and how they were opened, are variants of the formats 'facts' and 'view'.)"""
     found: Committed = {
-        ("variant", v.key): v.artefact_sha256 for v in store.list_variants() if v.format != "facts"
+        ("variant", v.key): v.artefact_sha256
+        for v in store.list_variants()
+        if v.format not in ("facts", "view")
     }
     found |= {("measurement", m.key): m.created_at for m in store.list_measurements()}
     found |= {("trace", t.key): t.created_at for t in store.list_traces()}

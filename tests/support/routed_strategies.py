@@ -20,7 +20,7 @@ def routers(
     draw: st.DrawFn,
     formats: st.SearchStrategy[InputFormat],
     stages: int | None = None,
-    kinds: tuple[str, ...] = FEATURE_KINDS,
+    kinds: tuple[str, ...] = tuple(FEATURE_KINDS),
 ) -> Router:
     """For so many stages, or any number."""
     kind, count = draw(st.sampled_from(kinds)), stages or draw(st.integers(2, 4))
