@@ -7,6 +7,7 @@ HELPERS = (
     "dashboard_stores",
     "googlenet",
     "search_space",
+    "setup_cases",
     "slim_sets",
     "stateful_replay",
     "zoo",

@@ -7,7 +7,8 @@ and absent classes, another resize, networks whose outputs or channels stand oth
 checked as `trimtab check-setup` does it. `noticed` is the share of wrong ones with a finding,
 `cause_first` the share whose first cause is the right one, `false_alarms` the number of right ones
 that a job would stop at, `seconds` a check of three EfficientNet-Lite0 (the `demo` extra) on two
-threads. Prints a line a case, and one JSON object as its last line.
+threads. Prints a line a case, and
+one JSON object as its last line.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from benchmarks._options import DEFAULT_DATA, DataFolder
 from benchmarks.setup_cases import Pack, right, wrong
-from benchmarks.zoo import DEFAULT_DATA, lite_members
+from benchmarks.zoo import lite_members
 from trimtab.planner.setup_check.records import SetupCheck
 from trimtab.planner.setup_check.specified import check_specification
 from trimtab.planner.setup_check.words import findings
@@ -75,7 +77,7 @@ def _seconds(pack: Pack) -> float:
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="The data pack.")] = DEFAULT_DATA,
+    data: DataFolder = DEFAULT_DATA,
     limit: Annotated[int | None, typer.Option(help="Only so many cases of each kind.")] = None,
     seconds: Annotated[bool, typer.Option(help="Time three Lite0; needs the demo extra.")] = True,
 ) -> None:

@@ -20,6 +20,10 @@ from trimtab_runtime.images.preprocess import Preprocessor, resize_key
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+#: Types of inputs that are not quantised, and how near they come to the definition (relative).
+REAL = {"float32": 1e-5, "float16": 1e-3}
+
+
 def picture(seed: int, height: int = 40, width: int = 60) -> Array:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
@@ -40,7 +44,7 @@ def reference(pixels: Array, fmt: InputFormat) -> Array:
     plain = set(fmt.mean) == {0.0} and set(fmt.std) == {1.0}
     if fmt.dtype == "int8" and plain:
         values = values - 128
-    elif fmt.dtype == "float32" or not plain:
+    elif fmt.dtype in REAL or not plain:
         values = (values - np.array(fmt.mean)) / np.array(fmt.std)
     if fmt.quantisation is not None and not plain:
         values = values / fmt.quantisation.scale + fmt.quantisation.zero_point
@@ -56,7 +60,7 @@ def formats(draw: st.DrawFn) -> InputFormat:
     colour = draw(st.sampled_from(definition.COLOURS))
     dtype = draw(st.sampled_from(definition.DTYPES))
     count = draw(st.sampled_from([1] if colour == "gray" else [1, 3]))
-    plain = dtype != "float32" and draw(st.booleans())
+    plain = dtype not in REAL and draw(st.booleans())
     each = {"min_size": count, "max_size": count}
     scale = Quantisation(draw(st.floats(0.004, 0.1)), draw(st.integers(-10, 10)))
     return InputFormat(
@@ -68,7 +72,7 @@ def formats(draw: st.DrawFn) -> InputFormat:
         dtype=dtype,
         colour=colour,
         crop=draw(st.sampled_from([1.0, 0.5, 0.75])),
-        quantisation=None if dtype == "float32" or (plain and draw(st.booleans())) else scale,
+        quantisation=None if dtype in REAL or (plain and draw(st.booleans())) else scale,
     )
 
 
@@ -80,8 +84,8 @@ def test_tensors_are_what_the_format_says(fmt: InputFormat, seed: int) -> None:
     assert found.dtype == fmt.dtype
     assert found.shape == expected.shape
     assert found.flags.c_contiguous
-    if fmt.dtype == "float32":
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+    if fmt.dtype in REAL:
+        np.testing.assert_allclose(found, expected, rtol=REAL[fmt.dtype], atol=1e-4)
     else:  # float32 may round the other way where the quotient is halfway between two steps
         difference = np.abs(found.astype(np.float64) - expected)
         assert difference.max() <= 1
