@@ -69,7 +69,14 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "std of the other scale": (
         "normalisation",
-        {"said": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}, **CENTRED},
+        {
+            "said": {
+                "values": "0..255",
+                "mean": [0.485, 0.456, 0.406],
+                "std": [0.229, 0.224, 0.225],
+            },
+            **CENTRED,
+        },
     ),
     "alphabetical": ("order", {"order": np.argsort(NAMES).tolist()}),
     "shifted": ("order", {"order": [9, *range(9)]}),
