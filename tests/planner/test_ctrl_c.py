@@ -101,13 +101,13 @@ def test_sigterm_ends_a_job_as_ctrl_c_does(home):
         process.terminate()  # the command alone: nobody else tells its probe
         rest = process.stderr.read()
     assert process.returncode == 143, rest
-    assert "`trimtab --store store/trimtab.db plan job.yaml` goes on from here" in rest
+    assert "resume with `trimtab --store store/trimtab.db plan job.yaml`" in rest
     assert "Traceback" not in rest
     assert psutil.wait_procs(probes, timeout=20)[1] == [], "a probe outlives the command"
     with Store.open(home / "store" / "trimtab.db") as store:
         (job,) = store.list_jobs()
         assert job.state == "interrupted"
-        assert job.message == "stopped by SIGTERM; the same command goes on from here"
+        assert job.message == "stopped by SIGTERM; run the same command again to resume"
     assert [left for left in leftovers(home) if left != "1 trials in hand"] == []
 
 

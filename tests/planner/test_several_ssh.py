@@ -9,6 +9,7 @@ from trimtab.planner.jobs.journal import NullListener
 from trimtab.planner.reports.front import front_view
 from trimtab.planner.specification.job import load_spec
 from trimtab.profilers.ssh import Patience, SshDevice
+from trimtab.profilers.ssh_address import parse_ssh
 from trimtab_runtime.probe.requests import MeasureSettings
 
 pytestmark = pytest.mark.slow
@@ -81,7 +82,8 @@ class Leaving(NullListener):
 def test_the_one_that_is_left_has_its_front_and_the_other_follows(spec, servers, tmp_path):
     with trimtab.Store.open(tmp_path / "store" / "trimtab.db") as store:
         watcher = Leaving(servers["far"])
-        target = load_spec(spec).places[1].target
+        place = load_spec(spec).places[1]
+        target = parse_ssh(place.address, host_key=place.host_key)
         with SshDevice(target, patience=BRIEF) as far:
             record = trimtab.plan(spec, store, watcher, QUICK, {"far": far})
         assert record.state == "failed"
