@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,10 +218,7 @@ def test_the_dashboard_answers(address: str) -> None:
     assert "<title>" in (_text(address) or "")
 
 
-def test_the_dashboard_shows_a_front(address: str, home: Home) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium here (Debian: apt-get install chromium)")
+def _look_at_the_front(chromium: str, address: str) -> None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
@@ -233,5 +231,13 @@ def test_the_dashboard_shows_a_front(address: str, home: Home) -> None:
         page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
         assert page.locator("[data-testid=stException]").count() == 0
         browser.close()
+
+
+def test_the_dashboard_shows_a_front(address: str, home: Home) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium here (Debian: apt-get install chromium)")
+    with ThreadPoolExecutor(1) as apart:  # the browser of other tests has this thread's loop
+        apart.submit(_look_at_the_front, chromium, address).result()
     log = (home.folder / "dashboard.log").read_text(encoding="utf-8")
     assert "Traceback" not in log, log

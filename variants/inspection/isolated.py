@@ -10,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from trimtab_runtime.errors import ModelError, TrimtabError
 
 _COMMAND = "from trimtab.variants.inspection.isolated import main; main()"
 _KILLED = -9
+_LOOK_S = 0.05
 
 
 def inspect_in_subprocess(
@@ -54,10 +57,11 @@ def open_in_subprocess(
 
 
 def _ask(what: str, path: Path, arguments: list[Any], limit_s: float) -> Any:
+    request = json.dumps([what, limit_s, os.getpid(), *arguments])
     try:
         done = subprocess.run(
             # -P: what lies in the working directory is not to be imported.
-            [sys.executable, "-P", "-c", _COMMAND, json.dumps([what, limit_s, *arguments])],
+            [sys.executable, "-P", "-c", _COMMAND, request],
             env={**os.environ, "PYTHONPATH": _import_path()},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -100,7 +104,9 @@ def main() -> None:
     line."""
     with suppress(OSError):  # where memory runs out, Linux shall take this process, not the job
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    what, limit_s, path, *rest = json.loads(sys.argv[1])
+    what, limit_s, asked_by, path, *rest = json.loads(sys.argv[1])
+    if os.name == "posix":  # elsewhere a launcher may stand between
+        threading.Thread(target=_end_with, args=(asked_by,), daemon=True).start()
     if what == "view":
         prepare()  # takes seconds, which are none of the model's
     watchdog.arm(limit_s)
@@ -111,6 +117,13 @@ def main() -> None:
     except TrimtabError as error:
         told = {"error": type(error).__name__, "reason": str(error)}
     print(json.dumps(told))
+
+
+def _end_with(process: int) -> None:
+    """Nobody waits for the answer once who asked is dead, and its folder is removed."""
+    while os.getppid() == process:
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 def _facts(path: Path, size: list[int] | None) -> Any:
