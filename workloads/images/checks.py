@@ -106,8 +106,8 @@ def _told(workload: Workload, pairs: Sequence[tuple[int, int]]) -> list[str]:
     told = [f"{len(pairs)} pair(s) of images look alike and {kept}: {_few(named)}"]
     if apart:
         told.append(
-            f"{len(apart)} pair(s) of images look alike and have different labels, one of which "
-            f"must be wrong: {_few(apart)}"
+            f"{len(apart)} pair(s) of images look alike and have different labels; look whether "
+            f"one of the two is wrong: {_few(apart)}"
         )
     return told
 
