@@ -4,7 +4,7 @@
     trimtab.plan(spec, store, device=device)
 
 measures what no run before measured, and answers the rest from the file: of several jobs over the
-same models and images, in any number of processes, the first takes minutes and the others seconds.
+same models and images, in any number of processes, the first measures and the others read.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class RecordOrReplayDevice(RecordingDevice):
 
 
 class InProcessDevice(Device):
-    """This process as the device: what answers is what a probe runs, without the 0.2 s that a
-    process takes to start.
+    """This process as the device: what answers is what a probe runs, without a process to
+    start.
 
     It has none of the isolation of other devices, so use it for models that are known to behave:
     one that hangs or crashes takes the caller with it, and `stall_s` has no effect. Memory is that

@@ -25,14 +25,15 @@ def plan(
     watcher: ProgressListener | None = None,
     settings: MeasureSettings | None = None,
     device: Device | Mapping[str, Device] | None = None,
-    setup: SetupPolicy = "ignored",
+    setup: SetupPolicy = "checked",
 ) -> JobRecord:
     """Run the job that a specification describes; the record of the finished job.
 
     `settings` say how long a candidate is measured. `device` stands in for the one that the
     specification names, as one that records does; where it names several, a mapping from their
-    names. `setup`: whether the set-up of members is tried first (see
-    trimtab.planner.setup_check.job.SetupPolicy); the command line has it 'checked'.
+    names. `setup`: whether the set-up of members is tried first; 'forced' goes on where it is in
+    doubt, and says so on every view, 'ignored' does not try (see
+    trimtab.planner.setup_check.job.SetupPolicy).
 
     The same specification, device and images are the same job: running it again does only what
     is missing. Raises SpecificationError, WorkloadError, DeviceError, StoreError or

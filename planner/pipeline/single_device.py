@@ -38,7 +38,7 @@ class SingleDeviceJob:
         makers = {name: found.variants for name, found in TECHNIQUES.items() if found.variants}
         return cls(job, CandidateEvaluator.of(job, makers))
 
-    def execute(self, setup: SetupPolicy = "ignored") -> list[Measured]:
+    def execute(self, setup: SetupPolicy = "checked") -> list[Measured]:
         """Members, measurements, choice, verification. Returns what was measured. Raises
         PlanningError where the `setup` of members is checked and in doubt."""
         members = self.members()

@@ -24,8 +24,8 @@ from trimtab_runtime.codec import decode, encode
 from trimtab_runtime.errors import PlanningError
 
 STEP = "setup check"
-#: What a job does about the set-up of its members: nothing, stop where it is in doubt, or go on
-#: and tell so.
+#: What a job does about the set-up of its members: does not try it, stops where it is in doubt, or
+#: goes on and tells so.
 SetupPolicy = Literal["ignored", "checked", "forced"]
 
 
@@ -49,7 +49,7 @@ def check_job(job: JobContext, members: Sequence[Member], force: bool) -> None:
         listed = "\n".join([*told, plain_table(check)])
         raise PlanningError(
             f"the set-up of the members is in doubt:\n{listed}\ncorrect the specification, or go "
-            "on as it is with --force"
+            "on as it is with --force (from Python setup='forced')"
         )
     if known is None:
         for text in told:

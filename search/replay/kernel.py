@@ -89,7 +89,7 @@ def answer_frames(stages: Stages, taps: Taps | None, told: Told) -> None:
     answers, ended, at, by_whom, decided = told.answer, told.stage, told.tap, told.by, told.decided
     scores = np.zeros(classes, np.float32)
     if taps is not None:
-        # In local variables: to hand tuples of so many arrays around takes a quarter of a replay.
+        # In local variables: handing tuples of so many arrays around takes longer.
         starts, vectors, logits, temperatures, kinds, nothing = taps[:6]
         thumbnails, keeps, states, plan, rules = taps[6:]
         entries = plan.thumbnails

@@ -67,7 +67,7 @@ def plan_quickly(folder, device):
     store = folder / "store" / "trimtab.db"
     store.parent.mkdir()
     with Store.open(store) as opened:
-        return plan(folder / "job.yaml", opened, settings=_QUICK, device=device)
+        return plan(folder / "job.yaml", opened, settings=_QUICK, device=device, setup="ignored")
 
 
 def environment():

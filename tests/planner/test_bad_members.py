@@ -89,7 +89,7 @@ def test_every_bad_member_is_a_recorded_failure(zoo, tmp_path, monkeypatch):
     spec["models"][4]["output"] = {"offset": 1}
     write_model(nan_model(above=darkest_outside_tune(spec)), zoo / "dark.onnx")
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
-        record = trimtab.plan(spec, store, settings=QUICK)
+        record = trimtab.plan(spec, store, settings=QUICK, setup="ignored")
         assert record.state == "done"
         _check_failures(store, record)
         labels = {entry.plan.label for entry in store.list_plans(record.id)}
@@ -97,7 +97,7 @@ def test_every_bad_member_is_a_recorded_failure(zoo, tmp_path, monkeypatch):
         assert not any(bad in label for label in labels for bad in ("endless", "greedy", "dark"))
         assert any(entry.plan.is_chosen for entry in store.list_plans(record.id))
         before = store.list_measurements(state="ok"), store.list_traces()
-        again = trimtab.plan(spec, store, settings=QUICK)
+        again = trimtab.plan(spec, store, settings=QUICK, setup="ignored")
         assert (again.id, again.state) == (record.id, "done")
         assert again.summary["chosen"] == record.summary["chosen"]
         assert store.list_measurements(state="ok") == before[0]
@@ -118,7 +118,7 @@ def test_nothing_is_built_from_a_member_that_cannot_run(zoo, tmp_path, monkeypat
     spec["techniques"] = {"quantisation": ["w8a8"]}
     spec["budget"]["measurements"] = 3
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
-        record = trimtab.plan(spec, store, settings=QUICK)
+        record = trimtab.plan(spec, store, settings=QUICK, setup="ignored")
         failed = {
             c.options["label"]: c.reason for c in store.list_candidates(record.id, state="failed")
         }

@@ -47,7 +47,7 @@ def place(tmp_path, monkeypatch):
 
 def test_a_job_about_one_class(spec, place, machine, capsys):
     with trimtab.Store.open(place) as store:
-        record = trimtab.plan(spec, store, settings=QUICK, device=machine)
+        record = trimtab.plan(spec, store, settings=QUICK, device=machine, setup="ignored")
         assert record.state == "done"
         assert record.summary["quality"] == [RECALL, "macro_f1"]
         chosen = next(e for e in store.list_plans(record.id) if e.plan.is_chosen)
@@ -77,7 +77,7 @@ def test_a_class_that_does_not_exist_stops_it_before_anything_is_measured(spec, 
         trimtab.Store.open(place) as store,
         pytest.raises(SpecificationError, match=r"did you mean 'recall\[class \[1\]\]'"),
     ):
-        trimtab.plan(spec, store, settings=QUICK)
+        trimtab.plan(spec, store, settings=QUICK, setup="ignored")
     with trimtab.Store.open(place) as store:
         assert store.list_jobs() == []
         assert store.list_measurements() == []

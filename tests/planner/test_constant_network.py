@@ -81,7 +81,7 @@ def test_it_is_not_chosen_where_another_knows_the_rare_class(
 ):
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
-        record = trimtab.plan(job(folder, metric), store, settings=QUICK)
+        record = trimtab.plan(job(folder, metric), store, settings=QUICK, setup="ignored")
         view = front_view(store, record)
         told = [e for e in store.list_events(record.id) if e.subject == "workload"]
     chosen = view.row(view.chosen)
@@ -98,7 +98,9 @@ def test_it_is_not_chosen_where_another_knows_the_rare_class(
 def test_where_there_is_no_other_it_is_said(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
-        record = trimtab.plan(job(folder, "top1", ("lazy",)), store, settings=QUICK)
+        record = trimtab.plan(
+            job(folder, "top1", ("lazy",)), store, settings=QUICK, setup="ignored"
+        )
         view = front_view(store, record)
         events = [event.text for event in store.list_events(record.id)]
     chosen = view.row(view.chosen)

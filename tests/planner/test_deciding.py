@@ -55,7 +55,7 @@ def job(zoo: Path, **changes: Any) -> dict[str, Any]:
 def done(zoo: Path, machine: Device, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A store with one finished job."""
     with trimtab.Store.open(tmp_path_factory.mktemp("store") / "trimtab.db") as store:
-        record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
+        record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine, setup="ignored")
         yield store, record
 
 
@@ -135,9 +135,9 @@ def test_a_later_job_begins_with_what_was_learned_and_keeps_it(done: Any, zoo: P
     assert set(learned) == {"latency_mean_ms", "peak_memory_mb"}
     assert all(c.plans >= 4 for c in learned.values())
     assert record.summary["correction"] == {}, "it was the first job"
-    later = trimtab.plan(job(zoo, name="later", verify=0), store, settings=QUICK)
+    later = trimtab.plan(job(zoo, name="later", verify=0), store, settings=QUICK, setup="ignored")
     assert later.summary["correction"] == {m: c.model for m, c in learned.items()}
-    again = trimtab.plan(job(zoo), store, settings=QUICK)
+    again = trimtab.plan(job(zoo), store, settings=QUICK, setup="ignored")
     assert (again.id, again.summary["correction"]) == (record.id, {})
 
 

@@ -55,7 +55,7 @@ def done(home, machine):
     """A finished job on a dwelling stream, in a store."""
     with Store.open(home / "trimtab.db") as store:
         spec = job(home, "net.onnx", STREAM)
-        yield store, trimtab.plan(spec, store, settings=SETTINGS, device=machine)
+        yield store, trimtab.plan(spec, store, settings=SETTINGS, device=machine, setup="ignored")
 
 
 def test_bundles_agree_with_the_replay(done):
@@ -125,7 +125,7 @@ def test_the_same_job_again_measures_nothing(done, home):
     store, record = done
     before = [(m.key, m.created_at) for m in store.list_measurements()]
     plans = [entry.plan.key for entry in store.list_plans(record.id)]
-    again = trimtab.plan(job(home, "net.onnx", STREAM), store, settings=SETTINGS)
+    again = trimtab.plan(job(home, "net.onnx", STREAM), store, settings=SETTINGS, setup="ignored")
     assert again.id == record.id
     assert [(m.key, m.created_at) for m in store.list_measurements()] == before
     assert [entry.plan.key for entry in store.list_plans(record.id)] == plans
@@ -152,7 +152,7 @@ def test_show_says_where_inputs_stop(done, home):
 def test_a_tflite_member_offers_the_input_tap_only(home, machine, tmp_path):
     with Store.open(tmp_path / "trimtab.db") as store:
         spec = job(home, "lite.tflite", STREAM)
-        record = trimtab.plan(spec, store, settings=SETTINGS, device=machine)
+        record = trimtab.plan(spec, store, settings=SETTINGS, device=machine, setup="ignored")
         (reason,) = record.summary["early"]["reasons"].values()
         assert reason == "has the input tap only: TFLite files cannot be split"
         kinds = {
@@ -174,7 +174,7 @@ def test_static_exits_are_certified_where_that_was_asked(home, machine, tmp_path
     }
     with Store.open(tmp_path / "trimtab.db") as store:
         spec = job(home, "net.onnx", {}, **asked)
-        record = trimtab.plan(spec, store, settings=SETTINGS, device=machine)
+        record = trimtab.plan(spec, store, settings=SETTINGS, device=machine, setup="ignored")
         early = [e.plan for e in store.list_plans(record.id) if e.plan.definition["exits"]]
         assert early
         for plan in early:

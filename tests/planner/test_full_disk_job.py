@@ -54,7 +54,7 @@ def _fill_up(spec, disk):
         trimtab.Store.open(disk / "trimtab.db") as store,
         pytest.raises(StoreError, match="the disk is full; free some space"),
     ):
-        trimtab.plan(spec, store, Filler(store, disk), QUICK)
+        trimtab.plan(spec, store, Filler(store, disk), QUICK, setup="ignored")
 
 
 def test_a_full_disk_stops_the_job_and_loses_nothing(disk, tmp_path):
@@ -81,7 +81,7 @@ def test_a_full_disk_stops_the_job_and_loses_nothing(disk, tmp_path):
         assert kept
     (disk / "filler").unlink()
     with trimtab.Store.open(disk / "trimtab.db") as store:
-        record = trimtab.plan(spec, store, settings=QUICK)
+        record = trimtab.plan(spec, store, settings=QUICK, setup="ignored")
         assert record.state == "done"
         assert [m for m in store.list_measurements(state="ok") if m in kept] == kept
         assert record.summary["candidates"] == 2

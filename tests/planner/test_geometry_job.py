@@ -74,7 +74,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_crop_is_the_same_in_job_and_bundle(wide: Path, store: Any, tmp_path: Path) -> None:
     """The centre is what the network was trained on, pixel by pixel, so its answers are those."""
     notes, spec = Notes(), job(wide, fit="crop")
-    record = trimtab.plan(spec, store, notes, QUICK)
+    record = trimtab.plan(spec, store, notes, QUICK, setup="ignored")
     workload, splits = load_dataset(trimtab.load_spec(spec))
     paths = [item.path for item in workload.items]
     centres = np.stack([np.asarray(Image.open(path))[:, LEFT:-RIGHT] for path in paths])
@@ -92,7 +92,7 @@ def test_a_crop_is_the_same_in_job_and_bundle(wide: Path, store: Any, tmp_path: 
 
 def test_a_squashed_photograph_is_told(wide: Path, store: Any) -> None:
     notes = Notes()
-    trimtab.plan({**job(wide), "verify": 0}, store, notes, QUICK)
+    trimtab.plan({**job(wide), "verify": 0}, store, notes, QUICK, setup="ignored")
     told = [note for note in notes.found if "input.fit" in note[2]]
     assert told == [
         (
@@ -107,7 +107,7 @@ def test_a_squashed_photograph_is_told(wide: Path, store: Any) -> None:
 
 def test_squash_can_be_meant(wide: Path, store: Any) -> None:
     notes = Notes()
-    trimtab.plan({**job(wide, fit="squash"), "verify": 0}, store, notes, QUICK)
+    trimtab.plan({**job(wide, fit="squash"), "verify": 0}, store, notes, QUICK, setup="ignored")
     assert not [text for _, _, text in notes.found if "input.fit" in text]
 
 

@@ -87,7 +87,7 @@ def store(tmp_path, monkeypatch):
 
 def test_a_job_ends_in_a_verified_front(zoo, store, machine):
     watcher = Watcher()
-    record = trimtab.plan(job(zoo), store, watcher, QUICK, machine)
+    record = trimtab.plan(job(zoo), store, watcher, QUICK, machine, setup="ignored")
     assert record.state == "done"
     entries = {entry.plan.key: entry for entry in store.list_plans(record.id)}
     assert sum(entry.plan.is_baseline for entry in entries.values()) == 3
@@ -108,9 +108,9 @@ def test_a_job_ends_in_a_verified_front(zoo, store, machine):
 
 
 def test_running_again_measures_nothing_again(zoo, store, machine):
-    first = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
+    first = trimtab.plan(job(zoo), store, settings=QUICK, device=machine, setup="ignored")
     before = store.list_measurements(), store.list_verifications(first.id), store.list_traces()
-    again = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
+    again = trimtab.plan(job(zoo), store, settings=QUICK, device=machine, setup="ignored")
     assert again.id == first.id
     after = store.list_measurements(), store.list_verifications(first.id), store.list_traces()
     assert after == before
@@ -118,9 +118,11 @@ def test_running_again_measures_nothing_again(zoo, store, machine):
 
 
 def test_another_job_finds_what_was_measured(zoo, store, machine):
-    trimtab.plan(job(zoo, verify=0), store, settings=QUICK, device=machine)
+    trimtab.plan(job(zoo, verify=0), store, settings=QUICK, device=machine, setup="ignored")
     measured = store.list_measurements()
-    other = trimtab.plan(job(zoo, name="other", verify=0), store, settings=QUICK, device=machine)
+    other = trimtab.plan(
+        job(zoo, name="other", verify=0), store, settings=QUICK, device=machine, setup="ignored"
+    )
     assert len(store.list_jobs()) == 2
     assert store.list_measurements() == measured
     assert other.state == "done"
@@ -128,7 +130,7 @@ def test_another_job_finds_what_was_measured(zoo, store, machine):
 
 def _run_job(spec, path):
     with trimtab.Store.open(path) as opened:
-        trimtab.plan(spec, opened, settings=QUICK)
+        trimtab.plan(spec, opened, settings=QUICK, setup="ignored")
 
 
 @pytest.mark.slow
@@ -143,7 +145,7 @@ def test_a_killed_job_goes_on(zoo, store, tmp_path):
     process.join()
     kept = {m.key: m.created_at for m in store.list_measurements(state="ok")}
     assert len(kept) >= 2
-    record = trimtab.plan(job(zoo), store, settings=QUICK)
+    record = trimtab.plan(job(zoo), store, settings=QUICK, setup="ignored")
     assert record.state == "done"
     assert len(store.list_jobs()) == 1
     found = {m.key: m.created_at for m in store.list_measurements(state="ok")}
@@ -171,7 +173,9 @@ def test_what_fails_is_recorded_and_the_rest_goes_on(zoo, store, machine, tmp_pa
         {"path": str(tmp_path / "absent.onnx"), "input": INPUT},
     ]
     watcher = Watcher()
-    record = trimtab.plan(job(zoo, models=models, verify=0), store, watcher, QUICK, machine)
+    record = trimtab.plan(
+        job(zoo, models=models, verify=0), store, watcher, QUICK, machine, setup="ignored"
+    )
     assert record.state == "done"
     assert "models[3]" in watcher.of("broken")
     assert "no such file" in watcher.of("absent")
@@ -189,7 +193,7 @@ def test_width_that_does_not_fit_the_labels_is_told_with_its_remedy(zoo, store, 
     with pytest.raises(
         PlanningError, match=r"no model could be loaded: .*the model has 4 classes"
     ):
-        trimtab.plan(spec, store, watcher, QUICK, machine)
+        trimtab.plan(spec, store, watcher, QUICK, machine, setup="ignored")
     assert "the model has 4 classes, the labels have 5" in watcher.of("small")
     assert store.list_jobs()[0].state == "failed"
 
@@ -197,7 +201,7 @@ def test_width_that_does_not_fit_the_labels_is_told_with_its_remedy(zoo, store, 
 def test_without_labels_agreement_with_the_reference_stands_in(zoo, store, machine):
     spec = small_job(zoo, reference="large", verify=1)
     spec["workload"]["images"] = str(zoo / "bare")
-    record = trimtab.plan(spec, store, settings=QUICK, device=machine)
+    record = trimtab.plan(spec, store, settings=QUICK, device=machine, setup="ignored")
     assert record.summary["quality"] == ["agreement"]
     entries = {entry.plan.key: entry for entry in store.list_plans(record.id)}
     baseline = entries[record.summary["baseline"]]
@@ -210,12 +214,12 @@ def test_without_labels_or_reference_it_says_what_is_missing(zoo, store, machine
     spec = job(zoo)
     spec["workload"]["images"] = str(zoo / "bare")
     with pytest.raises(PlanningError, match="set `reference` to the model"):
-        trimtab.plan(spec, store, settings=QUICK, device=machine)
+        trimtab.plan(spec, store, settings=QUICK, device=machine, setup="ignored")
 
 
 def test_constraints_that_nothing_meets_name_the_nearest_plan(zoo, store, machine):
     spec = job(zoo, constraints=["latency_mean_ms <= 0.000001"], verify=0)
-    record = trimtab.plan(spec, store, settings=QUICK, device=machine)
+    record = trimtab.plan(spec, store, settings=QUICK, device=machine, setup="ignored")
     assert record.summary["chosen"] is None
     reasons = [r for entry in store.list_plans(record.id) for r in entry.plan.reasons]
     assert sum("comes nearest" in reason for reason in reasons) == 1
@@ -226,10 +230,12 @@ def test_a_percentile_can_be_a_constraint(zoo, store, machine):
     settings = MeasureSettings(
         seconds=0.1, max_seconds=5, min_rounds=70, hot_per_beside=1, warmup_seconds=0.02
     )
-    record = trimtab.plan(spec, store, settings=settings, device=machine)
+    record = trimtab.plan(spec, store, settings=settings, device=machine, setup="ignored")
     assert record.summary["chosen"] is not None
     few = MeasureSettings(seconds=0.1, min_rounds=5, max_rounds=5, warmup_seconds=0.02)
-    short = trimtab.plan({**spec, "name": "short"}, store, settings=few, device=machine)
+    short = trimtab.plan(
+        {**spec, "name": "short"}, store, settings=few, device=machine, setup="ignored"
+    )
     assert short.summary["chosen"] is None  # too few samples: unknown, so not feasible
 
 
@@ -254,7 +260,7 @@ def test_a_pytorch_member_is_named_by_its_import_path(zoo, store, machine, tmp_p
     }
     spec = small_job(zoo, verify=0, budget={"measurements": 3})
     spec["models"].append(member)
-    record = trimtab.plan(spec, store, settings=QUICK, device=machine)
+    record = trimtab.plan(spec, store, settings=QUICK, device=machine, setup="ignored")
     labels = [e.plan.label for e in store.list_plans(record.id) if e.plan.is_baseline]
     assert "mine 1t" in labels
 
@@ -270,5 +276,5 @@ def test_unreadable_images_are_counted_before_anything_is_measured(zoo, store, m
     spec = job(zoo)
     spec["workload"]["images"] = str(broken)
     with pytest.raises(WorkloadError, match="2 of 62"):
-        trimtab.plan(spec, store, settings=QUICK, device=machine)
+        trimtab.plan(spec, store, settings=QUICK, device=machine, setup="ignored")
     assert store.list_measurements() == []

@@ -58,7 +58,10 @@ def job(home, **changes):
 @pytest.fixture(scope="module")
 def done(home, machine):
     with Store.open(home / "trimtab.db") as store:
-        yield store, trimtab.plan(job(home), store, settings=SETTINGS, device=machine)
+        yield (
+            store,
+            trimtab.plan(job(home), store, settings=SETTINGS, device=machine, setup="ignored"),
+        )
 
 
 def routed(store, record):
@@ -173,7 +176,7 @@ def test_the_same_job_again_measures_nothing(done, home):
     store, record = done
     before = [(m.key, m.created_at) for m in store.list_measurements()]
     plans = [entry.plan.key for entry in store.list_plans(record.id)]
-    again = trimtab.plan(job(home), store, settings=SETTINGS)
+    again = trimtab.plan(job(home), store, settings=SETTINGS, setup="ignored")
     assert again.id == record.id
     assert [(m.key, m.created_at) for m in store.list_measurements()] == before
     assert [entry.plan.key for entry in store.list_plans(record.id)] == plans
@@ -203,5 +206,5 @@ def test_without_the_switch_nothing_is_routed(home, machine, tmp_path):
     asked = {"quantisation": [], "routing": False}
     with Store.open(tmp_path / "trimtab.db") as store:
         spec = job(home, techniques=asked)
-        record = trimtab.plan(spec, store, settings=SETTINGS, device=machine)
+        record = trimtab.plan(spec, store, settings=SETTINGS, device=machine, setup="ignored")
         assert routed(store, record) == {}

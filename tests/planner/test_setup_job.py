@@ -86,7 +86,7 @@ def test_a_wrong_set_up_stops_before_anything_is_measured(
         with pytest.raises(
             PlanningError, match=r"RGB instead of BGR[\s\S]*beyond doubt[\s\S]*--force"
         ):
-            trimtab.plan(wrong, store, settings=QUICK, device=machine, setup="checked")
+            trimtab.plan(wrong, store, settings=QUICK, device=machine)
     (record,) = store.list_jobs()
     assert record.state == "failed"
     assert store.list_candidates(record.id) == []
@@ -103,31 +103,27 @@ def test_forced_it_goes_on_and_says_so(zoo: Path, store: Store, machine: Device)
     assert report_plan(store, entry.plan).setup == view.setup
     assert any("RGB instead of BGR" in note.text for note in store.list_events(record.id))
     # What was begun so goes on so.
-    again = trimtab.plan(job(zoo, "bgr"), store, settings=QUICK, device=machine, setup="checked")
+    again = trimtab.plan(job(zoo, "bgr"), store, settings=QUICK, device=machine)
     assert again.state == "done"
     assert again.summary["setup"]["forced"]
 
 
 def test_a_right_set_up_is_not_mentioned(zoo: Path, store: Store, machine: Device) -> None:
-    record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine, setup="checked")
+    record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
     assert record.summary["setup"] == {"findings": [], "forced": False}
     assert front_view(store, record).setup == ()
 
 
 def test_members_that_know_nothing_stop_a_job(zoo: Path, store: Store, machine: Device) -> None:
     with pytest.raises(PlanningError, match="near chance: it always answers 'three'"):
-        trimtab.plan(
-            job(zoo, model="constant"), store, settings=QUICK, device=machine, setup="checked"
-        )
+        trimtab.plan(job(zoo, model="constant"), store, settings=QUICK, device=machine)
 
 
 def test_one_of_several_members_that_knows_nothing_is_named(
     zoo: Path, store: Store, machine: Device
 ) -> None:
     both = job(zoo)["models"] + job(zoo, model="constant")["models"]
-    record = trimtab.plan(
-        job(zoo, models=both), store, settings=QUICK, device=machine, setup="checked"
-    )
+    record = trimtab.plan(job(zoo, models=both), store, settings=QUICK, device=machine)
     (told,) = record.summary["setup"]["findings"]
     assert told.startswith("constant: answers near chance")
 
@@ -138,7 +134,7 @@ def test_a_job_that_measured_before_there_was_a_check_goes_on(
     record = trimtab.plan(job(zoo, "bgr"), store, settings=QUICK, device=machine, setup="forced")
     older = {name: told for name, told in record.summary.items() if name != "setup"}
     store.update_job(record.id, summary=older)
-    again = trimtab.plan(job(zoo, "bgr"), store, settings=QUICK, device=machine, setup="checked")
+    again = trimtab.plan(job(zoo, "bgr"), store, settings=QUICK, device=machine)
     assert again.state == "done"
     assert "setup" not in again.summary
 
@@ -147,7 +143,7 @@ def test_answers_that_differ_from_the_replay_fail_a_plan(
     zoo: Path, store: Store, machine: Device
 ) -> None:
     device = Straying(machine, answers=2)
-    record = trimtab.plan(job(zoo), store, settings=QUICK, device=device, setup="checked")
+    record = trimtab.plan(job(zoo), store, settings=QUICK, device=device)
     found = store.list_verifications(record.id)
     assert found and all(v.state == "failed" for v in found)
     assert all("differ from the replay" in (v.reason or "") for v in found)
@@ -156,7 +152,7 @@ def test_answers_that_differ_from_the_replay_fail_a_plan(
 
 def test_the_limit_is_the_specifications(zoo: Path, store: Store, machine: Device) -> None:
     device, loose = Straying(machine, answers=2), job(zoo, verify_mismatch=0.1)
-    record = trimtab.plan(loose, store, settings=QUICK, device=device, setup="checked")
+    record = trimtab.plan(loose, store, settings=QUICK, device=device)
     assert record.summary["chosen"] is not None
     # What was verified under another limit is held against that of today.
     kept = store.list_verifications(record.id)
@@ -166,21 +162,19 @@ def test_the_limit_is_the_specifications(zoo: Path, store: Store, machine: Devic
 def test_a_bundle_that_does_not_repeat_itself_fails(
     zoo: Path, store: Store, machine: Device
 ) -> None:
-    record = trimtab.plan(
-        job(zoo), store, settings=QUICK, device=Straying(machine, 0, 0.25), setup="checked"
-    )
+    record = trimtab.plan(job(zoo), store, settings=QUICK, device=Straying(machine, 0, 0.25))
     (found, *_) = store.list_verifications(record.id)
     assert found.state == "failed"
     assert "25.00% of its answers differ when the same images run again" in (found.reason or "")
 
 
 def test_bundles_repeat_themselves(zoo: Path, store: Store, machine: Device) -> None:
-    record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine, setup="checked")
+    record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
     assert {v.values["repeat_mismatch"] for v in store.list_verifications(record.id)} == {0.0}
 
 
 def test_what_a_variant_lost_is_told(zoo: Path, store: Store, machine: Device) -> None:
-    record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine, setup="checked")
+    record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
     ((name, told),) = record.summary["losses"].items()
     assert told.startswith("w8a8: ")
     assert "top1 points, " in told

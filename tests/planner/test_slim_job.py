@@ -62,7 +62,10 @@ def job(home, models=("inception.onnx",), fit=30, slimming=tuple(RULES), **chang
 @pytest.fixture(scope="module")
 def done(home, machine):
     with Store.open(home / "trimtab.db") as store:
-        yield store, trimtab.plan(job(home), store, settings=SETTINGS, device=machine)
+        yield (
+            store,
+            trimtab.plan(job(home), store, settings=SETTINGS, device=machine, setup="ignored"),
+        )
 
 
 def test_slimmed_variants_carry_what_they_lost_and_where_they_come_from(done):
@@ -99,7 +102,7 @@ def test_the_same_job_again_builds_and_measures_nothing(done, home):
     store, record = done
     before = [(m.key, m.created_at) for m in store.list_measurements()]
     variants = [variant.key for variant in store.list_variants()]
-    again = trimtab.plan(job(home), store, settings=SETTINGS)
+    again = trimtab.plan(job(home), store, settings=SETTINGS, setup="ignored")
     assert again.id == record.id
     assert [(m.key, m.created_at) for m in store.list_measurements()] == before
     assert [variant.key for variant in store.list_variants()] == variants
@@ -155,6 +158,7 @@ def test_why_nothing_is_slimmed_is_said_and_the_job_goes_on(
             store,
             settings=SETTINGS,
             device=machine,
+            setup="ignored",
         )
         assert record.state == "done"
         (told,) = record.summary["slimming"].values()
@@ -196,7 +200,7 @@ def test_a_job_killed_while_it_learns_keeps_what_was_learned(home, tmp_path):
     process.wait()
     assert len(learned) >= 2
     with Store.open(store) as opened:
-        record = trimtab.plan(spec, opened, settings=SETTINGS)
+        record = trimtab.plan(spec, opened, settings=SETTINGS, setup="ignored")
         assert record.state == "done"
         assert record.summary["slimming"]["inception"]["built"]
         assert learned <= {v.key for v in opened.list_variants() if v.format == "learned"}

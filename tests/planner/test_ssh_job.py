@@ -86,7 +86,7 @@ def store(tmp_path):
 def test_a_job_goes_on_through_faults_and_tells_of_them(spec, server, store):
     """The connection breaks twice, and an engine is missing on the device."""
     watcher = Faults(server)
-    record = trimtab.plan(spec, store, watcher, QUICK)
+    record = trimtab.plan(spec, store, watcher, QUICK, setup="ignored")
     assert record.state == "done"
     assert record.summary["troubles"] == {"connection lost": 2}
     assert "connection lost (2)" in troubles_text(record)
@@ -123,7 +123,7 @@ def test_a_device_that_stays_away_ends_the_job_which_goes_on_later(spec, server,
         SshDevice(target, patience=BRIEF) as device,
         pytest.raises(DeviceLost, match="run the same command again to resume"),
     ):
-        trimtab.plan(spec, store, Away(server, store), QUICK, device)
+        trimtab.plan(spec, store, Away(server, store), QUICK, device, setup="ignored")
     (job,) = store.list_jobs()
     assert job.state == "failed"
     assert "cannot be reached" in job.message
@@ -131,7 +131,7 @@ def test_a_device_that_stays_away_ends_the_job_which_goes_on_later(spec, server,
     assert [found.state for found in kept] == ["ok"]
     assert store.list_candidates(job.id) == []  # nobody is blamed
     server.start()
-    record = trimtab.plan(spec, store, settings=QUICK)
+    record = trimtab.plan(spec, store, settings=QUICK, setup="ignored")
     assert record.id == job.id
     assert record.state == "done"
     assert [found for found in store.list_measurements() if found in kept] == kept

@@ -96,7 +96,9 @@ class OldStore:
     def resume(self, store: Store, name: str) -> tuple[JobRecord, WatchedDevice]:
         """Run the job that is called so, again, on its recorded device."""
         device = WatchedDevice(self.folder / "device.jsonl")
-        return plan(self.folder / f"{name}.yaml", store, settings=SETTINGS, device=device), device
+        return plan(
+            self.folder / f"{name}.yaml", store, settings=SETTINGS, device=device, setup="ignored"
+        ), device
 
 
 def restore(archive: Path, folder: Path, place: str) -> OldStore:

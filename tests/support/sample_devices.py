@@ -92,7 +92,7 @@ def record_both(spec: Mapping[str, Any], store: Store, folder: Path) -> JobRecor
         )
         for name in SLOWNESS
     }
-    return plan(spec, store, settings=SETTINGS, device=given)
+    return plan(spec, store, settings=SETTINGS, device=given, setup="ignored")
 
 
 def replayed(folder: Path, logs: Path | None = None) -> dict[str, Device]:
@@ -110,4 +110,4 @@ def run_both(
     watcher: ProgressListener | None = None,
 ) -> JobRecord:
     """Run the job, or go on with it."""
-    return plan(spec, store, watcher, SETTINGS, devices)
+    return plan(spec, store, watcher, SETTINGS, devices, setup="ignored")

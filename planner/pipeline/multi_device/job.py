@@ -37,7 +37,7 @@ def plan_on_several(
     watcher: ProgressListener | None,
     settings: MeasureSettings | None,
     given: Mapping[str, Device],
-    setup: SetupPolicy = "ignored",
+    setup: SetupPolicy,
 ) -> JobRecord:
     """Run the job on all devices that `spec` names; `given` ones, by name, stand in for theirs.
 
@@ -101,7 +101,7 @@ class MultiDeviceJob:
         watcher: _Shared,
         settings: MeasureSettings | None,
         given: Mapping[str, Device],
-        setup: SetupPolicy = "ignored",
+        setup: SetupPolicy,
     ) -> None:
         self._job_id, self._spec, self._store = job_id, spec, store
         self._journal, self._watcher = journal, watcher
