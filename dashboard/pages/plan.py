@@ -40,7 +40,7 @@ def plan_page() -> None:
     show_route(found)
     route_table(found)
     if found.losses:
-        told = [f"{name} against its member: {text}" for name, text in found.losses.items()]
+        told = [f"{name} {text}" for name, text in found.losses.items()]
         markup.show(markup.lines(told))
     show_exits(found)
     _why(found, view.row(view.baseline))

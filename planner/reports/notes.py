@@ -61,7 +61,7 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
             f"{found.error_before:.1%}; with the correction, leave-one-plan-out, "
             f"{found.error_held_out:.1%}."
         )
-    lines += [f"{name} against its member: {text}." for name, text in view.losses.items()]
+    lines += [f"{name} {text}." for name, text in view.losses.items()]
     return lines + [found.text for found in view.predictors]
 
 

@@ -6,8 +6,8 @@ from trimtab.planner.selection.data import SelectionData, alone_ms
 
 
 def variant_losses(data: SelectionData) -> dict[str, str]:
-    """By the names of variants, such as 'w8a8: -1.2 top1 points, 2.4x faster' (on tune, against
-    the same member as it came, each with the runtime options that proved fastest)."""
+    """By the names of variants, such as 'against lite0: -1.2 top1 points, 2.4x faster' (on tune,
+    against the same member as it came, each with the runtime options that proved fastest)."""
     quality = data.quality[0]
     originals = {data.measured[index].candidate.member: index for index in data.members}
     fastest: dict[str, int] = {}
@@ -24,7 +24,7 @@ def variant_losses(data: SelectionData) -> dict[str, str]:
         gain = data.capability(index) - data.capability(parent)
         ratio = alone_ms(data.options[parent]) / alone_ms(data.options[index])
         points = f"{100 * gain:+.1f} {quality} points"
-        told[name] = f"{candidate.form.text}: {points}, {_speed(ratio)}"
+        told[name] = f"against {candidate.member}: {points}, {_speed(ratio)}"
     return told
 
 

@@ -176,10 +176,10 @@ def test_bundles_repeat_themselves(zoo: Path, store: Store, machine: Device) -> 
 def test_what_a_variant_lost_is_told(zoo: Path, store: Store, machine: Device) -> None:
     record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
     ((name, told),) = record.summary["losses"].items()
-    assert told.startswith("w8a8: ")
+    assert told.startswith("against digits: ")
     assert "top1 points, " in told
     assert any(
-        line.startswith(f"{name} against its member")
+        line.startswith(f"{name} against digits: ")
         for line in front_notes(front_view(store, record), 1)
     )
 

@@ -183,7 +183,7 @@ def _print_explanation(found: PlanReport) -> None:
         screen.print(f"Set-up in doubt: {text}", style="bold red", soft_wrap=True)
     screen.print(f"\n{found.why}", soft_wrap=True)
     for name, text in found.losses.items():
-        screen.print(f"{name} against its member: {text}.", soft_wrap=True)
+        screen.print(f"{name} {text}.", soft_wrap=True)
     screen.print(tables.heading(f"\nStages ({notes.route_text(found)})"))
     screen.print(tables.stage_table(found.stages))
     _print_routes(found)
