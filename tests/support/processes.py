@@ -1,11 +1,17 @@
-"""Looking at processes that tests start."""
+"""Waiting for processes that tests start."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import psutil
+
+T = TypeVar("T")
+
+#: What a busy machine may need for what takes a moment; less than a test may take.
+PATIENCE_S = 400
 
 
 def has_ended(process: psutil.Process) -> bool:
@@ -17,9 +23,18 @@ def has_ended(process: psutil.Process) -> bool:
         return True
 
 
-def left_after(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that have still not ended when so much time has passed."""
-    ends = time.monotonic() + seconds
+def until(holds: Callable[[], T]) -> T:
+    """Wait until something holds, as long as any machine may need; what it was."""
+    ends = time.monotonic() + PATIENCE_S
+    while not (found := holds()):
+        assert time.monotonic() < ends, f"not within {PATIENCE_S} s"
+        time.sleep(0.05)
+    return found
+
+
+def left_after(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that do not end."""
+    ends = time.monotonic() + PATIENCE_S
     while left := [process for process in processes if not has_ended(process)]:
         if time.monotonic() > ends:
             break
