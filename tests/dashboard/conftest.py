@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -13,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from PIL import Image
-from processes import PATIENCE_S, until
+from processes import PATIENCE_S, free_port, until
 from sample_models import INPUT, texture_images, write_onnx
 
 from trimtab.db import Store
@@ -77,9 +76,7 @@ def environment():
 @contextmanager
 def served(folder, store, *options):
     """`trimtab dashboard` in a process of its own; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [*_CALL, "--store", str(store), "dashboard", "--port", str(port), "--no-browser"]
     with (folder / "dashboard.log").open("wb") as log:
         process = subprocess.Popen(

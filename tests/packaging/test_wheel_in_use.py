@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from distributions import ROOT, run, surroundings
-from processes import PATIENCE_S, until
+from processes import PATIENCE_S, free_port, until
 from sample_models import INPUT, write_onnx, write_photos
 
 pytestmark = pytest.mark.slow
@@ -175,9 +174,7 @@ def test_nothing_but_two_names_can_be_imported(home: Home) -> None:
 @pytest.fixture(scope="module")
 def address(home: Home) -> Iterator[str]:
     """The dashboard's, as its command starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [home.environment / "bin" / "trimtab", "--store", "store/trimtab.db", "dashboard"]
     log = home.folder / "dashboard.log"
     with log.open("wb") as stream:

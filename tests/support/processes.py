@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+import socket
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 import psutil
@@ -12,6 +15,8 @@ T = TypeVar("T")
 
 #: What a busy machine may need for what takes a moment; less than a test may take.
 PATIENCE_S = 400
+#: Below what Linux (32768) and IANA (49152) give to connections, above what services have.
+_LISTENERS = (20_000, 32_000)
 
 
 def has_ended(process: psutil.Process) -> bool:
@@ -21,6 +26,16 @@ def has_ended(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at, out of those that no program is given by
+    chance, so that it stays free until a server takes it."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", random.SystemRandom().randrange(*_LISTENERS)))
+            port: int = probe.getsockname()[1]
+            return port
 
 
 def until(holds: Callable[[], T]) -> T:
