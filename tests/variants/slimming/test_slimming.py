@@ -65,6 +65,7 @@ def between_model(model: onnx.ModelProto, end: str) -> onnx.ModelProto:
     return between(plain, plain.image, end)
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_bytes(
     network: Network, proposals: list[Proposal], slimmed: Slimmed
 ) -> None:
