@@ -11,6 +11,8 @@ from trimtab.planner.jobs.lookup import find_plan
 from trimtab.planner.reports.front import front_view
 from trimtab.planner.reports.plan.report import report_plan
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, machine):

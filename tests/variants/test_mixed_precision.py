@@ -53,7 +53,7 @@ def test_what_w8a8_loses_is_back(hard, images, tmp_path):
     assert top1(whole, derive_variant(whole, variant, "w")) < as_float - 0.2
     assert top1(mixed, derive_variant(mixed, variant, "m")) > as_float - 0.05
     assert told["agreement"] > told["w8a8_agreement"]
-    assert told["error"] <= MixedRecipe().tolerated < told["w8a8_error"]
+    assert told["error"] <= MixedRecipe().bound(told["w8a8_error"]) < told["w8a8_error"]
     assert len(told["float_blocks"]) == 2, "on both sides of the uneven tensor"
 
 
@@ -74,7 +74,7 @@ def test_where_w8a8_is_good_enough_there_is_no_mixed_variant(images, tmp_path):
 
 def test_where_all_must_stay_float_there_is_none_either(hard, images, tmp_path):
     with pytest.raises(NothingToGain, match="nearly every block"):
-        quantise_mixed(*hard, images, tmp_path / "out.onnx", MixedRecipe(tolerated=1e-9))
+        quantise_mixed(*hard, images, tmp_path / "out.onnx", MixedRecipe(least=1e-9, most=1e-9))
 
 
 def test_every_node_is_of_one_block(hard):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,17 +42,27 @@ _TRIES, _TIGHTENED = 4, 0.6
 
 @dataclass(frozen=True)
 class MixedRecipe:
-    """How a mixed variant is made; part of its lineage. At most `blocks` blocks are told apart.
-    As many stay float as it takes for an error of the answers that is `tolerated` (a share of
-    their variance, see :func:`answer_error`)."""
+    """How a mixed variant is made; part of its lineage. At most `blocks` blocks are told apart, on
+    `max_images` images. As many stay float as it takes to bring the error of the answers
+    (:func:`answer_error`) down to `share` of that of w8a8, but no further than `least` and at
+    least to `most`."""
 
     base: QuantisationRecipe = field(default_factory=QuantisationRecipe)
     blocks: int = 24
-    tolerated: float = 0.005
+    max_images: int = 48
+    share: float = 0.2
+    least: float = 0.005
+    most: float = 0.02
 
     def __post_init__(self) -> None:
-        if self.blocks < 2 or self.tolerated <= 0:
-            raise ValueError("blocks >= 2, tolerated > 0 must hold")
+        if self.blocks < 2 or self.max_images < 1:
+            raise ValueError("blocks >= 2, max_images >= 1 must hold")
+        if not 0 < self.share < 1 or not 0 < self.least <= self.most:
+            raise ValueError("0 < share < 1, 0 < least <= most must hold")
+
+    def bound(self, error: float) -> float:
+        """The error that is aimed at where w8a8 has `error`."""
+        return min(max(self.share * error, self.least), self.most)
 
 
 @dataclass(frozen=True)
@@ -81,17 +92,17 @@ def quantise_mixed(
     """
     recipe, source, out = recipe or MixedRecipe(), Path(source), Path(out)
     with StaticQuantiser(source, variant, images, recipe.base, seed) as quantiser:
-        shown = list(quantiser.tensors())
+        shown = list(islice(quantiser.tensors(), recipe.max_images))
         right = answers(quantiser.plain, shown)
         whole = answers(quantiser.quantised(), shown)
         error = answer_error(whole, right)
-        if error <= recipe.tolerated:
+        if error <= recipe.least:
             raise NothingToGain(
                 f"{variant.name}: w8a8 keeps the answers already (its error is {error:.2g} of "
-                f"their variance, {recipe.tolerated:g} is tolerated)"
+                f"their variance, {recipe.least:g} is tolerated)"
             )
         scored = block_errors(quantiser, blocks_of(quantiser.plain, recipe.blocks), shown, right)
-        found = _built(quantiser, scored, recipe.tolerated, shown, right, variant.name)
+        found = _built(quantiser, scored, recipe.bound(error), shown, right, variant.name)
     strip_notes(found.model)
     write_model(found.model, out)
     return {
