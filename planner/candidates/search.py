@@ -149,8 +149,10 @@ class CandidateSearch:
         images = [item.path for item in self._evaluator.variants.fit]
         try:
             check_answers(found, parent, self._evaluator.rows.fit, images)
-        except Collapsed as reason:
-            self._collapsed[candidate.member, candidate.form] = f"{candidate.form.text} {reason}"
+        except Collapsed:
+            self._collapsed[candidate.member, candidate.form] = (
+                f"{candidate.form.text} of it collapsed with other options"
+            )
             self._seen.remove(found)
             raise
 

@@ -44,7 +44,7 @@ def test_a_collapsed_variant_is_named_with_the_blocks_at_fault(done):
     assert "Worst when quantised alone" in collapsed and "Conv_2" in collapsed
     assert "w8a8-mixed" in collapsed
     others = [text for text in reasons if text != collapsed]
-    assert others and all(text.startswith("not tried: w8a8 collapsed") for text in others)
+    assert others and all(text.startswith("not tried: w8a8 of it collapsed") for text in others)
 
 
 def test_the_mixed_variant_takes_its_place_and_says_what_stayed_float(done):

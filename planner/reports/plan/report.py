@@ -12,7 +12,7 @@ from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow, front_view
 from trimtab.planner.reports.plan.precision import MIXED_DETAILS, float_steps
 from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
-from trimtab.planner.reports.plan.slimming import slim_steps, slimming_told
+from trimtab.planner.reports.plan.slimming import SLIM_DETAILS, slim_steps, slimming_told
 from trimtab.planner.reports.text import printable, split_name
 from trimtab.search.objectives.constraints import Constraint
 from trimtab_runtime.codec import decode
@@ -210,8 +210,7 @@ def _lineage(record: VariantRecord | None, by_key: Mapping[str, VariantRecord]) 
         else:
             made = f"{step} of {parent.name if parent else 'an unknown variant'}"
         slimmed, mixed = slim_steps(record), float_steps(record)
-        hidden = ("parts", "taught", "blocks", "learn", "distill") if slimmed else ()
-        hidden += MIXED_DETAILS if mixed else ()
+        hidden = (*(SLIM_DETAILS if slimmed else ()), *(MIXED_DETAILS if mixed else ()))
         settings = ", ".join(
             f"{name} {_short(value)}"
             for name, value in recipe.items()
