@@ -9,6 +9,7 @@ COMMANDS = (
     "show:jobs",
     "show:front",
     "show:show",
+    "compare:compare",
     "dashboard:dashboard",
     "export:export",
     "gc:gc",
