@@ -2,10 +2,10 @@
 
     python -m benchmarks.dashboard_screenshots --store DB --output docs/dashboard
 
-At 1280 pixels (light and dark) and 390 (light). Several --store are gathered in one; without any, a small
-job is planned. `--job` is the one that fronts and plans are shown of, by default the first with
-plans. Without `--output` the pictures are thrown away. Prints one JSON object as its last line:
-how many `pages` there are, and those that are `too_wide`, of which there should be none.
+At 1280 pixels (light and dark) and 390 (light). Several --store are gathered in one; without any,
+a small job is planned. `--job` is the one that fronts and plans are shown of, by default the first
+with plans. Without `--output` the pictures are thrown away. Prints one JSON object as its last
+line: how many `pages` there are, and those that are `too_wide`, of which there should be none.
 """
 
 from __future__ import annotations
