@@ -96,7 +96,7 @@ def _front_cells(view: FrontView, row: PlanRow, wide: bool) -> list[list[str]]:
         groups.append([number(told, metric), test])
     speedup = UNKNOWN if row.speedup is None else f"{row.speedup:.2f}x"
     infeasible = {"yes": "", "no": ", violates a constraint", "unknown": ", feasibility unknown"}
-    return [*groups, [speedup, row.status + infeasible[row.feasible]]]
+    return [*groups, [speedup, row.standing + infeasible[row.feasible]]]
 
 
 def csv_text(rows: Sequence[PlanRow], metrics: Sequence[str]) -> str:

@@ -101,7 +101,7 @@ class PlanningStage:
             journal.note("warning", "measurements together", text)
         costs = {}
         for number, found in visits.items():
-            stages, process = costs_together(parts[number], found, data.reference_ms)
+            stages, process = costs_together(parts[number], found, data.pace)
             costs[groups[number]] = CascadeCosts(stages, process, data.correction)
         return costs
 

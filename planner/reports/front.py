@@ -43,7 +43,8 @@ class PlanRow:
     of the zoo), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
     failed, 'predicted' when it was not tried. `speedup_basis` says whether both latencies are
     'measured' or 'predicted'. `cautions` are what its accuracy hides, told of the
-    chosen plan. `variants` are the names of those that its stages run.
+    chosen plan, `disturbances` what disturbed the measurements that its figures follow from.
+    `variants` are the names of those that its stages run.
     """
 
     key: str
@@ -57,6 +58,12 @@ class PlanRow:
     speedup_basis: str | None
     cautions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    disturbances: tuple[str, ...] = ()
+
+    @property
+    def standing(self) -> str:
+        """The status, and whether its figures were measured while something disturbed that."""
+        return f"{self.status}, disturbed" if self.disturbances else self.status
 
     def figure(self, metric: str) -> MetricValues:
         return self.figures.get(metric, MetricValues(metric, None))
@@ -68,6 +75,7 @@ class PlanRow:
             "label": self.label,
             "roles": " ".join(self.roles),
             "status": self.status,
+            "disturbed": "; ".join(self.disturbances),
             "feasible": self.feasible,
         }
         for metric in metrics:
@@ -294,7 +302,15 @@ def _row(
         variants=tuple(
             printable(stage["variant"]["name"]) for stage in plan.definition.get("stages", ())
         ),
+        disturbances=_disturbances(plan, record),
     )
+
+
+def _disturbances(plan: PlanRecord, record: VerificationRecord | None) -> tuple[str, ...]:
+    """Of a verified plan what disturbed its bundle, of others what disturbed its parts."""
+    verified = record is not None and record.state == "ok"
+    told = record.details.get("warnings", ()) if record is not None and verified else None
+    return tuple(map(printable, plan.definition.get("disturbed", ()) if told is None else told))
 
 
 def _speedup(

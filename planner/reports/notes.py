@@ -96,6 +96,17 @@ def device_notes(found: PlanReport) -> list[str]:
     return notes
 
 
+def reference_notes(found: PlanReport) -> list[str]:
+    """How much of a bundle's variation the reference work beside it explains."""
+    explained = found.verified.get("reference_explained")
+    if explained is None:
+        return []
+    return [
+        f"Reference work explains {explained:.0%} of the variance of its latency; as far as that, "
+        "it was moved to the pace of the other measurements."
+    ]
+
+
 def exit_notes(found: PlanReport) -> list[str]:
     """The thresholds of the exits, the contents of the memory, and the certificate."""
     thresholds = {k: v for k, v in asdict(found.thresholds).items() if v is not None}
@@ -138,7 +149,8 @@ def summary_line(row: PlanRow, view: FrontView) -> str:
     value = latency.measured if latency.measured is not None else latency.decided
     quality = with_interval(row.figure(view.quality))
     text = (
-        f"{row.label}: {printable(view.quality)} {quality} on test, {number(value)} ms ({basis})"
+        f"{row.label}: {printable(view.quality)} {quality} on test, {number(value)} ms ({basis}"
+        f"{', disturbed' if row.disturbances else ''})"
     )
     if row.speedup is None or "baseline" in row.roles:
         return text
