@@ -185,8 +185,9 @@ class BundleVerifier:
             for metric in corrected_metrics()
         }
         stages = len(plan.composed.options)
+        disturbed = bool(plan.composed.design.costs.warnings or done.details.get("warnings"))
         return {
-            metric: Pair(stages, predicted[metric], value)
+            metric: Pair(stages, predicted[metric], value, disturbed)
             for metric, value in measured.items()
             if value is not None and metric in predicted
         }

@@ -17,7 +17,7 @@ from trimtab.db import (
     VerificationRecord,
 )
 from trimtab.planner.jobs.lookup import devices_of, job_state
-from trimtab.planner.jobs.summary import summary_of
+from trimtab.planner.jobs.summary import PredictionSummary, summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
 from trimtab.planner.reports.text import printable
 from trimtab.search.objectives.pareto import spread
@@ -124,7 +124,8 @@ class FrontView:
     `corrections` are corrections of predictions learned from the job's bundles, and
     `predictors` the held-out errors of the search's predictors
     (`trimtab.search.predictors.base`). `setup` is what is doubtful in how members are fed and
-    read, `losses` what each variant lost and won against its member."""
+    read, `predictions` how often measured costs lay within the intervals of predicted ones,
+    `losses` what each variant lost and won against its member."""
 
     job_id: str
     job_name: str
@@ -142,6 +143,7 @@ class FrontView:
     rows: tuple[PlanRow, ...]
     setup: tuple[str, ...] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
+    predictions: Mapping[str, PredictionSummary] = field(default_factory=dict)
 
     def row(self, key: str | None) -> PlanRow | None:
         return next((row for row in self.rows if row.key == key), None)
@@ -228,6 +230,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         predictors=_predictors(job),
         rows=tuple(rows),
         setup=setup_doubts(job),
+        predictions=summary_of(job).get("predictions", {}),
         losses={
             printable(n): printable(text) for n, text in summary_of(job).get("losses", {}).items()
         },

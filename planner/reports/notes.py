@@ -61,8 +61,25 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
             f"{found.error_before:.1%}; with the correction, leave-one-plan-out, "
             f"{found.error_held_out:.1%}."
         )
+    lines += coverage_notes(view)
     lines += [f"{name} {text}." for name, text in view.losses.items()]
     return lines + [found.text for found in view.predictors]
+
+
+def coverage_notes(view: FrontView) -> list[str]:
+    """How often bundles measured what their predictions promised."""
+    lines = []
+    for metric, found in view.predictions.items():
+        line = (
+            f"{metric}: {found['covered']} of {found['plans']} bundles measured within the 95 % "
+            "interval of their prediction"
+        )
+        if found["device_plans"] > found["plans"]:
+            line += f" ({found['device_covered']} of {found['device_plans']} on this device)"
+        if found["disturbed"]:
+            line += f"; {found['disturbed']} of them were disturbed"
+        lines.append(line + ".")
+    return lines
 
 
 def caution_notes(row: PlanRow) -> list[str]:

@@ -24,7 +24,7 @@ _BLOCKS, _FEWEST = 16, 8
 PLAIN = "plain"
 
 
-def pace_ms(reference: Sequence[float]) -> float:
+def pace_ms(reference: Sequence[float] | Doubles) -> float:
     """How fast the device was: the mean time of the reference work without its extremes, a fifth
     at either end. (The median jumps where a machine changes between two speeds.)"""
     return float(trim_mean(np.asarray(reference), 0.2))

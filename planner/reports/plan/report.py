@@ -68,11 +68,11 @@ class PlanReport:
     """Everything about one plan. `verified` holds what the bundle gave on the device, by name
     (metrics, and `answer_mismatch`: the share of inputs answered otherwise than replayed),
     `disturbances` what was noticed while its figures were measured, `energy_methods` how energy
-    was found; `early` what came of early exits, by variant, and `slimming` what came of that, by member. `exits` and
-    `routes` are of the inputs of a `split`, as people call it. Of a plan on several devices
-    `on_each` holds the figures of each, by 'metric split basis'. `setup` is what is doubtful in
-    the set-up of the job's members, `losses` what variants of the plan lost and won against their
-    members."""
+    was found; `early` what came of early exits, by variant, and `slimming` what came of that, by
+    member. `exits` and `routes` are of the inputs of a `split`, as people call it. Of a plan on
+    several devices `on_each` holds the figures of each, by 'metric split basis'. `setup` is what
+    is doubtful in the set-up of the job's members, `losses` what variants of the plan lost and won
+    against their members."""
 
     row: PlanRow
     job_id: str
