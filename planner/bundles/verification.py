@@ -23,7 +23,7 @@ from trimtab.search.costs.pace import followed, pace_ms, reference_of
 from trimtab.search.costs.stage import Visit
 from trimtab.workloads import Item
 from trimtab_runtime.errors import PlanningError, StoreError, TrimtabError
-from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
+from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES, find_metric
 from trimtab_runtime.probe.requests import VerifyRequest
 
 #: Images of `tune` that run before those of `test`: what is learned from bundles and decided by
@@ -187,7 +187,9 @@ class BundleVerifier:
         stages = len(plan.composed.options)
         disturbed = bool(plan.composed.design.costs.warnings or done.details.get("warnings"))
         return {
-            metric: Pair(stages, predicted[metric], value, disturbed)
+            metric: Pair(
+                stages, predicted[metric], value, disturbed and find_metric(metric).unit != "MB"
+            )
             for metric, value in measured.items()
             if value is not None and metric in predicted
         }

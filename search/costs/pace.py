@@ -51,7 +51,7 @@ def followed(times: Doubles, reference: Doubles) -> Followed:
         return Followed()
     plain = xy * xy / (xx * yy)
     adjusted = max(0.0, 1 - (1 - plain) * (count - 1) / (count - 2))
-    return Followed(min(1.0, xy / xx * adjusted / plain), adjusted)
+    return Followed(min(1.0, xy / xx) * adjusted / plain, adjusted)
 
 
 def visit_followed(visit: Visit) -> Followed:

@@ -14,6 +14,9 @@ What is found counts only where it matters: the slower speed is `MATERIAL` slowe
 `FEWEST` of the time at least. Times that are drawn independently from one distribution with a
 single mode are flagged in one or two of a hundred measurements at most, and in fewer where they
 vary by less than `MATERIAL`.
+
+Last, a plain count: single times far above the others (the process had to wait) that move the mean
+by more than `MATERIAL` make it a figure of how often that happened.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import median_abs_deviation
 
 from trimtab.search.costs.stage import Doubles
 
@@ -40,6 +44,9 @@ _SHORTEST_STRETCH = 2  # blocks
 _SHUFFLES = 399
 #: Share of times in the smaller group, where two speeds take turns.
 _GROUP = 0.1
+#: By how much a time exceeds the median that stands apart: relative to the median, and in units of
+#: the spread of the others.
+_FAR, _FAR_SPREADS = 0.5, 6.0
 
 
 @dataclass(frozen=True)
@@ -70,9 +77,8 @@ class Speeds:
         known = [f"{speed.ms:.3g}" for speed in self.speeds]
         if len(known) == 2:
             slower = self.speeds[1].share
-            found = (
-                f"two speeds: {known[0]} and {known[1]} ms, {slower:.0%} of the time in the slower"
-            )
+            share = f"{slower:.0%}" if slower >= 0.01 else "less than 1 %"
+            found = f"two speeds: {known[0]} and {known[1]} ms, {share} of the time in the slower"
         else:
             found = f"{len(known)} speeds, from {known[0]} to {known[-1]} ms"
         times = {None: "", 1: "; it changed once"}.get(
@@ -102,7 +108,7 @@ def find_speeds(series: Sequence[Doubles], in_order: bool = False) -> Speeds:
         return Speeds(())
     fewest = min(len(times) for times in series)
     whole = np.sum([blocks_of(times, fewest) for times in series], axis=0)
-    found = _in_order(whole) or (None if in_order else _in_turns(whole))
+    found = _in_order(whole) or (None if in_order else _in_turns(whole)) or _apart(whole)
     return found or Speeds((Speed(float(np.median(whole)), 1.0),))
 
 
@@ -118,7 +124,8 @@ def blocks_of(times: Doubles, count: int) -> Doubles:
 
 def _in_order(times: Doubles) -> Speeds | None:
     """Steps and bursts; None where there are none."""
-    blocks = blocks_of(times, _BLOCKS)
+    in_each = -(-len(times) // _BLOCKS)  # alike, so that their shares are those of the times
+    blocks = blocks_of(times, -(-len(times) // in_each))
     edges = sorted({0, len(blocks), *_edges(np.log(blocks), 0)})
     if len(edges) == 2:
         return None
@@ -198,6 +205,18 @@ def _stretches(count: int) -> tuple[Ints, Ints, Doubles]:
 
 
 # ---- in any order ----
+
+
+def _apart(times: Doubles) -> Speeds | None:
+    """Single times far above the others that move the mean; None where there are none."""
+    usual = float(np.median(times))
+    spread = float(median_abs_deviation(times, scale="normal"))
+    far = times - usual > max(_FAR * usual, _FAR_SPREADS * spread)
+    if not far.any() or times.mean() / times[~far].mean() - 1 < MATERIAL:
+        return None
+    share = float(far.mean())
+    near, distant = (float(np.median(times[which])) for which in (~far, far))
+    return Speeds((Speed(near, 1 - share), Speed(distant, share)), None)
 
 
 def _in_turns(times: Doubles) -> Speeds | None:
