@@ -11,9 +11,11 @@ Prints one JSON object as its last line:
     beside_error_median, beside_error_max  the same errors beside the neighbour
     unflagged_error_max      the largest error beside the neighbour that nothing warned of
     beside_flagged           share flagged beside the neighbour
-    wrong_flagged            share flagged of those that are off by more than 8 %, null without any
+    wrong_flagged            share flagged of those that are off by more than 8 % beside it
     explained                median share of the variance that the reference explains, of all
-    measurements             of the two kinds, and how many probes they took
+    measurements             of the two kinds, and how many `probes` they took
+
+Shares of nothing are null.
 
     python -m benchmarks.measurement_truth
 """
@@ -83,7 +85,7 @@ class Repeated:
         sys.path.insert(0, str(SUPPORT))
         from sample_models import INPUT, texture_images, write_onnx
 
-        model = write_onnx(folder / "model.onnx", width=128)
+        model = write_onnx(folder / "model.onnx", width=512)
         variant = make_variant(model, inspect_model(model), INPUT, {}, "model")
         images = []
         for number, pixels in enumerate(texture_images(8, seed=3, size=64)[0]):
@@ -153,15 +155,20 @@ def figures(quiet: list[Reported], beside: list[Reported]) -> dict[str, Any]:
         "latency_ms": truth,
         "error_median": float(np.median(errors)),
         "error_max": float(errors.max()),
-        "false_flags": float(flags[right].mean()),
+        "false_flags": _mean(flags[right]),
         "beside_error_median": float(np.median(others)),
         "beside_error_max": float(others.max()),
         "unflagged_error_max": float(others[~other_flags].max(initial=0.0)),
         "beside_flagged": float(other_flags.mean()),
-        "wrong_flagged": float(other_flags[wrong].mean()) if wrong.any() else None,
+        "wrong_flagged": _mean(other_flags[wrong]),
         "explained": float(np.median(explained)),
         "measurements": [len(quiet), len(beside)],
     }
+
+
+def _mean(found: Any) -> float | None:
+    """A share; None of nothing."""
+    return float(found.mean()) if len(found) else None
 
 
 if __name__ == "__main__":

@@ -215,7 +215,7 @@ def _apart(times: Doubles) -> Speeds | None:
     if not far.any() or times.mean() / times[~far].mean() - 1 < MATERIAL:
         return None
     share = float(far.mean())
-    near, distant = (float(np.median(times[which])) for which in (~far, far))
+    near, distant = float(np.median(times[~far])), float(times[far].mean())
     return Speeds((Speed(near, 1 - share), Speed(distant, share)), None)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sample_devices import Wrapped
 from sample_models import INPUT, write_onnx, write_photos
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 import trimtab
 from trimtab.db import CorrectionRecord, JobRecord, Store
+from trimtab.planner.cache.disturbance import UsualPace, assess_bundle
 from trimtab.planner.cache.measurements import ATTEMPTS
 from trimtab.planner.cli import app
 from trimtab.planner.pipeline.job import opened_run
@@ -141,6 +143,44 @@ def test_predicted_costs_have_intervals_whose_coverage_is_kept(done: Any) -> Non
     memory = record.summary["predictions"]["peak_memory_mb"]
     assert memory["disturbed"] == 0, "memory is no figure of time"
     assert memory["covered"] == memory["plans"] == memory["taught_by"]
+
+
+def probed(parallel_ms: float, threads: float = 2.0) -> ProbeResult:
+    return ProbeResult(
+        {"reference_threads": threads},
+        {"reference_ms": [1.5] * 20, "parallel_ms": [parallel_ms] * 20},
+    )
+
+
+@pytest.mark.parametrize(
+    ("pace", "threads", "unusual"),
+    [(2.0, 2.0, False), (2.2, 2.0, False), (2.5, 2.0, True), (1.6, 2.0, True), (9.0, 1.0, False)],
+)
+def test_another_pace_all_the_time_is_noticed(pace: float, threads: float, unusual: bool) -> None:
+    usual = UsualPace()
+    for ms in (1.9, 2.0, 2.1):
+        assert usual.compared(probed(99.0)).warnings == [], "nothing is usual yet"
+        usual.learn(probed(ms).values, probed(ms).samples)
+    found = usual.compared(probed(pace, threads)).warnings
+    assert bool(found) == unusual
+    assert not unusual or f"took {pace:.3g} ms instead of 2 ms" in found[0]
+
+
+def test_images_of_a_bundle_are_compared_along_their_own_path() -> None:
+    stage = np.arange(80) % 2
+    latency = np.where(stage == 0, 2.0, 9.0) * np.exp(
+        0.01 * np.random.default_rng(0).standard_normal(80)
+    )
+    zeros = np.zeros(80, np.int64)
+
+    def answers(latency_ms: Any) -> ProbeResult:
+        arrays = {"entry": zeros, "stage": stage, "tap": zeros - 1, "by": zeros}
+        return ProbeResult({}, {}, arrays={**arrays, "latency_ms": latency_ms})
+
+    assert assess_bundle(answers(latency)).warnings == [], "two paths are not two speeds"
+    latency[48:] *= 1.4
+    (text,) = assess_bundle(answers(latency)).warnings
+    assert "40% of the time in the slower; it changed once" in text
 
 
 def test_what_a_disturbed_job_learned_is_not_carried(
