@@ -25,13 +25,21 @@ from trimtab.variants.segments.cutting import cut_segments, read_head
 from trimtab.variants.segments.heads import Head, fit_heads
 from trimtab.variants.segments.taps import TapPlace, find_taps
 from trimtab.variants.segments.verified_taps import assert_same_answers, usable_taps
-from trimtab.variants.torch_export.export import export_module
+from trimtab.variants.torch_export.checks import Agreement
+from trimtab.variants.torch_export.export import (
+    ExportedModule,
+    export_module,
+    exported_module,
+    module_source,
+)
 
 __all__ = [
     "INSPECTION_VERSION",
     "KINDS",
     "SCHEMES",
+    "Agreement",
     "Executed",
+    "ExportedModule",
     "Head",
     "ModelFacts",
     "OperatorWork",
@@ -46,6 +54,7 @@ __all__ = [
     "cut_segments",
     "derive_variant",
     "export_module",
+    "exported_module",
     "find_contradictions",
     "find_origins",
     "find_taps",
@@ -55,6 +64,7 @@ __all__ = [
     "inspect_model",
     "inspection_engine",
     "make_variant",
+    "module_source",
     "open_in_subprocess",
     "open_view",
     "operator_work",

@@ -11,19 +11,20 @@ from trimtab.db import Level
 from trimtab.planner.cache.facts import facts_of
 from trimtab.planner.cache.variants import StoredVariant, VariantCache
 from trimtab.planner.candidates.class_groups import with_job_classes
+from trimtab.planner.candidates.exported import compared, exported_member
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import BudgetSpec, ModelSpec
 from trimtab.planner.specification.shapes import misfits
 from trimtab.variants import (
     SCHEMES,
+    ExportedModule,
     ModelFacts,
     Wishes,
-    export_module,
     find_contradictions,
     make_variant,
 )
-from trimtab.workloads import Workload
+from trimtab.workloads import Item, Workload
 from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import ModelError, PlanningError, TrimtabError
 
@@ -42,9 +43,14 @@ class Member:
 
 
 def load_members(
-    spec: JobSpec, builder: VariantCache, workload: Workload, journal: Journal
+    spec: JobSpec,
+    builder: VariantCache,
+    workload: Workload,
+    journal: Journal,
+    images: Sequence[Item] = (),
 ) -> list[Member]:
-    """Every member that can be used; the reason is logged for one that cannot.
+    """Every member that can be used; the reason is logged for one that cannot. On `images`,
+    PyTorch modules are held against the files that they are exported to.
 
     Raises PlanningError when none is left or they do not agree on the number of classes.
     """
@@ -53,7 +59,7 @@ def load_members(
     for position, model in enumerate(spec.models):
         journal.step("members", model.label, position, len(spec.models))
         try:
-            members.append(_load(model, spec.budget, builder, workload, journal))
+            members.append(_load(model, spec.budget, builder, workload, journal, images))
         except TrimtabError as error:
             problems.append(f"models[{position}] ({model.label}): {error}")
             journal.note("error", model.label, f"models[{position}]: {error}")
@@ -75,22 +81,17 @@ def _load(
     builder: VariantCache,
     workload: Workload,
     journal: Journal,
+    images: Sequence[Item],
 ) -> Member:
     if model.torch is None:
         assert model.path is not None
         return _from_file(model, model.path, budget, builder, workload, journal)
-    assert model.input.size is not None
-    with tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder:
-        path = export_module(
-            model.torch.entry,
-            model.torch.arguments,
-            model.torch.state,
-            model.input.size,
-            Path(folder) / f"model.{model.torch.format}",
-            channels=1 if model.input.colour == "gray" else 3,
-            folder=model.torch.folder,
-        )
-        return _from_file(model, path, budget, builder, workload, journal)
+    with (
+        tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder,
+        exported_member(model, Path(folder)) as exported,
+    ):
+        path = exported.path
+        return _from_file(model, path, budget, builder, workload, journal, (exported, images))
 
 
 def _from_file(
@@ -100,6 +101,7 @@ def _from_file(
     builder: VariantCache,
     workload: Workload,
     journal: Journal,
+    module: tuple[ExportedModule, Sequence[Item]] | None = None,
 ) -> Member:
     with tempfile.TemporaryDirectory(prefix="trimtab-view-") as folder:
         wishes = wishes_of(model, len(workload.classes) or None)
@@ -111,6 +113,8 @@ def _from_file(
         variant, classes, told = _classes(variant, facts, model, workload.classes)
         suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
         notes: list[tuple[Level, str]] = [("info", text) for text in (*view.notes, *told)]
+        if module is not None:
+            notes += compared(module[0], view.path, variant, module[1])
         notes += [("warning", text) for text in find_contradictions(facts, variant.input, output)]
         notes += [("warning", f"not to be trusted: {text}") for text in facts.doubts]
         notes += [

@@ -9,6 +9,7 @@ from typing import Self
 
 from trimtab.db import Store
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
+from trimtab.planner.candidates.exported import COMPARED
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.members import Member, load_members, squashed
 from trimtab.planner.candidates.search import CandidateSearch
@@ -59,7 +60,13 @@ class SingleDeviceJob:
         unseen = unseen_classes(job.workload, job.splits)
         if unseen:
             job.journal.note("warning", "workload", unseen)
-        members = load_members(job.spec, self.evaluator.variants, job.workload, job.journal)
+        members = load_members(
+            job.spec,
+            self.evaluator.variants,
+            job.workload,
+            job.journal,
+            [job.workload.items[index] for index in job.splits.fit[:COMPARED]],
+        )
         for name, text in squashed(job.spec, members, job.workload.shapes):
             job.journal.note("warning", name, text)
         return members

@@ -28,11 +28,14 @@ from typer.testing import CliRunner
 import trimtab
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.candidates.class_groups import with_job_classes
+from trimtab.planner.candidates.exported import compared, exported_member
 from trimtab.planner.cli.app import app
-from trimtab.planner.specification.sections import OutputSpec
+from trimtab.planner.specification.sections import ModelSpec, OutputSpec
 from trimtab.variants import Wishes, inspect_model, make_variant
+from trimtab.workloads import read_workload
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import create_engine
+from trimtab_runtime.errors import ModelError
 from trimtab_runtime.images.preprocess import Preprocessor
 from trimtab_runtime.probe.requests import MeasureSettings
 
@@ -208,6 +211,42 @@ def test_a_score_of_the_first_class_is_turned_by_naming_the_models_order(tmp_pat
         found.append([engine.run(Preprocessor(i).tensor(variant.input)) for i in images])
     assert np.array_equal(np.array(found[0])[:, ::-1], found[1])
     assert len({row.argmax() for row in np.array(found[0])}) == 2
+
+
+BRIGHT = """
+import torch
+from torch import nn
+
+
+class Bright(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, x):
+        scores = self.head(x.mean((2, 3)))
+        return -scores if float(x.mean()) > 30 else scores
+"""
+
+
+def test_a_module_is_held_against_its_file_on_the_jobs_images(tmp_path):
+    """No random image is as bright as pixels without normalisation, so that the exporter which
+    follows one image leaves the branch out, and only real images tell."""
+    (tmp_path / "nets.py").write_text(BRIGHT)
+    write_photos(tmp_path / "photos", 8)
+    said = {"size": 32, "mean": 0, "std": 1}
+    torch = {"entry": "nets:Bright", "folder": str(tmp_path)}
+    model = ModelSpec.model_validate({"torch": torch, "input": said})
+    items = read_workload(tmp_path / "photos").items
+    with exported_member(model, tmp_path) as exported:
+        path = exported.path
+        variant = make_variant(path, inspect_model(path), said, {}, "bright")
+        assert any("the older one is used" in text for text in exported.notes)
+        with pytest.raises(ModelError, match=r"answers differently from the module.*of fit"):
+            compared(exported, path, variant, items)
+        notes = compared(exported, path, variant, ())
+    assert [level for level, _ in notes] == ["warning"] * len(exported.notes)
 
 
 def test_init_writes_what_the_files_tell(zoo, tmp_path):
