@@ -10,10 +10,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from trimtab.variants.files import child, watchdog
+from trimtab.variants.files import watchdog
 from trimtab.variants.inspection.facts import ModelFacts, inspect_model
 from trimtab.variants.intake.view import View, Wishes, open_view, prepare
 from trimtab_runtime import errors
@@ -21,6 +24,8 @@ from trimtab_runtime.codec import decode, encode
 from trimtab_runtime.errors import ModelError, TrimtabError
 
 _COMMAND = "from trimtab.variants.inspection.isolated import main; main()"
+_KILLED = -9
+_LOOK_S = 0.05
 
 
 def inspect_in_subprocess(
@@ -55,8 +60,9 @@ def _ask(what: str, path: Path, arguments: list[Any], limit_s: float) -> Any:
     request = json.dumps([what, limit_s, os.getpid(), *arguments])
     try:
         done = subprocess.run(
-            child.command(_COMMAND, request),
-            env=child.environment(),
+            # -P: what lies in the working directory is not to be imported.
+            [sys.executable, "-P", "-c", _COMMAND, request],
+            env={**os.environ, "PYTHONPATH": _import_path()},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=None if watchdog.SIGNAL else limit_s,
@@ -71,20 +77,36 @@ def _ask(what: str, path: Path, arguments: list[Any], limit_s: float) -> Any:
             "again, or allow more time where it is that slow"
         )
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace")
-        how = child.death("whoever tried to run it", done.returncode, said)
-        raise ModelError(f"{path.name}: {how}; it may be damaged: export it again")
+        raise ModelError(f"{path.name}: {_death(done)}; it may be damaged: export it again")
     told = json.loads(done.stdout.splitlines()[-1])
     if "told" in told:
         return told["told"]
     raise getattr(errors, told["error"])(told["reason"])
 
 
+def _import_path() -> str:
+    """This code first, then what was on the path anyway."""
+    return os.pathsep.join(
+        filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")])
+    )
+
+
+def _death(done: subprocess.CompletedProcess[bytes]) -> str:
+    if done.returncode == _KILLED:
+        return "whoever tried to run it was killed, most likely for taking all memory"
+    last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+    how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
+    return " ".join([f"whoever tried to run it died of {how}", *(f"({line})" for line in last)])
+
+
 def main() -> None:
     """Print {"told": what was asked for} or {"error": its class, "reason": its text} as the last
     line."""
+    with suppress(OSError):  # where memory runs out, Linux shall take this process, not the job
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     what, limit_s, asked_by, path, *rest = json.loads(sys.argv[1])
-    child.serve(asked_by)
+    if os.name == "posix":  # elsewhere a launcher may stand between
+        threading.Thread(target=_end_with, args=(asked_by,), daemon=True).start()
     if what == "view":
         prepare()  # takes seconds, which are none of the model's
     watchdog.arm(limit_s)
@@ -95,6 +117,13 @@ def main() -> None:
     except TrimtabError as error:
         told = {"error": type(error).__name__, "reason": str(error)}
     print(json.dumps(told))
+
+
+def _end_with(process: int) -> None:
+    """Nobody waits for the answer once who asked is dead, and its folder is removed."""
+    while os.getppid() == process:
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 def _facts(path: Path, size: list[int] | None) -> Any:

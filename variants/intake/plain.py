@@ -1,5 +1,5 @@
-"""Making a graph plain without changing what it computes: no local functions, constants folded,
-nodes named, shapes inferred, nothing that is unused."""
+"""Making a graph plain without changing what it computes: nodes in their order and named, no local
+functions, constants folded, shapes inferred, nothing that is unused."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def make_plain(model: ir.Model) -> list[str]:
 
     limits = {"input_size_limit": _READ_ELEMENTS, "output_size_limit": _MADE_ELEMENTS}
     done = {
+        "nodes sorted": common.TopologicalSortPass()(model).modified,
         "weights are no inputs": common.RemoveInitializersFromInputsPass()(model).modified,
         "local functions inlined": bool(model.functions) and common.InlinePass()(model).modified,
         "constants folded": optimizer.fold_constants(

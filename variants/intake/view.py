@@ -14,6 +14,7 @@ from trimtab.variants.intake.batches import same_rows, take_single_images
 from trimtab.variants.intake.ends import choose_output, image_of, one_input, real_output
 from trimtab.variants.intake.equality import largest_difference
 from trimtab.variants.intake.plain import make_plain, name_nodes
+from trimtab.variants.intake.running import write_run_shapes
 from trimtab.variants.intake.shapes import (
     ImageShape,
     declared_dims,
@@ -135,6 +136,8 @@ class _Opening:
         if shape is not None and adapted != self._path:
             self._compare(adapted, shape)
         done = make_plain(self._model)
+        if shape is not None and not self._beside and self._run_shapes(shape):
+            done.append("shapes found by a run")
         found = adapted
         if done and shape is not None:
             found = self._plain(adapted, shape, done)
@@ -232,6 +235,11 @@ class _Opening:
                 f"{'; '.join(self._notes)}) it answers otherwise, by {difference:.2g} of the "
                 "largest answer, as onnx's reference says; export it again with an older opset"
             )
+
+    def _run_shapes(self, shape: ImageShape) -> bool:
+        return write_run_shapes(
+            self._model, lambda: self._write("trial"), lambda kind: noise(shape.dims, kind)
+        )
 
     def _plain(self, adapted: Path, shape: ImageShape, done: Sequence[str]) -> Path:
         try:
