@@ -5,6 +5,7 @@ A variant is one model file, named by the sha256 of its content, with the format
 output. Whatever cannot be made or read raises :class:`trimtab_runtime.errors.ModelError`.
 """
 
+from trimtab.variants.files.operator_files import OperatorFile, write_operator_files
 from trimtab.variants.inspection.contradictions import find_contradictions
 from trimtab.variants.inspection.facts import (
     INSPECTION_VERSION,
@@ -42,6 +43,7 @@ __all__ = [
     "ExportedModule",
     "Head",
     "ModelFacts",
+    "OperatorFile",
     "OperatorWork",
     "Origin",
     "QuantisationRecipe",
@@ -73,4 +75,5 @@ __all__ = [
     "read_head",
     "source_identity",
     "usable_taps",
+    "write_operator_files",
 ]
