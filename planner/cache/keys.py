@@ -61,10 +61,11 @@ def member_lineage(variant: Variant, source_sha256: str, torch: str | None) -> C
 
 def view_key(source: object, wishes: Wishes) -> str:
     """The view of a model file, made of its `source` as `wishes` say."""
+    said = {name: value for name, value in encode(wishes).items() if name != "signature" or value}
     return content_key(
         {
             "source": source,
-            "wishes": encode(wishes),
+            "wishes": said,
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
         }

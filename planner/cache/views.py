@@ -51,7 +51,7 @@ class ViewCache:
             return None
         view = path
         if found.artefact_sha256 is not None:
-            view = folder / f"{path.stem}.onnx"
+            view = folder / f"{path.stem}{path.suffix.lower()}"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.store.artefacts.path(found.artefact_sha256), view)
@@ -99,6 +99,6 @@ def _remembered(name: str, path: Path, folder: Path) -> View | None:
     if content is None:
         return replace(view, path=path)
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{path.stem}.onnx"
+    target = folder / f"{path.stem}{path.suffix.lower()}"
     target.write_bytes(content)
     return replace(view, path=target)

@@ -138,6 +138,7 @@ def wishes_of(model: ModelSpec, classes: int | None) -> Wishes:
         output=model.output.name,
         output_index=model.output.index,
         classes=None if model.output.classes else classes,
+        signature=model.signature,
     )
 
 

@@ -156,11 +156,15 @@ class TorchSpec(Section):
 
 
 class ModelSpec(Section):
-    """A member: a model file, or a PyTorch module."""
+    """A member: a model file, or a PyTorch module. `signature` is one of several of a TFLite
+    file's."""
+
+    _later = frozenset({"signature"})
 
     path: _Path | None = None
     torch: TorchSpec | None = None
     name: str | None = None
+    signature: str | None = None
     input: InputSpec = InputSpec()
     output: OutputSpec = OutputSpec()
 

@@ -33,6 +33,7 @@ from trimtab.variants.intake.source import (
     source_sha256,
     weights_bytes,
 )
+from trimtab.variants.intake.tflite import view_tflite
 from trimtab.variants.intake.trial import Trial, noise
 from trimtab.variants.intake.versions import lower_versions, reference_difference
 from trimtab_runtime.errors import ModelError
@@ -48,7 +49,8 @@ _SAME_NAME = "two nodes with same node name"
 @dataclass(frozen=True)
 class Wishes:
     """What is said of a member that its file may leave open. `size` is (height, width); `output`
-    is a name, `output_index` counts from 0; `classes` how many the labels have."""
+    is a name, `output_index` counts from 0; `classes` how many the labels have; `signature` is one
+    of a TFLite file's."""
 
     size: tuple[int, int] | None = None
     layout: str | None = None
@@ -56,6 +58,7 @@ class Wishes:
     output: str | None = None
     output_index: int | None = None
     classes: int | None = None
+    signature: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,17 +85,24 @@ def open_view(
     they stay in files of their own), one image goes in and one tensor comes out, layout and
     channels are fixed, and the graph is plain (see :func:`make_plain`). A plain graph is kept only
     where it gives the same bits on random images as the graph before; else the graph stays as it
-    is, and that is told. A TFLite file is its own view.
+    is, and that is told. Of a TFLite file one signature and one output are left.
 
     Raises ModelError where the file is missing, damaged or refused by its engine, or cannot be
     made a graph with one image in and one tensor of scores out.
     """
     path = Path(path)
     check_file(path)
+    wishes = wishes or Wishes()
     if path.suffix.lower() != ".onnx":
-        return View(path, source_sha256(path, []))
+        output = wishes.output if wishes.output is not None else wishes.output_index
+        view, notes = view_tflite(
+            path, folder / "model.tflite", wishes.signature, output, wishes.classes
+        )
+        return View(view, source_sha256(path, []), tuple(notes))
+    if wishes.signature is not None:
+        raise ModelError(f"{path.name}: signature: only TFLite files have signatures")
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it tells of each shape it cannot infer
-    return _Opening(path, folder, wishes or Wishes(), limit_bytes).view()
+    return _Opening(path, folder, wishes, limit_bytes).view()
 
 
 def prepare() -> None:
