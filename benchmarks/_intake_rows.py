@@ -48,6 +48,7 @@ class Row:
     layers: bool | str = ""
     notes: tuple[str, ...] = ()
     untrue: list[str] = field(default_factory=list)
+    cpu_s: float = 0.0
 
     @property
     def label(self) -> str:

@@ -10,7 +10,8 @@ dynamically quantised; and the TFLite files of the data pack.
 A row a file: whether it is `taken`, whether its `answers` to ten images equal the framework's own
 (where it has none, or float16 rounds: those of the engine on the file as it is) within what the
 format can hold, whether `w8a8` is built, how many `taps` found, whether the work of its `layers`
-is known, or the number of a reason, which follow. `taken` and `answers_equal` are shares, of the
+is known; reasons follow, each with the files that it was told of; the seconds are those that a
+processor took for the export and all of this. `taken` and `answers_equal` are shares, of the
 files that their engine itself runs and of those taken; `untrue_reasons` counts refusals of files
 that the engine runs, and reasons that the graph itself shows to be false: the rest is to be read.
 The last line is one JSON object.
@@ -23,6 +24,7 @@ import logging
 import multiprocessing
 import os
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -57,9 +59,7 @@ def main(
             if only in f"tflite {path.stem}"
         ]
         for job in as_completed(jobs):
-            rows, lines = job.result()
-            print("\n".join([*lines, *map(_line, rows)]), flush=True)
-            found += rows
+            found += job.result()
     print("\n".join(_reasons(found)))
     print(json.dumps(_figures(found)))
 
@@ -78,27 +78,34 @@ def _prepare() -> None:
     torch.set_num_threads(1)
 
 
-def _rows(packages: Path | None, name: str, quick: bool) -> tuple[list[Row], list[str]]:
-    """All rows of a network, and lines on variations that are not there."""
-    rows, lines = [], []
+def _rows(packages: Path | None, name: str, quick: bool) -> list[Row]:
+    """All rows of a network, printed as they come, and lines on variations that are not there."""
     (network,) = (
         each
         for each in networks(packages)
         if not isinstance(each, str) and f"{each.framework} {each.name}" == name
     )
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
+        started = time.process_time()
         for cell in cells(network, Path(folder), quick):
             if isinstance(cell, str):
-                lines.append(cell)
+                print(cell, flush=True)
                 continue
             with tempfile.TemporaryDirectory(dir=folder) as place:
-                rows.append(row_of(cell, Path(place)))
-    return rows, lines
+                row = row_of(cell, Path(place))
+            now = time.process_time()
+            row.cpu_s, started = now - started, now
+            print(_line(row), flush=True)
+            rows.append(row)
+    return rows
 
 
-def _tflite_rows(path: Path) -> tuple[list[Row], list[str]]:
+def _tflite_rows(path: Path) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        return [row_of(of_tflite(path), Path(folder))], []
+        row = row_of(of_tflite(path), Path(folder))
+    print(_line(row), flush=True)
+    return [row]
 
 
 def _line(row: Row) -> str:
@@ -107,7 +114,7 @@ def _line(row: Row) -> str:
         value = getattr(row, column)
         mark = "no" if isinstance(value, str) else "yes" if value is True else str(value)
         told.append(f"{column} {mark if value != '' else '-':3}")
-    return "  ".join(told)
+    return "  ".join([*told, f"{row.cpu_s:5.1f} s"])
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
@@ -135,6 +142,7 @@ def _figures(rows: Sequence[Row]) -> dict[str, object]:
         "taps": sum(isinstance(row.taps, int) for row in taken),
         "layers": sum(row.layers is True for row in taken),
         "untrue_reasons": sum(len(row.untrue) for row in rows),
+        "cpu_s": round(sum(row.cpu_s for row in rows)),
         "untrue": dict(Counter(text for row in rows for text in row.untrue)),
     }
 
