@@ -18,6 +18,7 @@ from trimtab.variants.inspection.isolated import inspect_in_subprocess, open_in_
 from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
 from trimtab.variants.intake.source import source_identity
+from trimtab.variants.intake.versions import NewestVersions, newest_versions
 from trimtab.variants.intake.view import View, Wishes, open_view
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
 from trimtab.variants.quantisation.suitability import Suitability, quantisable
@@ -43,6 +44,7 @@ __all__ = [
     "ExportedModule",
     "Head",
     "ModelFacts",
+    "NewestVersions",
     "OperatorFile",
     "OperatorWork",
     "Origin",
@@ -67,6 +69,7 @@ __all__ = [
     "inspection_engine",
     "make_variant",
     "module_source",
+    "newest_versions",
     "open_in_subprocess",
     "open_view",
     "operator_work",

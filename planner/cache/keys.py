@@ -61,7 +61,8 @@ def member_lineage(variant: Variant, source_sha256: str, torch: str | None) -> C
 
 def view_key(source: object, wishes: Wishes) -> str:
     """The view of a model file, made of its `source` as `wishes` say."""
-    said = {name: value for name, value in encode(wishes).items() if name != "signature" or value}
+    later = ("signature", "newest")
+    said = {name: value for name, value in encode(wishes).items() if value or name not in later}
     return content_key(
         {
             "source": source,

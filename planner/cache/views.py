@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trimtab.db import Store, VariantRecord
+from trimtab.planner.cache.device_limits import device_limit
 from trimtab.planner.cache.keys import view_key
+from trimtab.profilers import Device
 from trimtab.variants import View, Wishes, open_in_subprocess, source_identity
 from trimtab_runtime.errors import ModelError, StoreError
 
 _FORMAT = "view"
+_LOWERINGS = 2  # the intermediate representation, the opset
 #: Views that this process made, for its other stores: of files up to so many bytes, the latest.
 _SMALL_BYTES, _REMEMBERED = 2**22, 64
 _MADE: OrderedDict[str, tuple[bytes | None, View]] = OrderedDict()
@@ -20,16 +23,30 @@ _MADE: OrderedDict[str, tuple[bytes | None, View]] = OrderedDict()
 
 @dataclass(frozen=True)
 class ViewCache:
-    """What :func:`variants.open_view` makes, kept as a variant."""
+    """What :func:`variants.open_view` makes, kept as a variant; where there is a `device` whose
+    engine is another version than the one here, as that takes it."""
 
     store: Store
+    device: Device | None = None
 
     def open(self, path: Path, wishes: Wishes, folder: Path, limit_s: float) -> View:
         """The view of a member's file, in `folder` where it is another one.
 
         Raises as :func:`variants.open_in_subprocess`, and ModelError where the weights are too
-        many for one file.
+        many for one file, or the device's engine takes no version that it can be lowered to.
         """
+        found = self._opened(path, wishes, folder, limit_s)
+        if self.device is None or path.suffix.lower() != ".onnx":
+            return found
+        for number in range(_LOWERINGS):
+            newest = device_limit(self.device, found.path, wishes.size, wishes.newest)
+            if newest is None:
+                break
+            wishes = replace(wishes, newest=newest)
+            found = self._opened(path, wishes, folder / f"lowered{number}", limit_s)
+        return found
+
+    def _opened(self, path: Path, wishes: Wishes, folder: Path, limit_s: float) -> View:
         name = view_key(source_identity(path), wishes)
         found = self._kept(name, path, folder)
         if found is None:

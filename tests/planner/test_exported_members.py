@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from exported_models import (
     half,
@@ -31,6 +32,7 @@ from trimtab.planner.candidates.class_groups import with_job_classes
 from trimtab.planner.candidates.exported import compared, exported_member
 from trimtab.planner.cli.app import app
 from trimtab.planner.specification.sections import ModelSpec, OutputSpec
+from trimtab.profilers.testing import OlderEngineDevice
 from trimtab.variants import Wishes, inspect_model, make_variant
 from trimtab.workloads import read_workload
 from trimtab_runtime.definitions.plan import RuntimeOptions
@@ -138,6 +140,46 @@ def test_a_view_is_made_once(zoo, tmp_path):
         store.artefacts.path(kept.artefact_sha256).unlink()
         again = cache.open(zoo / "functions.onnx", Wishes(), tmp_path / "fourth", 60)
         assert again.path.read_bytes() == made.path.read_bytes()
+
+
+def newer(path, opset):
+    """A network whose opset is newer than that of older engines."""
+    model = onnx_model(width=16)
+    del model.opset_import[:]
+    model.opset_import.extend([helper.make_opsetid("", opset)])
+    model.ir_version = 11
+    return save(path, model)
+
+
+def test_a_file_too_new_for_the_device_is_lowered(tmp_path):
+    path = newer(tmp_path / "newer.onnx", 22)
+    with trimtab.Store.open(tmp_path / "trimtab.db") as store:
+        device = OlderEngineDevice("1.19.2", ir_version=10, opset=21)
+        found = ViewCache(store, device).open(path, Wishes(), tmp_path / "older", 60)
+        model = onnx.load(str(found.path))
+        assert (model.ir_version, model.opset_import[0].version) == (10, 21)
+        assert found.notes == (
+            "its IR version 11 is lowered to 10, the newest of the device's onnxruntime 1.19.2",
+            "its opset 22 is converted to 21, the newest of the device's onnxruntime 1.19.2",
+        )
+        assert found.source_sha256 == sha256(path.read_bytes()).hexdigest()
+        image = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+        answers = [
+            onnxruntime.InferenceSession(str(each)).run(None, {"image": image})[0]
+            for each in (path, found.path)
+        ]
+        assert answers[0].tobytes() == answers[1].tobytes()
+        same = OlderEngineDevice(onnxruntime.__version__, ir_version=10, opset=21)
+        for cache in (ViewCache(store), ViewCache(store, same)):
+            assert cache.open(path, Wishes(), tmp_path / "here", 60).path == path
+
+
+def test_a_file_that_cannot_be_lowered_tells_both_versions(tmp_path):
+    path = newer(tmp_path / "newer.onnx", 22)
+    with trimtab.Store.open(tmp_path / "trimtab.db") as store:
+        device = OlderEngineDevice("1.2.0", ir_version=11, opset=5)
+        with pytest.raises(ModelError, match=r"opset 22, the device's onnxruntime 1.2.0 knows"):
+            ViewCache(store, device).open(path, Wishes(), tmp_path / "older", 60)
 
 
 @pytest.mark.slow

@@ -35,7 +35,12 @@ from trimtab.variants.intake.source import (
 )
 from trimtab.variants.intake.tflite import view_tflite
 from trimtab.variants.intake.trial import Trial, noise
-from trimtab.variants.intake.versions import lower_versions, reference_difference
+from trimtab.variants.intake.versions import (
+    NewestVersions,
+    lower_versions,
+    newest_versions,
+    reference_difference,
+)
 from trimtab_runtime.errors import ModelError
 
 if TYPE_CHECKING:
@@ -50,7 +55,7 @@ _SAME_NAME = "two nodes with same node name"
 class Wishes:
     """What is said of a member that its file may leave open. `size` is (height, width); `output`
     is a name, `output_index` counts from 0; `classes` how many the labels have; `signature` is one
-    of a TFLite file's."""
+    of a TFLite file's. `newest` are versions that the device's engine knows."""
 
     size: tuple[int, int] | None = None
     layout: str | None = None
@@ -59,6 +64,7 @@ class Wishes:
     output_index: int | None = None
     classes: int | None = None
     signature: str | None = None
+    newest: NewestVersions | None = None
 
 
 @dataclass(frozen=True)
@@ -165,10 +171,13 @@ class _Opening:
         return out
 
     def _lower_versions(self) -> None:
-        """Once for the intermediate representation, once for the operators; and name nodes where
-        the engine refuses two of one name."""
+        """To what was said, and what the engine here takes: once for the intermediate
+        representation, once for the operators; and name nodes where it refuses two of one name."""
         import onnx_ir as ir
+        import onnxruntime
 
+        if self._wishes.newest is not None:
+            self._lower_to(self._wishes.newest)
         for _ in range(3):
             try:
                 Trial(self._write("trial") if self._changed else self._path, self._path.name)
@@ -177,13 +186,17 @@ class _Opening:
                 refusal = str(error)
                 if self._refused is None and not self._beside:
                     self._refused = ir.to_proto(self._model)
-                lowered = lower_versions(self._path, self._model, refusal)
-                if lowered is None:
-                    if _SAME_NAME not in refusal or not name_nodes(self._model):
-                        raise
-                    lowered = self._model, "several of its nodes have one name; they get others"
-                self._model, note = lowered
-                self._change([note])
+                newest = newest_versions(refusal, f"onnxruntime {onnxruntime.__version__}")
+                if newest is not None:
+                    self._lower_to(newest)
+                elif _SAME_NAME in refusal and name_nodes(self._model):
+                    self._change(["several of its nodes have one name; they get others"])
+                else:
+                    raise
+
+    def _lower_to(self, newest: NewestVersions) -> None:
+        self._model, notes = lower_versions(self._path, self._model, newest)
+        self._change(notes)
 
     def _single_images(self) -> None:
         """A batch of several becomes one where each image's answer stays what it is."""
