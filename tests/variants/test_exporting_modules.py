@@ -20,8 +20,11 @@ from trimtab.variants.torch_export.user_code import user_modules
 from trimtab_runtime.errors import ModelError
 
 NETS = '''
+import collections
 import torch
 from torch import nn
+
+Answer = collections.namedtuple("Named", ["loss", "logits"])
 
 
 class Small(nn.Module):
@@ -83,6 +86,16 @@ class Fixed(Small):
 class Unknown(Small):
     def forward(self, x):
         return torch.special.i0e(super().forward(x))
+
+
+class Named(Small):
+    def forward(self, x):
+        return Answer(None, super().forward(x))
+
+
+class Kept(Small):
+    def forward(self, x):
+        return {"logits": super().forward(x), "features": self.body(x)}
 
 
 ready = Small(seed=5)
@@ -216,6 +229,20 @@ def test_the_older_exporter_is_used_where_the_current_one_fails(
     assert "torch's current exporter fails (GuardOnDataDependentSymNode" in notes[0]
     assert f"job_nets.py, line {line_of('x.abs().max()')})" in notes[0]
     assert f"job_nets.py, line {line_of('x.abs().max()')}" in notes[1]
+
+
+@pytest.mark.parametrize(("entry", "kind"), [("Named", "Named"), ("Kept", "dict")])
+def test_scores_with_a_name_are_found(folder: Path, tmp_path: Path, entry: str, kind: str) -> None:
+    source = module_source(f"job_nets:{entry}", {}, None, 24, folder=folder)
+    with exporting(source) as module:
+        notes = module.write(tmp_path / "a.onnx")
+    assert notes[0].startswith(f"it returns a {kind}")
+    assert "'logits' is taken for the scores" in notes[0]
+    image = np.random.default_rng(1).standard_normal((1, 3, 24, 24)).astype(np.float32)
+    (found,) = onnxruntime.InferenceSession(str(tmp_path / "a.onnx")).run(None, {"image": image})
+    with torch.no_grad():
+        expected = built(folder)(torch.from_numpy(image)).numpy()
+    assert np.allclose(found, expected, atol=1e-5)
 
 
 def line_of(text: str) -> int:

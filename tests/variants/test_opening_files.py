@@ -41,6 +41,7 @@ from trimtab.variants import (
     View,
     Wishes,
     find_origins,
+    find_taps,
     inspect_model,
     make_variant,
     open_view,
@@ -105,6 +106,29 @@ def test_every_reader_sees_the_same_network(tmp_path: Path, habit: str) -> None:
     found = answers(quantised, variant)
     assert np.abs(found - LOGITS).mean() < 0.1 * np.abs(LOGITS).mean()
     assert (found.argmax(1) == LABELS).mean() > 0.7
+
+
+def test_shapes_of_operators_that_only_the_engine_knows_are_found_by_a_run(
+    tmp_path: Path,
+) -> None:
+    """As onnxruntime saves it, with convolutions and activations fused."""
+    plain = save(tmp_path / "plain.onnx", onnx_model())
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+    onnxruntime.InferenceSession(str(plain), options, providers=["CPUExecutionProvider"])
+    view = open_view(tmp_path / "fused.onnx", tmp_path / "view")
+    facts = inspect_model(view.path)
+    assert dict(facts.operators)["FusedConv"] == 2
+    assert np.allclose(answers(view.path, variant_of(view)), LOGITS, atol=1e-4)
+    work = [each.multiply_accumulates for each in operator_work(view.path, "onnx")]
+    expected = [each.multiply_accumulates for each in operator_work(plain, "onnx")]
+    assert sum(work) == sum(expected) > 0
+    taps, reason = find_taps(view.path)
+    assert (len(taps), reason) == (len(find_taps(plain)[0]), None)
+    refusal = quantisable(facts).reason
+    assert "it has FusedConv" in refusal
+    assert "take the file that it was made of" in refusal
 
 
 def test_layers_of_a_file_without_names_are_told(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from trimtab.variants.files.base import Array
 from trimtab.variants.torch_export.building import build
 from trimtab.variants.torch_export.checks import Agreement, compare, file_scores
 from trimtab.variants.torch_export.onnx import write_onnx
+from trimtab.variants.torch_export.outputs import picking, scores_key
 from trimtab.variants.torch_export.tflite import write_tflite
 from trimtab.variants.torch_export.user_code import told, user_modules
 from trimtab.variants.torch_export.weights import load_state
@@ -51,6 +52,21 @@ class Exporting:
         if source.state is not None:
             load_state(module, Path(source.state), source.entry)
         self._module: torch.nn.Module = module.eval().float()
+        self._notes: list[str] = []
+        self._pick_scores()
+
+    def _pick_scores(self) -> None:
+        """A module that names what it returns, as those of transformers do, returns its scores."""
+        answer = self._answer(next(_random_images(self._shape)))
+        key = scores_key(answer)
+        if key is not None:
+            self._module = picking(self._module, key)
+            kind = type(answer).__name__
+            self._notes.append(f"it returns a {kind}, of which {key!r} is taken for the scores")
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (1, self._source.channels, *self._source.size)
 
     def write(self, out: Path) -> list[str]:
         """Write the file `out`, and try it on random images. Returns what is to be told. Raises
@@ -59,8 +75,7 @@ class Exporting:
         import torch
 
         source = self._source
-        shape = (1, source.channels, *source.size)
-        images = list(_random_images(shape))
+        images = list(_random_images(self._shape))
         expected = self.scores(images)
         if not np.isfinite(expected).all():
             raise ModelError(f"{source.entry}: answers a random image with NaN or infinity")
@@ -73,13 +88,13 @@ class Exporting:
         notes = write(self._module, torch.from_numpy(images[0]), out, source.entry, source.folder)
         found = compare(file_scores(out, images), expected)
         if not found.refused and notes:
-            found = self.agreement(out, [*images, *_unlike_images(shape)])
+            found = self.agreement(out, [*images, *_unlike_images(self._shape)])
         if found.refused:
             out.unlink()
             remedy = "avoid control flow that depends on the image's values" if notes else None
             first = f"{source.entry}: the export answers differently from torch, {found.text}"
             raise ModelError("; ".join(filter(None, (first, *notes, remedy))))
-        return notes
+        return self._notes + notes
 
     def agreement(self, path: Path, images: Sequence[Array]) -> Agreement:
         """How a file answers images (1, channels, height, width), against the module."""
@@ -90,17 +105,23 @@ class Exporting:
         Raises ModelError."""
         return np.stack([self._scores(image) for image in images])
 
+    def _answer(self, image: Array) -> Any:
+        """What the module returns for an image. Raises ModelError."""
+        import torch
+
+        try:
+            with torch.no_grad():
+                return self._module(torch.from_numpy(image))
+        except Exception as error:  # whatever the user's code raises
+            raise ModelError(
+                f"{self._source.entry}: fails on an image {image.shape}: "
+                f"{told(error, self._source.folder)}"
+            ) from error
+
     def _scores(self, image: Array) -> Array:
         import torch
 
-        entry, shape = self._source.entry, image.shape
-        try:
-            with torch.no_grad():
-                answer = self._module(torch.from_numpy(image))
-        except Exception as error:  # whatever the user's code raises
-            raise ModelError(
-                f"{entry}: fails on an image {shape}: {told(error, self._source.folder)}"
-            ) from error
+        entry, shape, answer = self._source.entry, image.shape, self._answer(image)
         if not isinstance(answer, torch.Tensor):
             raise ModelError(
                 f"{entry}: must give one tensor (1, classes), got a {type(answer).__name__}; name "
