@@ -89,10 +89,7 @@ def row_of(cell: Cell, folder: Path) -> Row:
 def _engine_answers(path: Path, tensors: Array) -> Array | None:
     """What the engine itself answers; None where it does not run the file."""
     if path.suffix == ".tflite":
-        from trimtab.variants.files.tflite import load_tflite
-
-        run = load_tflite(path).run
-        return np.stack([run(tensor[None]).reshape(-1) for tensor in tensors])
+        return _litert_answers(path, tensors)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
@@ -103,6 +100,20 @@ def _engine_answers(path: Path, tensors: Array) -> Array | None:
     except Exception:  # onnxruntime's errors share no public base class
         return None
     return np.stack([answer.reshape(-1) for answer in found])
+
+
+def _litert_answers(path: Path, tensors: Array) -> Array:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    (wanted,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
+    answers = []
+    for tensor in tensors:
+        interpreter.set_tensor(wanted["index"], tensor[None])
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(made["index"]).reshape(-1))
+    return np.stack(answers)
 
 
 def _compared(cell: Cell, own: Array | None, path: Path, variant: Variant) -> bool | str:

@@ -145,6 +145,7 @@ def test_what_engines_and_quantisers_made_of_convolutions(tmp_path: Path) -> Non
     model = onnx.load(str(source))
     for node in model.graph.node:
         node.domain = "com.microsoft.nchwc" if node.op_type == "Conv" else ""
+    model.opset_import.append(helper.make_opsetid("com.microsoft.nchwc", 1))
     onnx.save(model, str(tmp_path / "blocked.onnx"))
     assert "in blocks of channels" in reason(tmp_path / "blocked.onnx")
 
