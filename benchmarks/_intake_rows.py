@@ -28,6 +28,7 @@ from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
 from trimtab_runtime.engines import create_engine, format_engine
 from trimtab_runtime.errors import TrimtabError
 
+_UNFORESEEN = "unforeseen:"
 COLUMNS = ("taken", "answers", "w8a8", "taps", "layers")
 
 
@@ -168,6 +169,8 @@ def _tried(make: Any) -> Any:
         return make()
     except TrimtabError as error:
         return str(error)
+    except Exception as error:  # what nobody foresaw is no reason, and counts as an untrue one
+        return f"{_UNFORESEEN} {type(error).__name__}: {str(error)[:200]}"
 
 
 def _taps(path: Path, size: tuple[int, int]) -> int | str:
@@ -191,4 +194,4 @@ def is_true(reason: str, path: Path) -> bool:
         return kinds.isdisjoint(("Conv", "ConvTranspose", "QLinearConv"))
     if reason.startswith("it has no"):
         return kinds.isdisjoint(QUANTISED_LAYERS)
-    return "not known" not in reason and "cannot quantise it" not in reason
+    return not any(text in reason for text in ("not known", "cannot quantise it", _UNFORESEEN))

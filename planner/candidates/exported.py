@@ -51,10 +51,13 @@ def compared(
         tensors = [np.ascontiguousarray(tensor.transpose(0, 3, 1, 2)) for tensor in tensors]
     found = exported.agreement(path, tensors)
     if found.refused:
+        difference = found.text(" of fit")
         raise ModelError(
-            f"the exported file answers differently from the module, {found.text} of fit; export "
-            "it yourself and name the file"
+            f"the exported file answers differently from the module, {difference}; export it "
+            "yourself and name the file"
         )
     if not found.exact:
-        notes.append(("warning", f"the exported file differs from the module {found.text} of fit"))
+        notes.append(
+            ("warning", f"the exported file differs from the module {found.text(' of fit')}")
+        )
     return notes

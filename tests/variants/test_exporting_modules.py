@@ -216,7 +216,7 @@ def test_a_file_of_another_network_is_told(folder: Path, exported: Path) -> None
         found = module.agreement(exported, [image])
     assert found.refused
     assert not found.exact
-    assert "of the largest score on 1 image" in found.text
+    assert "of the largest score on 1 image" in found.text()
 
 
 def test_the_older_exporter_is_used_where_the_current_one_fails(

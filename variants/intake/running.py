@@ -14,6 +14,28 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
+def close_batch(model: ir.Model) -> bool:
+    """Write a batch of one image into the graph's input, in place, where only that is open of it
+    and shapes inside are unknown for it; returns whether that was so. What shapes are computed
+    from can be folded then."""
+    import onnx_ir as ir
+
+    image = next(value for value in model.graph.inputs if not value.is_initializer())
+    if image.shape is None or not len(image.shape) or isinstance(image.shape[0], int):
+        return False
+    rest = list(image.shape)[1:]
+    inside = [value for node in model.graph for value in node.outputs if value.name]
+    if not all(isinstance(side, int) for side in rest) or all(map(_is_known_behind, inside)):
+        return False
+    image.shape = ir.Shape([1, *rest])
+    return True
+
+
+def _is_known_behind(value: ir.Value) -> bool:
+    """Whether all sides of a tensor but the first are known."""
+    return value.shape is not None and all(isinstance(side, int) for side in value.shape[1:])
+
+
 def write_run_shapes(
     model: ir.Model, write: Callable[[], Path], image: Callable[[str], Array]
 ) -> bool:

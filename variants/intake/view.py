@@ -14,7 +14,7 @@ from trimtab.variants.intake.batches import same_rows, take_single_images
 from trimtab.variants.intake.ends import choose_output, image_of, one_input, real_output
 from trimtab.variants.intake.equality import largest_difference
 from trimtab.variants.intake.plain import make_plain, name_nodes
-from trimtab.variants.intake.running import write_run_shapes
+from trimtab.variants.intake.running import close_batch, write_run_shapes
 from trimtab.variants.intake.shapes import (
     ImageShape,
     declared_dims,
@@ -152,8 +152,8 @@ class _Opening:
         if shape is not None and adapted != self._path:
             self._compare(adapted, shape)
         done = make_plain(self._model)
-        if shape is not None and not self._beside and self._run_shapes(shape):
-            done.append("shapes found by a run")
+        if shape is not None and not self._beside:
+            done += self._know_shapes(shape)
         found = adapted
         if done and shape is not None:
             found = self._plain(adapted, shape, done)
@@ -259,10 +259,16 @@ class _Opening:
                 "largest answer, as onnx's reference says; export it again with an older opset"
             )
 
-    def _run_shapes(self, shape: ImageShape) -> bool:
-        return write_run_shapes(
+    def _know_shapes(self, shape: ImageShape) -> list[str]:
+        """What inference leaves open, from a batch of one image, and from a run."""
+        done = []
+        if close_batch(self._model):
+            done = ["a batch of one image", *make_plain(self._model)]
+        if write_run_shapes(
             self._model, lambda: self._write("trial"), lambda kind: noise(shape.dims, kind)
-        )
+        ):
+            done.append("shapes found by a run")
+        return done
 
     def _plain(self, adapted: Path, shape: ImageShape, done: Sequence[str]) -> Path:
         try:

@@ -37,11 +37,11 @@ class Agreement:
         """Whether they are of two models."""
         return not self.largest <= REFUSED or (not self.exact and self.others > 0)
 
-    @property
-    def text(self) -> str:
-        """The difference in words."""
-        best = f", and name another class for {self.others}" if self.others else ""
-        return f"by up to {self.largest:.2g} of the largest score on {self.images} image(s){best}"
+    def text(self, of: str = "") -> str:
+        """The difference in words, on images `of` something (" of fit")."""
+        best = f", with another best class for {self.others} of them" if self.others else ""
+        count = "1 image" if self.images == 1 else f"{self.images} images"
+        return f"by up to {self.largest:.2g} of the largest score on {count}{of}{best}"
 
 
 def compare(found: Array, expected: Array) -> Agreement:

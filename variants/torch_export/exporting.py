@@ -92,7 +92,7 @@ class Exporting:
         if found.refused:
             out.unlink()
             remedy = "avoid control flow that depends on the image's values" if notes else None
-            first = f"{source.entry}: the export answers differently from torch, {found.text}"
+            first = f"{source.entry}: the export answers differently from torch, {found.text()}"
             raise ModelError("; ".join(filter(None, (first, *notes, remedy))))
         return self._notes + notes
 
