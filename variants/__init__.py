@@ -21,8 +21,10 @@ from trimtab.variants.intake.source import source_identity
 from trimtab.variants.intake.versions import NewestVersions, newest_versions
 from trimtab.variants.intake.view import View, Wishes, open_view
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
-from trimtab.variants.quantisation.suitability import Suitability, quantisable
-from trimtab.variants.quantisation.w8a8 import QuantisationRecipe, quantise_w8a8
+from trimtab.variants.quantisation.sensitivity import BlockError, block_errors_alone
+from trimtab.variants.quantisation.static import QuantisationRecipe
+from trimtab.variants.quantisation.suitability import NothingToGain, Suitability, quantisable
+from trimtab.variants.quantisation.w8a8 import quantise_w8a8
 from trimtab.variants.segments.cutting import cut_segments, read_head
 from trimtab.variants.segments.heads import Head, fit_heads
 from trimtab.variants.segments.taps import TapPlace, find_taps
@@ -40,11 +42,13 @@ __all__ = [
     "KINDS",
     "SCHEMES",
     "Agreement",
+    "BlockError",
     "Executed",
     "ExportedModule",
     "Head",
     "ModelFacts",
     "NewestVersions",
+    "NothingToGain",
     "OperatorFile",
     "OperatorWork",
     "Origin",
@@ -55,6 +59,7 @@ __all__ = [
     "View",
     "Wishes",
     "assert_same_answers",
+    "block_errors_alone",
     "cut_segments",
     "derive_variant",
     "export_module",

@@ -19,7 +19,7 @@ from trimtab.planner.cache.keys import io_of, member_lineage, precision_lineage,
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
 from trimtab.profilers import Device
-from trimtab.variants import SCHEMES, View, derive_variant
+from trimtab.variants import SCHEMES, NothingToGain, View, derive_variant
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -79,6 +79,9 @@ class VariantCache:
         self.journal.note("info", parent.variant.name, f"building {scheme}")
         try:
             return self._quantise(parent, scheme, lineage)
+        except NothingToGain as reason:  # no failure: there is no such variant
+            self.failed[key] = reason
+            raise
         except TrimtabError as error:
             self.failed[key] = error
             self.store.put_variant(
@@ -108,8 +111,8 @@ class VariantCache:
             source, made = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
             shutil.copyfile(parent.path, source)  # artefacts have no suffix
             images = [item.path for item in self.fit]
-            scheme.make(source, parent.variant, images, made, scheme.recipe)
-            return self.keep_file(made, parent, name, lineage)
+            told = scheme.make(source, parent.variant, images, made, scheme.recipe)
+            return self.keep_file(made, parent, name, lineage, **told or {})
 
     def keep_file(
         self,

@@ -14,7 +14,7 @@ from trimtab.planner.candidates.class_groups import with_job_classes
 from trimtab.planner.candidates.exported import compared, exported_member
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.specification.job import JobSpec
-from trimtab.planner.specification.sections import BudgetSpec, ModelSpec
+from trimtab.planner.specification.sections import ModelSpec
 from trimtab.planner.specification.shapes import misfits
 from trimtab.variants import (
     SCHEMES,
@@ -59,7 +59,7 @@ def load_members(
     for position, model in enumerate(spec.models):
         journal.step("members", model.label, position, len(spec.models))
         try:
-            members.append(_load(model, spec.budget, builder, workload, journal, images))
+            members.append(_load(model, spec, builder, workload, journal, images))
         except TrimtabError as error:
             problems.append(f"models[{position}] ({model.label}): {error}")
             journal.note("error", model.label, f"models[{position}]: {error}")
@@ -77,7 +77,7 @@ def load_members(
 
 def _load(
     model: ModelSpec,
-    budget: BudgetSpec,
+    spec: JobSpec,
     builder: VariantCache,
     workload: Workload,
     journal: Journal,
@@ -85,33 +85,34 @@ def _load(
 ) -> Member:
     if model.torch is None:
         assert model.path is not None
-        return _from_file(model, model.path, budget, builder, workload, journal)
+        return _from_file(model, model.path, spec, builder, workload, journal)
     with (
         tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder,
         exported_member(model, Path(folder)) as exported,
     ):
         path = exported.path
-        return _from_file(model, path, budget, builder, workload, journal, (exported, images))
+        return _from_file(model, path, spec, builder, workload, journal, (exported, images))
 
 
 def _from_file(
     model: ModelSpec,
     path: Path,
-    budget: BudgetSpec,
+    spec: JobSpec,
     builder: VariantCache,
     workload: Workload,
     journal: Journal,
     module: tuple[ExportedModule, Sequence[Item]] | None = None,
 ) -> Member:
     with tempfile.TemporaryDirectory(prefix="trimtab-view-") as folder:
+        stall_s, schemes = spec.budget.stall_seconds, spec.techniques.quantisation
         wishes = wishes_of(model, len(workload.classes) or None)
-        view = builder.views.open(path, wishes, Path(folder), budget.stall_seconds)
-        facts = facts_of(builder.store, view.path, wishes.size, budget.stall_seconds)
+        view = builder.views.open(path, wishes, Path(folder), stall_s)
+        facts = facts_of(builder.store, view.path, wishes.size, stall_s)
         said = model.input.model_dump(exclude_none=True)
         output = model.output.model_dump(exclude_none=True, exclude={"classes", "mapping"})
         variant = make_variant(view.path, facts, said, output, model.label)
         variant, classes, told = _classes(variant, facts, model, workload.classes)
-        suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
+        suits = {name: SCHEMES[name].suits(facts) for name in schemes}
         notes: list[tuple[Level, str]] = [("info", text) for text in (*view.notes, *told)]
         if module is not None:
             notes += compared(module[0], view.path, variant, module[1])

@@ -11,6 +11,7 @@ import typer
 
 from trimtab.planner.cli.commands import (
     check_setup,
+    compare,
     dashboard,
     devices,
     export,
@@ -43,6 +44,7 @@ for command in (
     show.jobs,
     show.front,
     show.show,
+    compare.compare,
     dashboard.dashboard,
     export.export,
     gc.gc,

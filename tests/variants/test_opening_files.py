@@ -15,6 +15,7 @@ from exported_models import (
     add_output,
     ends_with,
     half,
+    in_front,
     in_functions,
     label_and_zipmap,
     of_type,
@@ -129,6 +130,32 @@ def test_shapes_of_operators_that_only_the_engine_knows_are_found_by_a_run(
     refusal = quantisable(facts).reason
     assert "it has FusedConv" in refusal
     assert "take the file that it was made of" in refusal
+
+
+def test_an_open_batch_is_one_image_where_shapes_follow_from_it(tmp_path: Path) -> None:
+    """Padding is computed from the image's own shape, as Keras' exporter leaves it."""
+    model = open_axes(onnx_model(), ["batch", 3, SIZE, SIZE])
+    whole = {"index": np.array([2], np.int64), "two": np.int64(2), "fours": np.zeros(2, np.int64)}
+    for name, value in whole.items():
+        tensor(model, name, value)
+    nodes = [
+        helper.make_node("Shape", ["image"], ["shape"]),
+        helper.make_node("Gather", ["shape", "index"], ["side"]),
+        helper.make_node("Div", ["side", "two"], ["half"]),
+        helper.make_node("Sub", ["half", "half"], ["none"]),
+        helper.make_node("Concat", ["fours", "none", "none"] * 2, ["pads"], axis=0),
+        helper.make_node("Pad", ["image", "pads"], ["padded"]),
+    ]
+    model.graph.node[0].input[0] = "padded"
+    view = opened(tmp_path, in_front(model, nodes))
+    graph = onnx.load(str(view.path)).graph
+    assert [side.dim_value for side in graph.input[0].type.tensor_type.shape.dim] == [
+        *(1, 3, SIZE, SIZE)
+    ]
+    assert np.allclose(answers(view.path, variant_of(view)), LOGITS, atol=1e-4)
+    assert find_taps(view.path)[0]
+    simple = opened(tmp_path, open_axes(onnx_model(), ["batch", 3, SIZE, SIZE]))
+    assert simple.path == tmp_path / "source.onnx"
 
 
 def test_layers_of_a_file_without_names_are_told(tmp_path: Path) -> None:

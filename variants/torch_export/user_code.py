@@ -55,11 +55,14 @@ def _is_anothers(name: str, root: Path) -> bool:
 
 
 def _is_of(module: object, root: Path, path: list[str]) -> bool:
+    """Whether a module lies in the folder, and in no place of the import path below it: a place
+    above it does not make its modules importable by their names."""
     origin = getattr(module, "__file__", None)
-    file = Path(origin).resolve() if origin else None
-    if file is None or not file.is_relative_to(root):
+    if not origin or not Path(origin).is_absolute():  # torch.ops says "_ops.py"
         return False
-    return not any(file.is_relative_to(Path(entry).resolve()) for entry in path)
+    file = Path(origin).resolve()
+    below = [each for each in (Path(p).resolve() for p in path) if each.is_relative_to(root)]
+    return file.is_relative_to(root) and not any(map(file.is_relative_to, below))
 
 
 def told(error: BaseException, folder: Path | str | None) -> str:
