@@ -14,7 +14,11 @@ from trimtab.variants.inspection.facts import (
     inspection_engine,
 )
 from trimtab.variants.inspection.formats import derive_variant, make_variant
-from trimtab.variants.inspection.isolated import inspect_in_subprocess, open_in_subprocess
+from trimtab.variants.inspection.isolated import (
+    inspect_in_subprocess,
+    open_and_inspect_in_subprocess,
+    open_in_subprocess,
+)
 from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
 from trimtab.variants.intake.source import source_identity
@@ -75,6 +79,7 @@ __all__ = [
     "make_variant",
     "module_source",
     "newest_versions",
+    "open_and_inspect_in_subprocess",
     "open_in_subprocess",
     "open_view",
     "operator_work",

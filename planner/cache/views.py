@@ -9,9 +9,10 @@ from pathlib import Path
 
 from trimtab.db import Store, VariantRecord
 from trimtab.planner.cache.device_limits import device_limit
+from trimtab.planner.cache.facts import keep_facts
 from trimtab.planner.cache.keys import view_key
 from trimtab.profilers import Device
-from trimtab.variants import View, Wishes, open_in_subprocess, source_identity
+from trimtab.variants import View, Wishes, open_and_inspect_in_subprocess, source_identity
 from trimtab_runtime.errors import ModelError, StoreError
 
 _FORMAT = "view"
@@ -23,8 +24,8 @@ _MADE: OrderedDict[str, tuple[bytes | None, View]] = OrderedDict()
 
 @dataclass(frozen=True)
 class ViewCache:
-    """What :func:`variants.open_view` makes, kept as a variant; where there is a `device` whose
-    engine is another version than the one here, as that takes it."""
+    """What :func:`variants.open_view` makes, kept as a variant, with what the view tells; where
+    there is a `device` whose engine is another version than the one here, as that takes it."""
 
     store: Store
     device: Device | None = None
@@ -32,8 +33,9 @@ class ViewCache:
     def open(self, path: Path, wishes: Wishes, folder: Path, limit_s: float) -> View:
         """The view of a member's file, in `folder` where it is another one.
 
-        Raises as :func:`variants.open_in_subprocess`, and ModelError where the weights are too
-        many for one file, or the device's engine takes no version that it can be lowered to.
+        Raises as :func:`variants.open_and_inspect_in_subprocess`, and ModelError where the weights
+        are too many for one file, or the device's engine takes no version that it can be lowered
+        to.
         """
         found = self._opened(path, wishes, folder, limit_s)
         if self.device is None or path.suffix.lower() != ".onnx":
@@ -52,7 +54,9 @@ class ViewCache:
         if found is None:
             found = _remembered(name, path, folder)
             if found is None:
-                found = open_in_subprocess(path, folder, wishes, limit_s)
+                found, facts = open_and_inspect_in_subprocess(path, folder, wishes, limit_s)
+                if facts is not None:
+                    keep_facts(self.store, found.path, wishes.size, facts)
                 _remember(name, path, found)
             self._keep(name, path, found)
         if found.beside:

@@ -144,6 +144,16 @@ def test_nothing_of_the_job_stays_behind(folder: Path, exported: Path) -> None:
     assert not onnx.load(str(exported)).graph.node[0].metadata_props
 
 
+def test_a_folder_below_one_on_the_path_is_forgotten_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where Python was started in a folder above the job's."""
+    monkeypatch.syspath_prepend(str(folder.parent))
+    with user_modules(folder):
+        build("job_nets:Small", {})
+    assert "job_nets" not in sys.modules
+
+
 ROOMS = ["dashboard", "db", "planner", "profilers", "search", "variants", "workloads"]
 
 
