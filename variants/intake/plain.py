@@ -1,5 +1,5 @@
-"""Making a graph plain without changing what it computes: nodes in their order and named, no local
-functions, constants folded, shapes inferred, nothing that is unused."""
+"""Making a graph plain without changing what it computes: no local functions, constants folded,
+nodes named, shapes inferred, nothing that is unused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ def make_plain(model: ir.Model) -> list[str]:
 
     limits = {"input_size_limit": _READ_ELEMENTS, "output_size_limit": _MADE_ELEMENTS}
     done = {
-        "nodes sorted": common.TopologicalSortPass()(model).modified,
         "weights are no inputs": common.RemoveInitializersFromInputsPass()(model).modified,
         "local functions inlined": bool(model.functions) and common.InlinePass()(model).modified,
         "constants folded": optimizer.fold_constants(
@@ -39,6 +38,14 @@ def make_plain(model: ir.Model) -> list[str]:
     done["nodes named"] = name_nodes(model)
     common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
     return [text for text, changed in done.items() if changed]
+
+
+def sort_nodes(model: ir.Model) -> bool:
+    """Nodes behind those whose tensors they read, which engines do not ask of a file, and readers
+    here do. In place; returns whether some were not."""
+    from onnx_ir.passes import common
+
+    return common.TopologicalSortPass()(model).modified
 
 
 def name_nodes(model: ir.Model) -> bool:

@@ -13,7 +13,7 @@ from trimtab.variants.files.writing import write_model
 from trimtab.variants.intake.batches import same_rows, take_single_images
 from trimtab.variants.intake.ends import choose_output, image_of, one_input, real_output
 from trimtab.variants.intake.equality import largest_difference
-from trimtab.variants.intake.plain import make_plain, name_nodes
+from trimtab.variants.intake.plain import make_plain, name_nodes, sort_nodes
 from trimtab.variants.intake.running import close_batch, write_run_shapes
 from trimtab.variants.intake.shapes import (
     ImageShape,
@@ -144,6 +144,7 @@ class _Opening:
 
     def view(self) -> View:
         self._lower_versions()
+        self._changed |= sort_nodes(self._model)
         self._change(one_input(self._path, self._model))
         self._single_images()
         shape = self._close()
