@@ -7,9 +7,10 @@ from pathlib import Path
 import onnxruntime
 
 from trimtab.profilers import Device
+from trimtab.profilers.device import DeviceLost
 from trimtab.variants import NewestVersions, newest_versions
 from trimtab_runtime.definitions.plan import RuntimeOptions
-from trimtab_runtime.errors import EngineError, InferenceError, ModelError
+from trimtab_runtime.errors import DeviceError, EngineError, InferenceError, ModelError
 from trimtab_runtime.probe.requests import LayersRequest
 
 
@@ -17,11 +18,11 @@ def device_limit(
     device: Device, path: Path, size: tuple[int, int] | None, known: NewestVersions | None
 ) -> NewestVersions | None:
     """The versions that a device's onnxruntime takes, found by one run of the file at `path`
-    there; None where it takes the file, where what it says is not about versions (which is told
+    there; None where it takes the file, where what happens is not about versions (which is told
     when it is measured), and where its onnxruntime is the one here.
 
     `known` is what it told before. Raises ModelError with both versions where the file was lowered
-    to those and is refused again, and DeviceError.
+    to those and is refused again, and DeviceLost.
     """
     version = device.fingerprint().get("onnxruntime", onnxruntime.__version__)
     if version == onnxruntime.__version__:
@@ -29,6 +30,10 @@ def device_limit(
     options = RuntimeOptions("onnxruntime")
     try:
         device.probe(LayersRequest(device.put(path), options, "", runs=1, size=size))
+        return None
+    except DeviceLost:
+        raise
+    except DeviceError:  # it died of the file, or a recording of it knows nothing of this
         return None
     except (EngineError, InferenceError, ModelError) as error:
         engine = f"the device's onnxruntime {version}"
