@@ -5,6 +5,7 @@ A variant is one model file, named by the sha256 of its content, with the format
 output. Whatever cannot be made or read raises :class:`trimtab_runtime.errors.ModelError`.
 """
 
+from trimtab.variants.inspection.completion import CompletedInput, complete_input
 from trimtab.variants.inspection.contradictions import find_contradictions
 from trimtab.variants.inspection.facts import (
     INSPECTION_VERSION,
@@ -13,11 +14,17 @@ from trimtab.variants.inspection.facts import (
     inspection_engine,
 )
 from trimtab.variants.inspection.formats import derive_variant, make_variant
-from trimtab.variants.inspection.isolated import inspect_in_subprocess, open_in_subprocess
+from trimtab.variants.inspection.isolated import (
+    answer_in_subprocess,
+    inspect_in_subprocess,
+    open_in_subprocess,
+)
 from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
 from trimtab.variants.intake.source import source_identity
 from trimtab.variants.intake.view import View, Wishes, open_view
+from trimtab.variants.metadata.labels import LabelFit, fit_labels
+from trimtab.variants.metadata.reading import ModelDescription, describe_model
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
 from trimtab.variants.quantisation.suitability import Suitability, quantisable
 from trimtab.variants.quantisation.w8a8 import QuantisationRecipe, quantise_w8a8
@@ -31,8 +38,11 @@ __all__ = [
     "INSPECTION_VERSION",
     "KINDS",
     "SCHEMES",
+    "CompletedInput",
     "Executed",
     "Head",
+    "LabelFit",
+    "ModelDescription",
     "ModelFacts",
     "OperatorWork",
     "Origin",
@@ -42,14 +52,18 @@ __all__ = [
     "TapPlace",
     "View",
     "Wishes",
+    "answer_in_subprocess",
     "assert_same_answers",
+    "complete_input",
     "cut_segments",
     "derive_variant",
+    "describe_model",
     "export_module",
     "find_contradictions",
     "find_origins",
     "find_taps",
     "fit_heads",
+    "fit_labels",
     "holds_weights",
     "inspect_in_subprocess",
     "inspect_model",

@@ -63,6 +63,18 @@ def make_variant(
     )
 
 
+def needs_normalisation(facts: ModelFacts) -> bool:
+    """Whether the mean and std of training must be given, as neither the graph nor the type of
+    the input tells them."""
+    if facts.dtype in FLOATS:
+        return facts.normalised_inside is None
+    try:
+        _covers_pixels("", facts)
+    except ModelError:
+        return True
+    return False
+
+
 def derive_variant(path: Path | str, parent: Variant, name: str) -> Variant:
     """The variant of a file made from `parent`: same image in, same classes out, other content.
 
