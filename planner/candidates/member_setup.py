@@ -68,6 +68,8 @@ def set_up(
         output["threshold"] = 0.5
     variant = make_variant(path, facts, said.fields, output, model.label)
     notes: Notes = [("warning", text) for text in description.problems]
+    if model.input.size is None and description.size_note:
+        notes.append(("info", description.size_note))
     notes += [("info", text) for text in said.notes]
     notes += [("warning", text) for text in said.contradictions]
     notes += [("warning", text) for text in find_contradictions(facts, variant.input, output)]

@@ -37,6 +37,20 @@ class ModelDescription:
         return next(sizes, None) if self.leaves_size_open else None
 
     @property
+    def size_source(self) -> str:
+        """Where `size` is from; '' where there is none."""
+        sources = (source.source for source in self.sources if "size" in source.input)
+        return next(sources, "") if self.leaves_size_open else ""
+
+    @property
+    def size_note(self) -> str:
+        """What is told of `size`; '' where there is none."""
+        if self.size is None:
+            return ""
+        told = "x".join(map(str, self.size))
+        return f"its size, which the file leaves open, is read from {self.size_source}: {told}"
+
+    @property
     def problems(self) -> tuple[str, ...]:
         return tuple(text for source in self.sources for text in source.problems)
 
