@@ -65,7 +65,7 @@ def _normalised(config: Mapping[str, Any]) -> dict[str, Any]:
     if factor <= 0:
         raise Unreadable(f"rescale_factor must be above 0, got {factor}")
     low, step = offset / factor, 1 / factor
-    if not config.get("do_normalize", True):
+    if not config.get("do_normalize", not _kind(config).startswith("mobilevit")):
         return normalisation(0.0, 1.0, low, step)
     mean, std = config.get("image_mean"), config.get("image_std")
     if mean is None or std is None:
@@ -75,6 +75,12 @@ def _normalised(config: Mapping[str, Any]) -> dict[str, Any]:
     if config.get("include_top"):  # EfficientNet's processor divides twice
         std = [value * value for value in numbers(std)]
     return normalisation(mean, std, low, step)
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    """The processor's class, in small letters; '' where it is not told."""
+    said = config.get("image_processor_type", config.get("feature_extractor_type", ""))
+    return str(said).casefold()
 
 
 def _resized(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +102,7 @@ def _resized(config: Mapping[str, Any]) -> dict[str, Any]:
             )
         if share:  # PoolFormer
             edge = int(edge / numbers(share)[0])
-        elif "levit" in str(config.get("image_processor_type", "")).casefold():
+        elif _kind(config).startswith("levit"):
             edge = int(_LEVIT * edge)
         return _cropped(edge, _square(cut))
     assert both is not None

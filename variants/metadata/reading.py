@@ -12,6 +12,7 @@ from trimtab.variants.metadata.class_files import read_class_files
 from trimtab.variants.metadata.description import Description, parsed
 from trimtab.variants.metadata.hugging_face import read_model_config, read_processor
 from trimtab.variants.metadata.keys import onnx_properties
+from trimtab.variants.metadata.module_file import read_module_file
 from trimtab.variants.metadata.tflite import read_tflite
 from trimtab.variants.metadata.timm import read_pretrained_config
 
@@ -66,7 +67,7 @@ def describe_model(path: Path) -> ModelDescription:
         opened = _of_onnx(path)
     elif path.suffix.lower() == ".tflite" and path.is_file():
         opened = list(read_tflite(path)), False
-    found = [*opened[0], *_beside(path)]
+    found = [*opened[0], *read_module_file(path), *_beside(path)]
     return ModelDescription(tuple(each for each in found if not each.empty), opened[1])
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from trimtab.variants.files.base import first_line
 from trimtab.variants.files.writing import strip_notes, write_model
 from trimtab.variants.torch_export.checks import check_scores, quiet
+from trimtab.variants.torch_export.describing import write_description
 from trimtab.variants.torch_export.importing import build, import_paths
 from trimtab.variants.torch_export.tflite import write_tflite
 from trimtab.variants.torch_export.weights import load_state
@@ -49,6 +50,7 @@ def export_module(
         if state_dict is not None:
             load_state(module, Path(state_dict), entry)
         module = module.eval().float()
+        write_description(module, entry, arguments, out)
         image = _random_image((1, channels, height, width))
         expected = _forward(module, image, entry)
         if out.suffix == ".tflite":
