@@ -59,9 +59,9 @@ def parsed(text: object) -> Any:
 def numbers(value: object) -> Values:
     """Numbers of a list, of a single number, or in a text such as `[0.5 0.5 0.5]`. Raises
     Unreadable where there are none, or one is not finite."""
-    if isinstance(value, str):
-        value = [float(found) for found in _NUMBER.findall(value[:1000])]
     several = value if isinstance(value, (list, tuple)) else [value]
+    if isinstance(value, str):
+        several = [float(found) for found in _NUMBER.findall(value[:1000])]
     found = []
     for each in several:
         if isinstance(each, bool) or not isinstance(each, (int, float)):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def write_description(
     module: torch.nn.Module, entry: str, arguments: Mapping[str, Any], exported: Path
 ) -> None:
-    """Write what a module, which the callable `entry` made with `arguments`, tells of itself beside
+    """Write what a module, made by the callable `entry` with `arguments`, tells of itself beside
     the file that was `exported` from it, for :func:`variants.describe_model`."""
     found = [each for each in _told(module, entry, arguments) if not each.empty]
     if found:
@@ -39,7 +39,7 @@ def _told(
     if entry.startswith("torchvision.") and isinstance(weights, str):
         yield from _of_torchvision(entry, weights)
     for part in module.modules():
-        config = getattr(part, "pretrained_cfg", None)
+        config: Any = getattr(part, "pretrained_cfg", None)
         config = config.to_dict() if hasattr(config, "to_dict") else config
         if isinstance(config, Mapping):
             yield read_pretrained_config(config, "the module's pretrained_cfg")
