@@ -54,7 +54,8 @@ def _take_over(model: FoundModel, found: MemberCheck) -> None:
     right, images = found.right or 0, found.images
     best = found.rivals[0] if found.rivals else None
     told = f"{right / images:.2f} of {images} labelled images answered rightly"
-    if best is not None and (found.beaten or best.share > right / images + _BETTER):
+    guessed = not model.sources  # what was read gives way only to what is beyond doubt
+    if best is not None and (found.beaten or (guessed and best.share > right / images + _BETTER)):
         told = (
             f"{best.share:.2f} of {best.images} labelled images answered rightly so "
             f"({best.text}); {right / images:.2f} with {found.specified}"

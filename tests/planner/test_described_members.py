@@ -19,6 +19,9 @@ from trimtab.planner.candidates.member_setup import MemberSetup, check_width, se
 from trimtab.planner.candidates.output_labels import JobClasses
 from trimtab.planner.candidates.output_trials import LabelledTrial
 from trimtab.planner.cli import main
+from trimtab.planner.setup_check.proposal import propose
+from trimtab.planner.specification.job import load_spec
+from trimtab.planner.specification.scaffold import write_starter
 from trimtab.planner.specification.sections import ModelSpec
 from trimtab.variants import describe_model, inspect_model
 from trimtab.workloads import read_workload
@@ -342,14 +345,59 @@ def test_a_threshold_is_tuned_for_a_single_score_with_labels(tmp_path: Path, pho
 # ---- commands --------------------------------------------------------------------------------
 
 
+def described_folder(folder: Path) -> None:
+    """A TFLite file with metadata, and an ONNX file of any size as hubs have it, with photos."""
+    packed = {"labels.txt": "class1\nclass0\nclass3\nclass2"}
+    write_described_tflite(folder / "packed.tflite", MEDIAPIPE_TABLE, packed, net=turned_net())
+    (folder / "hub" / "onnx").mkdir(parents=True)
+    write_onnx(folder / "hub" / "onnx" / "model.onnx", 16, size="side")
+    config = {
+        "size": {"shortest_edge": 36},
+        "crop_size": {"height": 32, "width": 32},
+        "resample": 3,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+    (folder / "hub" / "preprocessor_config.json").write_text(json.dumps(config))
+    (folder / "hub" / "config.json").write_text(json.dumps({"id2label": dict(enumerate(CLASSES))}))
+    write_photos(folder / "photos", 48)
+
+
+def turned_net() -> Net:
+    """The textures' network with outputs in the order class1, class0, class3, class2."""
+    net, order = make_net(16), [1, 0, 3, 2]
+    return Net(**{**vars(net), "head": net.head[order], "head_bias": net.head_bias[order]})
+
+
+def test_init_writes_what_describes_models_and_where_it_is_from(tmp_path: Path) -> None:
+    described_folder(tmp_path)
+    starter = write_starter(tmp_path, tmp_path / "job.yaml", propose)
+    hub, packed = load_spec(tmp_path / "job.yaml").models
+    said = hub.input.model_dump(exclude_unset=True)
+    assert said == {
+        "size": 32,
+        "mean": 127.5,
+        "std": 127.5,
+        "resize": "bicubic",
+        "fit": "crop",
+        "resize_size": 36,
+    }
+    assert (packed.input.mean, packed.input.colour) == (127.5, "rgb")
+    assert starter.guesses == 1  # the TFLite file does not say how images are resized
+    assert "size: 32  # preprocessor_config.json" in starter.text
+    assert "mean: 127.5  # the file's TFLite metadata (labels.txt); tried: 0.9" in starter.text
+    assert "labels.txt) names its outputs: class1, class0, class3, class2; the images" in (
+        starter.text
+    )
+    assert load_spec(tmp_path / "job.yaml").workload.classes is None
+
+
 def test_check_setup_tells_what_was_read(
     tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     packed = {"labels.txt": "class1\nclass0\nclass3\nclass2"}
-    net = make_net(16)
-    order = [1, 0, 3, 2]
-    turned = Net(**{**vars(net), "head": net.head[order], "head_bias": net.head_bias[order]})
-    path = write_described_tflite(tmp_path / "a.tflite", MEDIAPIPE_TABLE, packed, net=turned)
+    path = tmp_path / "a.tflite"
+    write_described_tflite(path, MEDIAPIPE_TABLE, packed, net=turned_net())
     (tmp_path / "job.yaml").write_text(
         f"name: a\nmodels: [{{path: {path}}}]\nworkload: {{images: {photos}}}\n"
         "objectives: {top1: max, latency_mean_ms: min}\n"
