@@ -73,6 +73,10 @@ def set_up(
     notes += [("info", text) for text in said.notes]
     notes += [("warning", text) for text in said.contradictions]
     notes += [("warning", text) for text in find_contradictions(facts, variant.input, output)]
+    if variant.input.fit == "inside":
+        own = "x".join(map(str, variant.input.size))
+        text = f"its graph brings images of any size to {own} itself, and is fed them as they are"
+        notes.append(("info", text))
     variant, count = _outputs(variant, facts, model, description, classes, trial, path, notes)
     if trial is not None and model.output.threshold == "tuned":
         threshold, told = trial.threshold(path, variant)

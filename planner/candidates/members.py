@@ -107,6 +107,8 @@ class _Loader:
             wishes = wishes_of(model, len(classes.names) or None, description)
             view = self.builder.views.open(path, wishes, Path(folder), stall_s)
             facts = facts_of(self.builder.store, view.path, wishes.size, stall_s)
+            if facts.inner_size is not None and wishes.size is None:
+                facts = facts_of(self.builder.store, view.path, facts.inner_size, stall_s)
             setup = set_up(model, view.path, facts, description, classes, self.trial)
             check_width(setup, facts.output_width or 0, classes)
             suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
@@ -140,7 +142,8 @@ def squashed(
     for member in members:
         size = member.built.variant.input.size
         others = misfits(images, size)
-        if "fit" not in member.told and others:
+        fitted = "fit" in member.told or member.built.variant.input.fit == "inside"
+        if others and not fitted:
             yield (
                 member.name,
                 f"{others.total()} of {total} images are of another shape than the input "

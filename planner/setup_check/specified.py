@@ -69,6 +69,8 @@ def _member(
     wishes = wishes_of(model, len(classes.names) or None, description)
     view = open_in_subprocess(path, place, wishes)
     facts = inspect_in_subprocess(view.path, wishes.size)
+    if facts.inner_size is not None and wishes.size is None:
+        facts = inspect_in_subprocess(view.path, facts.inner_size)
     setup = set_up(model, view.path, facts, description, classes)
     offset = setup.variant.output.offset
     if setup.classes < len(classes.names):

@@ -96,8 +96,9 @@ def model_lines(
     """Lines of YAML for a member of a specification in the folder `here`. `shapes` are how many
     images have which width and height, `classes` those of the images."""
     facts = model.facts
-    height, width = facts.input_size or model.size or OPEN_SIZE
+    height, width = facts.input_size or facts.inner_size or model.size or OPEN_SIZE
     open_size = " (dynamic in the file)" if model.size else ""
+    open_size = " (to which it resizes images of any size)" if facts.inner_size else open_size
     lines = [
         f"  # {facts.size_bytes / 2**20:.1f} MB; input {height}x{width}{open_size}, "
         f"{facts.channels} channel(s), {facts.dtype}, {facts.layout};",
@@ -147,9 +148,11 @@ def _input_lines(
         for name in ("colour", *GEOMETRY_FIELDS)
         if name in model.read and not (name == "colour" and model.colour)
     ]
-    if "fit" not in model.read:
+    if facts.inner_size:
+        lines.append("      fit: inside  # the graph resizes images itself")
+    elif "fit" not in model.read:
         lines += _fit_lines(shapes, size)
-    if "resize" not in model.read:
+    if "resize" not in model.read and not facts.inner_size:
         lines.append(f"      resize: bilinear{GUESS} or bicubic, nearest, box, hamming, lanczos")
     if model.doubt:
         lines.append(f"      # CHECK: {comment(model.doubt)}")

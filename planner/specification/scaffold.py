@@ -147,9 +147,9 @@ def _read_model(path: Path, name: str | None, place: Path) -> FoundModel:
     description = describe_model(path)
     view = open_in_subprocess(path, place, Wishes(size=description.size))
     facts = inspect_in_subprocess(view.path)
-    size = None if facts.input_size else OPEN_SIZE
-    if size:
-        facts = inspect_in_subprocess(view.path, size)
+    size = None if facts.input_size or facts.inner_size else OPEN_SIZE
+    if facts.input_size is None:
+        facts = inspect_in_subprocess(view.path, facts.inner_size or size)
     read = complete_input({}, description.sources, facts)
     told = [text for text in (*read.contradictions, *description.problems) if text]
     notes = (
