@@ -15,7 +15,7 @@ Values = tuple[float, ...]
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _LARGEST_SIDE = 16384
 #: Texts that are longer hold no list of classes.
-_LONGEST = 2**22
+_LONGEST = 2**20
 #: What exporters write where nobody gave classes names, with the class' own index.
 _UNNAMED = re.compile(r"(?:LABEL_)?(\d+)")
 
