@@ -26,8 +26,10 @@ from trimtab.variants.intake.view import View, Wishes, open_view
 from trimtab.variants.metadata.labels import LabelFit, fit_labels
 from trimtab.variants.metadata.reading import ModelDescription, describe_model
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
-from trimtab.variants.quantisation.suitability import Suitability, quantisable
-from trimtab.variants.quantisation.w8a8 import QuantisationRecipe, quantise_w8a8
+from trimtab.variants.quantisation.sensitivity import BlockError, block_errors_alone
+from trimtab.variants.quantisation.static import QuantisationRecipe
+from trimtab.variants.quantisation.suitability import NothingToGain, Suitability, quantisable
+from trimtab.variants.quantisation.w8a8 import quantise_w8a8
 from trimtab.variants.segments.cutting import cut_segments, read_head
 from trimtab.variants.segments.heads import Head, fit_heads
 from trimtab.variants.segments.taps import TapPlace, find_taps
@@ -38,12 +40,14 @@ __all__ = [
     "INSPECTION_VERSION",
     "KINDS",
     "SCHEMES",
+    "BlockError",
     "CompletedInput",
     "Executed",
     "Head",
     "LabelFit",
     "ModelDescription",
     "ModelFacts",
+    "NothingToGain",
     "OperatorWork",
     "Origin",
     "QuantisationRecipe",
@@ -54,6 +58,7 @@ __all__ = [
     "Wishes",
     "answer_in_subprocess",
     "assert_same_answers",
+    "block_errors_alone",
     "complete_input",
     "cut_segments",
     "derive_variant",

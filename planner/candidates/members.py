@@ -111,26 +111,22 @@ class _Loader:
                 facts = facts_of(self.builder.store, view.path, facts.inner_size, stall_s)
             setup = set_up(model, view.path, facts, description, classes, self.trial)
             check_width(setup, facts.output_width or 0, classes)
-            suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
-            self._note(model.label, [("info", text) for text in view.notes])
-            self._note(model.label, setup.notes)
-            self._note(
-                model.label, [("warning", f"not to be trusted: {text}") for text in facts.doubts]
-            )
-            unsuited = [
-                f"{name} does not apply: {found.reason}"
+            wanted = self.spec.techniques.quantisation
+            suits = {name: SCHEMES[name].suits(facts) for name in wanted}
+            notes: list[tuple[Level, str]] = [("info", text) for text in view.notes]
+            notes += setup.notes
+            notes += [("warning", f"not to be trusted: {text}") for text in facts.doubts]
+            notes += [
+                ("info", f"{name} does not apply: {found.reason}")
                 for name, found in suits.items()
                 if not found
             ]
-            self._note(model.label, [("info", text) for text in unsuited])
+            for level, text in notes:
+                self.journal.note(level, model.label, text)
             entry = model.torch.entry if model.torch else None
             built = self.builder.member(setup.variant, view, entry)
         schemes = tuple(name for name, found in suits.items() if found)
         return Member(built, setup.classes, schemes, setup.told)
-
-    def _note(self, member: str, notes: Sequence[tuple[Level, str]]) -> None:
-        for level, text in notes:
-            self.journal.note(level, member, text)
 
 
 def squashed(
