@@ -11,11 +11,18 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from exported_models import ends_with, open_axes, save, tensor
+from hub_models import turned_net
 from onnx import TensorProto, helper, numpy_helper
 from sample_metadata import MEDIAPIPE_TABLE, metadata_table, write_described_tflite
-from sample_models import Net, make_net, onnx_model, write_onnx, write_photos
+from sample_models import make_net, onnx_model, write_onnx, write_photos
 
-from trimtab.planner.candidates.member_setup import MemberSetup, check_width, set_up
+from trimtab.planner.candidates.member_setup import (
+    MemberSetup,
+    check_width,
+    set_up,
+    wishes_of,
+)
 from trimtab.planner.candidates.output_labels import JobClasses
 from trimtab.planner.candidates.output_trials import LabelledTrial
 from trimtab.planner.cli import main
@@ -23,7 +30,7 @@ from trimtab.planner.setup_check.proposal import propose
 from trimtab.planner.specification.job import load_spec
 from trimtab.planner.specification.scaffold import write_starter
 from trimtab.planner.specification.sections import ModelSpec
-from trimtab.variants import describe_model, inspect_model
+from trimtab.variants import describe_model, inspect_model, open_view
 from trimtab.workloads import read_workload
 from trimtab_runtime.errors import ModelError
 
@@ -222,6 +229,59 @@ def test_packed_labels_decide_the_order(tmp_path: Path) -> None:
     assert setup.variant.output.groups == ((1,), (0,), (3,), (2,))
 
 
+# ---- as hubs have them -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axes", [["n", "c", "h", "w"], [None] * 4, ["n", 3, None, None]])
+def test_all_axes_are_closed_by_what_lies_beside(
+    tmp_path: Path, axes: list[str | int | None]
+) -> None:
+    """As Hugging Face's exporters leave them: nothing need be said."""
+    (tmp_path / "onnx").mkdir()
+    path = save(tmp_path / "onnx" / "model.onnx", open_axes(onnx_model(2), axes))
+    config = {"size": {"height": 32, "width": 40}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    model, description = ModelSpec(path=path), describe_model(path)
+    view = open_view(path, tmp_path / "view", wishes_of(model, 4, description))
+    facts = inspect_model(view.path)
+    setup = set_up(model, view.path, facts, description, JobClasses(CLASSES))
+    assert (facts.input_size, facts.channels) == ((32, 40), 3)
+    assert (setup.variant.input.size, setup.variant.input.std) == ((32, 40), (127.5,))
+    assert "is read from preprocessor_config.json: 32x40" in told(setup)
+    # A size that is said wins over one that is described.
+    said = ModelSpec.model_validate({"path": path, "input": {"size": 48}})
+    view = open_view(path, tmp_path / "other", wishes_of(said, 4, description))
+    facts = inspect_model(view.path)
+    setup = set_up(said, view.path, facts, description, JobClasses(CLASSES))
+    assert setup.variant.input.size == (48, 48)
+    assert "size 48 is used as said, but preprocessor_config.json says size 32 40" in (
+        told(setup, "warning")
+    )
+
+
+def test_odd_names_of_files_tensors_and_classes(tmp_path: Path) -> None:
+    model = ends_with(
+        onnx_model(2),
+        helper.make_node("Reshape", ["logits", "flat"], ["last"]),
+        shape=[1, 1, 1, 4],
+    )
+    tensor(model, "flat", np.array([1, 1, 1, 4]))
+    graph = model.graph
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [ODD.get(name, name) for name in names]
+    graph.input[0].name, graph.output[0].name = ODD["image"], ODD["last"]
+    names = ("北", "the cat, sitting", "a/b:0", "d'or")
+    onnx.helper.set_model_props(model, {"names": str(dict(enumerate(names))), "mean": "0.5"})
+    path = save(tmp_path / "modèle final (v2) 北.onnx", model)
+    setup = member(path, names[::-1], input={"values": "-1..1"})
+    assert setup.variant.output.groups == ((3,), (2,), (1,), (0,))
+    assert "北, the cat, sitting, a/b:0" in told(setup)
+
+
+ODD = {"image": "images/input:0", "last": "StatefulPartitionedCall/logits:0"}
+
+
 # ---- what only images tell -------------------------------------------------------------------
 
 
@@ -361,12 +421,6 @@ def described_folder(folder: Path) -> None:
     (folder / "hub" / "preprocessor_config.json").write_text(json.dumps(config))
     (folder / "hub" / "config.json").write_text(json.dumps({"id2label": dict(enumerate(CLASSES))}))
     write_photos(folder / "photos", 48)
-
-
-def turned_net() -> Net:
-    """The textures' network with outputs in the order class1, class0, class3, class2."""
-    net, order = make_net(16), [1, 0, 3, 2]
-    return Net(**{**vars(net), "head": net.head[order], "head_bias": net.head_bias[order]})
 
 
 def test_init_writes_what_describes_models_and_where_it_is_from(tmp_path: Path) -> None:
