@@ -64,7 +64,7 @@ def test_a_job_over_models_as_people_bring_them(
         told = [(e.subject, e.text) for e in store.list_events(record.id)]
         assert {v.state for v in store.list_verifications(record.id)} == {"ok"}
         _check_members(told)
-        _check_losses(store, record)
+        _check_losses(store, record, told)
         bundle = tmp_path / "plan.pyz"
         plan = next(
             e.plan for e in store.list_plans(record.id) if e.plan.label.startswith("any_size 1t")
@@ -84,18 +84,17 @@ def _check_members(told: list[tuple[str, str]]) -> None:
     assert not any("near chance" in text or "likely another" in text for _, text in told)
 
 
-def _check_losses(store: Store, record: JobRecord) -> None:
-    """By the figures that were stored: the outliers are lost, the others nearly as good."""
-    view = front_view(store, record)
-    notes = "\n".join(front_notes(view, 1))
+def _check_losses(store: Store, record: JobRecord, told: list[tuple[str, str]]) -> None:
+    """What int8 spoils is named, the others are nearly as good."""
+    (collapsed,) = [text for _, text in told if "collapsed: it answers as" in text]
+    assert "as outliers in float" in collapsed
+    notes = "\n".join(front_notes(front_view(store, record), 1))
     points = {
         name: float(found)
         for name, found in re.findall(r"(\w+) w8a8 against \w+: ([+-][\d.]+) top1 points", notes)
     }
-    assert set(points) == {"any_size", "transformer", "outliers"}
-    assert points["outliers"] < -20
-    assert points["any_size"] > -10
-    assert points["transformer"] > -10
+    assert set(points) == {"any_size", "transformer"}
+    assert min(points.values()) > -10
 
 
 def _check_own_size(bundle: Path, zoo: Path) -> None:
