@@ -17,6 +17,7 @@ from trimtab.variants.inspection.formats import derive_variant, make_variant
 from trimtab.variants.inspection.isolated import (
     answer_in_subprocess,
     inspect_in_subprocess,
+    open_and_inspect_in_subprocess,
     open_in_subprocess,
 )
 from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
@@ -74,6 +75,7 @@ __all__ = [
     "inspect_model",
     "inspection_engine",
     "make_variant",
+    "open_and_inspect_in_subprocess",
     "open_in_subprocess",
     "open_view",
     "operator_work",

@@ -18,7 +18,7 @@ from trimtab.variants import (
     describe_model,
     export_module,
     inspect_in_subprocess,
-    open_in_subprocess,
+    open_and_inspect_in_subprocess,
 )
 from trimtab_runtime.errors import ModelError
 
@@ -67,8 +67,8 @@ def _member(
     assert path is not None
     description = describe_model(path)
     wishes = wishes_of(model, len(classes.names) or None, description)
-    view = open_in_subprocess(path, place, wishes)
-    facts = inspect_in_subprocess(view.path, wishes.size)
+    view, known = open_and_inspect_in_subprocess(path, place, wishes)
+    facts = known or inspect_in_subprocess(view.path, wishes.size)
     if facts.inner_size is not None and wishes.size is None:
         facts = inspect_in_subprocess(view.path, facts.inner_size)
     setup = set_up(model, view.path, facts, description, classes)

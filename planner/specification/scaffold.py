@@ -23,7 +23,7 @@ from trimtab.variants import (
     describe_model,
     inspect_in_subprocess,
     make_variant,
-    open_in_subprocess,
+    open_and_inspect_in_subprocess,
 )
 from trimtab.workloads import Workload, read_workload
 from trimtab.workloads.images.files import (
@@ -145,8 +145,8 @@ def _free_name(name: str, taken: set[str]) -> str:
 def _read_model(path: Path, name: str | None, place: Path) -> FoundModel:
     """A model with what describes it; its view lies in `place`."""
     description = describe_model(path)
-    view = open_in_subprocess(path, place, Wishes(size=description.size))
-    facts = inspect_in_subprocess(view.path)
+    view, known = open_and_inspect_in_subprocess(path, place, Wishes(size=description.size))
+    facts = known or inspect_in_subprocess(view.path)
     size = None if facts.input_size or facts.inner_size else OPEN_SIZE
     if facts.input_size is None:
         facts = inspect_in_subprocess(view.path, facts.inner_size or size)

@@ -135,7 +135,7 @@ def test_a_job_starts_from_earlier_measurements_on_the_device(
         assert len(alone) > 3
         for about, costs in earlier:
             assert set(costs) == {"latency_mean_ms"}, "qualities are not the device's"
-            assert 0 < costs["latency_mean_ms"] < 1000
+            assert costs["latency_mean_ms"] > 0
             assert [each.kind for each in about.work.operators if each.multiply_accumulates] == [
                 *("conv", "conv", "dense")
             ]
