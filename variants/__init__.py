@@ -6,6 +6,7 @@ output. Whatever cannot be made or read raises :class:`trimtab_runtime.errors.Mo
 """
 
 from trimtab.variants.files.operator_files import OperatorFile, write_operator_files
+from trimtab.variants.inspection.completion import CompletedInput, complete_input
 from trimtab.variants.inspection.contradictions import find_contradictions
 from trimtab.variants.inspection.facts import (
     INSPECTION_VERSION,
@@ -15,6 +16,7 @@ from trimtab.variants.inspection.facts import (
 )
 from trimtab.variants.inspection.formats import derive_variant, make_variant
 from trimtab.variants.inspection.isolated import (
+    answer_in_subprocess,
     inspect_in_subprocess,
     open_and_inspect_in_subprocess,
     open_in_subprocess,
@@ -24,6 +26,8 @@ from trimtab.variants.inspection.origins import Executed, Origin, find_origins, 
 from trimtab.variants.intake.source import source_identity
 from trimtab.variants.intake.versions import NewestVersions, newest_versions
 from trimtab.variants.intake.view import View, Wishes, open_view
+from trimtab.variants.metadata.labels import LabelFit, fit_labels
+from trimtab.variants.metadata.reading import ModelDescription, describe_model
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
 from trimtab.variants.quantisation.sensitivity import BlockError, block_errors_alone
 from trimtab.variants.quantisation.static import QuantisationRecipe
@@ -47,9 +51,12 @@ __all__ = [
     "SCHEMES",
     "Agreement",
     "BlockError",
+    "CompletedInput",
     "Executed",
     "ExportedModule",
     "Head",
+    "LabelFit",
+    "ModelDescription",
     "ModelFacts",
     "NewestVersions",
     "NothingToGain",
@@ -62,16 +69,20 @@ __all__ = [
     "TapPlace",
     "View",
     "Wishes",
+    "answer_in_subprocess",
     "assert_same_answers",
     "block_errors_alone",
+    "complete_input",
     "cut_segments",
     "derive_variant",
+    "describe_model",
     "export_module",
     "exported_module",
     "find_contradictions",
     "find_origins",
     "find_taps",
     "fit_heads",
+    "fit_labels",
     "holds_weights",
     "inspect_in_subprocess",
     "inspect_model",

@@ -13,6 +13,7 @@ import numpy as np
 from trimtab.variants.files.base import Array
 from trimtab.variants.torch_export.building import build
 from trimtab.variants.torch_export.checks import Agreement, compare, file_scores
+from trimtab.variants.torch_export.describing import write_description
 from trimtab.variants.torch_export.onnx import write_onnx
 from trimtab.variants.torch_export.outputs import picking, scores_key
 from trimtab.variants.torch_export.tflite import write_tflite
@@ -75,6 +76,7 @@ class Exporting:
         import torch
 
         source = self._source
+        write_description(self._module, source.entry, source.arguments, out)
         images = list(_random_images(self._shape))
         expected = self.scores(images)
         if not np.isfinite(expected).all():
