@@ -17,12 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import onnx
 from filelock import FileLock
 
 from trimtab.profilers.device import Device, ProbeResult, Progress
 from trimtab.profilers.probe_process import read_result, request_text
 from trimtab.profilers.recorded import Recording, RecordingDevice, cut_torn_line, replayed
-from trimtab_runtime.errors import TrimtabError
+from trimtab_runtime.errors import ModelError, TrimtabError
 from trimtab_runtime.probe.dispatch import result_of
 
 
@@ -104,6 +105,41 @@ class InProcessDevice(Device):
                 result = result_of(encoded, progress or _nobody)
             (scratch / "result.json").write_text(json.dumps(result), encoding="utf-8")
             return read_result(scratch)
+
+
+class OlderEngineDevice(InProcessDevice):
+    """This process as a device whose onnxruntime, of some older `version`, takes no ONNX file
+    beyond an intermediate representation and an opset: it refuses those that are put there, in
+    onnxruntime's words."""
+
+    def __init__(self, version: str, ir_version: int, opset: int) -> None:
+        self._version, self._ir_version, self._opset = version, ir_version, opset
+
+    def fingerprint(self) -> dict[str, str]:
+        return {**super().fingerprint(), "onnxruntime": self._version}
+
+    def put(self, path: Path) -> str:
+        place = super().put(path)
+        self._refuse_newer(path)
+        return place
+
+    def _refuse_newer(self, path: Path) -> None:
+        if path.suffix != ".onnx":
+            return
+        model = onnx.load(str(path), load_external_data=False)
+        opset = max(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+        if model.ir_version > self._ir_version:
+            raise ModelError(
+                f"{path.name}: onnxruntime cannot load it (Unsupported model IR version: "
+                f"{model.ir_version}, max supported IR version: {self._ir_version})"
+            )
+        if opset > self._opset:
+            raise ModelError(
+                f"{path.name}: onnxruntime cannot load it (ONNX Runtime only *guarantees* support "
+                f"for models stamped with official released onnx opset versions. Opset {opset} is "
+                "under development and support for this is limited. Current official support for "
+                f"domain ai.onnx is till opset {self._opset}.)"
+            )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ LAYOUTS = ("nchw", "nhwc")
 DTYPES = ("float32", "float16", "uint8", "int8")
 COLOURS = ("rgb", "bgr", "gray")
 OUTPUT_KINDS = ("logits", "probabilities")
-FITS = ("squash", "crop", "pad")
+FITS = ("squash", "crop", "pad", "inside")
 #: Filters that can sample without antialiasing: the others are means over an area by nature.
 POINT_FILTERS = ("nearest", "bilinear", "bicubic")
 LARGEST_SIDE = 16384
@@ -55,6 +55,8 @@ class InputFormat:
       share of each side; with a `resize_size`, `size` is cut from its centre afterwards.
     - `crop`: it is resized to cover `resize_size` (height, width; else `size` / `crop`, rounded
       down), and `size` is cut from its centre.
+    - `inside`: it is not: the graph takes images of any size and resizes them itself. `size` is
+      then only one that it was tried with.
     - `pad`: it is resized to lie within `resize_size` (as before), and `size` is filled up with
       `pad_colour` (RGB, or one value) around it.
 
@@ -96,6 +98,12 @@ class InputFormat:
 
     def _check_geometry(self) -> None:
         """What of the geometry goes together."""
+        if self.fit == "inside" and (self.resize_size, self.crop, self.resize_last) != (
+            None,
+            1,
+            False,
+        ):
+            raise ValueError("fit: inside leaves no place for resize_size, crop and resize_last")
         if self.resize_size is not None:
             if self.crop != 1 or self.resize_last:
                 other = "resize_last" if self.resize_last else "crop"
@@ -126,7 +134,7 @@ class InputFormat:
         """Height and width that an image is resized to, covers or lies within."""
         if self.resize_size is not None:
             return self.resize_size
-        if self.fit == "squash" or self.resize_last:
+        if self.fit in ("squash", "inside") or self.resize_last:
             return self.size
         height, width = (math.floor(side / self.crop) for side in self.size)
         return height, width

@@ -5,6 +5,8 @@ A variant is one model file, named by the sha256 of its content, with the format
 output. Whatever cannot be made or read raises :class:`trimtab_runtime.errors.ModelError`.
 """
 
+from trimtab.variants.files.operator_files import OperatorFile, write_operator_files
+from trimtab.variants.inspection.completion import CompletedInput, complete_input
 from trimtab.variants.inspection.contradictions import find_contradictions
 from trimtab.variants.inspection.facts import (
     INSPECTION_VERSION,
@@ -14,6 +16,7 @@ from trimtab.variants.inspection.facts import (
 )
 from trimtab.variants.inspection.formats import derive_variant, make_variant
 from trimtab.variants.inspection.isolated import (
+    answer_in_subprocess,
     inspect_in_subprocess,
     open_and_inspect_in_subprocess,
     open_in_subprocess,
@@ -21,7 +24,10 @@ from trimtab.variants.inspection.isolated import (
 from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
 from trimtab.variants.intake.source import source_identity
+from trimtab.variants.intake.versions import NewestVersions, newest_versions
 from trimtab.variants.intake.view import View, Wishes, open_view
+from trimtab.variants.metadata.labels import LabelFit, fit_labels
+from trimtab.variants.metadata.reading import ModelDescription, describe_model
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
 from trimtab.variants.quantisation.sensitivity import BlockError, block_errors_alone
 from trimtab.variants.quantisation.static import QuantisationRecipe
@@ -31,17 +37,30 @@ from trimtab.variants.segments.cutting import cut_segments, read_head
 from trimtab.variants.segments.heads import Head, fit_heads
 from trimtab.variants.segments.taps import TapPlace, find_taps
 from trimtab.variants.segments.verified_taps import assert_same_answers, usable_taps
-from trimtab.variants.torch_export.export import export_module
+from trimtab.variants.torch_export.checks import Agreement
+from trimtab.variants.torch_export.export import (
+    ExportedModule,
+    export_module,
+    exported_module,
+    module_source,
+)
 
 __all__ = [
     "INSPECTION_VERSION",
     "KINDS",
     "SCHEMES",
+    "Agreement",
     "BlockError",
+    "CompletedInput",
     "Executed",
+    "ExportedModule",
     "Head",
+    "LabelFit",
+    "ModelDescription",
     "ModelFacts",
+    "NewestVersions",
     "NothingToGain",
+    "OperatorFile",
     "OperatorWork",
     "Origin",
     "QuantisationRecipe",
@@ -50,20 +69,27 @@ __all__ = [
     "TapPlace",
     "View",
     "Wishes",
+    "answer_in_subprocess",
     "assert_same_answers",
     "block_errors_alone",
+    "complete_input",
     "cut_segments",
     "derive_variant",
+    "describe_model",
     "export_module",
+    "exported_module",
     "find_contradictions",
     "find_origins",
     "find_taps",
     "fit_heads",
+    "fit_labels",
     "holds_weights",
     "inspect_in_subprocess",
     "inspect_model",
     "inspection_engine",
     "make_variant",
+    "module_source",
+    "newest_versions",
     "open_and_inspect_in_subprocess",
     "open_in_subprocess",
     "open_view",
@@ -73,4 +99,5 @@ __all__ = [
     "read_head",
     "source_identity",
     "usable_taps",
+    "write_operator_files",
 ]

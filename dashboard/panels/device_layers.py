@@ -6,7 +6,8 @@ import streamlit as st
 
 from trimtab.dashboard import markup, store_cache, tables
 from trimtab.dashboard.charts import figures
-from trimtab.planner.reports.layers import LayerProfile, layers_of, why_no_layers
+from trimtab.planner.reports.layer_profile import LayerProfile
+from trimtab.planner.reports.layers import layers_of, why_no_layers
 from trimtab.planner.reports.measurements import MeasuredVariant
 
 

@@ -61,10 +61,12 @@ def member_lineage(variant: Variant, source_sha256: str, torch: str | None) -> C
 
 def view_key(source: object, wishes: Wishes) -> str:
     """The view of a model file, made of its `source` as `wishes` say."""
+    later = ("signature", "newest")
+    said = {name: value for name, value in encode(wishes).items() if value or name not in later}
     return content_key(
         {
             "source": source,
-            "wishes": encode(wishes),
+            "wishes": said,
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
         }

@@ -18,6 +18,7 @@ from trimtab.db import Store, VariantRecord
 from trimtab.planner.cache.keys import io_of, member_lineage, precision_lineage, variant_key
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
+from trimtab.profilers import Device
 from trimtab.variants import SCHEMES, NothingToGain, View, derive_variant
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.plan import Variant
@@ -40,18 +41,20 @@ def host(journal: Journal) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class VariantCache:
-    """Builds variants or finds them; `fit` are the images that quantisation is calibrated on.
-    Raises the TrimtabError of a failure, and raises it again without another try."""
+    """Builds variants or finds them; `fit` are the images that quantisation is calibrated on,
+    `device` is where they are to run (None: anywhere). Raises the TrimtabError of a failure, and
+    raises it again without another try."""
 
     store: Store
     journal: Journal
     fit: Sequence[Item]
     failed: dict[str, TrimtabError] = field(default_factory=dict)
+    device: Device | None = None
 
     @property
     def views(self) -> ViewCache:
         """Model files of members, opened once."""
-        return ViewCache(self.store)
+        return ViewCache(self.store, self.device)
 
     def member(self, variant: Variant, view: View, torch: str | None = None) -> StoredVariant:
         """Keep a member, known by its file as it came (exported from what `torch` names), as its

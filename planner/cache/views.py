@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trimtab.db import Store, VariantRecord
+from trimtab.planner.cache.device_limits import device_limit
 from trimtab.planner.cache.facts import keep_facts
 from trimtab.planner.cache.keys import view_key
+from trimtab.profilers import Device
 from trimtab.variants import View, Wishes, open_and_inspect_in_subprocess, source_identity
 from trimtab_runtime.errors import ModelError, StoreError
 
 _FORMAT = "view"
+_LOWERINGS = 2  # the intermediate representation, the opset
 #: Views that this process made, for its other stores: of files up to so many bytes, the latest.
 _SMALL_BYTES, _REMEMBERED = 2**22, 64
 _MADE: OrderedDict[str, tuple[bytes | None, View]] = OrderedDict()
@@ -21,16 +24,31 @@ _MADE: OrderedDict[str, tuple[bytes | None, View]] = OrderedDict()
 
 @dataclass(frozen=True)
 class ViewCache:
-    """What :func:`variants.open_view` makes, kept as a variant, with what the view tells."""
+    """What :func:`variants.open_view` makes, kept as a variant, with what the view tells; where
+    there is a `device` whose engine is another version than the one here, as that takes it."""
 
     store: Store
+    device: Device | None = None
 
     def open(self, path: Path, wishes: Wishes, folder: Path, limit_s: float) -> View:
         """The view of a member's file, in `folder` where it is another one.
 
         Raises as :func:`variants.open_and_inspect_in_subprocess`, and ModelError where the weights
-        are too many for one file.
+        are too many for one file, or the device's engine takes no version that it can be lowered
+        to.
         """
+        found = self._opened(path, wishes, folder, limit_s)
+        if self.device is None or path.suffix.lower() != ".onnx":
+            return found
+        for number in range(_LOWERINGS):
+            newest = device_limit(self.device, found.path, wishes.size, wishes.newest)
+            if newest is None:
+                break
+            wishes = replace(wishes, newest=newest)
+            found = self._opened(path, wishes, folder / f"lowered{number}", limit_s)
+        return found
+
+    def _opened(self, path: Path, wishes: Wishes, folder: Path, limit_s: float) -> View:
         name = view_key(source_identity(path), wishes)
         found = self._kept(name, path, folder)
         if found is None:
@@ -54,7 +72,7 @@ class ViewCache:
             return None
         view = path
         if found.artefact_sha256 is not None:
-            view = folder / f"{path.stem}.onnx"
+            view = folder / f"{path.stem}{path.suffix.lower()}"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.store.artefacts.path(found.artefact_sha256), view)
@@ -102,6 +120,6 @@ def _remembered(name: str, path: Path, folder: Path) -> View | None:
     if content is None:
         return replace(view, path=path)
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{path.stem}.onnx"
+    target = folder / f"{path.stem}{path.suffix.lower()}"
     target.write_bytes(content)
     return replace(view, path=target)

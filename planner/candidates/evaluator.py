@@ -68,7 +68,9 @@ class CandidateEvaluator:
             items,
             rows,
             equip_labels,
-            VariantCache(job.store, job.journal, [items[row] for row in rows.fit]),
+            VariantCache(
+                job.store, job.journal, [items[row] for row in rows.fit], device=job.device
+            ),
             TraceCache(job.store, job.device, job.fingerprint, inputs, job.journal),
             MeasurementCache(
                 job.store, job.device, job.fingerprint, inputs.measured_on, job.journal, settings

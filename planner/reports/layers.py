@@ -5,14 +5,14 @@ The layer profile of a variant of the store, measured where its measurement was 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from trimtab.db import MeasurementRecord, Store
+from trimtab.planner.reports.layer_profile import LayerProfile, NodeTime, by_operator
+from trimtab.planner.reports.operators_alone import profile_alone
 from trimtab.planner.reports.text import printable
 from trimtab.profilers import Device, ProbeResult, connect
 from trimtab.profilers.device import Progress, device_key, machine_key
@@ -30,79 +30,6 @@ from trimtab_runtime.errors import EngineError, ModelError, PlanningError
 from trimtab_runtime.probe.requests import LayersRequest
 
 
-@dataclass(frozen=True)
-class NodeTime:
-    """A node as the engine ran it, in its order.
-
-    `median_ms` and `mean_ms` are over the profiled runs, scaled so that those of all nodes add up
-    to a run without profiler; `share` is that of the medians. `originals` are (name, operator) of
-    the file's nodes that it carries out, as far as names tell; `multiply_accumulates` theirs for
-    one image (None: not known). `shape` is its output's ("1x64x56x56").
-    """
-
-    name: str
-    operator: str
-    weights: bool
-    median_ms: float
-    mean_ms: float
-    share: float
-    shape: str
-    multiply_accumulates: int | None
-    originals: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class OperatorTime:
-    """All nodes of an operator together; see NodeTime."""
-
-    operator: str
-    weights: bool
-    nodes: int
-    median_ms: float
-    mean_ms: float
-    share: float
-    multiply_accumulates: int | None
-
-
-@dataclass(frozen=True)
-class LayerProfile:
-    """Times of a model on a device.
-
-    `median_ms` and `mean_ms` are of whole runs without profiler, `profiled_median_ms` of those
-    with it, on noise as input. `share_without_weights` is the time of operators that multiply with
-    no matrix or kernels of weights (pooling, normalisation, Concat, element by element, changes of
-    layout).
-    """
-
-    model: str
-    device: str
-    engine: str
-    threads: int
-    runs: int
-    median_ms: float
-    mean_ms: float
-    profiled_median_ms: float
-    share_without_weights: float
-    unsteadiness: float
-    warnings: tuple[str, ...]
-    device_key: str
-    operators: tuple[OperatorTime, ...]
-    nodes: tuple[NodeTime, ...]
-
-    @property
-    def profiler_adds(self) -> float:
-        """What the profiler adds to a run, as a share of it."""
-        return self.profiled_median_ms / self.median_ms - 1
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON; unknown is None."""
-        found = {**asdict(self), "profiler_adds": self.profiler_adds}
-        for node in found["nodes"]:
-            pairs = node.pop("originals")
-            node["originals"] = [{"name": name, "operator": kind} for name, kind in pairs]
-        return found
-
-
 def profile_layers(
     device: Device,
     model: Path,
@@ -111,18 +38,16 @@ def profile_layers(
     size: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> LayerProfile:
-    """Measure the nodes of an ONNX file on a device. `size` (height, width) is for a file that
-    leaves it open.
+    """Measure the operators of a model file on a device: of an ONNX file the nodes that the engine
+    runs, by its profiler; of a TFLite file each alone. `size` (height, width) is for a file that
+    leaves it open; the engine of the `options` is that of the file.
 
-    Raises ModelError or EngineError where the file is none that onnxruntime runs, and DeviceError.
+    Raises ModelError or EngineError where the file is none that its engine runs, and DeviceError.
     """
-    if model.suffix.lower() != ".onnx":
-        raise EngineError(
-            f"{model.name}: only ONNX files have layer profiles; LiteRT has none for Python "
-            "(use its tool benchmark_model --enable_op_profiling=true)"
-        )
     if not model.is_file():
         raise ModelError(f"{model}: there is no such file")
+    if model.suffix.lower() == ".tflite":
+        return profile_alone(device, model, options, runs, progress)
     with tempfile.TemporaryDirectory(prefix="trimtab-view-") as folder:
         view = open_in_subprocess(model, Path(folder), Wishes(size=size))
         if view.beside:
@@ -157,7 +82,7 @@ def _profile(
         unsteadiness=found.values["unsteadiness"],
         warnings=tuple(found.warnings),
         device_key=device_key(told),
-        operators=_operators(nodes),
+        operators=by_operator(nodes),
         nodes=nodes,
     )
 
@@ -194,45 +119,12 @@ def _nodes(
     )
 
 
-def _operators(nodes: Sequence[NodeTime]) -> tuple[OperatorTime, ...]:
-    """The slowest first."""
-    groups: dict[str, list[NodeTime]] = {}
-    for node in nodes:
-        groups.setdefault(node.operator, []).append(node)
-    found = [
-        OperatorTime(
-            operator=operator,
-            weights=group[0].weights,
-            nodes=len(group),
-            median_ms=sum(node.median_ms for node in group),
-            mean_ms=sum(node.mean_ms for node in group),
-            share=sum(node.share for node in group),
-            multiply_accumulates=_total([node.multiply_accumulates for node in group]),
-        )
-        for operator, group in groups.items()
-    ]
-    return tuple(sorted(found, key=lambda each: -each.share))
-
-
-def _total(counts: Sequence[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
-
-
-def originals_text(node: NodeTime) -> str:
-    """What a node carries out of the file, in short: "Conv + Relu"."""
-    kinds: Mapping[str, None] = dict.fromkeys(kind for _, kind in node.originals)
-    return " + ".join(kinds)
-
-
 def why_no_layers(store: Store, record: MeasurementRecord) -> str | None:
     """Why the layers of a measured variant cannot be measured now; None where they can."""
     variant = store.get_variant(record.variant_key)
     device = store.get_device(record.device_key)
     if variant is None or device is None or variant.artefact_sha256 is None:
         return "its file is not in the store"
-    if variant.format != "onnx":
-        return f"it is a {variant.format} file, and only onnxruntime can profile operators"
     local = connect("local")
     fingerprint = local.fingerprint()
     if device_key(fingerprint) != record.device_key:
@@ -252,7 +144,7 @@ def layers_of(store: Store, record: MeasurementRecord) -> LayerProfile:
         raise PlanningError(why or "the variant is not in the store")
     size = variant.io["input"].get("size")
     with tempfile.TemporaryDirectory(prefix="trimtab-layers-") as folder:
-        model = Path(folder) / "model.onnx"
+        model = Path(folder) / f"model.{variant.format}"
         model.symlink_to(store.artefacts.path(variant.artefact_sha256))
         options = decode(RuntimeOptions, record.options)
         return profile_layers(connect("local"), model, options, size=tuple(size) if size else None)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from trimtab.planner.setup_check.images import check_labels, checked_images
 from trimtab.planner.setup_check.isolated import check_in_subprocess
 from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, MemberCheck
-from trimtab.planner.specification.template import SPLITS, FoundImages, FoundModel
+from trimtab.planner.specification.found_model import FoundModel
+from trimtab.planner.specification.template import SPLITS, FoundImages
 from trimtab.variants import make_variant
 from trimtab.workloads import split_workload
 
@@ -41,17 +43,19 @@ def propose(models: Sequence[FoundModel], images: FoundImages) -> None:
 
 def _member(model: FoundModel) -> CheckedMember:
     name = model.name or model.path.stem
-    mean, std = model.normalisation or (None, None)
-    said = {"size": model.size, "mean": mean, "std": std}
-    variant = make_variant(model.path, model.facts, said, {"offset": model.offset}, name)
-    return CheckedMember(name, str(model.path), variant, model.facts.output_width or 0)
+    variant = make_variant(model.view, model.facts, model.input, {"offset": model.offset}, name)
+    if model.fit is None:
+        return CheckedMember(name, str(model.view), variant, model.facts.output_width or 0)
+    variant = replace(variant, output=replace(variant.output, groups=model.fit.groups))
+    return CheckedMember(name, str(model.view), variant, model.classes + model.offset)
 
 
 def _take_over(model: FoundModel, found: MemberCheck) -> None:
     right, images = found.right or 0, found.images
     best = found.rivals[0] if found.rivals else None
     told = f"{right / images:.2f} of {images} labelled images answered rightly"
-    if best is not None and (found.beaten or best.share > right / images + _BETTER):
+    guessed = not model.sources  # what was read gives way only to what is beyond doubt
+    if best is not None and (found.beaten or (guessed and best.share > right / images + _BETTER)):
         told = (
             f"{best.share:.2f} of {best.images} labelled images answered rightly so "
             f"({best.text}); {right / images:.2f} with {found.specified}"
@@ -62,6 +66,7 @@ def _take_over(model: FoundModel, found: MemberCheck) -> None:
                 found.input.get(n, b) for n, b in zip(("mean", "std"), before, strict=True)
             )
             model.normalisation = (mean, std)
+            model.sources.pop("mean", None)
         model.colour = found.input.get("colour")
         model.offset = model.offset if found.offset is None else found.offset
         doubtful = best.right <= best.images * (found.by_chance or 0) * 2

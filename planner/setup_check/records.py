@@ -72,7 +72,8 @@ class MemberCheck:
     change, `offset` and `order` (class names as the outputs have them) the same of the output.
     `sureness` (mean largest probability) and `entropy` (mean, as a share of the largest possible)
     are of the specified set-up; `agreement` is the share of images on which other members answer
-    the same class. `problem` says why it could not be tried.
+    the same class. `problem` says why it could not be tried, `notes` what its file and what
+    describes it told.
     """
 
     member: str
@@ -92,6 +93,7 @@ class MemberCheck:
     entropy: float | None = None
     agreement: float | None = None
     problem: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from trimtab.planner.candidates.member_setup import set_up, wishes_of
+from trimtab.planner.candidates.output_labels import JobClasses
 from trimtab.planner.jobs.dataset import load_dataset
 from trimtab.planner.setup_check.images import check_labels, checked_images
 from trimtab.planner.setup_check.isolated import check_in_subprocess
 from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, SetupCheck
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import ModelSpec
-from trimtab.variants import export_module, inspect_in_subprocess, make_variant
+from trimtab.variants import (
+    describe_model,
+    export_module,
+    inspect_in_subprocess,
+    open_and_inspect_in_subprocess,
+)
 from trimtab_runtime.errors import ModelError
 
 
@@ -21,23 +28,30 @@ def check_specification(spec: JobSpec) -> SetupCheck:
     and what a specification's metrics raise."""
     workload, splits = load_dataset(spec)
     items = checked_images(workload, splits)
+    classes = JobClasses(workload.classes, spec.workload.classes is not None)
     with tempfile.TemporaryDirectory(prefix="trimtab-check-") as folder:
-        members = [
-            _member(model, Path(folder) / f"member{number}", workload.classes)
-            for number, model in enumerate(spec.models)
-        ]
+        found = []
+        for number, model in enumerate(spec.models):
+            place = Path(folder) / f"member{number}"
+            place.mkdir()
+            found.append(_member(model, place, classes))
         request = CheckRequest(
-            tuple(members),
+            tuple(member for member, _ in found),
             tuple(str(item.path) for item in items),
             check_labels(items),
             workload.classes,
             stall_s=spec.budget.stall_seconds,
         )
-        return check_in_subprocess(request)
+        check = check_in_subprocess(request)
+    told = zip(check.members, found, strict=True)
+    members = tuple(replace(member, notes=notes) for member, (_, notes) in told)
+    return replace(check, members=members)
 
 
-def _member(model: ModelSpec, place: Path, classes: Sequence[str]) -> CheckedMember:
-    """A member as a file; a module is exported to `place`."""
+def _member(
+    model: ModelSpec, place: Path, classes: JobClasses
+) -> tuple[CheckedMember, tuple[str, ...]]:
+    """A member as a file, and what is told of it; what is made of it lies in `place`."""
     path, torch, size = model.path, model.torch, model.input.size
     if torch is not None:
         assert size is not None
@@ -46,20 +60,23 @@ def _member(model: ModelSpec, place: Path, classes: Sequence[str]) -> CheckedMem
             torch.arguments,
             torch.state,
             size,
-            place.with_suffix(f".{torch.format}"),
+            place / f"module.{torch.format}",
             channels=1 if model.input.colour == "gray" else 3,
             folder=torch.folder,
         )
     assert path is not None
-    facts = inspect_in_subprocess(path, (size, size) if isinstance(size, int) else size)
-    said = model.input.model_dump(exclude_none=True)
-    variant = make_variant(
-        path, facts, said, model.output.model_dump(exclude_none=True), model.label
-    )
-    width = facts.output_width or 0
-    if width - variant.output.offset < len(classes):
+    description = describe_model(path)
+    wishes = wishes_of(model, len(classes.names) or None, description)
+    view, known = open_and_inspect_in_subprocess(path, place, wishes)
+    facts = known or inspect_in_subprocess(view.path, wishes.size)
+    if facts.inner_size is not None and wishes.size is None:
+        facts = inspect_in_subprocess(view.path, facts.inner_size)
+    setup = set_up(model, view.path, facts, description, classes)
+    offset = setup.variant.output.offset
+    if setup.classes < len(classes.names):
         raise ModelError(
-            f"{model.label}: answers with {width - variant.output.offset} classes, the labels "
-            f"have {len(classes)}"
+            f"{model.label}: answers with {setup.classes} classes, the labels have "
+            f"{len(classes.names)}"
         )
-    return CheckedMember(model.label, str(path), variant, width)
+    checked = CheckedMember(model.label, str(view.path), setup.variant, setup.classes + offset)
+    return checked, (*view.notes, *(text for _, text in setup.notes))

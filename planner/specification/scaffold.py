@@ -11,17 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from trimtab.planner.specification.found_model import OPEN_SIZE, FoundModel, Values
 from trimtab.planner.specification.job import load_spec
-from trimtab.planner.specification.template import (
-    GUESS,
-    OPEN_SIZE,
-    FoundImages,
-    FoundModel,
-    notices_of,
-    starter_text,
-)
+from trimtab.planner.specification.template import FoundImages, notices_of, starter_text
+from trimtab.planner.specification.yaml_text import GUESS
 from trimtab.variants import (
+    CompletedInput,
     ModelFacts,
+    Wishes,
+    complete_input,
+    describe_model,
     inspect_in_subprocess,
     make_variant,
     open_and_inspect_in_subprocess,
@@ -68,13 +67,21 @@ def write_starter(folder: Path, output: Path, propose: Proposer | None = None) -
     """
     if not folder.is_dir():
         raise SpecificationError(f"{folder}: not a folder; give the one with models and images")
+    with tempfile.TemporaryDirectory(prefix="trimtab-view-") as views:
+        return _written(folder, output, Path(views), propose)
+
+
+def _written(folder: Path, output: Path, views: Path, propose: Proposer | None) -> Starter:
     files = _files(folder)
-    models, problems = _read_models([f for f in files if f.suffix.lower() in _MODEL_SUFFIXES])
+    paths = [file for file in files if file.suffix.lower() in _MODEL_SUFFIXES]
+    models, problems = _read_models(paths, views)
     if not models:
         problem = f": {problems[0]}" if problems else ""
         raise SpecificationError(f"{folder}: no usable .onnx or .tflite model below it{problem}")
     images = _find_images(folder, files, {model.classes for model in models})
     images.shapes = _shapes(images.workload)
+    for model in models:
+        model.find_classes(images.workload.classes)
     _propose_offsets(models, images.workload)
     if propose is not None:
         try:
@@ -111,16 +118,17 @@ def _files(folder: Path) -> list[Path]:
 # ---- models ----------------------------------------------------------------------------------
 
 
-def _read_models(paths: Sequence[Path]) -> tuple[list[FoundModel], list[str]]:
+def _read_models(paths: Sequence[Path], views: Path) -> tuple[list[FoundModel], list[str]]:
     stems = Counter(path.stem for path in paths)
     taken: set[str] = set()
     models, problems = [], []
-    for path in paths:
-        name = None
+    for number, path in enumerate(paths):
+        name, place = None, views / str(number)
+        place.mkdir()
         if stems[path.stem] > 1:
             name = _free_name(f"{path.stem}-{path.suffix[1:].lower()}", taken)
         try:
-            models.append(_read_model(path, name))
+            models.append(_read_model(path, name, place))
         except TrimtabError as error:
             problems.append(str(error) if path.name in str(error) else f"{path.name}: {error}")
     return models, problems
@@ -134,30 +142,39 @@ def _free_name(name: str, taken: set[str]) -> str:
     return found
 
 
-def _read_model(path: Path, name: str | None) -> FoundModel:
-    with tempfile.TemporaryDirectory(prefix="trimtab-view-") as folder:
-        view, told = open_and_inspect_in_subprocess(path, Path(folder))
-        facts = told or inspect_in_subprocess(view.path)
-        size = None if facts.input_size else OPEN_SIZE
-        if size:
-            facts = inspect_in_subprocess(view.path, size)
-        notes = (*view.notes, *(f"NOT TO BE TRUSTED: {text}" for text in facts.doubts))
-        failure: TrimtabError | None = None
-        for guess in _guesses(facts):
-            model = FoundModel(path, name, facts, size, guess, notes)
-            said = {"size": size, "mean": guess and guess[0], "std": guess and guess[1]}
-            try:
-                make_variant(view.path, facts, said, {}, path.stem)
-            except TrimtabError as error:
-                failure = failure or error
-            else:
-                return model
+def _read_model(path: Path, name: str | None, place: Path) -> FoundModel:
+    """A model with what describes it; its view lies in `place`."""
+    description = describe_model(path)
+    view, known = open_and_inspect_in_subprocess(path, place, Wishes(size=description.size))
+    facts = known or inspect_in_subprocess(view.path)
+    size = None if facts.input_size or facts.inner_size else OPEN_SIZE
+    if facts.input_size is None:
+        facts = inspect_in_subprocess(view.path, facts.inner_size or size)
+    read = complete_input({}, description.sources, facts)
+    told = [text for text in (*read.contradictions, *description.problems) if text]
+    notes = (
+        *view.notes,
+        *(f"CHECK: {text}" for text in told),
+        *(f"NOT TO BE TRUSTED: {text}" for text in facts.doubts),
+    )
+    failure: TrimtabError | None = None
+    for guess in _guesses(facts, read):
+        model = FoundModel(path, name, facts, size, guess, notes, view=view.path)
+        model.describe(description, read)
+        try:
+            make_variant(view.path, facts, model.input, {}, path.stem)
+        except TrimtabError as error:
+            failure = failure or error
+        else:
+            return model
     assert failure is not None
     raise failure
 
 
-def _guesses(facts: ModelFacts) -> tuple[tuple[float, float] | None, ...]:
+def _guesses(facts: ModelFacts, read: CompletedInput) -> Sequence[tuple[Values, Values] | None]:
     """Mean and std to try, None for what the file itself tells."""
+    if "mean" in read.fields:
+        return [(read.fields["mean"], read.fields["std"])]
     return (None, (127.5, 127.5) if facts.dtype.startswith("float") else (0.0, 255.0), (0.0, 1.0))
 
 
@@ -169,7 +186,7 @@ def _propose_offsets(models: Sequence[FoundModel], workload: Workload) -> None:
     widths = {model.facts.output_width for model in models}
     for model in models:
         width = model.facts.output_width or 0
-        if width < 3:
+        if width < 3 or model.fit is not None:
             continue
         if width - 1 == known or (width != known and width - 1 in widths):
             model.offset = 1

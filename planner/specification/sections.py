@@ -114,7 +114,8 @@ class InputSpec(Section):
 class OutputSpec(Section):
     """What a model file does not tell of its output. `name`, or `index` from 0, is one of several.
     `offset`: background classes in front. Kind 'binary' is a single score, that of the second of
-    two classes, which it is from the `threshold` on. `classes` names the model's own classes in
+    two classes, which it is from the `threshold` on: a number, or `tuned`, the best of tune for
+    the job's quality metric. `classes` names the model's own classes in
     the order of its outputs, where these are not the job's; `mapping` says for some of them which
     class of the job they stand for."""
 
@@ -124,7 +125,7 @@ class OutputSpec(Section):
     index: Annotated[int, Field(ge=0)] | None = None
     kind: Literal[(*OUTPUT_KINDS, "binary")] | None = None  # type: ignore[valid-type]
     offset: Annotated[int, Field(ge=0)] = 0
-    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["tuned"] | None = None
     classes: _Path | tuple[str, ...] | None = None
     mapping: dict[str, str] | None = None
 
@@ -156,11 +157,15 @@ class TorchSpec(Section):
 
 
 class ModelSpec(Section):
-    """A member: a model file, or a PyTorch module."""
+    """A member: a model file, or a PyTorch module. `signature` is one of several of a TFLite
+    file's."""
+
+    _later = frozenset({"signature"})
 
     path: _Path | None = None
     torch: TorchSpec | None = None
     name: str | None = None
+    signature: str | None = None
     input: InputSpec = InputSpec()
     output: OutputSpec = OutputSpec()
 

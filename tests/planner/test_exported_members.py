@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from exported_models import (
     half,
@@ -28,11 +29,15 @@ from typer.testing import CliRunner
 import trimtab
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.candidates.class_groups import with_job_classes
+from trimtab.planner.candidates.exported import compared, exported_member
 from trimtab.planner.cli.app import app
-from trimtab.planner.specification.sections import OutputSpec
+from trimtab.planner.specification.sections import ModelSpec, OutputSpec
+from trimtab.profilers.testing import OlderEngineDevice
 from trimtab.variants import Wishes, inspect_model, make_variant
+from trimtab.workloads import read_workload
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import create_engine
+from trimtab_runtime.errors import ModelError
 from trimtab_runtime.images.preprocess import Preprocessor
 from trimtab_runtime.probe.requests import MeasureSettings
 
@@ -141,6 +146,46 @@ def test_a_view_is_made_once(zoo, tmp_path):
         assert again.path.read_bytes() == made.path.read_bytes()
 
 
+def newer(path, opset):
+    """A network whose opset is newer than that of older engines."""
+    model = onnx_model(width=16)
+    del model.opset_import[:]
+    model.opset_import.extend([helper.make_opsetid("", opset)])
+    model.ir_version = 11
+    return save(path, model)
+
+
+def test_a_file_too_new_for_the_device_is_lowered(tmp_path):
+    path = newer(tmp_path / "newer.onnx", 22)
+    with trimtab.Store.open(tmp_path / "trimtab.db") as store:
+        device = OlderEngineDevice("1.19.2", ir_version=10, opset=21)
+        found = ViewCache(store, device).open(path, Wishes(), tmp_path / "older", 60)
+        model = onnx.load(str(found.path))
+        assert (model.ir_version, model.opset_import[0].version) == (10, 21)
+        assert found.notes == (
+            "its IR version 11 is lowered to 10, the newest of the device's onnxruntime 1.19.2",
+            "its opset 22 is converted to 21, the newest of the device's onnxruntime 1.19.2",
+        )
+        assert found.source_sha256 == sha256(path.read_bytes()).hexdigest()
+        image = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+        answers = [
+            onnxruntime.InferenceSession(str(each)).run(None, {"image": image})[0]
+            for each in (path, found.path)
+        ]
+        assert answers[0].tobytes() == answers[1].tobytes()
+        same = OlderEngineDevice(onnxruntime.__version__, ir_version=10, opset=21)
+        for cache in (ViewCache(store), ViewCache(store, same)):
+            assert cache.open(path, Wishes(), tmp_path / "here", 60).path == path
+
+
+def test_a_file_that_cannot_be_lowered_tells_both_versions(tmp_path):
+    path = newer(tmp_path / "newer.onnx", 22)
+    with trimtab.Store.open(tmp_path / "trimtab.db") as store:
+        device = OlderEngineDevice("1.2.0", ir_version=11, opset=5)
+        with pytest.raises(ModelError, match=r"opset 22, the device's onnxruntime 1.2.0 knows"):
+            ViewCache(store, device).open(path, Wishes(), tmp_path / "older", 60)
+
+
 @pytest.mark.slow
 def test_one_score_for_two_folders(tmp_path, monkeypatch):
     """Class 2 against the others: `rest` comes first, so that `two` is what the score tells."""
@@ -212,6 +257,42 @@ def test_a_score_of_the_first_class_is_turned_by_naming_the_models_order(tmp_pat
         found.append([engine.run(Preprocessor(i).tensor(variant.input)) for i in images])
     assert np.array_equal(np.array(found[0])[:, ::-1], found[1])
     assert len({row.argmax() for row in np.array(found[0])}) == 2
+
+
+BRIGHT = """
+import torch
+from torch import nn
+
+
+class Bright(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, x):
+        scores = self.head(x.mean((2, 3)))
+        return -scores if float(x.mean()) > 30 else scores
+"""
+
+
+def test_a_module_is_held_against_its_file_on_the_jobs_images(tmp_path):
+    """No random image is as bright as pixels without normalisation, so that the exporter which
+    follows one image leaves the branch out, and only real images tell."""
+    (tmp_path / "nets.py").write_text(BRIGHT)
+    write_photos(tmp_path / "photos", 8)
+    said = {"size": 32, "mean": 0, "std": 1}
+    torch = {"entry": "nets:Bright", "folder": str(tmp_path)}
+    model = ModelSpec.model_validate({"torch": torch, "input": said})
+    items = read_workload(tmp_path / "photos").items
+    with exported_member(model, tmp_path) as exported:
+        path = exported.path
+        variant = make_variant(path, inspect_model(path), said, {}, "bright")
+        assert any("the older one is used" in text for text in exported.notes)
+        with pytest.raises(ModelError, match=r"answers differently from the module.*of fit"):
+            compared(exported, path, variant, items)
+        notes = compared(exported, path, variant, ())
+    assert [level for level, _ in notes] == ["warning"] * len(exported.notes)
 
 
 def test_init_writes_what_the_files_tell(zoo, tmp_path):

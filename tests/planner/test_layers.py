@@ -17,7 +17,8 @@ from sample_models import GraphDrawer, write_onnx
 from sample_tflite import write_tflite
 
 from trimtab.planner.cli import main
-from trimtab.planner.reports.layers import LayerProfile, NodeTime, OperatorTime, profile_layers
+from trimtab.planner.reports.layer_profile import LayerProfile, NodeTime, OperatorTime
+from trimtab.planner.reports.layers import profile_layers
 from trimtab.planner.reports.plots.layers import write_layers
 from trimtab.profilers import LocalDevice, RecordingDevice, connect
 from trimtab_runtime.definitions.plan import RuntimeOptions
@@ -135,7 +136,7 @@ def test_json_has_operators_and_nodes(run: Run, model: Path) -> None:
     told = json.loads(text)
     assert {"model", "device", "device_key", "engine", "threads", "runs", "median_ms", "mean_ms",
             "profiled_median_ms", "profiler_adds", "share_without_weights", "unsteadiness",
-            "warnings", "operators", "nodes"} == set(told)  # fmt: skip
+            "warnings", "operators", "nodes", "measured"} == set(told)  # fmt: skip
     assert set(told["operators"][0]) == {
         "operator", "weights", "nodes", "median_ms", "mean_ms", "share", "multiply_accumulates"
     }  # fmt: skip
@@ -193,7 +194,7 @@ def test_a_picture_of_many_operators_and_odd_names(profile: LayerProfile, tmp_pa
         (["net.onnx", "--threads", "0"], 2, "--threads"),
         (["net.onnx", "--top", "0"], 2, "--top"),
         (["net.onnx", "--device", "moon"], 1, "device 'moon' is unknown"),
-        (["lite.tflite"], 1, "only ONNX files have layer profiles; LiteRT has none for Python"),
+        (["torn.tflite"], 1, "torn.tflite: LiteRT cannot load it"),
         (["torn.onnx"], 1, "torn.onnx: damaged or no ONNX file"),
         (["open.onnx"], 1, "leaves its shape open (1, 3, ?, ?)"),
     ],
@@ -203,12 +204,36 @@ def test_a_mistake_is_named(
 ) -> None:
     write_onnx(tmp_path / "net.onnx", 2)
     write_onnx(tmp_path / "open.onnx", 2, size="s")
-    write_tflite(tmp_path / "lite.tflite", width=8)
-    (tmp_path / "torn.onnx").write_bytes(b"torn")
+    for name in ("torn.onnx", "torn.tflite"):
+        (tmp_path / name).write_bytes(b"torn")
     found, _, errors = run("layers", *arguments)
     assert found == status
     assert message in errors.replace("\n", " ")
     assert all(line.startswith("error: ") for line in errors.splitlines())
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_operators_of_a_tflite_file_run_alone(run: Run, tmp_path: Path, quantised: bool) -> None:
+    write_tflite(tmp_path / "lite.tflite", width=8, quantised=quantised)
+    status, text, _ = run("layers", "lite.tflite", "--runs", RUNS, "--format", "json")
+    assert status == 0
+    found = json.loads(text)
+    nodes = [(node["operator"], node["shape"], node["weights"]) for node in found["nodes"]]
+    assert nodes == [
+        ("CONV_2D", "1x15x15x8", True),
+        ("CONV_2D", "1x7x7x16", True),
+        ("MEAN", "1x16", False),
+        ("FULLY_CONNECTED", "1x4", True),
+        ("SOFTMAX", "1x4", False),
+    ]
+    works = [node["multiply_accumulates"] for node in found["nodes"]]
+    assert works == [8 * 27 * 15**2, 16 * 72 * 7**2, 0, 64, 0]
+    assert sum(node["share"] for node in found["nodes"]) == pytest.approx(1)
+    assert found["measured"] == "alone"
+    status, text, _ = run("layers", "lite.tflite", "--runs", RUNS, "--threads", 2)
+    assert status == 0
+    assert "ai-edge-litert" in text
+    assert "LiteRT has no profiler for Python: each operator ran alone" in text
 
 
 def test_an_open_size_can_be_named(run: Run, tmp_path: Path) -> None:

@@ -49,6 +49,14 @@ def nameless(model: ModelProto, name: str = "") -> ModelProto:
     return model
 
 
+def unsorted(model: ModelProto) -> ModelProto:
+    """The last node first, as converters leave those that they add."""
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[-1:], *nodes[:-1]])
+    return model
+
+
 def in_functions(model: ModelProto, kinds: Sequence[str] = ("Conv", "Gemm")) -> ModelProto:
     """Nodes of these kinds as calls of local functions, as onnxscript writes modules."""
     for node in model.graph.node:
@@ -209,6 +217,7 @@ SAME_ANSWERS: dict[str, Callable[[ModelProto], ModelProto]] = {
     "constants as nodes": constants_as_nodes,
     "nameless": nameless,
     "one name": lambda model: nameless(model, "node"),
+    "unsorted": unsorted,
     "functions": in_functions,
     "weights as inputs": weights_as_inputs,
     "all axes open": lambda model: open_axes(model, ["n", "c", "h", "w"]),

@@ -72,9 +72,7 @@ class _Builder:
 
     def file(self, image: int, output: int) -> bytes:
         self.graph.inputs, self.graph.outputs = [image], [output]
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(self.model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        return _packed(self.model)
 
 
 def _range(values: Array) -> _Quantised:
@@ -175,3 +173,49 @@ def write_tflite(path: Path, width: int = 8, seed: int = 0, **options: Any) -> P
     """Write :func:`tflite_model` (same options) and return the path."""
     path.write_bytes(tflite_model(width, seed, **options))
     return path
+
+
+def with_signatures(models: dict[str, bytes]) -> bytes:
+    """One file with a graph and a signature for each of several files."""
+    whole = schema.ModelT(version=3, operatorCodes=[], buffers=[schema.BufferT()])
+    whole.subgraphs, whole.signatureDefs = [], []
+    for number, (name, content) in enumerate(models.items()):
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+        graph = model.subgraphs[0]
+        for tensor in graph.tensors:
+            tensor.buffer = tensor.buffer and tensor.buffer + len(whole.buffers) - 1
+        for operator in graph.operators:
+            operator.opcodeIndex += len(whole.operatorCodes)
+        whole.buffers += model.buffers[1:]
+        whole.operatorCodes += model.operatorCodes
+        whole.subgraphs.append(graph)
+        ends = [
+            [schema.TensorMapT(graph.tensors[index].name, index) for index in each]
+            for each in (graph.inputs, graph.outputs)
+        ]
+        whole.signatureDefs.append(schema.SignatureDefT(ends[0], ends[1], name, number))
+    return _packed(whole)
+
+
+def with_outputs(content: bytes, *names: str) -> bytes:
+    """The file with these tensors as its outputs."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    places = {tensor.name.decode(): n for n, tensor in enumerate(model.subgraphs[0].tensors)}
+    model.subgraphs[0].outputs = [places[name] for name in names]
+    return _packed(model)
+
+
+def two_inputs() -> bytes:
+    """The sum of two images."""
+    builder = _Builder()
+    images = [builder.tensor(name, [1, SIZE, SIZE, 3], "float32") for name in ("image", "mask")]
+    total = builder.tensor("sum", [1, SIZE, SIZE, 3], "float32")
+    builder.operator("ADD", images, total, "AddOptions", schema.AddOptionsT())
+    builder.graph.inputs, builder.graph.outputs = images, [total]
+    return _packed(builder.model)
+
+
+def _packed(model: Any) -> bytes:
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())

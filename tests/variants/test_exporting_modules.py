@@ -13,13 +13,18 @@ import onnxruntime
 import pytest
 import torch
 
-from trimtab.variants import export_module, inspect_model
-from trimtab.variants.torch_export.importing import build, import_paths
+from trimtab.variants import export_module, exported_module, inspect_model, module_source
+from trimtab.variants.torch_export.building import build
+from trimtab.variants.torch_export.exporting import exporting
+from trimtab.variants.torch_export.user_code import user_modules
 from trimtab_runtime.errors import ModelError
 
 NETS = '''
+import collections
 import torch
 from torch import nn
+
+Answer = collections.namedtuple("Named", ["loss", "logits"])
 
 
 class Small(nn.Module):
@@ -66,13 +71,36 @@ class Branching(Small):
         return y if float(y.sum()) > 1e9 else y * int(y.argmax())
 
 
+class Checking(Small):
+    def forward(self, x):
+        if float(x.abs().max()) > 1e9:
+            raise ValueError("these are no pixels")
+        return super().forward(x)
+
+
 class Fixed(Small):
     def forward(self, x):
         return super().forward(x.reshape(1, 3, 32, 32))
 
 
+class Unknown(Small):
+    def forward(self, x):
+        return torch.special.i0e(super().forward(x))
+
+
+class Named(Small):
+    def forward(self, x):
+        return Answer(None, super().forward(x))
+
+
+class Kept(Small):
+    def forward(self, x):
+        return {"logits": super().forward(x), "features": self.body(x)}
+
+
 ready = Small(seed=5)
 '''
+_FIRE = next(n for n, line in enumerate(NETS.splitlines(), 1) if "on fire" in line)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +108,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("job")
     (found / "job_nets.py").write_text(NETS)
     (found / "job_broken.py").write_text("import a_library_that_is_not_here\n")
+    (found / "job_syntax.py").write_text("x = 1\ndef f(:\n    pass\n")
     return found
 
 
@@ -116,31 +145,118 @@ def test_nothing_of_the_job_stays_behind(folder: Path, exported: Path) -> None:
 
 
 def test_a_folder_below_one_on_the_path_is_forgotten_too(
-    folder: Path, exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where Python was started in a folder above the job's."""
     monkeypatch.syspath_prepend(str(folder.parent))
-    state = folder / "weights.pth"
-    export_module("job_nets:Small", {}, state, 32, tmp_path / "a.onnx", folder=folder)
+    with user_modules(folder):
+        build("job_nets:Small", {})
     assert "job_nets" not in sys.modules
 
 
-def test_a_network_gets_its_own_modules_whatever_ours_are_called(tmp_path: Path) -> None:
-    """The tests' working directory is first on the path, and has folders of all these names."""
-    rooms = ["dashboard", "db", "planner", "profilers", "search", "variants", "workloads"]
-    for name in rooms:
-        (tmp_path / f"{name}.py").write_text(f"OWNER = 'the user of {name}'\n")
-    (tmp_path / "network.py").write_text(
-        f"from torch import nn\nimport {', '.join(rooms)}\n\n\n"
+ROOMS = ["dashboard", "db", "planner", "profilers", "search", "variants", "workloads"]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder with modules of their own that are called like folders of ours, and one
+    that is called like a library."""
+    found = tmp_path_factory.mktemp("user")
+    for name in (*ROOMS, "yaml"):
+        (found / f"{name}.py").write_text(f"OWNER = 'the user of {name}'\n")
+    (found / "search.py").unlink()
+    (found / "search").mkdir()
+    (found / "search" / "__init__.py").write_text("from search.space import OWNER\n")
+    (found / "search" / "space.py").write_text("OWNER = 'the user of search'\n")
+    (found / "networks").mkdir()
+    (found / "networks" / "__init__.py").write_text("")
+    (found / "networks" / "own.py").write_text(
+        "import os\nimport torch\nfrom torch import nn\n"
+        f"import yaml, {', '.join(ROOMS)}\n"
+        "from search.space import OWNER\n\n\n"
         "class Own(nn.Module):\n"
-        f"    owners = [room.OWNER for room in ({', '.join(rooms)})]\n"
+        f"    owners = [room.OWNER for room in (yaml, {', '.join(ROOMS)})]\n\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        print('built')\n"
+        "        torch.manual_seed(0)\n"
+        "        self.head = nn.Linear(3, len(self.owners))\n\n"
+        "    def forward(self, x):\n"
+        "        return self.head(x.mean((2, 3)))\n\n\n"
+        "def dies():\n"
+        "    os._exit(3)\n"
     )
-    before = {name: module for name, module in sys.modules.items() if name.startswith("trimtab")}
-    with import_paths(tmp_path):
-        found = build("network:Own", {})
-    assert found.owners == [f"the user of {name}" for name in rooms]
-    assert not {"network", *rooms} & set(sys.modules)
+    return found
+
+
+def test_a_network_gets_its_own_modules_whatever_was_imported_before(package: Path) -> None:
+    import yaml
+
+    before = dict(sys.modules)
+    with user_modules(package):
+        found = build("networks.own:Own", {})
+    assert found.owners == [f"the user of {name}" for name in ("yaml", *ROOMS)]
+    assert sys.modules["yaml"] is yaml
+    assert not {"networks", "networks.own", *ROOMS} & set(sys.modules)
     assert {name: sys.modules[name] for name in before} == before
+
+
+def test_it_is_exported_in_a_process_of_its_own(
+    package: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The tests' working directory is a checkout of ours, with folders of all these names."""
+    source = module_source("networks.own:Own", {}, None, 16, folder=package)
+    with exported_module(source, tmp_path / "own.onnx") as exported:
+        images = [np.full((1, 3, 16, 16), level, np.float32) for level in (-1, 0, 2)]
+        agreement = exported.agreement(exported.path, images)
+    assert inspect_model(exported.path).output_width == 1 + len(ROOMS)
+    assert (exported.notes, agreement.images, agreement.others) == ((), 3, 0)
+    assert agreement.exact
+    assert capfd.readouterr().out == ""
+
+
+def test_a_process_that_dies_is_told(package: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"networks.own:dies: the process .* status 3"):
+        export_module("networks.own:dies", {}, None, 16, tmp_path / "a.onnx", folder=package)
+
+
+def test_a_file_of_another_network_is_told(folder: Path, exported: Path) -> None:
+    image = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    with exporting(module_source("job_nets:Small", {}, None, 32, folder=folder)) as module:
+        found = module.agreement(exported, [image])
+    assert found.refused
+    assert not found.exact
+    assert "of the largest score on 1 image" in found.text()
+
+
+def test_the_older_exporter_is_used_where_the_current_one_fails(
+    folder: Path, tmp_path: Path
+) -> None:
+    with exporting(module_source("job_nets:Checking", {}, None, 32, folder=folder)) as module:
+        notes = module.write(tmp_path / "a.onnx")
+        images = [np.full((1, 3, 32, 32), level, np.float32) for level in (-1, 0, 2)]
+        assert module.agreement(tmp_path / "a.onnx", images).exact
+    assert "torch's current exporter fails (GuardOnDataDependentSymNode" in notes[0]
+    assert f"job_nets.py, line {line_of('x.abs().max()')})" in notes[0]
+    assert f"job_nets.py, line {line_of('x.abs().max()')}" in notes[1]
+
+
+@pytest.mark.parametrize(("entry", "kind"), [("Named", "Named"), ("Kept", "dict")])
+def test_scores_with_a_name_are_found(folder: Path, tmp_path: Path, entry: str, kind: str) -> None:
+    source = module_source(f"job_nets:{entry}", {}, None, 24, folder=folder)
+    with exporting(source) as module:
+        notes = module.write(tmp_path / "a.onnx")
+    assert notes[0].startswith(f"it returns a {kind}")
+    assert "'logits' is taken for the scores" in notes[0]
+    image = np.random.default_rng(1).standard_normal((1, 3, 24, 24)).astype(np.float32)
+    (found,) = onnxruntime.InferenceSession(str(tmp_path / "a.onnx")).run(None, {"image": image})
+    with torch.no_grad():
+        expected = built(folder)(torch.from_numpy(image)).numpy()
+    assert np.allclose(found, expected, atol=1e-5)
+
+
+def line_of(text: str) -> int:
+    return next(n for n, line in enumerate(NETS.splitlines(), 1) if text in line)
 
 
 @pytest.mark.slow
@@ -168,27 +284,50 @@ def test_another_process_writes_the_same_bytes(
 @pytest.mark.parametrize(
     ("entry", "arguments", "message"),
     [
+        ("job_syntax:f", {}, r"SyntaxError: .* \(job_syntax\.py, line 2\)"),
         ("job_nets.Small", {}, "is named 'package.module:callable'"),
         ("job_missing:Small", {}, "importing job_missing failed: ModuleNotFoundError"),
-        ("job_broken:Small", {}, "No module named 'a_library_that_is_not_here'"),
+        (
+            "job_broken:Small",
+            {},
+            r"No module named 'a_library_that_is_not_here' \(job_broken\.py, line 1\)",
+        ),
         ("job_nets:Large", {}, r"there is no Large in .*job_nets\.py"),
-        ("job_nets:fails", {}, "RuntimeError: the disk is on fire"),
+        (
+            "job_nets:fails",
+            {},
+            rf"RuntimeError: the disk is on fire \(job_nets\.py, line {_FIRE}\)",
+        ),
         ("job_nets:Small", {"depth": 3}, "unexpected keyword argument 'depth'"),
         ("job_nets:ready", {"width": 3}, "no class or function to call"),
         ("job_nets:no_module", {}, r"must make a torch\.nn\.Module, made a int"),
         ("job_nets:Two", {}, r"one tensor \(1, classes\), got a tuple"),
         ("job_nets:Map", {}, r"got \(1, 4, 11, 11\)"),
-        ("job_nets:Fixed", {}, r"fails on an image \(1, 3, 24, 24\)"),
-        ("job_nets:Restless", {}, "answers differently from torch"),
-        ("job_nets:Branching", {}, "cannot export it to ONNX"),
+        ("job_nets:Fixed", {}, r"fails on an image \(1, 3, 24, 24\): .*job_nets\.py, line"),
+        ("job_nets:Restless", {}, "answers one image twice in different ways"),
+        ("job_nets:Branching", {}, "answers differently from torch, .*avoid control flow"),
+        ("job_nets:Unknown", {}, r"cannot export it to ONNX \(.*its older exporter: "),
     ],
 )
 def test_modules_that_cannot_be_used(
     folder: Path, tmp_path: Path, entry: str, arguments: dict[str, int], message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
-        export_module(entry, arguments, None, 24, tmp_path / "a.onnx", folder=folder)
+        write(entry, arguments, None, 24, tmp_path / "a.onnx", folder)
     assert not list(tmp_path.iterdir())
+
+
+def write(
+    entry: str,
+    arguments: dict[str, int],
+    state: Path | None,
+    size: int,
+    out: Path,
+    folder: Path,
+) -> None:
+    """In this process, which saves the seconds that another takes to import torch."""
+    with exporting(module_source(entry, arguments, state, size, folder=folder)) as module:
+        module.write(out)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +346,7 @@ def test_weights_that_do_not_fit(
     change(state)  # type: ignore[operator]
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(ModelError, match=message):
-        export_module("job_nets:Small", {}, tmp_path / "w.pth", 24, tmp_path / "a", folder=folder)
+        write("job_nets:Small", {}, tmp_path / "w.pth", 24, tmp_path / "a", folder)
 
 
 def test_weight_files_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
@@ -221,4 +360,4 @@ def test_weight_files_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
         (tmp_path / "none.pth", "no such file"),
     ):
         with pytest.raises(ModelError, match=message):
-            export_module("job_nets:Small", {}, path, 24, tmp_path / "a.onnx", folder=folder)
+            write("job_nets:Small", {}, path, 24, tmp_path / "a.onnx", folder)

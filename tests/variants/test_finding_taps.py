@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from sample_models import (
     INPUT,
     GraphDrawer,
@@ -133,6 +134,20 @@ def test_why_there_are_none(tmp_path: Path) -> None:
     path = draw.write(tmp_path / "b.onnx", draw.head(draw.op("Relu", draw.conv("image", 8))))
     assert "so early or late" in reason(path)
     assert "TFLite" in reason(write_tflite(tmp_path / "a.tflite"))
+
+
+def test_what_engines_and_quantisers_made_of_convolutions(tmp_path: Path) -> None:
+    source = write_onnx(tmp_path / "net.onnx", 8)
+    quantize_dynamic(str(source), str(tmp_path / "dynamic.onnx"), weight_type=QuantType.QUInt8)
+    assert [tap.channels for tap in found(tmp_path / "dynamic.onnx")] == [
+        tap.channels for tap in found(source)
+    ]
+    model = onnx.load(str(source))
+    for node in model.graph.node:
+        node.domain = "com.microsoft.nchwc" if node.op_type == "Conv" else ""
+    model.opset_import.append(helper.make_opsetid("com.microsoft.nchwc", 1))
+    onnx.save(model, str(tmp_path / "blocked.onnx"))
+    assert "in blocks of channels" in reason(tmp_path / "blocked.onnx")
 
 
 def test_several_outputs(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 from exported_models import (
     SAME_ANSWERS,
     ends_with,
+    in_front,
     in_functions,
+    open_axes,
     save,
     small_model,
     tensor,
@@ -29,6 +31,7 @@ from sample_models import (
 from trimtab.variants import (
     Executed,
     find_origins,
+    find_taps,
     inspect_model,
     make_variant,
     open_view,
@@ -67,6 +70,55 @@ def test_every_reader_sees_the_same_network(tmp_path: Path, habit: str) -> None:
     found = answers(quantised, variant)
     assert np.abs(found - LOGITS).mean() < 0.1 * np.abs(LOGITS).mean()
     assert (found.argmax(1) == LABELS).mean() > 0.7
+
+
+def test_shapes_of_operators_that_only_the_engine_knows_are_found_by_a_run(
+    tmp_path: Path,
+) -> None:
+    """As onnxruntime saves it, with convolutions and activations fused."""
+    plain = save(tmp_path / "plain.onnx", onnx_model())
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+    onnxruntime.InferenceSession(str(plain), options, providers=["CPUExecutionProvider"])
+    view = open_view(tmp_path / "fused.onnx", tmp_path / "view")
+    facts = inspect_model(view.path)
+    assert dict(facts.operators)["FusedConv"] == 2
+    assert np.allclose(answers(view.path, variant_of(view)), LOGITS, atol=1e-4)
+    work = [each.multiply_accumulates for each in operator_work(view.path, "onnx")]
+    expected = [each.multiply_accumulates for each in operator_work(plain, "onnx")]
+    assert sum(work) == sum(expected) > 0
+    taps, reason = find_taps(view.path)
+    assert (len(taps), reason) == (len(find_taps(plain)[0]), None)
+    refusal = quantisable(facts).reason
+    assert "it has FusedConv" in refusal
+    assert "take the file that it was made of" in refusal
+
+
+def test_an_open_batch_is_one_image_where_shapes_follow_from_it(tmp_path: Path) -> None:
+    """Padding is computed from the image's own shape, as Keras' exporter leaves it."""
+    model = open_axes(onnx_model(), ["batch", 3, SIZE, SIZE])
+    whole = {"index": np.array([2], np.int64), "two": np.int64(2), "fours": np.zeros(2, np.int64)}
+    for name, value in whole.items():
+        tensor(model, name, value)
+    nodes = [
+        helper.make_node("Shape", ["image"], ["shape"]),
+        helper.make_node("Gather", ["shape", "index"], ["side"]),
+        helper.make_node("Div", ["side", "two"], ["half"]),
+        helper.make_node("Sub", ["half", "half"], ["none"]),
+        helper.make_node("Concat", ["fours", "none", "none"] * 2, ["pads"], axis=0),
+        helper.make_node("Pad", ["image", "pads"], ["padded"]),
+    ]
+    model.graph.node[0].input[0] = "padded"
+    view = opened(tmp_path, in_front(model, nodes))
+    graph = onnx.load(str(view.path)).graph
+    assert [side.dim_value for side in graph.input[0].type.tensor_type.shape.dim] == [
+        *(1, 3, SIZE, SIZE)
+    ]
+    assert np.allclose(answers(view.path, variant_of(view)), LOGITS, atol=1e-4)
+    assert find_taps(view.path)[0]
+    simple = opened(tmp_path, open_axes(onnx_model(), ["batch", 3, SIZE, SIZE]))
+    assert simple.path == tmp_path / "source.onnx"
 
 
 def test_layers_of_a_file_without_names_are_told(tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ class LiteRTEngine(Engine):
         return class_outputs(self._interpreter.get_tensor(self._output), self.variant.output)
 
 
-def create(path: str, variant: Variant, options: RuntimeOptions) -> LiteRTEngine:
+def open_interpreter(path: str, name: str, options: RuntimeOptions) -> Any:
+    """An interpreter with its tensors allocated. Raises EngineError, or ModelError naming it."""
     module, _ = _interpreter_module()
     if options.provider not in ("default", *providers()):
         raise EngineError(f"LiteRT has no {options.provider}, only {', '.join(providers())}")
@@ -86,5 +87,9 @@ def create(path: str, variant: Variant, options: RuntimeOptions) -> LiteRTEngine
             interpreter = module.Interpreter(path, num_threads=options.threads, **extra)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{variant.name}: LiteRT cannot load it ({told(error)})") from error
-    return LiteRTEngine(variant, interpreter)
+        raise ModelError(f"{name}: LiteRT cannot load it ({told(error)})") from error
+    return interpreter
+
+
+def create(path: str, variant: Variant, options: RuntimeOptions) -> LiteRTEngine:
+    return LiteRTEngine(variant, open_interpreter(path, variant.name, options))

@@ -54,6 +54,10 @@ def resized_pixels(image: Image.Image, fmt: InputFormat) -> Pixels:
     mode = "L" if fmt.colour == "gray" else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
+    if fmt.fit == "inside":
+        if image.width * image.height > MOST_PIXELS:
+            raise _too_long(image, fmt, (image.height, image.width))
+        return _resize(image, (image.height, image.width), fmt)
     if fmt.resize_last and fmt.fit == "pad":
         return _resize(_framed(image, fmt), fmt.size, fmt)
     if fmt.resize_last and fmt.antialias:  # Pillow's filters look beyond the edges of a box
@@ -79,7 +83,7 @@ def _too_long(image: Image.Image, fmt: InputFormat, size: tuple[int, int]) -> Wo
 def fitted(pixels: Pixels, fmt: InputFormat) -> Pixels:
     """Resized pixels cut or framed to the input's size: uint8 (height, width, C)."""
     height, width = fmt.size
-    if pixels.shape[:2] == fmt.size:
+    if pixels.shape[:2] == fmt.size or fmt.fit == "inside":
         return pixels
     top, left = (_cut_offset(n, size) for n, size in zip(pixels.shape, fmt.size))
     pixels = pixels[top : top + height, left : left + width]

@@ -1,4 +1,4 @@
-"""Small ONNX files side by side: regions of a network, and what may stand in their place.
+"""Small files side by side: regions of a network, and what may stand in their place.
 
 In every round the reference work runs, then each file once in an order drawn anew, so that drift
 meets all alike and nobody always follows the same one. A file's weights have left the inner caches
@@ -16,7 +16,7 @@ from trimtab_runtime.probe.clock import Reference, pin
 from trimtab_runtime.probe.conditions import Conditions
 from trimtab_runtime.probe.measure import spread, unsteady
 from trimtab_runtime.probe.requests import RaceRequest
-from trimtab_runtime.probe.sessions import NoiseSession, warm_up
+from trimtab_runtime.probe.sessions import noise_session, warm_up
 
 
 def race(request: RaceRequest, progress: Callable[[int, int], None]) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def race(request: RaceRequest, progress: Callable[[int, int], None]) -> dict[str
     pin(request.options.threads)
     sessions = []
     for number, path in enumerate(request.files):
-        session = NoiseSession(path, request.options, request.seed + number)
+        session = noise_session(path, request.options, request.seed + number)
         warm_up(session.run_ms, request.warmup_seconds, lambda: progress(0, 1))
         sessions.append(session)
     orders = np.random.default_rng(request.seed)

@@ -131,8 +131,8 @@ class LayersRequest:
 
 @dataclass(frozen=True)
 class RaceRequest:
-    """Times of small ONNX files, each of fixed input shapes, that take turns in one process: in
-    every round each once, in an order drawn from `seed`, as are their inputs."""
+    """Times of small files of the options' engine, each of fixed input shapes, that take turns in
+    one process: in every round each once, in an order drawn from `seed`, as are their inputs."""
 
     files: tuple[str, ...]
     options: RuntimeOptions

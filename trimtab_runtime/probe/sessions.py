@@ -1,14 +1,16 @@
-"""onnxruntime sessions that run on noise, bound so that a run copies nothing."""
+"""Sessions that run on noise: onnxruntime's, bound so that a run copies nothing, and LiteRT's."""
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any, Callable, Optional
+from collections.abc import Sequence
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
 from trimtab_runtime.definitions.plan import RuntimeOptions
+from trimtab_runtime.engines._litert import open_interpreter
 from trimtab_runtime.engines._onnx import load_session
 from trimtab_runtime.engines.base import told
 from trimtab_runtime.errors import EngineError, InferenceError, ModelError
@@ -91,6 +93,48 @@ class NoiseSession:
             raise InferenceError(f"{self.name}: {told(error)}") from error
 
 
+class LiteRTNoiseSession:
+    """A LiteRT interpreter whose inputs are filled with noise, as NoiseSession's are. Raises
+    EngineError, or ModelError where the file cannot be loaded."""
+
+    def __init__(self, path: str, options: RuntimeOptions, seed: int) -> None:
+        self.name = os.path.basename(path)
+        self._interpreter = open_interpreter(path, self.name, options)
+        generator = np.random.default_rng(seed)
+        self._inputs: list[tuple[int, Any]] = []
+        for wanted in self._interpreter.get_input_details():
+            shape, dtype = wanted["shape"], np.dtype(wanted["dtype"])
+            self._inputs.append((wanted["index"], _values(shape, dtype, generator)))
+
+    def run_ms(self) -> float:
+        """Milliseconds of one run. What it reads was written just before, as in a network."""
+        try:
+            for index, values in self._inputs:
+                self._interpreter.set_tensor(index, values)
+            start = time.perf_counter_ns()
+            self._interpreter.invoke()
+            return (time.perf_counter_ns() - start) / 1e6
+        except (ValueError, RuntimeError) as error:
+            raise InferenceError(f"{self.name}: {told(error)}") from error
+
+
+def noise_session(
+    path: str, options: RuntimeOptions, seed: int
+) -> Union[NoiseSession, LiteRTNoiseSession]:
+    """A session of the engine that the options name, for a file of fixed input shapes."""
+    if options.engine == "litert":
+        return LiteRTNoiseSession(path, options, seed)
+    return NoiseSession(path, options, seed)
+
+
+def _values(
+    shape: Sequence[int], dtype: np.dtype[Any], generator: np.random.Generator
+) -> np.ndarray[Any, Any]:
+    if dtype.kind == "f":
+        return generator.standard_normal(shape).astype(dtype)
+    return generator.integers(0, 128, shape).astype(dtype)
+
+
 def _noise(
     name: str, wanted: Any, size: Optional[tuple[int, int]], generator: np.random.Generator
 ) -> np.ndarray[Any, Any]:
@@ -99,10 +143,7 @@ def _noise(
             f"{name}: its input {wanted.name!r} is of type {wanted.type}; it must be one of "
             f"{', '.join(_DTYPES)}"
         )
-    shape, dtype = _fixed(name, wanted, size), np.dtype(_DTYPES[wanted.type])
-    if dtype.kind == "f":
-        return generator.standard_normal(shape).astype(dtype)
-    return generator.integers(0, 128, shape).astype(dtype)
+    return _values(_fixed(name, wanted, size), np.dtype(_DTYPES[wanted.type]), generator)
 
 
 def _fixed(name: str, wanted: Any, size: Optional[tuple[int, int]]) -> list[int]:

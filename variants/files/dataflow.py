@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 WEIGHTS = {
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul"), 1),
     **dict.fromkeys(("ConvInteger", "MatMulInteger"), 1),
-    **dict.fromkeys(("QLinearConv", "QLinearMatMul"), 3),
+    **dict.fromkeys(("FusedConv", "FusedGemm", "FusedMatMul"), 1),
+    **dict.fromkeys(("QGemm", "QLinearConv", "QLinearMatMul"), 3),
 }
 """Operators that multiply and accumulate, and which of their inputs is the second factor."""
 
@@ -198,7 +199,8 @@ def multiply_accumulates(
     if node.op_type == "ConvTranspose":
         return math.prod(first) * math.prod(weight[1:])
     if node.op_type.endswith(("MatMul", "MatMulInteger")):
-        return math.prod(result) * first[-1]
+        turned = any(a.name == "transA" and a.i for a in node.attribute)  # of FusedMatMul
+        return math.prod(result) * first[-2 if turned else -1]
     if node.op_type.endswith("Gemm"):
         return math.prod(result[:-1]) * math.prod(weight)
     return math.prod(result) * math.prod(weight[1:])

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 _OPSET = 13  # per-channel (De)QuantizeLinear begins with it, and axes become inputs
 
 
-def write_plain(model: onnx.ModelProto, shape: Sequence[int], folder: Path) -> Path:
+def write_plain(model: onnx.ModelProto, shape: Sequence[int | None], folder: Path) -> Path:
     """Fix the input's shape, fold and fuse what onnxruntime's basic pass can, infer all shapes.
 
-    `model` is changed: its one input gets `shape`. An opset below 13 becomes 13. The result is a
-    checked file in `folder`. Raises ModelError with the first line of what onnx or onnxruntime
-    say, for the caller to put into words.
+    `model` is changed: its one input gets `shape` (None: what the file has). An opset below 13
+    becomes 13. The result is a checked file in `folder`. Raises ModelError with the first line of
+    what onnx or onnxruntime say, for the caller to put into words.
     """
     import onnxruntime
     from onnx import checker, save, shape_inference, version_converter
@@ -45,8 +45,9 @@ def write_plain(model: onnx.ModelProto, shape: Sequence[int], folder: Path) -> P
     return ready
 
 
-def _fix_input(model: onnx.ModelProto, shape: Sequence[int]) -> None:
+def _fix_input(model: onnx.ModelProto, shape: Sequence[int | None]) -> None:
     constants = {tensor.name for tensor in model.graph.initializer}
     (value,) = (v for v in model.graph.input if v.name not in constants)
     for dimension, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
-        dimension.dim_value = size
+        if size is not None:
+            dimension.dim_value = size

@@ -54,8 +54,9 @@ def load_tflite(path: Path) -> LoadedModel:
     )
 
 
-def open_interpreter(path: Path) -> Any:
-    """LiteRT without delegates, tensors allocated. Raises ModelError, EngineError."""
+def open_interpreter(path: Path, preserve: bool = False) -> Any:
+    """LiteRT without delegates, tensors allocated; `preserve`: those in between can be read after
+    a run. Raises ModelError, EngineError."""
     try:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError:
@@ -65,6 +66,7 @@ def open_interpreter(path: Path) -> Any:
             str(path),
             num_threads=1,
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=preserve,
         )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:

@@ -31,6 +31,13 @@ def find_contradictions(
                 f"{_listed(inside[0])} and divides by {_listed(inside[1])}: leave them out where "
                 "this is the normalisation of training"
             )
+    if facts.inner_size is not None and fed.fit != "inside":
+        height, width = facts.inner_size
+        found.append(
+            f"images are resized to {fed.size[0]}x{fed.size[1]} as said, but the graph itself "
+            f"brings images of any size to {height}x{width}: leave input.size out (or say fit: "
+            "inside), and it is fed them as they are"
+        )
     kind = output.get("kind")
     if kind not in (None, "binary", facts.output_kind) and facts.output_kind is not None:
         found.append(

@@ -13,6 +13,7 @@ import numpy as np
 from trimtab.variants.files.base import Array, LoadedModel, Normalisation, TensorFacts
 from trimtab.variants.files.onnx import load_onnx
 from trimtab.variants.files.tflite import load_tflite
+from trimtab.variants.inspection.resizing import inner_size
 from trimtab.variants.intake.source import check_file, source_sha256
 from trimtab_runtime.definitions.plan import DTYPES, Quantisation
 from trimtab_runtime.engines import engine_version, format_engine
@@ -20,7 +21,7 @@ from trimtab_runtime.errors import EngineError, ModelError
 
 _LOADERS = {".onnx": load_onnx, ".tflite": load_tflite}
 #: Raised whenever other facts are drawn from the same file, so that nobody uses those kept before.
-INSPECTION_VERSION = 2
+INSPECTION_VERSION = 3
 _PROBES = 3  # random images on which an unnamed output is looked at
 
 
@@ -33,7 +34,8 @@ class ModelFacts:
     the background class where there is one. `operators` counts operators by type.
     `tried_size` is what it was run with, None where it was not. `open_axes` names the axes that it
     leaves open. `normalised_inside` is the (mean, std) that the graph itself takes off what it is
-    fed and divides it by, one value or one a channel. `doubts` are sentences: why its answers are
+    fed and divides it by, one value or one a channel. `inner_size` is the (height, width) to which
+    the graph itself brings images of any size. `doubts` are sentences: why its answers are
     not to be trusted. An `output_width` of 1 is the score of the second of two classes.
     """
 
@@ -54,6 +56,7 @@ class ModelFacts:
     open_axes: str = ""
     normalised_inside: Normalisation | None = None
     doubts: tuple[str, ...] = ()
+    inner_size: tuple[int, int] | None = None
 
 
 def inspection_engine(path: Path) -> str | None:
@@ -130,6 +133,7 @@ def _static_facts(path: Path, loaded: LoadedModel) -> ModelFacts:
         open_axes=_open_axes(loaded.input, layout),
         normalised_inside=loaded.normalisation(channels),
         doubts=loaded.doubts,
+        inner_size=inner_size(path, layout, channels) if size is None else None,
     )
 
 

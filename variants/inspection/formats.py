@@ -63,6 +63,18 @@ def make_variant(
     )
 
 
+def needs_normalisation(facts: ModelFacts) -> bool:
+    """Whether the mean and std of training must be given, as neither the graph nor the type of
+    the input tells them."""
+    if facts.dtype in FLOATS:
+        return facts.normalised_inside is None
+    try:
+        _covers_pixels("", facts)
+    except ModelError:
+        return True
+    return False
+
+
 def derive_variant(path: Path | str, parent: Variant, name: str) -> Variant:
     """The variant of a file made from `parent`: same image in, same classes out, other content.
 
@@ -123,6 +135,8 @@ def _whole(name: str, field: str, value: object) -> int:
 def _size(name: str, facts: ModelFacts, said: object) -> tuple[int, int]:
     told = facts.input_size
     if said is None:
+        if facts.inner_size is not None:
+            return facts.inner_size
         if told is None:
             raise ModelError(
                 f"{name}: the model file leaves its input size open"
@@ -154,6 +168,14 @@ def _input_format(
         if given not in (None, told):
             raise _contradiction(name, f"input.{field}", said[field], told)
     mean, std = _normalisation(name, facts, said)
+    fitted = geometry(said)
+    if _fits_inside(facts, said):
+        fitted["fit"] = "inside"
+    if fitted.get("fit") == "inside" and facts.inner_size is None:
+        raise ModelError(
+            f"{name}: input.fit: inside is for graphs that resize images of any size themselves, "
+            "which this one does not; say squash, crop or pad"
+        )
     try:
         return InputFormat(
             size=size,
@@ -163,10 +185,16 @@ def _input_format(
             dtype=facts.dtype,
             colour=_colour(name, facts, said.get("colour")),
             quantisation=facts.input_quantisation,
-            **geometry(said),
+            **fitted,
         )
     except (ValueError, TypeError) as error:
         raise ModelError(f"{name}: input: {error}") from error
+
+
+def _fits_inside(facts: ModelFacts, said: Mapping[str, Any]) -> bool:
+    """Whether a graph that resizes images itself is left to do so, as nothing else is said."""
+    told = {"size", *GEOMETRY_FIELDS} - {"resize", "antialias"}
+    return facts.inner_size is not None and not told & set(said)
 
 
 def _colour(name: str, facts: ModelFacts, said: object) -> str:

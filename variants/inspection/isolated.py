@@ -12,17 +12,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.variants.files import watchdog
 from trimtab.variants.inspection.facts import ModelFacts, inspect_model
 from trimtab.variants.intake.view import View, Wishes, open_view, prepare
 from trimtab_runtime import errors
 from trimtab_runtime.codec import decode, encode
+from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
+from trimtab_runtime.engines import create_engine, format_engine
 from trimtab_runtime.errors import ModelError, TrimtabError
+from trimtab_runtime.images.preprocess import decode_image
+from trimtab_runtime.images.preprocess import prepare as prepare_image
+
+Floats = NDArray[np.float32]
 
 _COMMAND = "from trimtab.variants.inspection.isolated import main; main()"
 _KILLED = -9
@@ -71,14 +80,25 @@ def _seen(told: dict[str, Any]) -> View:
     )
 
 
+def answer_in_subprocess(
+    path: Path | str, variant: Variant, images: Sequence[Path], limit_s: float = 120.0
+) -> Floats:
+    """What a file answers to images (paths) as `variant` says that it is fed and read, in a fresh
+    process: float32 (images, outputs). Raises as :func:`inspect_in_subprocess`, and WorkloadError
+    for an image that cannot be read."""
+    path = Path(path)
+    asked = [str(path.absolute()), encode(variant), [str(image.absolute()) for image in images]]
+    return np.array(_ask("answers", path, asked, limit_s), np.float32)
+
+
 def _ask(what: str, path: Path, arguments: list[Any], limit_s: float) -> Any:
     request = json.dumps([what, limit_s, os.getpid(), *arguments])
     try:
         done = subprocess.run(
             # -P: what lies in the working directory is not to be imported.
-            [sys.executable, "-P", "-c", _COMMAND, request],
+            [sys.executable, "-P", "-c", _COMMAND],
             env={**os.environ, "PYTHONPATH": _import_path()},
-            stdin=subprocess.DEVNULL,
+            input=request.encode(),
             capture_output=True,
             timeout=None if watchdog.SIGNAL else limit_s,
             check=False,
@@ -119,7 +139,7 @@ def main() -> None:
     line."""
     with suppress(OSError):  # where memory runs out, Linux shall take this process, not the job
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    what, limit_s, asked_by, path, *rest = json.loads(sys.argv[1])
+    what, limit_s, asked_by, path, *rest = json.load(sys.stdin)
     if os.name == "posix":  # elsewhere a launcher may stand between
         threading.Thread(target=_end_with, args=(asked_by,), daemon=True).start()
     if what != "facts" and Path(path).suffix.lower() == ".onnx":
@@ -165,4 +185,20 @@ def _told(found: View) -> dict[str, Any]:
     }
 
 
-_TASKS: dict[str, Callable[..., Any]] = {"facts": _facts, "view": _view, "both": _both}
+def _answers(path: Path, variant: dict[str, Any], images: list[str]) -> Any:
+    known = decode(Variant, variant)
+    engine = create_engine(str(path), known, RuntimeOptions(format_engine(known.format)))
+    found = []
+    for image in images:
+        tensor = prepare_image(decode_image(Path(image))).tensor(known.input)
+        watchdog.step()
+        found.append(engine.run(tensor).tolist())
+    return found
+
+
+_TASKS: dict[str, Callable[..., Any]] = {
+    "facts": _facts,
+    "view": _view,
+    "both": _both,
+    "answers": _answers,
+}

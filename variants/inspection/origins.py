@@ -27,7 +27,7 @@ from trimtab.variants.files.dataflow import (
 if TYPE_CHECKING:
     import onnx
 
-_WITH_WEIGHTS = re.compile("Conv|Gemm|MatMul|LSTM|GRU|RNN")
+_WITH_WEIGHTS = re.compile("Conv|Gemm|MatMul|CONV_|_MATMUL|FULLY_CONNECTED|LSTM|GRU|RNN")
 _NUMBER = re.compile(r"_token_\d+$")
 #: What stands before a tensor's name where float16 is computed in float32.
 _WIDENED = "InsertedPrecisionFreeCast_"

@@ -40,6 +40,14 @@ def make_plain(model: ir.Model) -> list[str]:
     return [text for text, changed in done.items() if changed]
 
 
+def sort_nodes(model: ir.Model) -> bool:
+    """Nodes behind those whose tensors they read, which engines do not ask of a file, and readers
+    here do. In place; returns whether some were not."""
+    from onnx_ir.passes import common
+
+    return common.TopologicalSortPass()(model).modified
+
+
 def name_nodes(model: ir.Model) -> bool:
     """Names of their own for nodes without one or with another's."""
     taken: set[str] = set()

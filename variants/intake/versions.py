@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,23 +22,46 @@ _IR_LIMIT = re.compile(r"Unsupported model IR version: \d+, max supported IR ver
 _OPSET_LIMIT = re.compile(r"support for domain ai\.onnx is till opset (\d+)")
 
 
-def lower_versions(path: Path, model: ir.Model, refusal: str) -> tuple[ir.Model, str] | None:
-    """A model in versions that the engine takes, and what was done; None where the engine's
-    `refusal` is not about versions.
+@dataclass(frozen=True)
+class NewestVersions:
+    """The newest intermediate representation and opset that an `engine` (name and version) takes;
+    None where nothing is known against those of a model."""
+
+    engine: str
+    ir_version: int | None = None
+    opset: int | None = None
+
+
+def newest_versions(refusal: str, engine: str) -> NewestVersions | None:
+    """What onnxruntime's `refusal` of a model tells; None where it is not about versions."""
+    found = _IR_LIMIT.search(refusal)
+    if found is not None:
+        return NewestVersions(engine, ir_version=int(found[1]))
+    found = _OPSET_LIMIT.search(refusal)
+    return None if found is None else NewestVersions(engine, opset=int(found[1]))
+
+
+def lower_versions(
+    path: Path, model: ir.Model, newest: NewestVersions
+) -> tuple[ir.Model, list[str]]:
+    """A model in versions that an engine takes, and what was done.
 
     Raises ModelError naming both versions where onnx cannot convert it.
     """
-    found = _IR_LIMIT.search(refusal)
-    if found is not None:
-        had, model.ir_version = model.ir_version, int(found[1])
-        return model, f"its IR version {had} is lowered to {found[1]}, onnxruntime's newest"
-    found = _OPSET_LIMIT.search(refusal)
-    if found is None:
-        return None
-    had, wanted = model.opset_imports.get("", 0), int(found[1])
-    return _converted(path, model, had, wanted), (
-        f"its opset {had} is converted to {wanted}, onnxruntime's newest"
-    )
+    notes = []
+    if newest.ir_version is not None and model.ir_version > newest.ir_version:
+        notes.append(
+            f"its IR version {model.ir_version} is lowered to {newest.ir_version}, the newest of "
+            f"{newest.engine}"
+        )
+        model.ir_version = newest.ir_version
+    had = model.opset_imports.get("", 0)
+    if newest.opset is not None and had > newest.opset:
+        model = _converted(path, model, had, newest)
+        notes.append(
+            f"its opset {had} is converted to {newest.opset}, the newest of {newest.engine}"
+        )
+    return model, notes
 
 
 def reference_difference(
@@ -61,14 +85,16 @@ def reference_difference(
     return float(np.abs(wanted.ravel() - made.ravel()).max() / max(np.abs(wanted).max(), 1e-12))
 
 
-def _converted(path: Path, model: ir.Model, had: int, wanted: int) -> ir.Model:
+def _converted(path: Path, model: ir.Model, had: int, newest: NewestVersions) -> ir.Model:
     import onnx_ir as ir
     from onnx import version_converter
 
+    assert newest.opset is not None
     try:
-        return ir.from_proto(version_converter.convert_version(ir.to_proto(model), wanted))
+        return ir.from_proto(version_converter.convert_version(ir.to_proto(model), newest.opset))
     except Exception as error:  # the converter's errors share no public base class
         raise ModelError(
-            f"{path.name}: it is of opset {had}, onnxruntime here knows opset {wanted}, and onnx "
-            f"cannot convert it ({first_line(error)}); export it again with opset {wanted}"
+            f"{path.name}: it is of opset {had}, {newest.engine} knows opset {newest.opset}, and "
+            f"onnx cannot convert it ({first_line(error)}); export it again with opset "
+            f"{newest.opset}"
         ) from error

@@ -13,7 +13,8 @@ from trimtab.variants.files.writing import write_model
 from trimtab.variants.intake.batches import same_rows, take_single_images
 from trimtab.variants.intake.ends import choose_output, image_of, one_input, real_output
 from trimtab.variants.intake.equality import largest_difference
-from trimtab.variants.intake.plain import make_plain, name_nodes
+from trimtab.variants.intake.plain import make_plain, name_nodes, sort_nodes
+from trimtab.variants.intake.running import close_batch, write_run_shapes
 from trimtab.variants.intake.shapes import (
     ImageShape,
     declared_dims,
@@ -32,8 +33,14 @@ from trimtab.variants.intake.source import (
     source_sha256,
     weights_bytes,
 )
+from trimtab.variants.intake.tflite import view_tflite
 from trimtab.variants.intake.trial import Trial, noise
-from trimtab.variants.intake.versions import lower_versions, reference_difference
+from trimtab.variants.intake.versions import (
+    NewestVersions,
+    lower_versions,
+    newest_versions,
+    reference_difference,
+)
 from trimtab_runtime.errors import ModelError
 
 if TYPE_CHECKING:
@@ -47,7 +54,8 @@ _SAME_NAME = "two nodes with same node name"
 @dataclass(frozen=True)
 class Wishes:
     """What is said of a member that its file may leave open. `size` is (height, width); `output`
-    is a name, `output_index` counts from 0; `classes` how many the labels have."""
+    is a name, `output_index` counts from 0; `classes` how many the labels have; `signature` is one
+    of a TFLite file's. `newest` are versions that the device's engine knows."""
 
     size: tuple[int, int] | None = None
     layout: str | None = None
@@ -55,6 +63,8 @@ class Wishes:
     output: str | None = None
     output_index: int | None = None
     classes: int | None = None
+    signature: str | None = None
+    newest: NewestVersions | None = None
 
 
 @dataclass(frozen=True)
@@ -81,17 +91,24 @@ def open_view(
     they stay in files of their own), one image goes in and one tensor comes out, layout and
     channels are fixed, and the graph is plain (see :func:`make_plain`). A plain graph is kept only
     where it gives the same bits on random images as the graph before; else the graph stays as it
-    is, and that is told. A TFLite file is its own view.
+    is, and that is told. Of a TFLite file one signature and one output are left.
 
     Raises ModelError where the file is missing, damaged or refused by its engine, or cannot be
     made a graph with one image in and one tensor of scores out.
     """
     path = Path(path)
     check_file(path)
+    wishes = wishes or Wishes()
     if path.suffix.lower() != ".onnx":
-        return View(path, source_sha256(path, []))
+        output = wishes.output if wishes.output is not None else wishes.output_index
+        view, notes = view_tflite(
+            path, folder / "model.tflite", wishes.signature, output, wishes.classes
+        )
+        return View(view, source_sha256(path, []), tuple(notes))
+    if wishes.signature is not None:
+        raise ModelError(f"{path.name}: signature: only TFLite files have signatures")
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it tells of each shape it cannot infer
-    return _Opening(path, folder, wishes or Wishes(), limit_bytes).view()
+    return _Opening(path, folder, wishes, limit_bytes).view()
 
 
 def prepare() -> None:
@@ -127,6 +144,7 @@ class _Opening:
 
     def view(self) -> View:
         self._lower_versions()
+        self._changed |= sort_nodes(self._model)
         self._change(one_input(self._path, self._model))
         self._single_images()
         shape = self._close()
@@ -135,6 +153,8 @@ class _Opening:
         if shape is not None and adapted != self._path:
             self._compare(adapted, shape)
         done = make_plain(self._model)
+        if shape is not None and not self._beside:
+            done += self._know_shapes(shape)
         found = adapted
         if done and shape is not None:
             found = self._plain(adapted, shape, done)
@@ -152,10 +172,13 @@ class _Opening:
         return out
 
     def _lower_versions(self) -> None:
-        """Once for the intermediate representation, once for the operators; and name nodes where
-        the engine refuses two of one name."""
+        """To what was said, and what the engine here takes: once for the intermediate
+        representation, once for the operators; and name nodes where it refuses two of one name."""
         import onnx_ir as ir
+        import onnxruntime
 
+        if self._wishes.newest is not None:
+            self._lower_to(self._wishes.newest)
         for _ in range(3):
             try:
                 Trial(self._write("trial") if self._changed else self._path, self._path.name)
@@ -164,13 +187,17 @@ class _Opening:
                 refusal = str(error)
                 if self._refused is None and not self._beside:
                     self._refused = ir.to_proto(self._model)
-                lowered = lower_versions(self._path, self._model, refusal)
-                if lowered is None:
-                    if _SAME_NAME not in refusal or not name_nodes(self._model):
-                        raise
-                    lowered = self._model, "several of its nodes have one name; they get others"
-                self._model, note = lowered
-                self._change([note])
+                newest = newest_versions(refusal, f"onnxruntime {onnxruntime.__version__}")
+                if newest is not None:
+                    self._lower_to(newest)
+                elif _SAME_NAME in refusal and name_nodes(self._model):
+                    self._change(["several of its nodes have one name; they get others"])
+                else:
+                    raise
+
+    def _lower_to(self, newest: NewestVersions) -> None:
+        self._model, notes = lower_versions(self._path, self._model, newest)
+        self._change(notes)
 
     def _single_images(self) -> None:
         """A batch of several becomes one where each image's answer stays what it is."""
@@ -232,6 +259,17 @@ class _Opening:
                 f"{'; '.join(self._notes)}) it answers otherwise, by {difference:.2g} of the "
                 "largest answer, as onnx's reference says; export it again with an older opset"
             )
+
+    def _know_shapes(self, shape: ImageShape) -> list[str]:
+        """What inference leaves open, from a batch of one image, and from a run."""
+        done = []
+        if close_batch(self._model):
+            done = ["a batch of one image", *make_plain(self._model)]
+        if write_run_shapes(
+            self._model, lambda: self._write("trial"), lambda kind: noise(shape.dims, kind)
+        ):
+            done.append("shapes found by a run")
+        return done
 
     def _plain(self, adapted: Path, shape: ImageShape, done: Sequence[str]) -> Path:
         try:

@@ -208,7 +208,8 @@ def quiet() -> Iterator[None]:
 def write_prepared(source: Path, variant: Variant, folder: Path) -> Path:
     """A plain copy of the graph in `folder`, its input of the variant's shape."""
     fmt = variant.input
-    image = (fmt.channels, *fmt.size) if fmt.layout == "nchw" else (*fmt.size, fmt.channels)
+    sides = (None, None) if fmt.fit == "inside" else fmt.size
+    image = (fmt.channels, *sides) if fmt.layout == "nchw" else (*sides, fmt.channels)
     model = read_graph(source)
     widen(model)
     try:

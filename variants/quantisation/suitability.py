@@ -11,6 +11,9 @@ from trimtab_runtime.errors import ModelError
 QUANTISED_LAYERS = ("Conv", "Gemm", "MatMul")
 """Operators whose weights and activations are worth quantising."""
 
+FUSED_LAYERS = ("FusedConv", "FusedGemm", "FusedMatMul", "ReorderInput", "ReorderOutput")
+"""Operators that onnxruntime's optimiser saves, in whose place quantisers want those before."""
+
 INTEGER_OPERATORS = (
     "ConvInteger",
     "DequantizeLinear",
@@ -57,6 +60,13 @@ def quantisable(model: ModelFacts | Path | str) -> Suitability:
     integer = [name for name in INTEGER_OPERATORS if operators.get(name, 0) > ends.get(name, 0)]
     if integer:
         return Suitability(False, f"it is quantised already (it has {', '.join(integer)})")
+    fused = [name for name in FUSED_LAYERS if name in operators]
+    if fused:
+        return Suitability(
+            False,
+            f"onnxruntime had optimised it when it was saved (it has {', '.join(fused)}), and its "
+            "quantiser reads graphs from before that; take the file that it was made of",
+        )
     if not any(name in operators for name in QUANTISED_LAYERS):
         return Suitability(False, f"it has no {', '.join(QUANTISED_LAYERS)} to quantise")
     return Suitability(True)

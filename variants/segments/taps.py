@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import onnx
 
 _EARLIEST, _LATEST = 0.01, 0.98  # share of the work: before it the thumbnail says as much
-_CONVOLUTIONS = ("Conv", "ConvTranspose", "QLinearConv")
+_CONVOLUTIONS = ("Conv", "ConvInteger", "ConvTranspose", "FusedConv", "QLinearConv")
+#: Its tensors are not (1, C, H, W), whatever their shape.
+_BLOCKED = "com.microsoft.nchwc"
 _MAKES_MAPS = {  # these take and give (1, C, H, W)
     "AveragePool",
     "BatchNormalization",
@@ -108,6 +110,11 @@ def thin(taps: Sequence[TapPlace], limit: int) -> list[TapPlace]:
 
 
 def _places(flow: Flow, shapes: Mapping[str, tuple[int, Shape]]) -> list[TapPlace]:
+    if any(node.domain == _BLOCKED for node in flow.nodes):
+        raise NotCuttable(
+            "onnxruntime saved it with feature maps in blocks of channels, for one kind of "
+            "processor; take the file before that, or save it with at most extended optimisations"
+        )
     if not any(node.op_type in _CONVOLUTIONS for node in flow.nodes):
         names = ", ".join(sorted(_CONVOLUTIONS))
         raise NotCuttable(f"it has no convolution ({names}), so no feature maps to pool")
@@ -145,6 +152,11 @@ def _percent(places: Sequence[TapPlace]) -> str:
 
 
 def _no_maps(flow: Flow, shapes: Mapping[str, tuple[int, Shape]]) -> str:
+    if any(node.op_type == "QLinearConv" for node in flow.nodes):
+        return (
+            "its feature maps are bytes between QLinearConv (onnxruntime's QOperator format), "
+            "which are not cut; quantise it in the QDQ format"
+        )
     name = next(iter(flow.carriers))
     shape = shapes.get(name, (0, None))[1]
     told = "of unknown shape" if shape is None else str(tuple(d or "?" for d in shape))

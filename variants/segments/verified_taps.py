@@ -38,24 +38,28 @@ def usable_taps(
     whole = _runner(path)
     expected = [whole(image) for image in images]
 
-    def same(chosen: Sequence[TapPlace]) -> bool:
+    def difference(chosen: Sequence[TapPlace]) -> str | None:
         names = [tap.name for tap in chosen]
         with tempfile.TemporaryDirectory(prefix="trimtab-taps-") as folder:
             try:
-                segments = cut_segments(path, names, Path(folder))
-                return _difference(segments, images, expected) is None
-            except ModelError:
-                return False
+                return _difference(cut_segments(path, names, Path(folder)), images, expected)
+            except ModelError as error:
+                return str(error)
 
-    if same(taps):
+    if difference(taps) is None:
         return taps, None
     kept: list[TapPlace] = []
+    reasons = []
     for tap in taps:
-        if same([*kept, tap]):
+        reason = difference([*kept, tap])
+        if reason is None:
             kept.append(tap)
-    if kept:
-        return kept, None
-    return [], f"a cut at any of {', '.join(tap.name for tap in taps)} changes the answers"
+        else:
+            reasons.append(f"{tap.name} ({reason})")
+    return (
+        kept,
+        None if kept else f"a cut at any of these changes the answers: {', '.join(reasons)}",
+    )
 
 
 def assert_same_answers(

@@ -1,24 +1,69 @@
-"""PyTorch modules, named by import path, exported to ONNX or TFLite."""
+"""PyTorch modules, named by import path, exported to ONNX or TFLite in a process of their own.
+
+There the user's code is imported from the user's folder, and can neither disturb this process nor
+be disturbed by what it has imported.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
-from trimtab.variants.files.base import first_line
-from trimtab.variants.files.writing import strip_notes, write_model
-from trimtab.variants.torch_export.checks import check_scores, quiet
-from trimtab.variants.torch_export.importing import build, import_paths
-from trimtab.variants.torch_export.tflite import write_tflite
-from trimtab.variants.torch_export.weights import load_state
-from trimtab_runtime.errors import ModelError
+from trimtab.variants.files import child
+from trimtab.variants.files.base import Array
+from trimtab.variants.torch_export.checks import Agreement
+from trimtab.variants.torch_export.exporting import Exporting, ModuleSource, exporting
+from trimtab_runtime import errors
+from trimtab_runtime.errors import ModelError, TrimtabError
 
-if TYPE_CHECKING:
-    import torch
+_COMMAND = "from trimtab.variants.torch_export.export import main; main()"
+_GRACE_S = 10.0
+#: The checkout that holds this code; what lies there besides `trimtab` is none of the user's.
+_OURS = Path(__file__).resolve().parents[2]
+
+
+class ExportedModule:
+    """The file at `path`, written from a module that its process still holds. `notes` are
+    sentences to be told."""
+
+    def __init__(self, path: Path, notes: Sequence[str], process: _Process) -> None:
+        self.path, self.notes = path, tuple(notes)
+        self._process = process
+
+    def agreement(self, path: Path, images: Sequence[Array]) -> Agreement:
+        """How a file (this one, or what was made of it) answers images (1, channels, height,
+        width), float32 as the module is fed, against the module itself. Raises ModelError."""
+        with tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder:
+            tensors = Path(folder) / "images.npy"
+            np.save(tensors, np.stack(images))
+            return Agreement(**self._process.ask(path=str(path.absolute()), images=str(tensors)))
+
+
+@contextmanager
+def exported_module(source: ModuleSource, out: Path) -> Iterator[ExportedModule]:
+    """Build a module, load its weights, write `out`: ONNX, or TFLite where it ends in .tflite (by
+    litert-torch, the extra `trimtab[tflite]`).
+
+    The file is float32, holds everything, and gives torch's scores of random images; TFLite takes
+    images (1, height, width, channels). The same code and weights give the same bytes.
+
+    Raises ModelError when the import, the call, the weights, the export or the comparison fails,
+    with the file and line where the user's code is at fault, and when the process dies. Importing
+    runs the code of the named module: it is done only because the specification says so.
+    """
+    with _Process(source.entry) as process:
+        told = process.ask(source=asdict(source), out=str(out.absolute()), path=_other_paths())
+        yield ExportedModule(out, told, process)
 
 
 def export_module(
@@ -30,108 +75,113 @@ def export_module(
     channels: int = 3,
     folder: Path | str | None = None,
 ) -> Path:
-    """Build `package.module:callable` with `arguments`, load its weights, write `out`: ONNX, or
-    TFLite where it ends in .tflite (by litert-torch, the extra `trimtab[tflite]`).
-
-    The module gets float32 images (1, channels, height, width) and must give (1, classes). The
-    file is float32, holds everything, and gave the same scores as torch on a random image within
-    1e-4 of the largest one; TFLite takes images (1, height, width, channels). The same code and
-    weights give the same bytes. `folder` is first on the import path meanwhile; without
-    `state_dict` the weights are those the callable sets.
-
-    Raises ModelError when the import, the call, the weights, the export or the comparison fails.
-    Importing runs the code of the named module: it is done only because the specification says so.
-    """
-    height, width = (size, size) if isinstance(size, int) else size
-    out = Path(out)
-    with import_paths(folder):
-        module = build(entry, arguments)
-        if state_dict is not None:
-            load_state(module, Path(state_dict), entry)
-        module = module.eval().float()
-        image = _random_image((1, channels, height, width))
-        expected = _forward(module, image, entry)
-        if out.suffix == ".tflite":
-            return write_tflite(module, image, expected, out, entry)
-        model = _export(module, image, entry)
-    strip_notes(model)
-    check_scores(_run(model, image, entry), expected, entry)
-    write_model(model, out)
-    return out
+    """Write `out` as :func:`exported_module` does, and be done with the module. `size` is a side,
+    or (height, width); `folder` is first on the import path."""
+    source = module_source(entry, arguments, state_dict, size, channels, folder)
+    with exported_module(source, Path(out)) as exported:
+        return exported.path
 
 
-def _random_image(shape: tuple[int, ...]) -> torch.Tensor:
-    import torch
+def module_source(
+    entry: str,
+    arguments: Mapping[str, Any],
+    state_dict: Path | str | None,
+    size: int | tuple[int, int],
+    channels: int = 3,
+    folder: Path | str | None = None,
+) -> ModuleSource:
+    """What is to be exported; paths are those of this process."""
+    sides = (size, size) if isinstance(size, int) else size
+    state, place = (None if p is None else str(Path(p).absolute()) for p in (state_dict, folder))
+    return ModuleSource(entry, dict(arguments), state, sides, channels, place)
 
-    values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    return torch.from_numpy(values)
+
+def _other_paths() -> list[str]:
+    """The import path of this process, without the checkout's own folder."""
+    return [entry for entry in sys.path if Path(entry).resolve() != _OURS]
 
 
-def _forward(module: torch.nn.Module, image: torch.Tensor, entry: str) -> Any:
-    """The module's scores (1, classes)."""
-    import torch
+class _Process:
+    """A process that answers requests, a line each, until it is left."""
 
-    shape = tuple(image.shape)
-    try:
-        with torch.no_grad():
-            answer = module(image)
-    except Exception as error:  # whatever the user's code raises
-        raise ModelError(
-            f"{entry}: fails on an image {shape}: {type(error).__name__}: {first_line(error)}"
-        ) from error
-    if not isinstance(answer, torch.Tensor):
-        raise ModelError(
-            f"{entry}: must give one tensor (1, classes), got a {type(answer).__name__}; name a "
-            "callable that wraps it and picks the scores"
+    def __init__(self, entry: str) -> None:
+        self._entry = entry
+
+    def __enter__(self) -> _Process:
+        self._said: IO[bytes] = tempfile.TemporaryFile()
+        self._child = subprocess.Popen(
+            child.command(_COMMAND, str(os.getpid())),
+            env=child.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
         )
-    found = tuple(answer.shape)
-    if len(found) < 2 or found[0] != 1 or sum(axis != 1 for axis in found[1:]) != 1:
-        raise ModelError(f"{entry}: must give (1, classes) for an image {shape}, got {found}")
-    if not torch.isfinite(answer).all():
-        raise ModelError(f"{entry}: answers a random image with NaN or infinity")
-    return answer.numpy()
+        return self
 
-
-def _export(module: torch.nn.Module, image: torch.Tensor, entry: str) -> Any:
-    import onnx
-    import torch
-
-    with tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder:
-        path = Path(folder) / "model.onnx"
+    def __exit__(self, *_: object) -> None:
         try:
-            with quiet():
-                torch.onnx.export(
-                    module,
-                    (image,),
-                    str(path),
-                    input_names=["image"],
-                    output_names=["scores"],
-                    dynamo=True,
-                    external_data=False,
-                    verbose=False,
-                )
-        except Exception as error:  # exporter and user code raise what they like
-            cause = error.__cause__ or error
-            raise ModelError(
-                f"{entry}: torch cannot export it to ONNX "
-                f"({type(cause).__name__}: {first_line(cause)}); avoid control flow that depends "
-                "on the image's values, or export it yourself and name the .onnx file"
-            ) from error
-        return onnx.load(str(path))
+            self._child.communicate(timeout=_GRACE_S)
+        except (subprocess.TimeoutExpired, OSError):
+            self._child.kill()
+            self._child.wait()
+        finally:
+            if self._child.poll() is None:
+                self._child.kill()
+            self._said.close()
+
+    def ask(self, **request: Any) -> Any:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        try:
+            self._child.stdin.write(json.dumps(request).encode() + b"\n")
+            self._child.stdin.flush()
+            answer = self._child.stdout.readline()
+        except BrokenPipeError:
+            answer = b""
+        if not answer:
+            raise ModelError(f"{self._entry}: {self._death()}")
+        told = json.loads(answer)
+        if "told" in told:
+            return told["told"]
+        raise getattr(errors, told["error"])(told["reason"])
+
+    def _death(self) -> str:
+        status = self._child.wait()
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace")
+        return child.death("the process that exported it", status, said)
 
 
-def _run(model: Any, image: torch.Tensor, entry: str) -> Any:
-    import onnxruntime
+def main() -> None:
+    """Answer requests from standard input: first a module to export, then files to compare it
+    with. What the user's code prints goes to standard error."""
+    child.serve(int(sys.argv[1]))
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    lines = iter(sys.stdin)
+    request = json.loads(next(lines))
+    import torch  # noqa: F401  before the user's path, as a library is
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    sys.path += [entry for entry in request["path"] if entry not in sys.path]
+    asked = request["source"]
+    source = ModuleSource(**{**asked, "size": tuple(asked["size"])})
+
+    def answer(made: Any) -> None:
+        print(json.dumps(made), file=answers, flush=True)
+
     try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        with exporting(source) as module:
+            answer({"told": module.write(Path(request["out"]))})
+            for line in lines:
+                answer({"told": _compared(module, json.loads(line))})
+    except MemoryError:
+        answer(
+            {"error": "ModelError", "reason": f"{source.entry}: too little memory to export it"}
         )
-        (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-    except Exception as error:  # onnxruntime's own errors share no public base class
-        raise ModelError(
-            f"{entry}: onnxruntime cannot run the export ({first_line(error)})"
-        ) from error
-    return found
+    except TrimtabError as error:
+        answer({"error": type(error).__name__, "reason": str(error)})
+    os._exit(0)  # threads of the user's code would keep it alive
+
+
+def _compared(module: Exporting, request: Mapping[str, str]) -> Any:
+    return asdict(module.agreement(Path(request["path"]), list(np.load(request["images"]))))

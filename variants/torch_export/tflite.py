@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trimtab.variants.files.base import first_line
-from trimtab.variants.files.tflite import load_tflite
-from trimtab.variants.torch_export.checks import check_scores, quiet
+from trimtab.variants.torch_export.onnx import quiet
+from trimtab.variants.torch_export.user_code import told
 from trimtab_runtime.errors import ModelError
 
 if TYPE_CHECKING:
@@ -17,26 +17,32 @@ if TYPE_CHECKING:
 
 
 def write_tflite(
-    module: torch.nn.Module, image: torch.Tensor, expected: Any, out: Path, entry: str
-) -> Path:
-    """Write `out` whole or not at all: float32, images (1, height, width, channels).
+    module: torch.nn.Module, image: torch.Tensor, out: Path, entry: str, folder: Path | str | None
+) -> list[str]:
+    """Write `out` whole or not at all: float32, images (1, height, width, channels), for a module
+    that takes `image` (1, channels, height, width). Returns what is to be told: nothing.
 
-    Raises ModelError when litert-torch is missing or cannot convert the module, when the file's
-    scores of `image` (1, channels, height, width) are not `expected`, or it cannot be written.
+    Raises ModelError when litert-torch is missing or cannot convert the module, or the file cannot
+    be written.
     """
     pixels = image.permute(0, 2, 3, 1).contiguous()
     try:
-        with tempfile.TemporaryDirectory(prefix="trimtab-export-", dir=out.parent) as folder:
-            made = Path(folder) / out.name
-            _convert(module, pixels, made, entry)
-            check_scores(load_tflite(made).run(pixels.numpy()), expected, entry)
+        with tempfile.TemporaryDirectory(prefix="trimtab-export-", dir=out.parent) as place:
+            made = Path(place) / out.name
+            _convert(module, pixels, made, entry, folder)
             os.replace(made, out)
     except OSError as error:
         raise ModelError(f"{out}: cannot be written ({first_line(error)})") from error
-    return out
+    return []
 
 
-def _convert(module: torch.nn.Module, pixels: torch.Tensor, out: Path, entry: str) -> None:
+def _convert(
+    module: torch.nn.Module,
+    pixels: torch.Tensor,
+    out: Path,
+    entry: str,
+    folder: Path | str | None,
+) -> None:
     with quiet():
         try:
             import litert_torch
@@ -50,6 +56,6 @@ def _convert(module: torch.nn.Module, pixels: torch.Tensor, out: Path, entry: st
             litert_torch.convert(last, (pixels,)).export(str(out))
         except Exception as error:  # converter and user code raise what they like
             raise ModelError(
-                f"{entry}: litert-torch cannot convert it to TFLite ({type(error).__name__}: "
-                f"{first_line(error)}); convert it yourself and name the .tflite file"
+                f"{entry}: litert-torch cannot convert it to TFLite ({told(error, folder)}); "
+                "convert it yourself and name the .tflite file"
             ) from error

@@ -51,5 +51,8 @@ def _print_check(found: SetupCheck) -> None:
         table.add_row(*map(printable, row))
     screen.print(table)
     screen.print()
+    for member in found.members:
+        for note in member.notes:
+            screen.print(printable(f"{member.member}: {note}"), soft_wrap=True)
     for line in explanation(found):
         screen.print(line, soft_wrap=True)

@@ -21,7 +21,7 @@ from trimtab.planner.reports.text import UNKNOWN, number, printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from trimtab.planner.reports.layers import LayerProfile, NodeTime, OperatorTime
+    from trimtab.planner.reports.layer_profile import LayerProfile, NodeTime, OperatorTime
 
 
 class By(StrEnum):
@@ -31,7 +31,10 @@ class By(StrEnum):
 
 def layers(
     model: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="An ONNX file, float or quantised.")
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="An ONNX or TFLite file, float or quantised."
+        ),
     ],
     by: Annotated[
         By, typer.Option("--by", help="One row per operator, or per node.")
@@ -88,7 +91,7 @@ def _slowest(found: LayerProfile, top: int | None) -> list[NodeTime]:
 
 def _csv_text(found: LayerProfile, by: By, top: int | None) -> str:
     """One level of names and values; unknown is empty."""
-    from trimtab.planner.reports.layers import originals_text
+    from trimtab.planner.reports.layer_profile import originals_text
 
     rows: list[dict[str, Any]] = []
     shown = found.operators[:top] if by is By.operator else _slowest(found, top)
@@ -134,7 +137,7 @@ def _operator_table(found: LayerProfile, top: int | None) -> Table:
 
 
 def _node_table(found: LayerProfile, top: int | None) -> Table:
-    from trimtab.planner.reports.layers import originals_text
+    from trimtab.planner.reports.layer_profile import originals_text
 
     table = tables.plain_table(
         "node", "operator", "computes", "output", "ms", "share", "MMAC", "GMAC/s"
@@ -184,8 +187,17 @@ def _notes(found: LayerProfile) -> list[str]:
     parts = ", ".join(f"{printable(e.operator)} {e.share:.1%}" for e in without[:4])
     others = f", {len(without) - 4} others" if len(without) > 4 else ""
     listed = f" ({parts}{others})" if parts else ""
+    how = (
+        f"A run takes {number(found.profiled_median_ms)} ms with the profiler "
+        f"({found.profiler_adds:+.1%}); times are scaled to runs without it."
+    )
+    if found.measured == "alone":
+        how = (
+            "LiteRT has no profiler for Python: each operator ran alone, which takes "
+            f"{number(found.profiled_median_ms)} ms together ({found.profiler_adds:+.1%}); times "
+            "are scaled to whole runs."
+        )
     return [
         f"Operators without weights take {found.share_without_weights:.1%} of the time{listed}.",
-        f"A run takes {number(found.profiled_median_ms)} ms with the profiler "
-        f"({found.profiler_adds:+.1%}); times are scaled to runs without it.",
+        how,
     ]

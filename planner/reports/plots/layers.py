@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trimtab.planner.reports.layers import LayerProfile
+from trimtab.planner.reports.layer_profile import LayerProfile
 from trimtab.planner.reports.plots.style import INK, save_png
 from trimtab.planner.reports.text import printable
 

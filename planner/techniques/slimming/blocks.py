@@ -77,6 +77,8 @@ def learn_blocks(
     """
     if member.variant.format != "onnx":
         raise NothingToSlim("only ONNX models can be slimmed, not TFLite files")
+    if member.variant.input.fit == "inside":
+        raise NothingToSlim("its graph takes images of any size, which it resizes itself")
     network = _network(member)
     job.journal.step("slim", f"{member.member}: timing regions", 0, 1)
     proposals = propose(network, job.spec.techniques.slimming)

@@ -1,0 +1,1 @@
+"""What describes a model: metadata in its file, configurations and class names beside it."""
