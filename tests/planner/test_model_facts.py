@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def test_who_opens_a_file_tells_its_facts_too(
 ) -> None:
     path = write_onnx(tmp_path / "a.onnx", 2, size="side" if size else 32)
     monkeypatch.setattr("trimtab.planner.cache.facts._TOLD", {})
+    monkeypatch.setattr("trimtab.planner.cache.views._MADE", OrderedDict())
     view = ViewCache(store).open(path, Wishes(size=size), tmp_path / "view", 60.0)
     nobody_answers(monkeypatch)
     assert facts_of(store, view.path, size, 60.0) == inspect_model(view.path, size)
