@@ -30,7 +30,10 @@ _DRIFT = "change of the reference work from the first half to the second; it is 
 _WARM = "median right after a run of itself"
 _COLD = "median after other work has used the caches"
 _VARIATION = "interquartile range of the reference work, relative to its median"
-_SHOWN = ("machine", "cpu", "cores", "isa", "memory_gb", "os", "governor", "python", "numpy")
+_SHOWN = (
+    *("machine", "cpu", "cores", "cpu_quota", "isa", "memory_gb"),
+    *("os", "governor", "python", "numpy"),
+)
 
 
 def devices_page() -> None:

@@ -12,6 +12,7 @@ from trimtab.planner.candidates.measured import Measured, NothingToSlim, candida
 from trimtab.planner.candidates.members import Member
 from trimtab.planner.candidates.space import candidate_space
 from trimtab.planner.candidates.stages import metric_names, reference_answers, single_values
+from trimtab.planner.candidates.threads import thread_limit
 from trimtab.planner.specification.sections import BudgetSpec
 from trimtab.profilers import DeviceLost
 from trimtab.search.candidates.acquisition import Advisor
@@ -58,7 +59,7 @@ class CandidateSearch:
         job = evaluator.job
         self._evaluator, self._job = evaluator, job
         self._members = {member.name: member.built for member in members}
-        cores = int(job.fingerprint.get("cores", "1"))
+        cores = thread_limit(job.fingerprint)
         accelerators = job.fingerprint.get("accelerators", "").split()
         space = candidate_space(job.spec, members, cores, accelerators)
         self._baselines = {found.key for found in space.candidates[: space.baselines]}

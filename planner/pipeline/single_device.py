@@ -12,6 +12,7 @@ from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.members import Member, load_members, squashed
 from trimtab.planner.candidates.search import CandidateSearch
+from trimtab.planner.candidates.threads import quota_note
 from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.dataset import unseen_classes
 from trimtab.planner.jobs.journal import ProgressListener
@@ -59,6 +60,8 @@ class SingleDeviceJob:
         unseen = unseen_classes(job.workload, job.splits)
         if unseen:
             job.journal.note("warning", "workload", unseen)
+        if told := quota_note(job.fingerprint, job.spec.runtime.threads):
+            job.journal.note("warning", job.device.address, told)
         members = load_members(job.spec, self.evaluator.variants, job.workload, job.journal)
         for name, text in squashed(job.spec, members, job.workload.shapes):
             job.journal.note("warning", name, text)

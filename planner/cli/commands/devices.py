@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from trimtab.profilers.ssh.preparing import Survey
 
 _PROBLEM = 1
-_SHOWN = ("machine", "cpu", "cores", "isa", "memory_gb", "os", "governor", "python", "numpy")
+_SHOWN = (
+    *("machine", "cpu", "cores", "cpu_quota", "isa", "memory_gb"),
+    *("os", "governor", "python", "numpy"),
+)
 _FACTS = ("model", "machine", "cpu", "cores", "os", "kernel", "governor", "python3", "prepared")
 
 app = typer.Typer(
