@@ -108,7 +108,7 @@ def _from_file(
         said = model.input.model_dump(exclude_none=True)
         output = model.output.model_dump(exclude_none=True, exclude={"classes", "mapping"})
         variant = make_variant(view.path, facts, said, output, model.label)
-        variant, classes, told = _classes(variant, facts, model, workload.classes)
+        variant, classes, told = job_classes(variant, facts, model, workload.classes)
         suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
         notes: list[tuple[Level, str]] = [("info", text) for text in (*view.notes, *told)]
         notes += [("warning", text) for text in find_contradictions(facts, variant.input, output)]
@@ -137,7 +137,7 @@ def wishes_of(model: ModelSpec, classes: int | None) -> Wishes:
     )
 
 
-def _classes(
+def job_classes(
     variant: Variant, facts: ModelFacts, model: ModelSpec, names: Sequence[str]
 ) -> tuple[Variant, int, Sequence[str]]:
     """The variant with the classes of the job, how many classes it answers with, and what is to be

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
+from trimtab.planner.candidates.members import job_classes, wishes_of
 from trimtab.planner.jobs.dataset import load_dataset
 from trimtab.planner.setup_check.images import check_labels, checked_images
 from trimtab.planner.setup_check.isolated import check_in_subprocess
 from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, SetupCheck
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import ModelSpec
-from trimtab.variants import export_module, inspect_in_subprocess, make_variant
-from trimtab_runtime.errors import ModelError
+from trimtab.variants import (
+    export_module,
+    find_contradictions,
+    inspect_in_subprocess,
+    make_variant,
+    open_in_subprocess,
+)
+from trimtab.workloads import Workload
 
 
 def check_specification(spec: JobSpec) -> SetupCheck:
@@ -23,7 +29,7 @@ def check_specification(spec: JobSpec) -> SetupCheck:
     items = checked_images(workload, splits)
     with tempfile.TemporaryDirectory(prefix="trimtab-check-") as folder:
         members = [
-            _member(model, Path(folder) / f"member{number}", workload.classes)
+            _member(model, Path(folder) / f"member{number}", workload, spec.budget.stall_seconds)
             for number, model in enumerate(spec.models)
         ]
         request = CheckRequest(
@@ -36,9 +42,10 @@ def check_specification(spec: JobSpec) -> SetupCheck:
         return check_in_subprocess(request)
 
 
-def _member(model: ModelSpec, place: Path, classes: Sequence[str]) -> CheckedMember:
-    """A member as a file; a module is exported to `place`."""
+def _member(model: ModelSpec, place: Path, workload: Workload, stall_s: float) -> CheckedMember:
+    """A member as a file, read as a job reads it; a module is exported to `place`."""
     path, torch, size = model.path, model.torch, model.input.size
+    place.mkdir()
     if torch is not None:
         assert size is not None
         path = export_module(
@@ -46,20 +53,18 @@ def _member(model: ModelSpec, place: Path, classes: Sequence[str]) -> CheckedMem
             torch.arguments,
             torch.state,
             size,
-            place.with_suffix(f".{torch.format}"),
+            place / f"exported.{torch.format}",
             channels=1 if model.input.colour == "gray" else 3,
             folder=torch.folder,
         )
     assert path is not None
-    facts = inspect_in_subprocess(path, (size, size) if isinstance(size, int) else size)
+    wishes = wishes_of(model, len(workload.classes) or None)
+    view = open_in_subprocess(path, place, wishes, stall_s)
+    facts = inspect_in_subprocess(view.path, wishes.size, stall_s)
     said = model.input.model_dump(exclude_none=True)
-    variant = make_variant(
-        path, facts, said, model.output.model_dump(exclude_none=True), model.label
-    )
-    width = facts.output_width or 0
-    if width - variant.output.offset < len(classes):
-        raise ModelError(
-            f"{model.label}: answers with {width - variant.output.offset} classes, the labels "
-            f"have {len(classes)}"
-        )
-    return CheckedMember(model.label, str(path), variant, width)
+    output = model.output.model_dump(exclude_none=True, exclude={"classes", "mapping"})
+    variant = make_variant(view.path, facts, said, output, model.label)
+    variant, classes, _ = job_classes(variant, facts, model, workload.classes)
+    doubts = (*facts.doubts, *find_contradictions(facts, variant.input, output))
+    width = classes + variant.output.offset
+    return CheckedMember(model.label, str(view.path), variant, width, doubts)
