@@ -208,7 +208,7 @@ def test_what_a_file_says_of_itself_is_told_without_labels(photos: Path, tmp_pat
 
 def test_groups_of_classes_are_read_as_the_job_reads_them(photos: Path, tmp_path: Path) -> None:
     """Groups count the network's own classes behind its background."""
-    net = write_digit_net(tmp_path / "net.onnx", background=True)
+    net = write_digit_net(tmp_path / "grouped.onnx", background=True)
     facts = inspect_model(net)
     output = {"offset": 1}
     variant = make_variant(net, facts, INPUT, output, "net")
