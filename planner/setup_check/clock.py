@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 
-#: Times its patience that a trial may last, where other programs have the processor.
-_PATIENCE = 3.0
+#: How much longer a member may take on a machine that does other things too.
+_BUSY = 4
 
 
 class Clock:
-    """Seconds of a process that computes on `threads`."""
+    """Runs from its making on, in the thread that made it."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._wall, self._own = time.monotonic(), time.process_time()
+    def __init__(self) -> None:
+        self._began, self._ran_s = time.monotonic(), time.thread_time()
 
     def spent_s(self) -> float:
-        own = (time.process_time() - self._own) / self._threads
-        return max(own, (time.monotonic() - self._wall) / _PATIENCE)
+        """The time that it has had: what this thread ran, as others may use the machine too."""
+        ran_s = time.thread_time() - self._ran_s
+        return max(ran_s, (time.monotonic() - self._began) / _BUSY)

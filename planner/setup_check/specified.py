@@ -17,7 +17,7 @@ from trimtab.variants import (
     find_contradictions,
     inspect_in_subprocess,
     make_variant,
-    open_in_subprocess,
+    open_and_inspect_in_subprocess,
 )
 from trimtab.workloads import Workload
 
@@ -59,8 +59,8 @@ def _member(model: ModelSpec, place: Path, workload: Workload, stall_s: float) -
         )
     assert path is not None
     wishes = wishes_of(model, len(workload.classes) or None)
-    view = open_in_subprocess(path, place, wishes, stall_s)
-    facts = inspect_in_subprocess(view.path, wishes.size, stall_s)
+    view, told = open_and_inspect_in_subprocess(path, place, wishes, stall_s)
+    facts = told or inspect_in_subprocess(view.path, wishes.size, stall_s)
     said = model.input.model_dump(exclude_none=True)
     output = model.output.model_dump(exclude_none=True, exclude={"classes", "mapping"})
     variant = make_variant(view.path, facts, said, output, model.label)

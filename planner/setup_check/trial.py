@@ -52,8 +52,7 @@ Floats = NDArray[np.float32]
 
 
 class MemberTrial:
-    """Runs one member on `pictures`, image by image, for about its patience: of processor time on
-    its threads, so that a busy machine learns as much, but not for three times as long.
+    """Runs one member on `pictures`, image by image, for about its patience.
 
     `inputs` are the input formats that were tried, `images` the number of images that the
     specified set-up (input 0) has run on.
@@ -72,7 +71,7 @@ class MemberTrial:
         self._geometry = pictures.of_other_shape(variant.input.size)
         self._setups = usual_inputs(variant.input, self._geometry)
         self._outputs: dict[int, list[Floats]] = {}
-        self._clock = Clock(request.threads)
+        self._clock = Clock()
         self._patience_s = request.patience_s
         self._stall_s = request.stall_s
         self.images = 0
