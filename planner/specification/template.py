@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -25,8 +26,9 @@ SPLITS = (0.25, 0.375, 0.375)
 @dataclass
 class FoundModel:
     """A member as it will be specified; `size` only where the file leaves it open. `normalisation`
-    is mean and std, `evidence` what was seen when it was tried so (''; it was not), `doubt` what
-    speaks against it all the same."""
+    is mean and std, `geometry` holds fields of how images are fitted into the input, `evidence`
+    is what was seen when it was tried so (''; it was not), `doubt` what speaks against it all the
+    same."""
 
     path: Path
     name: str | None
@@ -36,6 +38,7 @@ class FoundModel:
     notes: tuple[str, ...] = ()
     offset: int = 0
     colour: str | None = None
+    geometry: Mapping[str, Any] = field(default_factory=dict)
     evidence: str = ""
     doubt: str = ""
 
@@ -136,7 +139,11 @@ def _model_lines(model: FoundModel, here: Path, images: FoundImages) -> list[str
         lines += [f"      mean: {_values(mean)}{notes[0]}", f"      std: {_values(std)}{notes[1]}"]
     if model.colour:
         lines.append(f"      colour: {model.colour}  # {model.evidence}")
-    lines += _fit_lines(images.shapes, (height, width))
+    for name, value in model.geometry.items():
+        plain = value[0] if isinstance(value, tuple) and len(value) == 1 else value
+        lines.append(f"      {name}: {plain}  # {model.evidence}")
+    if not model.geometry:
+        lines += _fit_lines(images.shapes, (height, width))
     lines.append(f"      resize: bilinear{GUESS} or bicubic, nearest, box, hamming, lanczos")
     if model.doubt:
         lines.append(f"      # CHECK: {_comment(model.doubt)}")
