@@ -34,7 +34,10 @@ _EXPLAINED = (
     "share of the variance of the inferences that the reference work beside them explains; as far "
     "as that, times are moved to the common pace"
 )
-_SHOWN = ("machine", "cpu", "cores", "isa", "memory_gb", "os", "governor", "python", "numpy")
+_SHOWN = (
+    *("machine", "cpu", "cores", "cpu_quota", "isa", "memory_gb"),
+    *("os", "governor", "python", "numpy"),
+)
 
 
 def devices_page() -> None:

@@ -44,7 +44,7 @@ def plan_page() -> None:
         markup.show(markup.lines(told))
     show_exits(found)
     _why(found, view.row(view.baseline))
-    show_accuracy(job, plan, view)
+    show_accuracy(job, plan, view, found.confusions)
     _predicted(found)
     _constraints(found)
     _lineage(found)

@@ -19,7 +19,7 @@ from trimtab.db import (
 from trimtab.planner.jobs.lookup import devices_of, job_state
 from trimtab.planner.jobs.summary import PredictionSummary, summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
-from trimtab.planner.reports.text import printable
+from trimtab.planner.reports.text import device_text, printable
 from trimtab.search.objectives.pareto import spread
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
@@ -191,8 +191,7 @@ def device_name(store: Store, key: str | None) -> str:
     device = store.get_device(key) if key else None
     if device is None:
         return "unknown"
-    told = device.fingerprint
-    return f"{device.address} ({told.get('cpu', 'unknown')}, {told.get('cores', '?')} cores)"
+    return device_text(device.address, device.fingerprint)
 
 
 def front_view(store: Store, job: JobRecord) -> FrontView:

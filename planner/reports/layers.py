@@ -13,7 +13,7 @@ import numpy as np
 from trimtab.db import MeasurementRecord, Store
 from trimtab.planner.reports.layer_profile import LayerProfile, NodeTime, by_operator
 from trimtab.planner.reports.operators_alone import profile_alone
-from trimtab.planner.reports.text import printable
+from trimtab.planner.reports.text import device_text, printable
 from trimtab.profilers import Device, ProbeResult, connect
 from trimtab.profilers.device import Progress, device_key, machine_key
 from trimtab.variants import (
@@ -71,7 +71,7 @@ def _profile(
     plain, profiled = found.samples["plain_ms"], found.samples["profiled_ms"]
     return LayerProfile(
         model=model.name,
-        device=f"{device.address} ({told.get('cpu', 'unknown')}, {told.get('cores', '?')} cores)",
+        device=device_text(device.address, told),
         engine=f"onnxruntime {told.get('onnxruntime', '')}".strip(),
         threads=request.options.threads,
         runs=len(plain),

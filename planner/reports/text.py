@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trimtab.planner.reports.figures import MetricValues
 from trimtab_runtime.metrics import find_metric
 
@@ -13,6 +15,13 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
+
+
+def device_text(address: str, fingerprint: Mapping[str, str]) -> str:
+    """A device in a few words."""
+    quota = fingerprint.get("cpu_quota")
+    cores = f"{f'{quota} of ' if quota else ''}{fingerprint.get('cores', '?')} cores"
+    return f"{address} ({fingerprint.get('cpu', 'unknown')}, {cores})"
 
 
 #: What people call the splits.

@@ -58,6 +58,7 @@ def plan_record(
             "certificate": judged.certificate,
             "rival": composed.design.rival,
             "routes": list(breakdown.routes),
+            "confusions": list(breakdown.confusions),
             "beside": dict(breakdown.rivals),
             "cautions": list(cautions),
             "disturbed": composed.design.costs.warnings,

@@ -13,7 +13,7 @@ from trimtab.profilers.probe_process import ProbeDied, ProbeStalled
 from trimtab.profilers.ssh.artefacts import sha256_of
 from trimtab.profilers.ssh.connection import Connection, ConnectionBroken, Patience
 from trimtab.profilers.ssh.remote import RemoteProbe
-from trimtab.profilers.ssh.scripts import in_shell, open_script, running_script
+from trimtab.profilers.ssh.scripts import open_script, running_script
 from trimtab.profilers.ssh.wheel import runtime_wheel
 from trimtab.profilers.ssh_address import SshTarget
 from trimtab_runtime.codec import encode
@@ -93,7 +93,7 @@ class SshDevice(Device):
     def running(self) -> list[int]:
         """Numbers of the processes that probe on the device, whoever asked for them."""
         runs = f"{self.home}/runs/*"
-        told = self.connection.shell(in_shell(running_script(runs)))
+        told = self.connection.shell(running_script(runs))
         return sorted({int(word) for word in told.out.split()})
 
     def _remote(self, request: Any, bundle: str | None) -> RemoteProbe:
@@ -169,7 +169,7 @@ class SshDevice(Device):
 
     def _open(self) -> None:
         self.connection.open()
-        told = self.connection.shell(in_shell(open_script(self.target.folder)))
+        told = self.connection.shell(open_script(self.target.folder))
         if told.status != 0:
             raise DeviceError(
                 f"{self.address}: no folder {self.target.folder} can be made there: "

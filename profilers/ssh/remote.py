@@ -25,7 +25,7 @@ from trimtab.profilers.probe_process import (
 )
 from trimtab.profilers.ssh.artefacts import Artefacts, Sent
 from trimtab.profilers.ssh.connection import Connection, followed
-from trimtab.profilers.ssh.scripts import in_shell, probe_script, stop_script
+from trimtab.profilers.ssh.scripts import probe_script, stop_script
 from trimtab_runtime.errors import DeviceError
 
 
@@ -71,7 +71,7 @@ class RemoteProbe:
         script = probe_script(self._run, python, self._runtime)
         lines: Lines = queue.Queue()
         self._began = True
-        ended = self._connection.start(followed(self._connection.ssh, in_shell(script), lines))
+        ended = self._connection.start(followed(self._connection.ssh, script, lines))
         try:
             follow(lines, stall_s, progress)
             status, printed = self._connection.result(ended)
@@ -92,7 +92,7 @@ class RemoteProbe:
         """Kill what runs of it, and see it gone."""
         if not self._began:
             return
-        done = self._connection.shell(in_shell(stop_script(shlex.quote(self._run))))
+        done = self._connection.shell(stop_script(shlex.quote(self._run)))
         if done.status != 0:
             raise DeviceError(
                 f"process {done.out.strip()} on the device cannot be killed; restart the device"

@@ -41,6 +41,7 @@ def target(server: SshServer, **changes: Any) -> SshTarget:
     [
         ("ssh://pi@192.0.2.7", SshTarget("192.0.2.7", "pi")),
         ("ssh://board", SshTarget("board")),
+        ("ssh://pi@Line-Camera:22", SshTarget("Line-Camera", "pi", 22)),
         ("ssh://pi@[2001:db8::7]:2222", SshTarget("2001:db8::7", "pi", 2222)),
         ("ssh://pi@board:22/data/trimtab/", SshTarget("board", "pi", 22, "/data/trimtab")),
     ],
@@ -52,7 +53,15 @@ def test_addresses_are_read_and_written(address: str, expected: SshTarget) -> No
 
 @pytest.mark.parametrize(
     "address",
-    ["ssh://", "ssh://pi@", "ssh://h:port", "ssh://h?x=1", "ssh://h/a/../b", "ssh://h:99999"],
+    [
+        "ssh://",
+        "ssh://pi@",
+        "ssh://h:port",
+        "ssh://h?x=1",
+        "ssh://h/a/../b",
+        "ssh://h:99999",
+        "ssh://-oProxyCommand=x",
+    ],
 )
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(DeviceError, match=r"ssh://\[user@\]host\[:port\]"):

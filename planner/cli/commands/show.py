@@ -11,6 +11,7 @@ import typer
 
 from trimtab.db import JobRecord, Store
 from trimtab.planner.cli import tables
+from trimtab.planner.cli.confusions import confusion_lines
 from trimtab.planner.cli.console import console, surroundings
 from trimtab.planner.jobs.lookup import find_job, find_plan, job_on_device, job_state
 from trimtab.planner.jobs.summary import summary_of
@@ -203,6 +204,10 @@ def _print_explanation(found: PlanReport) -> None:
     _print_exits(found)
     screen.print()
     screen.print(tables.quality_table(row))
+    if found.confusions is not None:
+        screen.print()
+        for line in confusion_lines(found.confusions):
+            screen.print(line, soft_wrap=True)
     screen.print()
     screen.print(tables.cost_table(found))
     for line in [*notes.caution_notes(row), *notes.device_notes(found)]:

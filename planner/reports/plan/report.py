@@ -10,6 +10,7 @@ from typing import Any
 from trimtab.db import JobRecord, PlanRecord, Store, VariantRecord, VerificationRecord
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow, front_view
+from trimtab.planner.reports.plan.confusions import ConfusionView, confusions_of
 from trimtab.planner.reports.plan.precision import MIXED_DETAILS, float_steps
 from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
 from trimtab.planner.reports.plan.slimming import SLIM_DETAILS, slim_steps, slimming_told
@@ -73,7 +74,8 @@ class PlanReport:
     member. `exits` and `routes` are of the inputs of a `split`, as people call it. Of a plan on
     several devices `on_each` holds the figures of each, by 'metric split basis'. `setup` is what
     is doubtful in the set-up of the job's members, `losses` what variants of the plan lost and won
-    against their members."""
+    against their members, `confusions` which classes of test it takes for which (None: not
+    known)."""
 
     row: PlanRow
     job_id: str
@@ -101,6 +103,7 @@ class PlanReport:
     on_each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
+    confusions: ConfusionView | None = None
 
 
 def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -> PlanReport:
@@ -146,6 +149,7 @@ def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -
         split=split_name(plan.definition.get("split", "test")),
         on_each={printable(n): told for n, told in plan.definition.get("devices", {}).items()},
         setup=view.setup,
+        confusions=confusions_of(store, job, plan, view.baseline),
         losses={s.variant: view.losses[s.variant] for s in stages if s.variant in view.losses},
     )
 
