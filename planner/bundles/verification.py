@@ -1,9 +1,10 @@
-"""Verification: bundles of the best plans are exported and run on the device."""
+"""Verification: bundles of the best plans are exported and run on the device, each over its
+images, then all of them in turns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,20 @@ from numpy.typing import NDArray
 
 from trimtab.db import JobRecord, Store, VerificationRecord
 from trimtab.planner.bundles.export import keep_bundle
+from trimtab.planner.bundles.turns import (
+    TESTED,
+    Runner,
+    Stretch,
+    TurnSettings,
+    figures,
+    groups,
+    run_turns,
+    samples_of,
+)
 from trimtab.planner.cache.measurements import steadiest
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.selection.evaluation import PlanEvaluator
+from trimtab.planner.selection.paired import PairedFigures
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.profilers import Device, DeviceLost
 from trimtab.search.costs.correction import Pair, corrected_metrics
@@ -38,11 +50,12 @@ class _Differs(PlanningError):
 
 @dataclass
 class BundleVerifier:
-    """Exports plans and runs them over some of `tune` and all of `test`. `items` are the inputs
-    that the rows of a choice index.
+    """Exports plans and runs them over some of `tune` and all of `test`, then in turns with the
+    `baseline`. `items` are the inputs that the rows of a choice index; `memory_mb` is the device's
+    (None: unknown), `turns` say how long turns last.
 
     By the keys of plans: `records` of those that ran, `pairs` of costs predicted and measured on
-    `tune` by metric, and the `failed` ones.
+    `tune` by metric, and the `failed` ones. Plans get to know how they did in turns (`paired`).
     """
 
     job: JobRecord
@@ -51,12 +64,16 @@ class BundleVerifier:
     journal: Journal
     evaluator: PlanEvaluator
     items: Sequence[Item]
+    baseline: str
+    memory_mb: float | None = None
+    turns: TurnSettings = TurnSettings()
     records: dict[str, VerificationRecord] = field(default_factory=dict)
     pairs: dict[str, dict[str, Pair]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
 
     def verify(self, plans: Sequence[PlanCandidate]) -> None:
-        """Verify those that were not yet. A plan that fails is recorded, and the rest goes on."""
+        """Verify those that were not yet. A plan that fails is recorded, and the rest goes on.
+        What was done already, by this run or before, is not done again."""
         golden = [self.items[row].path for row in self.evaluator.data.rows.fit]
         known = self._known()
         for number, plan in enumerate(plans):
@@ -68,7 +85,6 @@ class BundleVerifier:
                     done = self._verify_one(plan, bundle)
                 self._check_answers(done)
                 self.records[plan.key] = done
-                self.pairs[plan.key] = self._pairs(plan, done)
             except (StoreError, DeviceLost):
                 raise
             except TrimtabError as error:
@@ -79,6 +95,91 @@ class BundleVerifier:
                 )
                 self._keep(failed, isinstance(error, _Differs))
         self.journal.step("verify", "", len(plans), len(plans))
+        verified = [plan for plan in plans if plan.key in self.records]
+        self._take_turns(verified)
+        for plan in verified:
+            done = self.records[plan.key]
+            plan.paired = PairedFigures.read(done.details)
+            self.pairs[plan.key] = self._pairs(plan, done)
+
+    def _take_turns(self, plans: Sequence[PlanCandidate]) -> None:
+        """Run those in turns with the baseline that did not take them yet."""
+        if self.baseline not in self.records:
+            return  # its verification failed, which was told
+        labels = {plan.key: plan.label for plan in plans}
+        waiting = [
+            self._runner(plan.key, plan.label)
+            for plan in plans
+            if plan.key != self.baseline and not self._took_turns(plan.key)
+        ]
+        if waiting:
+            baseline = self._runner(self.baseline, labels.get(self.baseline, "baseline"))
+            for group in groups(baseline, waiting, self.memory_mb):
+                self._run_group(group)
+
+    def _took_turns(self, key: str) -> bool:
+        found = PairedFigures.read(self.records[key].details)
+        return found is not None and found.baseline == self.baseline
+
+    def _runner(self, key: str, label: str) -> Runner:
+        record = self.records[key]
+        assert record.bundle_sha256 is not None
+        bundle = self.store.artefacts.path(record.bundle_sha256)
+        return Runner(key, label, bundle, record.values.get("peak_memory_mb", 0.0))
+
+    def _run_group(self, group: Sequence[Runner]) -> None:
+        """One group; in halves where it cannot run as it is."""
+        rows = [*self._timed, *self.evaluator.data.rows.test[:TESTED]]
+        stretch = Stretch([self.items[row].path for row in rows], len(self._timed))
+        try:
+            found = run_turns(self.device, group, stretch, self.turns, self.journal)
+        except (StoreError, DeviceLost):
+            raise
+        except TrimtabError as error:
+            baseline, *others = group
+            if len(others) > 1:
+                for half in (others[: len(others) // 2], others[len(others) // 2 :]):
+                    self._run_group([baseline, *half])
+                return
+            self.journal.note(
+                "warning",
+                others[0].label,
+                f"could not take turns with the baseline, so its speed-up is not paired: {error}",
+            )
+            return
+        for warning in found["warnings"]:
+            labels = ", ".join(runner.label for runner in group)
+            self.journal.note("warning", f"in turns: {labels}", str(warning))
+        base = PairedFigures.read(self.records[self.baseline].details)
+        clock_ms = base.latency_ms if base is not None else None
+        known = figures(found, [r.key for r in group], stretch.tune, clock_ms)
+        for number, runner in enumerate(group):
+            if number or base is None:
+                samples = samples_of(found, number)
+                self._keep_turns(self.records[runner.key], known[runner.key], samples)
+
+    def _keep_turns(
+        self,
+        record: VerificationRecord,
+        found: PairedFigures,
+        samples: Mapping[str, list[float]],
+    ) -> None:
+        """Latencies are those of the turns from now on; what was measured alone stays beside."""
+        values = dict(record.values)
+        if "test" in found.latency_ms:
+            measured = found.latency_ms["test"].value
+            values["alone_latency_mean_ms"] = alone = values["latency_mean_ms"]
+            for name in [name for name in values if name.startswith("latency_")]:
+                values[name] *= measured / alone
+        values["tune_latency_mean_ms"] = found.latency_ms["tune"].value
+        done = replace(
+            record,
+            values=values,
+            samples={**record.samples, **samples},
+            details={**record.details, "paired": found.plain()},
+        )
+        self.records[record.plan_key] = done
+        self._keep(done, True)
 
     def _known(self) -> dict[str, VerificationRecord]:
         """Earlier verifications, by the keys of plans."""
@@ -180,7 +281,8 @@ class BundleVerifier:
 
     def _pairs(self, plan: PlanCandidate, done: VerificationRecord) -> dict[str, Pair]:
         """What was predicted for the timed inputs, and what they took."""
-        predicted = self.evaluator.predicted(plan, self.evaluator.replayed(plan, self._timed))
+        timed = self._timed[: plan.paired.timed] if plan.paired else self._timed
+        predicted = self.evaluator.predicted(plan, self.evaluator.replayed(plan, timed))
         measured = {
             metric: done.values.get(f"tune_{metric}", done.values.get(metric))
             for metric in corrected_metrics()

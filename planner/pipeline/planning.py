@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trimtab.db import CorrectionRecord, ExposureRecord, MeasurementRecord, Store
+from trimtab.planner.bundles.turns import TurnSettings, memory_mb
 from trimtab.planner.bundles.verification import BundleVerifier
 from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
@@ -73,6 +74,9 @@ class PlanningStage:
             job.journal,
             selector.evaluator,
             self._evaluator.items,
+            selection.baseline.key,
+            memory_mb(job.fingerprint),
+            TurnSettings.of(job.settings),
         )
         selection, learned = self._verify(selection, verifier)
         values = {key: found.values for key, found in verifier.records.items()}

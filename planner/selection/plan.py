@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trimtab.planner.selection.paired import PairedFigures
 from trimtab.search.objectives.constraints import Answer
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.definitions.plan import PlanDefinition
@@ -27,6 +28,7 @@ class PlanCandidate:
     factors: dict[str, float] = field(default_factory=dict)
     certificate: str = ""
     certified: bool = True
+    paired: PairedFigures | None = None
 
     @property
     def key(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from trimtab.db import Basis, PlanMetricRecord, PlanRecord
 from trimtab.planner.selection.breakdowns import Breakdown
@@ -118,9 +119,15 @@ def reported_metrics(
 def measured_metrics(
     job_id: str, judged: PlanCandidate, values: Mapping[str, float]
 ) -> list[PlanMetricRecord]:
-    """What the bundle measured, of a verification's values those that are metrics."""
-    return [
-        PlanMetricRecord(job_id, judged.key, name, "test", "measured", value)
-        for name, value in sorted(values.items())
-        if name in METRICS
-    ]
+    """What the bundle measured, of a verification's values those that are metrics; the mean
+    latency with its interval, where it took turns."""
+    found = []
+    for name, value in sorted(values.items()):
+        if name not in METRICS:
+            continue
+        record = PlanMetricRecord(job_id, judged.key, name, "test", "measured", value)
+        known = judged.paired.latency_ms.get("test") if judged.paired else None
+        if known is not None and name == "latency_mean_ms":
+            record = replace(record, low=known.low, high=known.high)
+        found.append(record)
+    return found

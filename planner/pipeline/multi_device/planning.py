@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from trimtab.db import PlanMetricRecord, PlanRecord, Store
 from trimtab.planner.bundles.export import keep_bundle
+from trimtab.planner.bundles.turns import TurnSettings, memory_mb
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.pipeline.multi_device.plans import (
@@ -126,14 +127,15 @@ class WorstCasePlanning:
         """Run the very same bundles on all devices; what they measure has the last word."""
         job = self._store.get_job(self._job_id)
         assert job is not None
+        baseline = self._selector.baseline_of(self._plans)
         verifiers = [
             PlaceVerifier(
                 job, self._store, p.done.job.device, p.done.job.journal, selector.evaluator,
-                p.done.items, name=p.name, ledger=ledger,
+                p.done.items, baseline.key, memory_mb(p.done.job.fingerprint),
+                TurnSettings.of(p.done.job.settings), name=p.name, ledger=ledger,
             )
             for p, selector in zip(self._places, self._selectors, strict=True)
         ]  # fmt: skip
-        baseline = self._selector.baseline_of(self._plans)
         ahead = [plan for plan in self._plans if plan.on_front]
         spanning = self._rules.spanning(ahead, self._spec.verify)
         always = [plan for plan in (self._chosen, baseline) if plan is not None]
