@@ -17,7 +17,15 @@ from rich.text import Text
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.plan.report import PlanReport, StageView
-from trimtab.planner.reports.text import UNKNOWN, number, printable, validation_gap, with_interval
+from trimtab.planner.reports.speedup import UNPAIRED, speedup_text
+from trimtab.planner.reports.text import (
+    UNKNOWN,
+    cost_text,
+    number,
+    printable,
+    validation_gap,
+    with_interval,
+)
 from trimtab_runtime.metrics import METRICS, find_metric, recalled_class
 
 
@@ -90,11 +98,15 @@ def _front_cells(view: FrontView, row: PlanRow, wide: bool) -> list[list[str]]:
             test = with_interval(figure, " " if wide else "\n")
             told = figure.decided
         else:
-            # Of a verified plan, what was predicted before its bundle corrected it.
-            test = number(figure.measured)
-            told = figure.decided if figure.measured is None else figure.predicted
+            between = " " if wide else "\n"
+            test = UNKNOWN if figure.measured is None else cost_text(figure, between)
+            told = figure.predicted
         groups.append([number(told, metric), test])
-    speedup = UNKNOWN if row.speedup is None else f"{row.speedup:.2f}x"
+    speedup = speedup_text(row.speedup)
+    if row.speedup is not None and row.speedup.basis == UNPAIRED:
+        speedup += " not paired"
+    if not wide:
+        speedup = speedup.replace(" ", "\n")
     infeasible = {"yes": "", "no": ", violates a constraint", "unknown": ", feasibility unknown"}
     return [*groups, [speedup, row.status + infeasible[row.feasible]]]
 
@@ -186,7 +198,8 @@ def cost_table(found: PlanReport) -> Table:
         figure = figures.get(name)
         if figure is not None and METRICS[name].kind == "cost":
             error = UNKNOWN if figure.error is None else f"{figure.error:+.1%}"
-            table.add_row(name, number(figure.predicted), number(figure.measured), error)
+            measured = UNKNOWN if figure.measured is None else cost_text(figure)
+            table.add_row(name, number(figure.predicted), measured, error)
     return table
 
 

@@ -19,12 +19,13 @@ from trimtab.db import (
 from trimtab.planner.jobs.lookup import devices_of, job_state
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
+from trimtab.planner.reports.speedup import LATENCY, SpeedUp, speedup_columns
 from trimtab.planner.reports.text import printable
+from trimtab.planner.selection.paired import PairedFigures
 from trimtab.search.objectives.pareto import spread
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
 
-LATENCY = "latency_mean_ms"
 _STATES = {
     "running": "the job is running",
     "done": "the job is done",
@@ -41,9 +42,10 @@ class PlanRow:
     `roles`: 'chosen', 'baseline' (what `speedup` compares with), 'rival' (what plans that remember
     must be compared with, such as 'hold last'), 'member' (any original model
     of the zoo), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
-    failed, 'predicted' when it was not tried. `speedup_basis` says whether both latencies are
-    'measured' or 'predicted'. `cautions` are what its accuracy hides, told of the
-    chosen plan. `variants` are the names of those that its stages run.
+    failed, 'predicted' when it was not tried. `speedup` is relative to the baseline. `alike` are
+    labels of verified plans that it cannot be told from in latency, `preferred` says why a chosen
+    plan was preferred to one of these. `cautions` are what its accuracy hides, told of the chosen
+    plan. `variants` are the names of those that its stages run.
     """
 
     key: str
@@ -53,13 +55,18 @@ class PlanRow:
     feasible: str
     reasons: tuple[str, ...]
     figures: Mapping[str, MetricValues]
-    speedup: float | None
-    speedup_basis: str | None
+    speedup: SpeedUp | None
     cautions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
+    preferred: str = ""
 
     def figure(self, metric: str) -> MetricValues:
         return self.figures.get(metric, MetricValues(metric, None))
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), **speedup_columns(self.speedup)}
 
     def flat(self, metrics: Sequence[str]) -> dict[str, Any]:
         """One level of names and values, for tables: unknown is None."""
@@ -77,10 +84,11 @@ class PlanRow:
                 names |= {"test": figure.test, "test_low": figure.low, "test_high": figure.high}
                 names |= {"optimism": figure.optimism}
             else:
-                names = {"predicted": figure.decided, "test_predicted": figure.predicted}
+                names = {"decided": figure.decided, "predicted": figure.predicted}
                 names |= {"test_measured": figure.measured}
+                names |= {"test_measured_low": figure.low, "test_measured_high": figure.high}
             found |= {f"{metric}_{name}": value for name, value in names.items()}
-        return found | {"speedup": self.speedup, "speedup_basis": self.speedup_basis}
+        return found | speedup_columns(self.speedup)
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,8 @@ class FrontView:
     this test split, `nearest` is the plan that comes nearest where none can be chosen,
     `corrections` are corrections of predictions learned from the job's bundles, and
     `predictors` the held-out errors of the search's predictors
-    (`trimtab.search.predictors.base`). `setup` is what is doubtful in how members are fed and
+    (`trimtab.search.predictors.base`). `moved` says why the choice moved when bundles had been
+    measured. `setup` is what is doubtful in how members are fed and
     read, `losses` what each variant lost and won against its member."""
 
     job_id: str
@@ -132,6 +141,7 @@ class FrontView:
     corrections: tuple[CorrectionRecord, ...]
     predictors: tuple[PredictorError, ...]
     rows: tuple[PlanRow, ...]
+    moved: str = ""
     setup: tuple[str, ...] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
 
@@ -164,7 +174,7 @@ class FrontView:
 
     def plain(self, rows: Sequence[PlanRow]) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), "rows": [asdict(row) for row in rows]}
+        return {**asdict(self), "rows": [row.plain() for row in rows]}
 
 
 def job_place(store: Store, job: JobRecord) -> str:
@@ -203,7 +213,8 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
     verified = {record.plan_key: record for record in store.list_verifications(job.id)}
     figures = {entry.plan.key: plan_figures(entry) for entry in entries}
     base = figures.get(baseline.plan.key, {}) if baseline else {}
-    rows = [_row(e, figures[e.plan.key], verified, baseline, base) for e in entries]
+    alike = _alike(entries)
+    rows = [_row(e, figures[e.plan.key], verified, baseline, base, alike) for e in entries]
     return FrontView(
         job_id=job.id,
         job_name=printable(job.name),
@@ -219,6 +230,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         corrections=tuple(store.list_corrections(job_id=job.id)),
         predictors=_predictors(job),
         rows=tuple(rows),
+        moved=printable(summary_of(job).get("moved", "")),
         setup=setup_doubts(job),
         losses={
             printable(n): printable(text) for n, text in summary_of(job).get("losses", {}).items()
@@ -268,6 +280,7 @@ def _row(
     verified: Mapping[str, VerificationRecord],
     baseline: PlanEntry | None,
     base: Mapping[str, MetricValues],
+    alike: Mapping[str, tuple[str, ...]],
 ) -> PlanRow:
     plan, record = entry.plan, verified.get(entry.plan.key)
     is_baseline = baseline is not None and plan.key == baseline.plan.key
@@ -279,7 +292,6 @@ def _row(
         "front": plan.on_front,
     }
     status = "predicted" if record is None else "verified" if record.state == "ok" else "failed"
-    speedup, basis = _speedup(figures.get(LATENCY), base.get(LATENCY))
     return PlanRow(
         key=plan.key,
         label=printable(plan.label),
@@ -288,22 +300,29 @@ def _row(
         feasible=plan.feasible,
         reasons=tuple(map(printable, plan.reasons)),
         figures=figures,
-        speedup=speedup,
-        speedup_basis=basis,
+        speedup=SpeedUp.of(plan, figures, base),
         cautions=tuple(map(printable, plan.definition.get("cautions", ()))),
         variants=tuple(
             printable(stage["variant"]["name"]) for stage in plan.definition.get("stages", ())
         ),
+        alike=alike.get(plan.key, ()),
+        preferred=printable(plan.definition.get("preferred", "")),
     )
 
 
-def _speedup(
-    own: MetricValues | None, base: MetricValues | None
-) -> tuple[float | None, str | None]:
-    if own is None or base is None:
-        return None, None
-    if own.measured and base.measured:
-        return base.measured / own.measured, "measured"
-    if own.decided and base.decided:
-        return base.decided / own.decided, "predicted"
-    return None, None
+def _alike(entries: Sequence[PlanEntry]) -> dict[str, tuple[str, ...]]:
+    """By the keys of plans that took turns the labels of those that they cannot be told from."""
+    took = {}
+    for entry in entries:
+        paired = PairedFigures.read(entry.plan.definition)
+        if paired is not None:
+            took[entry.plan.key] = (paired, printable(entry.plan.label))
+    found = {}
+    for key, (own, _) in took.items():
+        labels = []
+        for other, (its, label) in took.items():
+            known = own.faster_than(other, its) if other != key else None
+            if known is not None and known.holds(1.0):
+                labels.append(label)
+        found[key] = tuple(labels)
+    return found

@@ -100,7 +100,7 @@ class _Rounds:
 
     def __init__(self, request: PairedRequest) -> None:
         self.request = request
-        self._random = random.Random(request.seed)  # noqa: S311  # an order, no secret
+        self._random = random.Random(request.seed)  # an order, no secret
         self.found: list[_Round] = []
         #: Of every block the spans of images, one for each part.
         self.blocks: list[list[tuple[int, int]]] = []

@@ -118,8 +118,8 @@ class PairedRequest:
 
     Every part is cut into `rounds` blocks; a round is a block of every part on every bundle, in an
     order drawn from `seed`. Rounds begin over `spread_seconds`, each of the `sittings` with new
-    processes. Disturbed rounds are repeated as long as the whole takes less than `max_seconds`, and
-    at most until there were `visits` times as many rounds.
+    processes. Disturbed rounds are repeated while the whole takes less than `max_seconds`, and at
+    most until there were `visits` times as many rounds.
     """
 
     bundles: tuple[str, ...]

@@ -15,6 +15,7 @@ from trimtab.planner.pipeline.multi_device.plans import (
     DeviceJob,
     JointPlan,
     measured_everywhere,
+    slowest_place,
     worst_metrics,
 )
 from trimtab.planner.pipeline.multi_device.selection import (
@@ -30,6 +31,7 @@ from trimtab.planner.pipeline.planning import (
     selection_summary,
 )
 from trimtab.planner.selection.corrections import correct
+from trimtab.planner.selection.decision import why_moved
 from trimtab.planner.selection.held_out import HeldOutReport, HeldOutReports
 from trimtab.planner.selection.operating_points import family
 from trimtab.planner.selection.plan import PlanCandidate
@@ -37,6 +39,7 @@ from trimtab.planner.selection.records import (
     decided_metrics,
     measured_metrics,
     plan_record,
+    predicted_metrics,
     reported_metrics,
 )
 from trimtab.planner.selection.selector import PlanSelector, Selection
@@ -84,6 +87,7 @@ class WorstCasePlanning:
         self._plans: list[JointPlan] = []
         self._nearest: PlanCandidate | None = None
         self._unbundled: set[str] = set()
+        self._moved = ""
 
     def decide(self, remember: Callable[..., None]) -> None:
         """Leaves a verified choice in the store, and what was found in the job's summary."""
@@ -138,7 +142,8 @@ class WorstCasePlanning:
         ]  # fmt: skip
         ahead = [plan for plan in self._plans if plan.on_front]
         spanning = self._rules.spanning(ahead, self._spec.verify)
-        always = [plan for plan in (self._chosen, baseline) if plan is not None]
+        before = self._chosen
+        always = [plan for plan in (before, baseline) if plan is not None]
         wanted = {plan.key for plan in [*always, *spanning]}
         self._run_bundles(verifiers, [plan for plan in self._plans if plan.key in wanted])
         for number in range(ROUNDS):
@@ -148,11 +153,17 @@ class WorstCasePlanning:
             failed = self._unbundled.union(*(verifier.failed for verifier in verifiers))
             last = number == ROUNDS - 1
             among = [p for p in self._plans if p.key in done or not (last or p.key in failed)]
-            self._nearest = self._rules.choose(self._plans, baseline, among)
+            self._nearest = self._rules.choose(self._plans, baseline, among, self._selector.ties)
             self._rules.mark_front(self._plans)
             if self._chosen is None or self._chosen.key in done:
                 break
             self._run_bundles(verifiers, [self._chosen])
+        if before is not None:
+            ties = self._selector.ties
+            self._moved = why_moved(before, self._chosen, baseline, failed, ties)
+            if self._moved:
+                self._journal.note("warning", before.label, self._moved)
+                self._moved = f"{before.label}: {self._moved}"
         return verifiers
 
     def _run_bundles(self, verifiers: Sequence[PlaceVerifier], plans: Sequence[JointPlan]) -> None:
@@ -200,7 +211,8 @@ class WorstCasePlanning:
         part, found = plan.parts[number], decided_metrics(self._job_id, plan.parts[number])
         report = self._report(plan, number, measured is not None)
         if report is not None:
-            found += reported_metrics(self._job_id, part, report, measured is not None)
+            found += reported_metrics(self._job_id, part, report)
+        found += predicted_metrics(self._job_id, part, self._reports[number].costs(part))
         return found + measured_metrics(self._job_id, part, measured or {})
 
     def _report(self, plan: JointPlan, number: int, verified: bool) -> HeldOutReport | None:
@@ -234,12 +246,27 @@ class WorstCasePlanning:
         return replace(
             record,
             label=plan.label,
-            definition={**record.definition, "devices": devices},
+            definition={
+                **record.definition,
+                "devices": devices,
+                "preferred": plan.preferred,
+                "paired": self._paired(plan),
+            },
             on_front=plan.on_front,
             is_chosen=plan.is_chosen,
             feasible=plan.feasible,
             reasons=plan.reasons,
         )
+
+    def _paired(self, plan: JointPlan) -> dict[str, Any] | None:
+        """How the plan did in turns on the device where it is slowest, if the baseline is slowest
+        there too: else its speed-up is a quotient of two devices."""
+        baseline = self._selector.baseline_of(self._plans)
+        place = slowest_place(plan)
+        if place is None or place != slowest_place(baseline):
+            return None
+        paired = plan.parts[place].paired
+        return paired.plain() if paired else None
 
     def _found(self) -> JobSummary:
         """For the job's summary."""
@@ -248,5 +275,5 @@ class WorstCasePlanning:
         return {
             "classes": self._places[0].done.job.summary["classes"],
             "candidates": len(self._data[0].measured),
-            **selection_summary(selection, self._data[0]),
+            **selection_summary(selection, self._data[0], self._moved),
         }

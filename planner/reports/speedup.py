@@ -1,0 +1,87 @@
+"""The speed-up of a plan over the baseline: the quotient of the two latencies beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trimtab.db import PlanRecord
+from trimtab.planner.reports.figures import MetricValues
+from trimtab.planner.reports.text import UNKNOWN
+from trimtab.planner.selection.paired import PairedFigures
+
+LATENCY = "latency_mean_ms"
+MEASURED, UNPAIRED, PREDICTED = "measured", "measured, not paired", "predicted"
+
+
+@dataclass(frozen=True)
+class SpeedUp:
+    """How many times as fast as the baseline a plan is, on the inputs of test.
+
+    `basis`: 'measured' where both bundles took turns, with the 95 % interval of their ratio;
+    'measured, not paired' where each was measured for itself, minutes apart, so that nothing is
+    known of the error; 'predicted' where one of them was not measured. `disturbed` says that the
+    machine was not quiet while they took turns.
+    """
+
+    value: float
+    basis: str
+    low: float | None = None
+    high: float | None = None
+    disturbed: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        plan: PlanRecord,
+        own: Mapping[str, MetricValues],
+        base: Mapping[str, MetricValues],
+    ) -> SpeedUp | None:
+        """From the figures of a plan and of the baseline; None where one of them has none."""
+        mine, other = own.get(LATENCY), base.get(LATENCY)
+        if mine is None or other is None:
+            return None
+        if mine.measured and other.measured:
+            value = other.measured / mine.measured
+            paired = PairedFigures.read(plan.definition)
+            known = paired.speedup.get("test") if paired else None
+            if paired is None or known is None:
+                return cls(value, UNPAIRED)
+            if plan.key == paired.baseline:
+                return cls(value, MEASURED, disturbed=bool(paired.warnings))
+            return cls(value, MEASURED, known.low, known.high, bool(paired.warnings))
+        if mine.predicted and other.predicted:
+            return cls(other.predicted / mine.predicted, PREDICTED)
+        return None
+
+    @property
+    def says(self) -> str:
+        """What the number stands on, in words."""
+        return f"{self.basis}, disturbed" if self.disturbed else self.basis
+
+    @property
+    def span(self) -> str:
+        """The 95 % interval; '' where there is none."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self.low:.2f}\N{EN DASH}{self.high:.2f}"
+
+    @property
+    def text(self) -> str:
+        """The number with its interval."""
+        return f"{self.value:.2f}x" + (f" ({self.span})" if self.span else "")
+
+
+def speedup_text(found: SpeedUp | None) -> str:
+    """The number with its interval, or the sign for what is unknown."""
+    return UNKNOWN if found is None else found.text
+
+
+def speedup_columns(found: SpeedUp | None) -> dict[str, float | str | None]:
+    """One level of names and values, for tables: unknown is None."""
+    return {
+        "speedup": found.value if found else None,
+        "speedup_low": found.low if found else None,
+        "speedup_high": found.high if found else None,
+        "speedup_basis": found.says if found else None,
+    }
