@@ -66,7 +66,7 @@ class BundleVerifier:
     items: Sequence[Item]
     baseline: str
     memory_mb: float | None = None
-    turns: TurnSettings = TurnSettings()
+    turns: TurnSettings = field(default_factory=TurnSettings)
     records: dict[str, VerificationRecord] = field(default_factory=dict)
     pairs: dict[str, dict[str, Pair]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)

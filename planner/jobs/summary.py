@@ -67,8 +67,9 @@ class JobSummary(TypedDict, total=False):
     `correction` is what earlier jobs learned on the device, by metric; `predictors` the held-out
     errors of the search's predictors, by metric and way; `troubles` what went wrong on the device
     and was dealt with, by kind. `moved` says why the choice moved once bundles had been measured.
-    `chosen`, `nearest` and `baseline` are keys of plans. `routed` says what routers could not have, `losses` what each quantised or slimmed variant lost and won
-    against its member, by the variant's name.
+    `chosen`, `nearest` and `baseline` are keys of plans. `routed` says what routers could not
+    have, `losses` what each quantised or slimmed variant lost and won against its member, by the
+    variant's name.
     """
 
     classes: int

@@ -38,8 +38,8 @@ def known_metrics(view: FrontView) -> list[str]:
 def front_frame(view: FrontView) -> pd.DataFrame:
     """A row for each plan. Of each metric, `NAME` is the value that selection uses (on tune: the
     conservative estimate; the cost that was measured, or else predicted and corrected);
-    `NAME_test`, `NAME_low`, `NAME_high` are only reported, `NAME_predicted` and `NAME_measured` are
-    for the test inputs. Unknown is NaN."""
+    `NAME_test`, `NAME_low`, `NAME_high` are only reported; `NAME_predicted` and `NAME_measured`
+    are for the test inputs. Unknown is NaN."""
     import pandas as pd
 
     rows = view.rows

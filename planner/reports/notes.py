@@ -86,7 +86,7 @@ def speed_notes(view: FrontView) -> list[str]:
         )
     if any(found.basis == UNPAIRED for found in bases):
         lines.append(
-            "Not paired: bundle and baseline were measured one after the other, and the device may "
+            "Not paired: bundle and baseline were measured one after the other; the device may "
             "have changed in between."
         )
     if any(found.disturbed for found in bases):

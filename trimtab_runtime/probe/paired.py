@@ -16,7 +16,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -296,11 +296,9 @@ class _ResidentProcess:
 
     def _send(self, message: Any) -> None:
         assert self._process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # why it ended is its answer
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # how it ended stands in its answer, or is told where that is missing
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -319,8 +317,9 @@ class _ResidentProcess:
 
 
 def _runtime_of(bundle: str) -> str:
-    """Where a bundle's process imports from: itself, unless it is of a version without this."""
-    with zipfile.ZipFile(bundle) as archive:
+    """Where a bundle's process imports from: itself, unless it is of a version without this, or no
+    bundle at all, which is for the process to say."""
+    with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(bundle) as archive:
         if _RESIDENT in archive.namelist():
             return os.path.abspath(bundle)
     return str(Path(trimtab_runtime.__file__).parent.parent)
