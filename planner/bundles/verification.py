@@ -40,6 +40,8 @@ from trimtab_runtime.probe.requests import VerifyRequest
 #: it is timed on them alone.
 TIMED_ON_TUNE = 152
 _ATTEMPTS = 2
+#: Detail of a verification: how it did in turns; None while it waits for them.
+_PAIRED = "paired"
 
 Floats = NDArray[np.float64]
 
@@ -103,14 +105,16 @@ class BundleVerifier:
             self.pairs[plan.key] = self._pairs(plan, done)
 
     def _take_turns(self, plans: Sequence[PlanCandidate]) -> None:
-        """Run those in turns with the baseline that did not take them yet."""
+        """Run those in turns with the baseline that did not take them yet. Those that an earlier
+        version verified took none, and stay as they are."""
         if self.baseline not in self.records:
             return  # its verification failed, which was told
         labels = {plan.key: plan.label for plan in plans}
         waiting = [
             self._runner(plan.key, plan.label)
             for plan in plans
-            if plan.key != self.baseline and not self._took_turns(plan.key)
+            if plan.key != self.baseline and _PAIRED in self.records[plan.key].details
+            if not self._took_turns(plan.key)
         ]
         if waiting:
             baseline = self._runner(self.baseline, labels.get(self.baseline, "baseline"))
@@ -141,6 +145,7 @@ class BundleVerifier:
                 for half in (others[: len(others) // 2], others[len(others) // 2 :]):
                     self._run_group([baseline, *half])
                 return
+            self._keep_alone(self.records[others[0].key])
             self.journal.note(
                 "warning",
                 others[0].label,
@@ -157,6 +162,12 @@ class BundleVerifier:
             if number or base is None:
                 samples = samples_of(found, number)
                 self._keep_turns(self.records[runner.key], known[runner.key], samples)
+
+    def _keep_alone(self, record: VerificationRecord) -> None:
+        """It does not wait for turns any more."""
+        details = {name: told for name, told in record.details.items() if name != _PAIRED}
+        self.records[record.plan_key] = done = replace(record, details=details)
+        self._keep(done, True)
 
     def _keep_turns(
         self,
@@ -176,7 +187,7 @@ class BundleVerifier:
             record,
             values=values,
             samples={**record.samples, **samples},
-            details={**record.details, "paired": found.plain()},
+            details={**record.details, _PAIRED: found.plain()},
         )
         self.records[record.plan_key] = done
         self._keep(done, True)
@@ -236,7 +247,7 @@ class BundleVerifier:
             "latency_ms": result.arrays["latency_ms"].tolist(),
             "reference_ms": list(result.samples["reference_ms"]),
         }
-        details: dict[str, Any] = {**result.details, "warnings": result.warnings}
+        details: dict[str, Any] = {**result.details, "warnings": result.warnings, _PAIRED: None}
         if plan.composed.design.kind == "exits":
             details["frames"] = self._frames(result.arrays, edge, ("by", "tap"))
         if plan.definition.structure.router is not None:

@@ -46,6 +46,11 @@ def cost_text(figure: MetricValues, between: str = " ") -> str:
     return f"{text}{between}({low}\N{EN DASH}{high})"
 
 
+def half_width(low: float, high: float) -> str:
+    """Half of an interval, relative to its middle."""
+    return f"\N{PLUS-MINUS SIGN}{(high - low) / (high + low):.1%}"
+
+
 def validation_gap(figure: MetricValues) -> str:
     """The validation-to-test gap in percentage points with its 95 % interval: the lead over the
     baseline by the conservative estimate, less the lead on test."""

@@ -120,7 +120,7 @@ def test_a_bundle_that_cannot_run_is_named(
 ) -> None:
     broken = tmp_path / "broken.pyz"
     broken.write_bytes(single.read_bytes()[:-2000])
-    with pytest.raises(BundleError, match="broken.pyz"):
+    with pytest.raises(BundleError, match=r"broken\.pyz"):
         InProcessDevice().probe(request_of([single, broken], photos[:4], starts=(0,)))
 
 
