@@ -47,7 +47,7 @@ from trimtab_runtime.errors import (
     WorkloadError,
 )
 from trimtab_runtime.images.preprocess import Preprocessor
-from trimtab_runtime.probe.requests import LayersRequest, RaceRequest, VerifyRequest
+from trimtab_runtime.probe.requests import LayersRequest, PairedRequest, RaceRequest, VerifyRequest
 
 
 class Replaying(Device):
