@@ -90,8 +90,8 @@ def test_a_waterfall_leads_from_the_baseline_to_the_plan(store):
             continue
         seen += 1
         changes = sum(step.ms for step in steps if step.kind == "change")
-        assert steps[0].ms == baseline.figure(LATENCY).decided
-        assert steps[-1].ms == row.figure(LATENCY).decided
+        assert steps[0].ms == baseline.figure(LATENCY).predicted
+        assert steps[-1].ms == row.figure(LATENCY).predicted
         assert steps[0].ms + changes == pytest.approx(steps[-1].ms, abs=2e-3)
     assert seen
 
