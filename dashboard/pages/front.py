@@ -72,14 +72,13 @@ def _lead(job: JobRecord, view: FrontView) -> None:
 
 def _card(name: str, row: PlanRow, view: FrontView) -> markup.Markup:
     latency = row.figure(LATENCY)
-    speed = ""
+    disturbed, speed = ", disturbed" if row.disturbances else "", ""
     if row.speedup is not None and name == "Chosen":
         speed = f" · {row.speedup.text} as fast as the baseline ({row.speedup.says})"
     quality = with_interval(row.figure(view.quality))
     note = f"{axis_name(view.quality)} on test {quality}{speed}"
-    return markup.card(
-        f"{name}: {row.label}", f"{cost_text(latency)} ms {latency.basis}", note, "lead"
-    )
+    told = f"{cost_text(latency)} ms {latency.basis}{disturbed}"
+    return markup.card(f"{name}: {row.label}", told, note, "lead")
 
 
 @st.fragment

@@ -106,7 +106,7 @@ def _front_cells(view: FrontView, row: PlanRow, wide: bool) -> list[list[str]]:
         groups.append([number(told, metric), test])
     speedup = _speedup_cell(row.speedup, wide)
     infeasible = {"yes": "", "no": ", violates a constraint", "unknown": ", feasibility unknown"}
-    return [*groups, [speedup, row.status + infeasible[row.feasible]]]
+    return [*groups, [speedup, row.standing + infeasible[row.feasible]]]
 
 
 def _speedup_cell(found: SpeedUp | None, wide: bool) -> str:
@@ -205,8 +205,16 @@ def cost_table(found: PlanReport) -> Table:
         if figure is not None and METRICS[name].kind == "cost":
             error = UNKNOWN if figure.error is None else f"{figure.error:+.1%}"
             measured = UNKNOWN if figure.measured is None else cost_text(figure)
-            table.add_row(name, number(figure.predicted), measured, error)
+            table.add_row(name, _predicted(figure), measured, error)
     return table
+
+
+def _predicted(figure: MetricValues) -> str:
+    """A predicted cost with its interval."""
+    if figure.predicted_low is None:
+        return number(figure.predicted)
+    low, high = number(figure.predicted_low), number(figure.predicted_high)
+    return f"{number(figure.predicted)} ({low}\N{EN DASH}{high})"
 
 
 def heading(text: str) -> Text:

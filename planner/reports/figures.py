@@ -17,8 +17,9 @@ class MetricValues:
     a cost what the bundle took, or else the corrected prediction. `test` with its 95 % interval is
     only reported. `predicted` is the one prediction that is shown of a cost, `measured` what the
     bundle took; both are for the inputs of test, and do not know of each other. `low` and `high`
-    are the 95 % interval of `test`, or of `measured`. `optimism` is the validation-to-test gap:
-    the decided lead over the baseline less the lead on test, with its interval.
+    are the 95 % interval of `test`, or of `measured`, `predicted_low` and `predicted_high` that of
+    what a bundle was predicted to measure. `optimism` is the validation-to-test gap: the decided
+    lead over the baseline less the lead on test, with its interval.
     """
 
     metric: str
@@ -29,6 +30,8 @@ class MetricValues:
     high: float | None = None
     predicted: float | None = None
     measured: float | None = None
+    predicted_low: float | None = None
+    predicted_high: float | None = None
     optimism: float | None = None
     optimism_low: float | None = None
     optimism_high: float | None = None
@@ -94,6 +97,8 @@ def _figure(entry: PlanEntry, metric: str, kind: str) -> MetricValues | None:
         metric,
         decided=decided.value if decided else None,
         predicted=predicted.value if predicted else None,
+        predicted_low=predicted.low if predicted else None,
+        predicted_high=predicted.high if predicted else None,
         measured=measured.value if measured else None,
         low=measured.low if measured else None,
         high=measured.high if measured else None,

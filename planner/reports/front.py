@@ -17,7 +17,7 @@ from trimtab.db import (
     VerificationRecord,
 )
 from trimtab.planner.jobs.lookup import devices_of, job_state
-from trimtab.planner.jobs.summary import summary_of
+from trimtab.planner.jobs.summary import PredictionSummary, summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
 from trimtab.planner.reports.speedup import LATENCY, SpeedUp, speedup_columns
 from trimtab.planner.reports.text import printable
@@ -45,7 +45,8 @@ class PlanRow:
     failed, 'predicted' when it was not tried. `speedup` is relative to the baseline. `alike` are
     labels of verified plans that it cannot be told from in latency, `preferred` says why a chosen
     plan was preferred to one of these. `cautions` are what its accuracy hides, told of the chosen
-    plan. `variants` are the names of those that its stages run.
+    plan, `disturbances` what disturbed the measurements that its figures follow from. `variants`
+    are the names of those that its stages run.
     """
 
     key: str
@@ -60,6 +61,12 @@ class PlanRow:
     variants: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
     preferred: str = ""
+    disturbances: tuple[str, ...] = ()
+
+    @property
+    def standing(self) -> str:
+        """The status, and whether its figures were measured while something disturbed that."""
+        return f"{self.status}, disturbed" if self.disturbances else self.status
 
     def figure(self, metric: str) -> MetricValues:
         return self.figures.get(metric, MetricValues(metric, None))
@@ -75,6 +82,7 @@ class PlanRow:
             "label": self.label,
             "roles": " ".join(self.roles),
             "status": self.status,
+            "disturbed": "; ".join(self.disturbances),
             "feasible": self.feasible,
         }
         for metric in metrics:
@@ -124,8 +132,9 @@ class FrontView:
     `corrections` are corrections of predictions learned from the job's bundles, and
     `predictors` the held-out errors of the search's predictors
     (`trimtab.search.predictors.base`). `moved` says why the choice moved when bundles had been
-    measured. `setup` is what is doubtful in how members are fed and
-    read, `losses` what each variant lost and won against its member."""
+    measured. `setup` is what is doubtful in how members are fed and read, `predictions` how often
+    measured costs lay within the intervals of predicted ones, `losses` what each variant lost and
+    won against its member."""
 
     job_id: str
     job_name: str
@@ -144,6 +153,7 @@ class FrontView:
     moved: str = ""
     setup: tuple[str, ...] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
+    predictions: Mapping[str, PredictionSummary] = field(default_factory=dict)
 
     def row(self, key: str | None) -> PlanRow | None:
         return next((row for row in self.rows if row.key == key), None)
@@ -232,6 +242,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         rows=tuple(rows),
         moved=printable(summary_of(job).get("moved", "")),
         setup=setup_doubts(job),
+        predictions=summary_of(job).get("predictions", {}),
         losses={
             printable(n): printable(text) for n, text in summary_of(job).get("losses", {}).items()
         },
@@ -307,7 +318,18 @@ def _row(
         ),
         alike=alike.get(plan.key, ()),
         preferred=printable(plan.definition.get("preferred", "")),
+        disturbances=_disturbances(plan, record),
     )
+
+
+def _disturbances(plan: PlanRecord, record: VerificationRecord | None) -> tuple[str, ...]:
+    """Of a verified plan what disturbed its bundle, in turns where it took them; of others what
+    disturbed its parts."""
+    told = plan.definition.get("disturbed", ())
+    if record is not None and record.state == "ok":
+        paired = PairedFigures.read(plan.definition)
+        told = paired.warnings if paired else record.details.get("warnings", ())
+    return tuple(map(printable, told))
 
 
 def _alike(entries: Sequence[PlanEntry]) -> dict[str, tuple[str, ...]]:

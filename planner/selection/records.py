@@ -63,6 +63,7 @@ def plan_record(
             "cautions": list(cautions),
             "preferred": judged.preferred,
             "paired": judged.paired.plain() if judged.paired else None,
+            "disturbed": composed.design.costs.warnings,
             "router_ms": router_ms,
             "router_share": router_ms / composed.costs["latency_mean_ms"],
         },

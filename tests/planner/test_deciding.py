@@ -105,7 +105,7 @@ def test_what_is_decided_by_bundles_is_timed_on_tune(done: Any) -> None:
     store, record = done
     for found in store.list_verifications(record.id):
         assert len(found.samples["latency_ms"]) == 80, "40 images of tune, then 40 of test"
-        assert len(found.samples["reference_ms"]) == 10, "one for each group of eight"
+        assert len(found.samples["parallel_ms"]) == 10, "one for each group of eight"
         paired = PairedFigures.read(found.details)
         on_tune = found.values["tune_latency_mean_ms"]
         assert on_tune == paired.latency_ms["tune"].value

@@ -80,6 +80,7 @@ def test_measuring_obeys_its_settings(
     counts = {sample: len(values) for sample, values in found.samples.items()}
     assert counts == {
         "reference_ms": 5,
+        "parallel_ms": 5,
         **{f"0_beside_{part}": 10 for part in PARTS},
         **{f"0_hot_{part}": 30 for part in PARTS},
     }
@@ -93,7 +94,7 @@ def test_stages_are_measured_beside_each_other(device: LocalDevice, measuring: A
     counts = {sample: len(values) for sample, values in found.samples.items()}
     beside = {f"{stage}_beside_{part}": 10 for part in PARTS for stage in range(3)}
     hot = {f"0_hot_{part}": 30 for part in PARTS}
-    assert counts == {"reference_ms": 5, **beside, **hot}
+    assert counts == {"reference_ms": 5, "parallel_ms": 5, **beside, **hot}
 
 
 @LINUX

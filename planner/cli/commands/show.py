@@ -240,12 +240,14 @@ def _print_verification(found: PlanReport) -> None:
         )
         where = "on all devices" if found.on_each else "on the device"
         screen.print(f"\nVerified: its bundle was run {where}{told}.", soft_wrap=True)
-        for text in found.disturbances:
-            screen.print(f"  Disturbed: {text}", soft_wrap=True)
+        for line in notes.reference_notes(found):
+            screen.print(f"  {line}", soft_wrap=True)
     elif found.row.status == "failed":
         screen.print(f"\nVerification failed: {found.failure}", soft_wrap=True)
     else:
         screen.print("\nNot verified: its costs are predicted.")
+    for text in found.disturbances:
+        screen.print(f"  Disturbed: {text}", soft_wrap=True)
 
 
 def _print_constraints(found: PlanReport) -> None:

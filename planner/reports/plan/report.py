@@ -68,12 +68,12 @@ class ExitView:
 class PlanReport:
     """Everything about one plan. `verified` holds what the bundle gave on the device, by name
     (metrics, and `answer_mismatch`: the share of inputs answered otherwise than replayed),
-    `disturbances` what was noticed meanwhile, `energy_methods` how energy was found; `early` what
-    came of early exits, by variant, and `slimming` what came of that, by member. `exits` and
-    `routes` are of the inputs of a `split`, as people call it. Of a plan on several devices
-    `on_each` holds the figures of each, by 'metric split basis'. `setup` is what is doubtful in
-    the set-up of the job's members, `losses` what variants of the plan lost and won against their
-    members."""
+    `disturbances` what was noticed while its figures were measured, `energy_methods` how energy
+    was found; `early` what came of early exits, by variant, and `slimming` what came of that, by
+    member. `exits` and `routes` are of the inputs of a `split`, as people call it. Of a plan on
+    several devices `on_each` holds the figures of each, by 'metric split basis'. `setup` is what
+    is doubtful in the set-up of the job's members, `losses` what variants of the plan lost and won
+    against their members."""
 
     row: PlanRow
     job_id: str
@@ -133,7 +133,7 @@ def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -
         verified=record.values if record else {},
         failure=printable(record.reason) if record and record.reason else None,
         bundle_sha256=record.bundle_sha256 if record else None,
-        disturbances=tuple(record.details.get("warnings", ())) if record else (),
+        disturbances=row.disturbances,
         energy_methods=_energy_methods(plan, record),
         exits=exits,
         memory=definition.structure.memory,
