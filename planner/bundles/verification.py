@@ -4,7 +4,7 @@ images, then all of them in turns."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,8 @@ from numpy.typing import NDArray
 
 from trimtab.db import JobRecord, Store, VerificationRecord
 from trimtab.planner.bundles.export import keep_bundle
-from trimtab.planner.bundles.turns import (
-    TESTED,
-    Runner,
-    Stretch,
-    TurnSettings,
-    figures,
-    groups,
-    run_turns,
-    samples_of,
-)
+from trimtab.planner.bundles.turn_taking import PAIRED, TurnTaking
+from trimtab.planner.bundles.turns import TESTED, Stretch, TurnSettings
 from trimtab.planner.cache.disturbance import assess_bundle
 from trimtab.planner.cache.measurements import steadiest
 from trimtab.planner.jobs.journal import Journal
@@ -42,8 +34,6 @@ from trimtab_runtime.probe.requests import VerifyRequest
 #: it is timed on them alone.
 TIMED_ON_TUNE = 152
 _ATTEMPTS = 2
-#: Detail of a verification: how it did in turns; None while it waits for them.
-_PAIRED = "paired"
 
 Floats = NDArray[np.float64]
 
@@ -100,99 +90,23 @@ class BundleVerifier:
                 self._keep(failed, isinstance(error, _Differs))
         self.journal.step("verify", "", len(plans), len(plans))
         verified = [plan for plan in plans if plan.key in self.records]
-        self._take_turns(verified)
+        rows = [*self._timed, *self.evaluator.data.rows.test[:TESTED]]
+        stretch = Stretch([self.items[row].path for row in rows], len(self._timed))
+        TurnTaking(
+            self.device,
+            self.store,
+            self.journal,
+            self.records,
+            self._keep,
+            stretch,
+            self.baseline,
+            self.memory_mb,
+            self.turns,
+        ).take({plan.key: plan.label for plan in verified})
         for plan in verified:
             done = self.records[plan.key]
             plan.paired = PairedFigures.read(done.details)
             self.pairs[plan.key] = self._pairs(plan, done)
-
-    def _take_turns(self, plans: Sequence[PlanCandidate]) -> None:
-        """Run those in turns with the baseline that did not take them yet. Those that an earlier
-        version verified took none, and stay as they are."""
-        if self.baseline not in self.records:
-            return  # its verification failed, which was told
-        labels = {plan.key: plan.label for plan in plans}
-        waiting = [
-            self._runner(plan.key, plan.label)
-            for plan in plans
-            if plan.key != self.baseline and _PAIRED in self.records[plan.key].details
-            if not self._took_turns(plan.key)
-        ]
-        if waiting:
-            baseline = self._runner(self.baseline, labels.get(self.baseline, "baseline"))
-            for group in groups(baseline, waiting, self.memory_mb):
-                self._run_group(group)
-
-    def _took_turns(self, key: str) -> bool:
-        found = PairedFigures.read(self.records[key].details)
-        return found is not None and found.baseline == self.baseline
-
-    def _runner(self, key: str, label: str) -> Runner:
-        record = self.records[key]
-        assert record.bundle_sha256 is not None
-        bundle = self.store.artefacts.path(record.bundle_sha256)
-        return Runner(key, label, bundle, record.values.get("peak_memory_mb", 0.0))
-
-    def _run_group(self, group: Sequence[Runner]) -> None:
-        """One group; in halves where it cannot run as it is."""
-        rows = [*self._timed, *self.evaluator.data.rows.test[:TESTED]]
-        stretch = Stretch([self.items[row].path for row in rows], len(self._timed))
-        try:
-            found = run_turns(self.device, group, stretch, self.turns, self.journal)
-        except (StoreError, DeviceLost):
-            raise
-        except TrimtabError as error:
-            baseline, *others = group
-            if len(others) > 1:
-                for half in (others[: len(others) // 2], others[len(others) // 2 :]):
-                    self._run_group([baseline, *half])
-                return
-            self._keep_alone(self.records[others[0].key])
-            self.journal.note(
-                "warning",
-                others[0].label,
-                f"could not take turns with the baseline, so its speed-up is not paired: {error}",
-            )
-            return
-        for warning in found["warnings"]:
-            labels = ", ".join(runner.label for runner in group)
-            self.journal.note("warning", f"in turns: {labels}", str(warning))
-        base = PairedFigures.read(self.records[self.baseline].details)
-        clock_ms = base.latency_ms if base is not None else None
-        known = figures(found, [r.key for r in group], stretch.tune, clock_ms)
-        for number, runner in enumerate(group):
-            if number or base is None:
-                samples = samples_of(found, number)
-                self._keep_turns(self.records[runner.key], known[runner.key], samples)
-
-    def _keep_alone(self, record: VerificationRecord) -> None:
-        """It does not wait for turns any more."""
-        details = {name: told for name, told in record.details.items() if name != _PAIRED}
-        self.records[record.plan_key] = done = replace(record, details=details)
-        self._keep(done, True)
-
-    def _keep_turns(
-        self,
-        record: VerificationRecord,
-        found: PairedFigures,
-        samples: Mapping[str, list[float]],
-    ) -> None:
-        """Latencies are those of the turns from now on; what was measured alone stays beside."""
-        values = dict(record.values)
-        if "test" in found.latency_ms:
-            measured = found.latency_ms["test"].value
-            values["alone_latency_mean_ms"] = alone = values["latency_mean_ms"]
-            for name in [name for name in values if name.startswith("latency_")]:
-                values[name] *= measured / alone
-        values["tune_latency_mean_ms"] = found.latency_ms["tune"].value
-        done = replace(
-            record,
-            values=values,
-            samples={**record.samples, **samples},
-            details={**record.details, _PAIRED: found.plain()},
-        )
-        self.records[record.plan_key] = done
-        self._keep(done, True)
 
     def _known(self) -> dict[str, VerificationRecord]:
         """Earlier verifications, by the keys of plans."""
@@ -246,7 +160,7 @@ class BundleVerifier:
             "latency_ms": latency.tolist(),
             **{name: list(times) for name, times in result.samples.items()},
         }
-        details: dict[str, Any] = {**result.details, "warnings": result.warnings, _PAIRED: None}
+        details: dict[str, Any] = {**result.details, "warnings": result.warnings, PAIRED: None}
         if plan.composed.design.kind == "exits":
             details["frames"] = self._frames(result.arrays, edge, ("by", "tap"))
         if plan.definition.structure.router is not None:

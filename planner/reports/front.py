@@ -19,7 +19,7 @@ from trimtab.db import (
 from trimtab.planner.jobs.lookup import devices_of, job_state
 from trimtab.planner.jobs.summary import PredictionSummary, summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
-from trimtab.planner.reports.speedup import LATENCY, SpeedUp, speedup_columns
+from trimtab.planner.reports.speedup import LATENCY, SpeedUp, alike_in_latency, speedup_columns
 from trimtab.planner.reports.text import printable
 from trimtab.planner.selection.paired import PairedFigures
 from trimtab.search.objectives.pareto import spread
@@ -223,7 +223,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
     verified = {record.plan_key: record for record in store.list_verifications(job.id)}
     figures = {entry.plan.key: plan_figures(entry) for entry in entries}
     base = figures.get(baseline.plan.key, {}) if baseline else {}
-    alike = _alike(entries)
+    alike = alike_in_latency(entries)
     rows = [_row(e, figures[e.plan.key], verified, baseline, base, alike) for e in entries]
     return FrontView(
         job_id=job.id,
@@ -330,21 +330,3 @@ def _disturbances(plan: PlanRecord, record: VerificationRecord | None) -> tuple[
         paired = PairedFigures.read(plan.definition)
         told = paired.warnings if paired else record.details.get("warnings", ())
     return tuple(map(printable, told))
-
-
-def _alike(entries: Sequence[PlanEntry]) -> dict[str, tuple[str, ...]]:
-    """By the keys of plans that took turns the labels of those that they cannot be told from."""
-    took = {}
-    for entry in entries:
-        paired = PairedFigures.read(entry.plan.definition)
-        if paired is not None:
-            took[entry.plan.key] = (paired, printable(entry.plan.label))
-    found = {}
-    for key, (own, _) in took.items():
-        labels = []
-        for other, (its, label) in took.items():
-            known = own.faster_than(other, its) if other != key else None
-            if known is not None and known.holds(1.0):
-                labels.append(label)
-        found[key] = tuple(labels)
-    return found

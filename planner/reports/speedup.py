@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trimtab.db import PlanRecord
+from trimtab.db import PlanEntry, PlanRecord
 from trimtab.planner.reports.figures import MetricValues
-from trimtab.planner.reports.text import UNKNOWN
+from trimtab.planner.reports.text import UNKNOWN, printable
 from trimtab.planner.selection.paired import PairedFigures
 
 LATENCY = "latency_mean_ms"
@@ -85,3 +85,21 @@ def speedup_columns(found: SpeedUp | None) -> dict[str, float | str | None]:
         "speedup_high": found.high if found else None,
         "speedup_basis": found.says if found else None,
     }
+
+
+def alike_in_latency(entries: Sequence[PlanEntry]) -> dict[str, tuple[str, ...]]:
+    """By the keys of plans that took turns the labels of those that they cannot be told from."""
+    took = {}
+    for entry in entries:
+        paired = PairedFigures.read(entry.plan.definition)
+        if paired is not None:
+            took[entry.plan.key] = (paired, printable(entry.plan.label))
+    found = {}
+    for key, (own, _) in took.items():
+        labels = []
+        for other, (its, label) in took.items():
+            known = own.faster_than(other, its) if other != key else None
+            if known is not None and known.holds(1.0):
+                labels.append(label)
+        found[key] = tuple(labels)
+    return found

@@ -8,26 +8,18 @@ and the others wait for a line on a pipe.
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
 import time
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Callable, Optional
 
 import numpy as np
 
-import trimtab_runtime
-from trimtab_runtime import errors
-from trimtab_runtime.errors import DeviceError, TrimtabError
 from trimtab_runtime.probe.conditions import OTHER_CPU, STEAL, read_text
 from trimtab_runtime.probe.requests import PairedRequest
+from trimtab_runtime.probe.resident_process import ResidentProcess, residents_of
 
 Progress = Callable[[int, int], None]
 Ints = Any
@@ -41,7 +33,6 @@ ENOUGH = 0.5
 _SIGN_S = 1.0
 #: Share of the time that answering every image once may take: the rest is for repeated rounds.
 _PLANNED = 0.5
-_RESIDENT = "trimtab_runtime/probe/resident.py"
 _FIELDS = ("latency_ms", "entry", "stage", "tap", "by")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
@@ -59,7 +50,7 @@ def paired(request: PairedRequest, progress: Progress) -> dict[str, Any]:
     """
     begun, held = time.perf_counter(), _Rounds(request)
     for sitting in range(request.sittings):
-        with _residents(request, progress) as residents:
+        with residents_of(request, progress) as residents:
             if sitting == 0:
                 held.plan([resident.image_ms for resident in residents])
                 begun = time.perf_counter()
@@ -186,7 +177,7 @@ class _Rounds:
 
 
 def _sit(
-    residents: Sequence[_ResidentProcess],
+    residents: Sequence[ResidentProcess],
     held: _Rounds,
     blocks: Sequence[list[tuple[int, int]]],
     when: tuple[int, float, float],
@@ -214,7 +205,7 @@ def _sit(
 
 
 def _round(
-    residents: Sequence[_ResidentProcess],
+    residents: Sequence[ResidentProcess],
     held: _Rounds,
     block: list[tuple[int, int]],
     sitting: int,
@@ -260,83 +251,6 @@ class _Processor:
         steal_s = max(0.0, self.steal_s - before.steal_s - 2 / _TICKS_PER_S)
         total_s = self.total_s - before.total_s
         return other_s / elapsed, steal_s / total_s if total_s > 0 else 0.0
-
-
-class _ResidentProcess:
-    """A bundle that runs, and waits."""
-
-    def __init__(self, request: PairedRequest, bundle: str) -> None:
-        self._bundle = bundle
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "trimtab_runtime.probe.resident"],
-            env={**os.environ, "PYTHONPATH": _runtime_of(bundle)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        told = {"bundle": bundle, "images": request.images, "starts": request.starts}
-        self._send(told)
-        self.image_ms = 0.0
-
-    def wait_until_ready(self) -> None:
-        """Until its engines are loaded and warm. Raises what went wrong there."""
-        self.image_ms = float(self._answer()["image_ms"])
-
-    def ask(self, block: list[tuple[int, int]]) -> dict[str, Any]:
-        """Its answers to a block."""
-        self._send(block)
-        return self._answer()
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-    def _send(self, message: Any) -> None:
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # why it ended is its answer
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise DeviceError(
-                f"{self._bundle}: its process ended with status {self._process.wait()} while it "
-                "took turns with others; free memory, or verify fewer plans"
-            )
-        found: dict[str, Any] = json.loads(line)
-        if "error" in found:
-            kind = getattr(errors, found["error"], DeviceError)
-            known = isinstance(kind, type) and issubclass(kind, TrimtabError)
-            raise (kind if known else DeviceError)(f"{self._bundle}: {found['reason']}")
-        return found
-
-
-def _runtime_of(bundle: str) -> str:
-    """Where a bundle's process imports from: itself, unless it is of a version without this, or no
-    bundle at all, which is for the process to say."""
-    with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(bundle) as archive:
-        if _RESIDENT in archive.namelist():
-            return os.path.abspath(bundle)
-    return str(Path(trimtab_runtime.__file__).parent.parent)
-
-
-@contextmanager
-def _residents(request: PairedRequest, progress: Progress) -> Iterator[list[_ResidentProcess]]:
-    """All bundles, loaded; they end with the context."""
-    with ExitStack() as held:
-        found = []
-        for bundle in request.bundles:
-            found.append(_ResidentProcess(request, bundle))
-            held.callback(found[-1].close)
-        for resident in found:
-            resident.wait_until_ready()
-            progress(0, request.rounds)
-        yield found
 
 
 def _causes(held: _Rounds, disturbed: Any) -> list[str]:
