@@ -283,10 +283,10 @@ def _why(
         f"({baseline.label}, {base_ms} ms): {reason}."
     )
     if row.speedup is not None and own.measured and base.measured:
-        span = f" (95 % interval {row.speedup.span})" if row.speedup.span else ""
+        span = f", 95 % interval {row.speedup.span}" if row.speedup.span else ""
         text += (
             f" {row.speedup.says.capitalize()}: {number(own.measured)} ms against "
-            f"{number(base.measured)} ms, {_factor(row.speedup.value)}{span}."
+            f"{number(base.measured)} ms, {row.speedup.value:.2f}x as fast{span}."
         )
     return text
 
