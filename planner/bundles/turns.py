@@ -131,6 +131,8 @@ def figures(
         if np.any((arrays["image"] >= within[0]) & (arrays["image"] < within[1]))
     }
     warnings = tuple(map(str, arrays["warnings"]))
+    counted = np.unique(arrays["image"][np.isin(arrays["round"], used)])
+    timed = tuple(int(image) for image in counted if image < edge)
     found = {}
     for number, key in enumerate(keys):
         factors = {
@@ -147,7 +149,7 @@ def figures(
                 if place != number
             },
             len(used),
-            len({int(image) for image in arrays["image"] if image < edge}),
+            timed,
             warnings,
         )
     return found

@@ -26,6 +26,7 @@ from trimtab.search.costs.correction import Pair, corrected_metrics
 from trimtab.search.costs.pace import followed, pace_ms, reference_of
 from trimtab.search.costs.stage import Visit
 from trimtab.workloads import Item
+from trimtab_runtime.definitions.exits import NO_MEMORY
 from trimtab_runtime.errors import PlanningError, StoreError, TrimtabError
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES, find_metric
 from trimtab_runtime.probe.requests import VerifyRequest
@@ -205,7 +206,9 @@ class BundleVerifier:
 
     def _pairs(self, plan: PlanCandidate, done: VerificationRecord) -> dict[str, Pair]:
         """What was predicted for the timed inputs, and what they took."""
-        timed = self._timed[: plan.paired.timed] if plan.paired else self._timed
+        timed = self._timed
+        if plan.paired is not None and plan.definition.structure.memory == NO_MEMORY:
+            timed = timed[list(plan.paired.timed)]  # else all: a stream has no holes
         predicted = self.evaluator.predicted(plan, self.evaluator.replayed(plan, timed))
         measured = {
             metric: done.values.get(f"tune_{metric}", done.values.get(metric))

@@ -13,7 +13,7 @@ from trimtab.search.estimates.paired_times import Known
 class PairedFigures:
     """`speedup` over the baseline and mean `latency_ms`, each with its 95 % interval, by split.
     `against` says, by the keys of plans that took the same turns, how many times as fast as those
-    it is on tune. `timed` images of tune were answered, the first ones; `warnings` say why the
+    it is on tune. `timed` are numbers of the images of tune that count; `warnings` say why the
     machine was never quiet enough."""
 
     baseline: str
@@ -21,7 +21,7 @@ class PairedFigures:
     latency_ms: Mapping[str, Known]
     against: Mapping[str, Known] = field(default_factory=dict)
     rounds: int = 0
-    timed: int = 0
+    timed: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -37,7 +37,7 @@ class PairedFigures:
         return cls(
             told["baseline"],
             rounds=told["rounds"],
-            timed=told["timed"],
+            timed=tuple(told["timed"]),
             warnings=tuple(told["warnings"]),
             **known,
         )
@@ -55,7 +55,7 @@ class PairedFigures:
         return {
             "baseline": self.baseline,
             "rounds": self.rounds,
-            "timed": self.timed,
+            "timed": list(self.timed),
             "warnings": list(self.warnings),
             **known,
         }

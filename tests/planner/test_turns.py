@@ -89,7 +89,8 @@ def test_figures_are_those_of_undisturbed_rounds(disturbed: int | None) -> None:
     assert found["base"].speedup["tune"] == Known(1.0, 1.0, 1.0)
     assert found["base"].against["plan"].value == pytest.approx(1 / 3)
     assert found["plan"].rounds == (8 if disturbed is None else 7)
-    assert found["plan"].timed == 16
+    left_out = set() if disturbed is None else {6, 7}
+    assert set(found["plan"].timed) == set(range(16)) - left_out
     again = PairedFigures.read({"paired": found["plan"].plain()})
     assert again == found["plan"]
 

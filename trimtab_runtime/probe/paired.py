@@ -191,6 +191,8 @@ def _sit(
     while True:
         progress(min(len(held.found), request.rounds - 1), request.rounds)
         now = time.perf_counter()
+        if len(held.found) > first and now > ends + request.max_seconds:
+            return  # much slower than it was when this was planned
         due = begun + pause_s * held.number_of(planned[0]) if planned else now
         if planned and now >= due:
             block = planned.pop(0)
