@@ -13,14 +13,20 @@ from trimtab.variants.inspection.facts import (
     inspection_engine,
 )
 from trimtab.variants.inspection.formats import derive_variant, make_variant
-from trimtab.variants.inspection.isolated import inspect_in_subprocess, open_in_subprocess
+from trimtab.variants.inspection.isolated import (
+    inspect_in_subprocess,
+    open_and_inspect_in_subprocess,
+    open_in_subprocess,
+)
 from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
 from trimtab.variants.intake.source import source_identity
 from trimtab.variants.intake.view import View, Wishes, open_view
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
-from trimtab.variants.quantisation.suitability import Suitability, quantisable
-from trimtab.variants.quantisation.w8a8 import QuantisationRecipe, quantise_w8a8
+from trimtab.variants.quantisation.sensitivity import BlockError, block_errors_alone
+from trimtab.variants.quantisation.static import QuantisationRecipe
+from trimtab.variants.quantisation.suitability import NothingToGain, Suitability, quantisable
+from trimtab.variants.quantisation.w8a8 import quantise_w8a8
 from trimtab.variants.segments.cutting import cut_segments, read_head
 from trimtab.variants.segments.heads import Head, fit_heads
 from trimtab.variants.segments.taps import TapPlace, find_taps
@@ -31,9 +37,11 @@ __all__ = [
     "INSPECTION_VERSION",
     "KINDS",
     "SCHEMES",
+    "BlockError",
     "Executed",
     "Head",
     "ModelFacts",
+    "NothingToGain",
     "OperatorWork",
     "Origin",
     "QuantisationRecipe",
@@ -43,6 +51,7 @@ __all__ = [
     "View",
     "Wishes",
     "assert_same_answers",
+    "block_errors_alone",
     "cut_segments",
     "derive_variant",
     "export_module",
@@ -55,6 +64,7 @@ __all__ = [
     "inspect_model",
     "inspection_engine",
     "make_variant",
+    "open_and_inspect_in_subprocess",
     "open_in_subprocess",
     "open_view",
     "operator_work",

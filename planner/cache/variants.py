@@ -18,7 +18,7 @@ from trimtab.db import Store, VariantRecord
 from trimtab.planner.cache.keys import io_of, member_lineage, precision_lineage, variant_key
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
-from trimtab.variants import SCHEMES, View, derive_variant
+from trimtab.variants import SCHEMES, NothingToGain, View, derive_variant
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -76,6 +76,9 @@ class VariantCache:
         self.journal.note("info", parent.variant.name, f"building {scheme}")
         try:
             return self._quantise(parent, scheme, lineage)
+        except NothingToGain as reason:  # no failure: there is no such variant
+            self.failed[key] = reason
+            raise
         except TrimtabError as error:
             self.failed[key] = error
             self.store.put_variant(
@@ -105,8 +108,8 @@ class VariantCache:
             source, made = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
             shutil.copyfile(parent.path, source)  # artefacts have no suffix
             images = [item.path for item in self.fit]
-            scheme.make(source, parent.variant, images, made, scheme.recipe)
-            return self.keep_file(made, parent, name, lineage)
+            told = scheme.make(source, parent.variant, images, made, scheme.recipe)
+            return self.keep_file(made, parent, name, lineage, **told or {})
 
     def keep_file(
         self,

@@ -9,6 +9,7 @@ from trimtab.db import PlanEntry, PlanRecord
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.text import UNKNOWN, printable
 from trimtab.planner.selection.paired import PairedFigures
+from trimtab.search.estimates.paired_times import Known
 
 LATENCY = "latency_mean_ms"
 MEASURED, UNPAIRED, PREDICTED = "measured", "measured, not paired", "predicted"
@@ -85,6 +86,23 @@ def speedup_columns(found: SpeedUp | None) -> dict[str, float | str | None]:
         "speedup_high": found.high if found else None,
         "speedup_basis": found.says if found else None,
     }
+
+
+def relative(own: SpeedUp | None, other: SpeedUp | None) -> SpeedUp | None:
+    """How many times as fast a plan is as another, from what both are against the baseline; None
+    where one was measured and the other predicted."""
+    if own is None or other is None:
+        return None
+    if other.value == 1.0 and other.low is None:
+        return own  # against the baseline itself
+    if own.basis != other.basis:
+        return None
+    value, disturbed = own.value / other.value, own.disturbed or other.disturbed
+    spans = [Known(s.value, s.low or s.value, s.high or s.value) for s in (own, other)]
+    known = spans[0].over(spans[1])
+    if known.low == known.high:
+        return SpeedUp(value, own.basis, disturbed=disturbed)
+    return SpeedUp(value, own.basis, known.low, known.high, disturbed)
 
 
 def alike_in_latency(entries: Sequence[PlanEntry]) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from sample_early import independent, make_early
 from trimtab.db import PlanRecord
 from trimtab.planner.bundles.turns import MOST, Runner, TurnSettings, figures, groups, samples_of
 from trimtab.planner.reports.figures import MetricValues
-from trimtab.planner.reports.speedup import SpeedUp
+from trimtab.planner.reports.speedup import SpeedUp, relative
 from trimtab.planner.selection.decision import why_moved
 from trimtab.planner.selection.paired import PairedFigures
 from trimtab.planner.selection.plan import PlanCandidate
@@ -133,6 +133,19 @@ def test_a_speed_up_says_what_it_stands_on() -> None:
     flagged = PlanRecord("job", "plan", "plan", {"paired": {**paired, "warnings": ["busy"]}})
     noisy = SpeedUp.of(flagged, measured(4.0), base)
     assert noisy is not None and noisy.says == "measured, disturbed"
+
+
+def test_two_plans_are_compared_by_what_both_are_against_the_baseline() -> None:
+    base, fast = SpeedUp(1.0, "measured"), SpeedUp(3.0, "measured", 2.9, 3.1)
+    faster, guessed = SpeedUp(6.0, "measured", 5.5, 6.6, True), SpeedUp(2.0, "predicted")
+    assert relative(fast, base) is fast
+    found = relative(faster, fast)
+    assert found is not None and found.low is not None and found.high is not None
+    assert found.value == 2.0 and found.disturbed
+    assert found.high / found.low > 6.6 / 5.5
+    assert relative(guessed, fast) is None, "measured and predicted are not mixed"
+    assert relative(guessed, guessed) == SpeedUp(1.0, "predicted")
+    assert relative(None, base) is None
 
 
 EARLY = make_early(independent(60))

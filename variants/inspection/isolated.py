@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,21 @@ def open_in_subprocess(
     """:func:`variants.open_view` in a fresh process; raises as :func:`inspect_in_subprocess`."""
     path = Path(path)
     asked = [str(path.absolute()), str(folder.absolute()), encode(wishes or Wishes())]
-    told = _ask("view", path, asked, limit_s)
+    return _seen(_ask("view", path, asked, limit_s))
+
+
+def open_and_inspect_in_subprocess(
+    path: Path | str, folder: Path, wishes: Wishes | None = None, limit_s: float = 120.0
+) -> tuple[View, ModelFacts | None]:
+    """Both of the above in one fresh process: a file's view, and what the view tells when it is
+    run with the size of `wishes`. A view with weights beside it is not inspected."""
+    path = Path(path)
+    asked = [str(path.absolute()), str(folder.absolute()), encode(wishes or Wishes())]
+    told = _ask("both", path, asked, limit_s)
+    return _seen(told["view"]), decode(ModelFacts, told["facts"]) if told["facts"] else None
+
+
+def _seen(told: dict[str, Any]) -> View:
     return View(
         Path(told["path"]),
         told["source_sha256"],
@@ -107,11 +122,11 @@ def main() -> None:
     what, limit_s, asked_by, path, *rest = json.loads(sys.argv[1])
     if os.name == "posix":  # elsewhere a launcher may stand between
         threading.Thread(target=_end_with, args=(asked_by,), daemon=True).start()
-    if what == "view":
+    if what != "facts" and Path(path).suffix.lower() == ".onnx":
         prepare()  # takes seconds, which are none of the model's
     watchdog.arm(limit_s)
     try:
-        told = {"told": _view(Path(path), *rest) if what == "view" else _facts(Path(path), *rest)}
+        told = {"told": _TASKS[what](Path(path), *rest)}
     except MemoryError:
         told = {"error": "ModelError", "reason": f"{Path(path).name}: too little memory to run it"}
     except TrimtabError as error:
@@ -131,10 +146,23 @@ def _facts(path: Path, size: list[int] | None) -> Any:
 
 
 def _view(path: Path, folder: str, wishes: dict[str, Any]) -> Any:
-    found = open_view(path, Path(folder), decode(Wishes, wishes))
+    return _told(open_view(path, Path(folder), decode(Wishes, wishes)))
+
+
+def _both(path: Path, folder: str, wishes: dict[str, Any]) -> Any:
+    said = decode(Wishes, wishes)
+    view = open_view(path, Path(folder), said)
+    facts = None if view.beside else encode(inspect_model(view.path, said.size))
+    return {"view": _told(view), "facts": facts}
+
+
+def _told(found: View) -> dict[str, Any]:
     return {
         "path": str(found.path),
         "source_sha256": found.source_sha256,
         "notes": found.notes,
         "beside": list(map(str, found.beside)),
     }
+
+
+_TASKS: dict[str, Callable[..., Any]] = {"facts": _facts, "view": _view, "both": _both}

@@ -10,8 +10,9 @@ from typing import Any
 from trimtab.db import JobRecord, PlanRecord, Store, VariantRecord, VerificationRecord
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import FrontView, PlanRow, front_view
+from trimtab.planner.reports.plan.precision import MIXED_DETAILS, float_steps
 from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
-from trimtab.planner.reports.plan.slimming import slim_steps, slimming_told
+from trimtab.planner.reports.plan.slimming import SLIM_DETAILS, slim_steps, slimming_told
 from trimtab.planner.reports.speedup import LATENCY
 from trimtab.planner.reports.text import number, printable, split_name
 from trimtab.search.objectives.constraints import Constraint
@@ -209,15 +210,15 @@ def _lineage(record: VariantRecord | None, by_key: Mapping[str, VariantRecord]) 
             made = f"exported from {source}" if source else "original model"
         else:
             made = f"{step} of {parent.name if parent else 'an unknown variant'}"
-        steps = slim_steps(record)
-        hidden = ("parts", "taught", "blocks", "learn", "distill") if steps else ()
+        slimmed, mixed = slim_steps(record), float_steps(record)
+        hidden = (*(SLIM_DETAILS if slimmed else ()), *(MIXED_DETAILS if mixed else ()))
         settings = ", ".join(
             f"{name} {_short(value)}"
             for name, value in recipe.items()
             if value and name not in hidden
         )
         lines.append(printable(f"{record.name}: {made}" + (f" ({settings})" if settings else "")))
-        lines += [f"  {step}" for step in steps]
+        lines += [f"  {step}" for step in (*slimmed, *mixed)]
         record = parent
     return lines
 
