@@ -22,7 +22,7 @@ MOST = 8
 #: Share of the device's memory that these may take together.
 MEMORY = 0.5
 #: Images of test that bundles take turns on at most.
-TESTED = 400
+TESTED = 500
 
 
 @dataclass(frozen=True)

@@ -155,9 +155,10 @@ def device_notes(found: PlanReport) -> list[str]:
 
 
 def reference_notes(found: PlanReport) -> list[str]:
-    """How much of a bundle's variation the reference work beside it explains."""
-    explained = found.verified.get("reference_explained")
-    if explained is None:
+    """How much of a bundle's variation the reference work beside it explains; nothing of one that
+    took turns, whose latency was moved to no pace."""
+    explained, speedup = found.verified.get("reference_explained"), found.row.speedup
+    if explained is None or (speedup is not None and speedup.basis == MEASURED):
         return []
     return [
         f"Reference work explains {explained:.0%} of the variance of its latency; as far as that, "
