@@ -18,7 +18,7 @@ from trimtab.profilers import InProcessDevice, LocalDevice, SteadyDevice
 from trimtab_runtime import Plan
 from trimtab_runtime.errors import BundleError
 from trimtab_runtime.plans.loop import ANSWERED_BY
-from trimtab_runtime.probe.paired import paired
+from trimtab_runtime.probe.paired import _Round, _Rounds, paired
 from trimtab_runtime.probe.requests import PairedRequest
 
 QUICK = {"rounds": 4, "sittings": 2, "spread_seconds": 0.0, "visits": 2}
@@ -106,6 +106,25 @@ def test_a_block_that_is_asked_for_again_is_answered_the_same(
     for name in ("entry", "stage", "tap", "by"):
         assert first_again[name] == first[name]
         assert second_again[name] == second[name]
+
+
+def test_hard_images_are_no_noise_and_a_slow_machine_is() -> None:
+    """Blocks that more images of take the long way are slower, and undisturbed."""
+    request = PairedRequest(("a", "b", "c"), tuple("xyzw"), (0,), "", rounds=4, sittings=1)
+    held = _Rounds(request)
+    for number in range(4):
+        slow = 1.4 if number == 3 else 1.0
+        stages = [0, 0, 1, 1] if number == 1 else [0, 0, 0, 1]
+        told = {
+            "latency_ms": [slow * (5.0 if stage else 1.0) for stage in stages],
+            "stage": stages,
+            **{name: [0] * 4 for name in ("entry", "tap", "by")},
+        }
+        alone = {**told, "latency_ms": [3.0 * ms for ms in told["latency_ms"]]}
+        answers = {0: told, 1: told, 2: alone if number == 2 else told}
+        held.found.append(_Round(number, 0, 0.0, (0, 1, 2), (0, 1, 2, 3), answers, 0.0, 0.0))
+    assert held.paces() == pytest.approx([1.0, 1.0, 1.0, 1.4])
+    assert held.disturbed().tolist() == [False, False, False, True]
 
 
 def test_few_images_make_few_blocks(single: Path, cascade: Path, photos: list[Path]) -> None:

@@ -22,7 +22,6 @@ from trimtab_runtime.probe.requests import PairedRequest
 from trimtab_runtime.probe.resident_process import ResidentProcess, residents_of
 
 Progress = Callable[[int, int], None]
-Ints = Any
 Doubles = Any
 
 #: A round in which bundles took this many times what they take in a quick one was disturbed.
@@ -120,15 +119,26 @@ class _Rounds:
         return next(n for n, spans in enumerate(self.blocks) if spans is block)
 
     def paces(self) -> Doubles:
-        """How long each round took, (rounds,), relative to a quick one: the median over bundles,
-        for what one bundle does with other images is no noise."""
-        times = np.array(
-            [
-                [np.mean(found.answers[number]["latency_ms"]) for number in sorted(found.answers)]
-                for found in self.found
-            ]
+        """How long each round took, (rounds,), relative to a quick one: the lower median over
+        bundles, for what one bundle alone does is no noise; each answer relative to quick ones of
+        the same bundle that took the same way through it, for harder images are no noise either.
+        """
+        bundles = range(len(self.request.bundles))
+        paces = np.stack([self._paces_of(number) for number in bundles], axis=1)
+        return np.percentile(paces, 50, axis=1, method="lower")
+
+    def _paces_of(self, bundle: int) -> Doubles:
+        answers = [found.answers[bundle] for found in self.found]
+        times = np.concatenate([told["latency_ms"] for told in answers])
+        ways = np.concatenate(
+            [np.stack([told[name] for name in _FIELDS[1:]], axis=1) for told in answers]
         )
-        return np.median(times / np.percentile(times, 25, axis=0), axis=1)
+        _, way = np.unique(ways, axis=0, return_inverse=True)
+        way = way.reshape(-1)  # numpy 2.0 gave it a second axis
+        for number in range(way.max() + 1):
+            times[way == number] /= np.percentile(times[way == number], 25)
+        ends = np.cumsum([len(told["latency_ms"]) for told in answers])
+        return np.array([part.mean() for part in np.split(times, ends[:-1])])
 
     def disturbed(self) -> Any:
         """Which rounds were, (rounds,): others used the processor, or all were slow."""
