@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -49,12 +49,12 @@ class SelectionData:
     taught_by: Ints
     correction: Correction
     reference_ms: float
-    pace: CommonPace
     objectives: Sequence[Objective]
     constraints: Sequence[Constraint]
     quality: Sequence[str]
     members: Sequence[int]
     baseline: int
+    pace: CommonPace = field(default_factory=CommonPace)
 
     @classmethod
     def of(
@@ -100,12 +100,12 @@ class SelectionData:
             taught_by,
             correction or Correction(),
             reference_ms(measured),
-            pace,
             objectives,
             constraints,
             quality,
             members,
             best,
+            pace,
         )
 
     @property

@@ -51,7 +51,7 @@ _FAR, _FAR_SPREADS = 0.5, 6.0
 
 @dataclass(frozen=True)
 class Speed:
-    """One of the speeds of a measurement: the median time in ms, and its share of the times."""
+    """One of the speeds of a measurement: its time in ms, and its share of the times."""
 
     ms: float
     share: float

@@ -17,7 +17,7 @@ from trimtab.planner.reports.front import front_view
 from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.selection.paired import PairedFigures
 from trimtab.planner.selection.selector import PlanSelector
-from trimtab.profilers import Device, LocalDevice, ProbeResult
+from trimtab.profilers import Device, LocalDevice, ProbeResult, SteadyDevice
 from trimtab.profilers.device import Progress
 from trimtab.search.costs.correction import Pair
 from trimtab_runtime.definitions.plan import RuntimeOptions
@@ -264,10 +264,11 @@ def test_percentiles_that_are_asked_for_are_sampled_often_enough() -> None:
 
 
 class Disturbed(Device):
-    """This machine, where every measurement but each `steady`-th was disturbed."""
+    """This machine with steady times, where every measurement but each `steady`-th was
+    disturbed."""
 
     def __init__(self, steady: int) -> None:
-        self._device, self._steady = LocalDevice(), steady
+        self._device, self._steady = SteadyDevice(LocalDevice()), steady
         self.address, self.measured = "local", 0
         self.verified: list[VerifyRequest] = []
 
