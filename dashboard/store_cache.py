@@ -17,10 +17,11 @@ from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
 from trimtab.planner.reports.answers.plan_answers import PlanAnswers, plan_answers
-from trimtab.planner.reports.figures import MetricValues, plan_figures
+from trimtab.planner.reports.figures import plan_figures
 from trimtab.planner.reports.front import FrontView, front_view, job_place
 from trimtab.planner.reports.front_frame import front_frame
 from trimtab.planner.reports.plan.report import PlanReport, report_plan
+from trimtab.planner.reports.speedup import SpeedUp
 from trimtab.planner.reports.text import printable
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError, TrimtabError
@@ -66,16 +67,14 @@ def stamp(job: JobRecord) -> str:
 
 @dataclass(frozen=True)
 class JobLine:
-    """A job in a line: `speedup` is the chosen plan's, `figures` its own and `base` those of the
-    baseline."""
+    """A job in a line; `speedup` is the chosen plan's."""
 
     job: JobRecord
     name: str
     device: str
     workload: str
     chosen: str | None
-    figures: dict[str, MetricValues]
-    base: dict[str, MetricValues]
+    speedup: SpeedUp | None
     warnings: int
     errors: int
 
@@ -103,8 +102,11 @@ def _line(location: str, state: str, _store: Store, _job: JobRecord) -> JobLine:
         device=job_place(_store, _job),
         workload=printable(workload.name) if workload else "",
         chosen=printable(chosen.plan.label) if chosen else None,
-        figures=plan_figures(chosen) if chosen else {},
-        base=plan_figures(base) if base else {},
+        speedup=(
+            SpeedUp.of(chosen.plan, plan_figures(chosen), plan_figures(base))
+            if chosen and base
+            else None
+        ),
         warnings=levels.count("warning"),
         errors=levels.count("error"),
     )

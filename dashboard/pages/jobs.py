@@ -20,7 +20,7 @@ from trimtab.planner.jobs.background import (
 )
 from trimtab.planner.jobs.lookup import job_state
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.reports.front import LATENCY, job_place
+from trimtab.planner.reports.front import job_place
 from trimtab.planner.reports.text import printable
 from trimtab.planner.specification.job import JobSpec
 from trimtab_runtime.errors import TrimtabError
@@ -109,24 +109,12 @@ def _latest(line: store_cache.JobLine, state: str) -> None:
     name = markup.tag("b", line.name)
     row = [markup.div(name, " ", state_chip(state)), markup.span(line.device, cls="tt-mute")]
     told = line.chosen and f"chosen: {line.chosen}"
-    speedup = _speedup(line)
-    if told and speedup is not None:
-        told += f", {speedup:.2f}x as fast as the baseline"
+    if told and line.speedup is not None:
+        told += f", {line.speedup.text} as fast as the baseline ({line.speedup.says})"
     if not told:
         told = printable(line.job.message or "no plan is chosen")
     markup.show(markup.div(markup.div(*row, cls="tt-row"), markup.div(told)))
     _actions(line.job, state, "latest")
-
-
-def _speedup(line: store_cache.JobLine) -> float | None:
-    """Of the chosen plan: measured, else predicted."""
-    own, base = line.figures.get(LATENCY), line.base.get(LATENCY)
-    if own is None or base is None:
-        return None
-    for mine, other in ((own.measured, base.measured), (own.decided, base.decided)):
-        if mine and other:
-            return other / mine
-    return None
 
 
 def _actions(job: JobRecord, state: str, where: str) -> None:
@@ -182,7 +170,7 @@ def _frame(lines: list[tuple[store_cache.JobLine, str]]) -> pd.DataFrame:
                 "minutes": (ended - job.started_at).total_seconds() / 60 if ended else None,
                 "plans": summary_of(job).get("plans"),
                 "chosen": line.chosen,
-                "speedup": _speedup(line),
+                "speedup": line.speedup.value if line.speedup else None,
                 "warnings": line.warnings,
                 "failures": line.errors,
             }

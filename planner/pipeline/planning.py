@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trimtab.db import CorrectionRecord, ExposureRecord, MeasurementRecord, Store
+from trimtab.planner.bundles.turns import TurnSettings, memory_mb
 from trimtab.planner.bundles.verification import BundleVerifier
 from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
@@ -14,6 +15,7 @@ from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.pipeline.colocation import measure_twice
 from trimtab.planner.selection.class_cautions import class_cautions
 from trimtab.planner.selection.data import SelectionData
+from trimtab.planner.selection.decision import why_moved
 from trimtab.planner.selection.held_out import HeldOutReports
 from trimtab.planner.selection.losses import variant_losses
 from trimtab.planner.selection.plan import PlanCandidate
@@ -27,6 +29,7 @@ from trimtab.planner.selection.records import (
     decided_metrics,
     measured_metrics,
     plan_record,
+    predicted_metrics,
     reported_metrics,
 )
 from trimtab.planner.selection.selector import PlanSelector, Screening, Selection
@@ -60,6 +63,7 @@ class PlanningStage:
         data = SelectionData.of(self._job.spec, measured, evaluator.rows, correction, agreed)
         self.selector = PlanSelector(data)
         self._reports = HeldOutReports(self.selector.evaluator, evaluator.items)
+        self.moved = ""
 
     def decide(self) -> None:
         """Leaves a verified choice, and all that is known of the plans, in the store."""
@@ -79,6 +83,9 @@ class PlanningStage:
             job.journal,
             selector.evaluator,
             self._evaluator.items,
+            selection.baseline.key,
+            memory_mb(job.fingerprint),
+            TurnSettings.of(job.settings),
         )
         selection, learned = self._verify(selection, verifier)
         values = {key: found.values for key, found in verifier.records.items()}
@@ -151,15 +158,13 @@ class PlanningStage:
             if selection.chosen is None or selection.chosen.key in verifier.records:
                 break
             verifier.verify([selection.chosen])
-        after = selection.chosen
-        if before is not None and after is not before:
-            ratio = before.factor("latency_mean_ms")
-            said = f"measured {ratio:.2f} times the predicted latency"
-            why = "could not be verified" if before.key in verifier.failed else said
-            name = after.label if after else "no plan"
-            self._job.journal.note(
-                "warning", before.label, f"its bundle {why}; {name} is chosen instead"
+        if before is not None:
+            self.moved = why_moved(
+                before, selection.chosen, selection.baseline, verifier.failed, self.selector.ties
             )
+            if self.moved:
+                self._job.journal.note("warning", before.label, self.moved)
+                self.moved = f"{before.label}: {self.moved}"
         return selection, learned
 
     def _store_plans(
@@ -185,7 +190,8 @@ class PlanningStage:
             )
             metrics += decided_metrics(job_id, plan)
             if report is not None:
-                metrics += reported_metrics(job_id, plan, report, plan.key in measured)
+                metrics += reported_metrics(job_id, plan, report)
+            metrics += predicted_metrics(job_id, plan, self._reports.costs(plan))
             metrics += measured_metrics(job_id, plan, measured.get(plan.key, {}))
         told = with_intervals(metrics, self._errors, measured)
         self._job.store.replace_plans(job_id, plans, told)
@@ -218,12 +224,13 @@ class PlanningStage:
             self._job.journal.note("warning", selection.chosen.label, text)
         for maker in self._evaluator.makers.values():
             maker.report(data.measured, data.targets, data.quality)
-        self._job.remember(**selection_summary(selection, data))
+        self._job.remember(**selection_summary(selection, data, self.moved))
 
 
-def selection_summary(selection: Selection, data: SelectionData) -> JobSummary:
-    """What was selected, for the job's summary."""
+def selection_summary(selection: Selection, data: SelectionData, moved: str) -> JobSummary:
+    """What was selected, for the job's summary, and why the choice `moved`."""
     return {
+        "moved": moved,
         "plans": len(selection.plans),
         "chosen": selection.chosen.key if selection.chosen else None,
         "nearest": selection.nearest.key if selection.nearest else None,

@@ -46,6 +46,20 @@ def with_interval(figure: MetricValues, between: str = " ") -> str:
     return f"{text}{between}({figure.low:.3f}\N{EN DASH}{figure.high:.3f})"
 
 
+def cost_text(figure: MetricValues, between: str = " ") -> str:
+    """A cost, measured or else predicted; with the 95 % interval of what was measured."""
+    text = number(figure.shown, figure.metric)
+    if figure.measured is None or figure.low is None or figure.high is None:
+        return text
+    low, high = (number(value, figure.metric) for value in (figure.low, figure.high))
+    return f"{text}{between}({low}\N{EN DASH}{high})"
+
+
+def half_width(low: float, high: float) -> str:
+    """Half of an interval, relative to its middle."""
+    return f"\N{PLUS-MINUS SIGN}{(high - low) / (high + low):.1%}"
+
+
 def validation_gap(figure: MetricValues) -> str:
     """The validation-to-test gap in percentage points with its 95 % interval: the lead over the
     baseline by the conservative estimate, less the lead on test."""

@@ -172,7 +172,7 @@ def show(
     with surroundings(context).reading() as store:
         found = report_plan(store, find_plan(store, plan, device))
     if output is Format.json:
-        typer.echo(tables.json_text(asdict(found)))
+        typer.echo(tables.json_text({**asdict(found), "row": found.row.plain()}))
     else:
         _print_explanation(found)
 
@@ -196,6 +196,11 @@ def _print_explanation(found: PlanReport) -> None:
     for text in found.setup:
         screen.print(f"Set-up in doubt: {text}", style="bold red", soft_wrap=True)
     screen.print(f"\n{found.why}", soft_wrap=True)
+    for line in notes.choice_notes(row):
+        screen.print(line, soft_wrap=True)
+    if row.alike:
+        alike = "; ".join(row.alike)
+        screen.print(f"Cannot be told apart in latency from: {alike}.", soft_wrap=True)
     for name, text in found.losses.items():
         screen.print(f"{name} {text}.", soft_wrap=True)
     screen.print(tables.heading(f"\nStages ({notes.route_text(found)})"))

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.db import PlanRecord, Store
-from trimtab.planner.reports.front import LATENCY
 from trimtab.planner.reports.plan.report import ExitView, PlanReport, report_plan
 from trimtab.planner.reports.plots.style import INK, save_png
+from trimtab.planner.reports.speedup import LATENCY
 from trimtab.planner.reports.text import printable
 from trimtab.planner.selection.breakdowns import BY
 from trimtab_runtime.codec import decode
@@ -117,7 +117,7 @@ def _told(found: PlanReport) -> str:
     if measured is not None:
         parts.append(f"{measured:.3g} ms a frame (measured)")
     if row.speedup is not None and "baseline" not in row.roles:
-        parts.append(f"{row.speedup:.2f}x the baseline's speed ({row.speedup_basis})")
+        parts.append(f"{row.speedup.text} the baseline's speed ({row.speedup.says})")
     return "; ".join([*parts, f"job {found.job_name}"])
 
 
