@@ -2,10 +2,10 @@
 
     python -m benchmarks.dashboard_screenshots --store DB --output docs/dashboard
 
-At 1280 pixels (light and dark) and 390. Several --store are gathered in one; without any, a small
-job is planned. `--job` is the one that fronts and plans are shown of, by default the first with
-plans. Without `--output` the pictures are thrown away. Prints one JSON object as its last line:
-how many `pages` there are, and those that are `too_wide`, of which there should be none.
+At 1280 pixels (light and dark) and 390 (light). Several --store are gathered in one; without any,
+a small job is planned. `--job` is the one that fronts and plans are shown of, by default the first
+with plans. Without `--output` the pictures are thrown away. Prints one JSON object as its last
+line: how many `pages` there are, and those that are `too_wide`, of which there should be none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.dashboard_stores import gathered
 from trimtab.db import Store
 
 _PAGES = ("jobs", "front", "plan", "compare", "devices", "start")
-_LOOKS = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
+_LOOKS = (("light", 1280), ("dark", 1280), ("light", 390))
 _TALLEST, _PALETTE = 1900, 160
 _OVERFLOW = """() => Math.max(document.documentElement.scrollWidth,
     document.querySelector('[data-testid=stMain]').scrollWidth) - window.innerWidth"""

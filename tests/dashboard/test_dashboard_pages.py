@@ -210,6 +210,7 @@ def test_the_same_job_on_several_devices(look, own):
     assert frame["device"].nunique() == 2
 
 
+@pytest.mark.slow
 def test_a_job_over_several_devices_and_those_of_each(look, tmp_path):
     path = tmp_path / "store" / "trimtab.db"
     with Store.open(path) as store:

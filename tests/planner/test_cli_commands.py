@@ -335,7 +335,7 @@ def test_a_wrong_specification_names_its_fields(run, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_without_a_feasible_plan_the_nearest_is_named(planned, tmp_path):
+def test_without_a_feasible_plan_the_nearest_is_named(planned, run):
     folder, _ = planned
     spec = write_spec(folder / "strict.yaml", name="strict", constraints=["load_ms <= 0.001"])
     done = call(folder, "plan", spec)
@@ -344,10 +344,10 @@ def test_without_a_feasible_plan_the_nearest_is_named(planned, tmp_path):
     assert re.search(r"error: load_ms <= 0\.001: \S+, misses 0\.001 by \d", done.stderr)
     assert "error: no plan meets the constraints; this one comes nearest" in done.stderr
     assert "Traceback" not in done.stderr
-    shown = call(folder, "front", "strict")
-    assert re.search(r"load_ms <= 0\.001: \S+, misses 0\.001 by \d", shown.stdout)
-    key = re.search(r"no plan is chosen; nearest: (\w{8}) ", shown.stdout)[1]
-    told = call(folder, "show", key).stdout
+    shown = run("front", "strict")[1]
+    assert re.search(r"load_ms <= 0\.001: \S+, misses 0\.001 by \d", shown)
+    key = re.search(r"no plan is chosen; nearest: (\w{8}) ", shown)[1]
+    told = run("show", key)[1]
     assert re.search(r"violated: load_ms <= 0\.001 .*; this plan \S+, missed by \d", told)
 
 

@@ -50,7 +50,8 @@ def heed_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("moment", ["measuring", pytest.param("tracing", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["measuring", "tracing"])
 def test_it_says_how_to_go_on_and_leaves_nothing(home, moment):
     with start(home, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         for line in process.stderr:

@@ -313,6 +313,7 @@ def test_disturbed_measurements_are_repeated_within_a_bound(
         assert device.measured == (expected + 2 if steady == 2 else expected + 1)
 
 
+@pytest.mark.slow
 def test_warnings_are_noted_and_nothing_is_decided_on_test(zoo: Path, tmp_path: Path) -> None:
     spec, device = trimtab.load_spec(job(zoo, together=2, verify=0)), Disturbed(10**9)
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:

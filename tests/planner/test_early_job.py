@@ -149,6 +149,7 @@ def test_show_says_where_inputs_stop(done, home):
     assert "Early exits of net 1t: its 1 taps cost" in shown.output.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_a_tflite_member_offers_the_input_tap_only(home, machine, tmp_path):
     with Store.open(tmp_path / "trimtab.db") as store:
         spec = job(home, "lite.tflite", STREAM)

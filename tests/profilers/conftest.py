@@ -95,7 +95,12 @@ def _nan(path: Path) -> Path:
 
 
 SHORT = MeasureSettings(
-    seconds=0.0, max_seconds=20.0, min_rounds=5, max_rounds=9, hot_per_beside=3, warmup_seconds=0.0
+    seconds=0.0,
+    max_seconds=400.0,
+    min_rounds=5,
+    max_rounds=9,
+    hot_per_beside=3,
+    warmup_seconds=0.0,
 )
 RequestMaker = Callable[..., Any]
 

@@ -149,7 +149,7 @@ def test_another_program_is_noticed_and_named(device: LocalDevice, measuring: An
 @pytest.mark.parametrize(
     ("settings", "rounds"),
     [
-        (MeasureSettings(60.0, 60.0, 2, 7, 1, 0, 0.0), 7),  # time enough: the most rounds
+        (MeasureSettings(400.0, 400.0, 2, 7, 1, 0, 0.0), 7),  # time enough: the most rounds
         (MeasureSettings(0.0, 0.0, 500, 900, 1, 1, 0.0), 1),  # no time at all: one
     ],
     ids=["most", "none"],

