@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.variants.files.base import first_line
-from trimtab.variants.files.dataflow import Flow, NotCuttable, free_name, needed_nodes, read_names
+from trimtab.variants.files.dataflow import Flow, NotCuttable, needed_nodes
+from trimtab.variants.files.graphs import free_name, read_names
 from trimtab.variants.files.onnx import read_graph
 from trimtab.variants.files.writing import strip_notes, write_model
 from trimtab.variants.slimming.network.preparation import flow_of, infer_shapes, make_plain
