@@ -19,7 +19,7 @@ from trimtab.variants import (
     SCHEMES,
     ModelFacts,
     Wishes,
-    export_module,
+    export_in_subprocess,
     find_contradictions,
     make_variant,
 )
@@ -81,7 +81,7 @@ def _load(
         return _from_file(model, model.path, budget, builder, workload, journal)
     assert model.input.size is not None
     with tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder:
-        path = export_module(
+        path = export_in_subprocess(
             model.torch.entry,
             model.torch.arguments,
             model.torch.state,
@@ -89,6 +89,7 @@ def _load(
             Path(folder) / f"model.{model.torch.format}",
             channels=1 if model.input.colour == "gray" else 3,
             folder=model.torch.folder,
+            limit_s=budget.stall_seconds,
         )
         return _from_file(model, path, budget, builder, workload, journal)
 

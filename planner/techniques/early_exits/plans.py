@@ -149,13 +149,15 @@ class ExitPlans(PlanGenerator[BuiltExitDesign, SegmentedCosts]):
 
     def _build(self, points: list[ExitPoint]) -> BuiltExitDesign:
         """Cut and equip what the design asks for."""
-        design = points[0].design
+        design, job = points[0].design, self.evaluator.job
         stages, parts = [], []
         for index, taps in zip(design.options, design.taps, strict=True):
             found, stage = self.data.measured[index], self.data.options[index].stage
             if taps:
                 places: list[TapEquipment] = self.taps.fitted[index].places(taps, design.published)
-                cut = segment_variant(self.evaluator.job.store, found.built, places)
+                cut = segment_variant(
+                    job.store, found.built, places, job.spec.budget.stall_seconds
+                )
                 stage = replace(stage, exits=cut.exits)
                 parts.append(StageSetup(found.built, stage.options, cut))
             else:

@@ -23,7 +23,7 @@ from trimtab.search.costs.segmented import FrameOverheads, StageSegments
 from trimtab.search.estimates.targets import Floats, Ints
 from trimtab.search.exits.design import Early
 from trimtab.search.plans.problem import Problem
-from trimtab.variants import usable_taps
+from trimtab.variants import taps_in_subprocess
 from trimtab_runtime.definitions.exits import NO_MEMORY, Centres, Memory
 from trimtab_runtime.errors import StoreError, TrimtabError
 
@@ -97,11 +97,14 @@ class TapPreparation:
         if options.spinning:
             self.say(built.variant.name, "has no early exits: it runs with busy-wait threads")
             return
-        places, reason = usable_taps(built.path, TAPS, built.variant.input.size)
+        limit_s = evaluator.job.spec.budget.stall_seconds
+        size, name = built.variant.input.size, built.variant.name
+        places, reason = taps_in_subprocess(built.path, TAPS, size, limit_s, name)
         if not places:
             self.say(built.variant.name, f"has no usable tap: {reason}")
             return
-        bare = segment_variant(evaluator.job.store, built, [bare_place(place) for place in places])
+        store, bare_places = evaluator.job.store, [bare_place(place) for place in places]
+        bare = segment_variant(store, built, bare_places, limit_s)
         most = _FEATURES // sum(place.channels * place.grid**2 for place in places)
         arrays, fit = evaluator.traces.trace_taps(built, options, bare, most)
         labels = evaluator.equip_labels  # without them the full network teaches
@@ -121,9 +124,8 @@ class TapPreparation:
         )
         kinds = ("heads",) if evaluator.job.spec.techniques.exits else ("centres",)
         all_taps = [(number, kinds) for number in range(len(places))]
-        cut = segment_variant(
-            evaluator.job.store, built, self.fitted[index].places(all_taps, False)
-        )
+        equipped = self.fitted[index].places(all_taps, False)
+        cut = segment_variant(store, built, equipped, limit_s)
         part = StageSetup(built, options, cut)
         memory = NO_MEMORY if "heads" in kinds else Memory(centres=Centres(update="all"))
         record = evaluator.measurements.measurement([part], memory=memory)

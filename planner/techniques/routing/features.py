@@ -19,7 +19,7 @@ from trimtab.search.routing.sources import (
     TensorSource,
     VectorSource,
 )
-from trimtab.variants import usable_taps
+from trimtab.variants import taps_in_subprocess
 from trimtab.variants.routers import TINY_INPUT
 from trimtab_runtime.errors import StoreError, TrimtabError
 from trimtab_runtime.images.features import IMAGE_FEATURES
@@ -58,12 +58,13 @@ class RouterFeatures:
         if found.built.variant.format != "onnx":
             self.say(name, "has no tap for a router: TFLite files cannot be split")
             return None
-        places, reason = usable_taps(found.built.path, TAPS, found.built.variant.input.size)
+        limit_s, size = evaluator.job.spec.budget.stall_seconds, found.built.variant.input.size
+        places, reason = taps_in_subprocess(found.built.path, TAPS, size, limit_s, name)
         if not places:
             self.say(name, f"has no tap for a router: {reason}")
             return None
         first = replace(bare_place(replace(places[0], grid=1)), kinds=())
-        cut = segment_variant(evaluator.job.store, found.built, [first])
+        cut = segment_variant(evaluator.job.store, found.built, [first], limit_s)
         options = self.data.options[option].stage.options
         vectors = evaluator.traces.trace_vectors(found.built, options, cut)["vector_0"]
         self.firsts[option] = first
