@@ -45,6 +45,10 @@ class PlanningError(TrimtabError):
     """A job found no plan, or no such plan exists."""
 
 
+class UnforeseenError(TrimtabError):
+    """An error of another kind in one step of a job, told by :func:`reason_of`."""
+
+
 def reason_of(error: BaseException) -> str:
     """What an error says; one that is none of Trimtab's with its type, and where in Trimtab's own
     code it arose."""

@@ -18,6 +18,7 @@ from trimtab.db import Store, VariantRecord
 from trimtab.planner.cache.keys import io_of, member_lineage, precision_lineage, variant_key
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import one_step
 from trimtab.variants import SCHEMES, View, derive_variant, quantise_in_subprocess
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.plan import Variant
@@ -77,7 +78,8 @@ class VariantCache:
             raise self.failed[key]
         self.journal.note("info", parent.variant.name, f"building {scheme}")
         try:
-            return self._quantise(parent, scheme, lineage)
+            with one_step():
+                return self._quantise(parent, scheme, lineage)
         except TrimtabError as error:
             self.failed[key] = error
             self.store.put_variant(

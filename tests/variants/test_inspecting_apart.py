@@ -38,7 +38,7 @@ def test_a_refusal_is_the_same(tmp_path: Path) -> None:
 
 def test_an_inference_that_never_returns_is_ended(tmp_path: Path) -> None:
     path = write_model(endless_model(), tmp_path / "endless.onnx")
-    with pytest.raises(ModelError, match=r"endless\.onnx: gave no answer .* within 4 s; export"):
+    with pytest.raises(ModelError, match=r"endless\.onnx: gave no answer within 4 s; export"):
         inspect_in_subprocess(path, limit_s=4)
 
 

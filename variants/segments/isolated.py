@@ -46,7 +46,7 @@ def cut_in_subprocess(
 ) -> list[Path]:
     """:func:`variants.cut_segments` in another process; raises as :func:`taps_in_subprocess`."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {}
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
     for number, head in enumerate(heads.values()):
         arrays |= {f"weight_{number}": head.weight, f"bias_{number}": head.bias}
     np.savez(folder / "heads.npz", allow_pickle=False, **arrays)

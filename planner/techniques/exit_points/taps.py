@@ -11,6 +11,7 @@ from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.cache.segments import bare_place, segment_variant
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.stages import chain_of, overheads_of
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.techniques.exit_points.classifiers import (
     Calibration,
@@ -18,14 +19,13 @@ from trimtab.planner.techniques.exit_points.classifiers import (
     TrainingTargets,
     fit_tap_classifiers,
 )
-from trimtab.profilers import DeviceLost
 from trimtab.search.costs.segmented import FrameOverheads, StageSegments
 from trimtab.search.estimates.targets import Floats, Ints
 from trimtab.search.exits.design import Early
 from trimtab.search.plans.problem import Problem
 from trimtab.variants import taps_in_subprocess
 from trimtab_runtime.definitions.exits import NO_MEMORY, Centres, Memory
-from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.errors import TrimtabError
 
 #: Taps of one variant that are considered.
 TAPS = 8
@@ -64,10 +64,11 @@ class TapPreparation:
         for index in dict.fromkeys(options):
             self.chains[index] = data.whole(index)
             try:
-                if index == options[0]:
-                    overheads = self._overheads(index)
-                self._tap(index)
-            except (StoreError, DeviceLost):
+                with one_step():
+                    if index == options[0]:
+                        overheads = self._overheads(index)
+                    self._tap(index)
+            except ENDS_JOB:
                 raise
             except TrimtabError as error:
                 self.fitted.pop(index, None)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trimtab.planner.cache.segments import TapEquipment, bare_place, segment_variant
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.data import SelectionData
 from trimtab.search.routing.sources import (
     FeatureSource,
@@ -21,7 +22,7 @@ from trimtab.search.routing.sources import (
 )
 from trimtab.variants import taps_in_subprocess
 from trimtab.variants.routers import TINY_INPUT
-from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.images.features import IMAGE_FEATURES
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 
@@ -73,8 +74,9 @@ class RouterFeatures:
     def tried(self, name: str, make: Callable[[], T]) -> T | None:
         """What is made; None, and a note, where it cannot be."""
         try:
-            return make()
-        except StoreError:
+            with one_step():
+                return make()
+        except ENDS_JOB:
             raise
         except TrimtabError as error:
             self.say(f"routers of {name}", str(error))

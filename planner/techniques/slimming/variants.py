@@ -18,6 +18,7 @@ from trimtab.planner.cache.keys import slimmed_lineage, variant_key
 from trimtab.planner.cache.variants import StoredVariant, host
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured, NothingToSlim
+from trimtab.planner.jobs.steps import one_step
 from trimtab.planner.jobs.summary import SlimmedSet, SlimmingSummary
 from trimtab.planner.techniques.slimming.blocks import Blocks, deadline, learn_blocks, progress_of
 from trimtab.search.block_sets import (
@@ -38,7 +39,7 @@ from trimtab.variants.slimming import (
     build_in_subprocess,
 )
 from trimtab_runtime.definitions.plan import RuntimeOptions
-from trimtab_runtime.errors import ModelError
+from trimtab_runtime.errors import ModelError, UnforeseenError
 
 _TRIALS = 1500
 #: Blocks learned alone are a good start: a short recipe will do.
@@ -78,8 +79,9 @@ class SlimmedVariants:
         found = self._prepared.get(member.key)
         if found is None:
             try:
-                found = self._find_sets(member)
-            except (ModelError, NothingToSlim) as reason:
+                with one_step():
+                    found = self._find_sets(member)
+            except (ModelError, NothingToSlim, UnforeseenError) as reason:
                 self._say(member, reason=str(reason))
                 self._evaluator.job.journal.note("info", member.member, f"not slimmed: {reason}")
                 found = NothingToSlim(str(reason))
