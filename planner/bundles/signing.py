@@ -27,19 +27,22 @@ def signature_of(bundle: Path) -> Path:
     return bundle.with_name(f"{bundle.name}.sig")
 
 
-def is_encrypted(key: Path) -> bool:
-    """Whether a private key needs a passphrase. Raises BundleError where it is none."""
+def read_key(key: Path) -> asyncssh.SSHKey:
+    """A private SSH key without a passphrase. Raises BundleError."""
     try:
-        _private(key, None)
-    except _Locked:
-        return True
-    return False
+        return asyncssh.read_private_key(str(key))
+    except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        raise BundleError(
+            f"{key}: no private SSH key that can be read ({error}); for one with a passphrase or "
+            f"in an agent, export without --sign, then: ssh-keygen -Y sign -f {key} -n "
+            f"{NAMESPACE} plan.pyz"
+        ) from error
 
 
-def sign_bundle(bundle: Path, key: Path, passphrase: str | None = None) -> Path:
-    """Sign a bundle with a private SSH key, in the file that :func:`signature_of` names. Raises
-    BundleError where the key cannot be used, OSError where the file cannot be written."""
-    private, digest = _private(key, passphrase), _digest(bundle)
+def sign_bundle(bundle: Path, private: asyncssh.SSHKey) -> Path:
+    """Sign a bundle, in the file that :func:`signature_of` names. Raises BundleError, and OSError
+    where the file cannot be written."""
+    digest = _digest(bundle)
     made = asyncssh.create_sshsig(
         private, digest, is_hashed=True, hash_name=_HASH, namespace=NAMESPACE
     )
@@ -76,21 +79,6 @@ def check_signature(bundle: Path, signers: Path, identity: str) -> None:
             f"{bundle}: its signature is not one of {identity!r} over this very file: it was "
             f"altered, signed by another key, or {signers} does not allow that key"
         )
-
-
-class _Locked(BundleError):
-    """A key needs a (or another) passphrase."""
-
-
-def _private(key: Path, passphrase: str | None) -> asyncssh.SSHKey:
-    try:
-        return asyncssh.read_private_key(str(key), passphrase)
-    except asyncssh.KeyEncryptionError as error:
-        raise _Locked(f"{key}: the passphrase does not fit ({error})") from error
-    except (OSError, asyncssh.KeyImportError) as error:
-        if passphrase is None and "Passphrase" in str(error):
-            raise _Locked(f"{key}: it needs a passphrase") from error
-        raise BundleError(f"{key}: no private SSH key that can be read ({error})") from error
 
 
 def _digest(bundle: Path) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from trimtab.planner.bundles.signing import (
     NAMESPACE,
     check_signature,
-    is_encrypted,
+    read_key,
     sign_bundle,
     signature_of,
 )
@@ -39,8 +39,7 @@ def made(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 def test_openssh_checks_what_we_signed(made: tuple[Path, Path, Path]) -> None:
     bundle, key, signers = made
-    assert not is_encrypted(key)
-    signature = sign_bundle(bundle, key)
+    signature = sign_bundle(bundle, read_key(key))
     assert signature == signature_of(bundle)
     check_signature(bundle, signers, ME)
     call = ["-Y", "verify", "-f", signers, "-I", ME, "-n", NAMESPACE, "-s", signature]
@@ -58,7 +57,7 @@ def test_another_file_key_name_or_purpose_is_refused(made: tuple[Path, Path, Pat
     bundle, key, signers = made
     with pytest.raises(BundleError, match=r"no signature .*export --sign"):
         check_signature(bundle, signers, ME)
-    sign_bundle(bundle, key)
+    sign_bundle(bundle, read_key(key))
     with pytest.raises(BundleError, match="altered, signed by another key"):
         check_signature(bundle, signers, "you@example.org")
     whole = bundle.read_bytes()
@@ -68,7 +67,7 @@ def test_another_file_key_name_or_purpose_is_refused(made: tuple[Path, Path, Pat
     bundle.write_bytes(whole)
     stranger = bundle.with_name("stranger")
     ssh_keygen("-q", "-t", "ed25519", "-N", "", "-f", stranger)
-    sign_bundle(bundle, stranger)
+    sign_bundle(bundle, read_key(stranger))
     with pytest.raises(BundleError, match="altered, signed by another key"):
         check_signature(bundle, signers, ME)
     signature_of(bundle).unlink()
@@ -87,13 +86,8 @@ def test_what_is_no_signature_is_told(made: tuple[Path, Path, Path], content: by
 
 def test_keys_that_cannot_be_used(made: tuple[Path, Path, Path]) -> None:
     bundle, _, signers = made
-    with pytest.raises(BundleError, match="no private SSH key"):
-        sign_bundle(bundle, signers)
     locked = bundle.with_name("locked")
     ssh_keygen("-q", "-t", "ed25519", "-N", "open sesame", "-f", locked)
-    assert is_encrypted(locked)
-    with pytest.raises(BundleError, match="the passphrase does not fit"):
-        sign_bundle(bundle, locked, "wrong")
-    signers.write_text(f"{ME} {locked.with_suffix('.pub').read_text()}")
-    sign_bundle(bundle, locked, "open sesame")
-    check_signature(bundle, signers, ME)
+    for key in (signers, locked, bundle.with_name("missing")):
+        with pytest.raises(BundleError, match=r"no private SSH key .*ssh-keygen -Y sign"):
+            read_key(key)

@@ -31,11 +31,9 @@ def export(
 ) -> None:
     """Write a plan as one file that runs on the device."""
     from trimtab.planner.bundles.export import export_plan
-    from trimtab.planner.bundles.signing import is_encrypted, sign_bundle
+    from trimtab.planner.bundles.signing import read_key, sign_bundle
 
-    secret = None
-    if sign is not None and is_encrypted(sign):  # asked before anything is written
-        secret = typer.prompt(f"Passphrase of {sign}", hide_input=True)
+    private = read_key(sign) if sign is not None else None  # before anything is written
     if output.is_dir():
         raise typer.BadParameter(
             f"{output} is a folder; give a file name, e.g. {output / 'plan.pyz'}"
@@ -45,7 +43,7 @@ def export(
         verified = {v.plan_key for v in store.list_verifications(found.job_id) if v.state == "ok"}
         try:
             written = export_plan(store, found.key, output, device)
-            signed = sign_bundle(written, sign, secret) if sign is not None else None
+            signed = sign_bundle(written, private) if private is not None else None
         except OSError as error:
             raise PlanningError(f"{output}: cannot be written ({error.strerror})") from error
     size_mb = written.stat().st_size / 2**20
