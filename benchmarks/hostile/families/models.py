@@ -73,6 +73,7 @@ def as_a_job_does(path: Path, folder: Path) -> None:
     cut_in_subprocess(view, [tap.name for tap in taps], folder / "cut", {}, {}, _LIMIT_S)
     source = SlimmingSource(str(view), "member", variant.input.size, ("lrn",), _LIMIT_S)
     propose_in_subprocess(source, folder)
+    photos = write_photos(folder / "photos", 8)
     quantise_in_subprocess("w8a8", view, variant, photos, folder / "q.onnx", _LIMIT_S)
 
 
