@@ -80,7 +80,7 @@ def files_below(
     enter: Callable[[os.DirEntry[str]], bool] = lambda _: True,
 ) -> Iterator[str]:
     """Files below a folder as relative paths, sorted level by level. Links are followed, but not
-    round and round, nor to one folder more than MOST_WAYS times; what is hidden or the system's
+    round and round, nor more than MOST_WAYS to one folder; what is hidden or the system's
     own is counted in `left_out`, and folders that are not to be `enter`ed are passed over. Raises
     WorkloadError."""
     ways: Counter[str] = Counter()
@@ -100,8 +100,12 @@ def files_below(
             yield prefix + entry.name
         elif enter(entry):
             real = os.path.realpath(entry.path)
-            ways[real] += 1
-            if ways[real] > MOST_WAYS or any(real == above for _, above in places):
+            ways[real] += entry.is_symlink()
+            if (
+                ways[real] > MOST_WAYS
+                and entry.is_symlink()
+                or any(real == above for _, above in places)
+            ):
                 left_out[LOOPS] += 1
                 continue
             waiting.append(iter(_listed(entry.path)))
