@@ -100,12 +100,10 @@ def files_below(
             yield prefix + entry.name
         elif enter(entry):
             real = os.path.realpath(entry.path)
-            ways[real] += entry.is_symlink()
-            if (
-                ways[real] > MOST_WAYS
-                and entry.is_symlink()
-                or any(real == above for _, above in places)
-            ):
+            by_link = entry.is_symlink()
+            ways[real] += by_link
+            often = by_link and ways[real] > MOST_WAYS
+            if often or any(real == above for _, above in places):
                 left_out[LOOPS] += 1
                 continue
             waiting.append(iter(_listed(entry.path)))
