@@ -99,8 +99,8 @@ def files_below(
         elif not is_folder:
             yield prefix + entry.name
         elif enter(entry):
-            real = os.path.realpath(entry.path)
             by_link = entry.is_symlink()
+            real = os.path.realpath(entry.path) if by_link else f"{places[-1][1]}/{entry.name}"
             ways[real] += by_link
             often = by_link and ways[real] > MOST_WAYS
             if often or any(real == above for _, above in places):
