@@ -17,6 +17,10 @@ import psutil
 from benchmarks._options import ROOT
 
 _LOOK_S = 0.05
+#: The program of a bundle with the runtime of this checkout, not with the one inside: behind it
+#: come the bundle and its command.
+PROGRAM = [sys.executable, "-P", "-c", "import sys; from trimtab_runtime.cli import main; "]
+PROGRAM[-1] += "sys.exit(main(sys.argv[1], sys.argv[2:]))"
 TRACEBACK = "Traceback (most recent call last)"
 
 

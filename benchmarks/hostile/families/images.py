@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import struct
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks._options import ROOT
-from benchmarks.hostile.cases import Attempt, Case, Harmed
+from benchmarks.hostile.cases import PROGRAM, Attempt, Case, Harmed
 from trimtab.workloads import checked_images, read_workload
 from trimtab_runtime.images.decoding import MAX_PIXELS, decode_image
 from trimtab_runtime.images.listing import named_images
@@ -63,7 +62,7 @@ def _classified(write: Callable[[Path], Any], attempt: Attempt) -> None:
     """A device must answer the image behind it."""
     write(attempt.folder / "photo.png")
     (attempt.folder / "good.png").write_bytes(_picture("PNG"))
-    call = [sys.executable, str(_BUNDLE), "classify", "photo.png", "good.png", "--json"]
+    call = [*PROGRAM, str(_BUNDLE), "classify", "photo.png", "good.png", "--json"]
     done = attempt.command(call, limit_s=100.0)
     if '"image": "good.png", "label"' not in done.output:
         raise Harmed(f"the next image was not answered: {done.output[-200:]}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks._options import ROOT, SUPPORT
-from benchmarks.hostile.cases import TRACEBACK, Attempt, Case, Ended, Harmed, Traced, end
+from benchmarks.hostile.cases import PROGRAM, TRACEBACK, Attempt, Case, Ended, Harmed, Traced, end
 from benchmarks.hostile.families.jobs import small_job
 from trimtab_runtime import Plan
 
@@ -89,7 +89,7 @@ def _remembers(memory: Path, frames: int) -> None:
 
 def _streaming(attempt: Attempt, memory: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(_BUNDLE), "stream", "--memory", str(memory), *options],
+        [*PROGRAM, str(_BUNDLE), "stream", "--memory", str(memory), *options],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **attempt.environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
