@@ -18,16 +18,17 @@ from trimtab.planner.bundles.turns import TESTED, Stretch, TurnSettings
 from trimtab.planner.cache.disturbance import assess_bundle
 from trimtab.planner.cache.measurements import steadiest
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.paired import PairedFigures
 from trimtab.planner.selection.plan import PlanCandidate
-from trimtab.profilers import Device, DeviceLost
+from trimtab.profilers import Device
 from trimtab.search.costs.correction import Pair, corrected_metrics
 from trimtab.search.costs.pace import followed, pace_ms, reference_of
 from trimtab.search.costs.stage import Visit
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.exits import NO_MEMORY
-from trimtab_runtime.errors import PlanningError, StoreError, TrimtabError
+from trimtab_runtime.errors import PlanningError, TrimtabError
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES, find_metric
 from trimtab_runtime.probe.requests import VerifyRequest
 
@@ -74,13 +75,14 @@ class BundleVerifier:
         for number, plan in enumerate(plans):
             self.journal.step("verify", plan.label, number, len(plans))
             try:
-                bundle = self._bundle(plan, golden)
-                done = known.get(plan.key)
-                if done is None or done.state != "ok" or done.bundle_sha256 != bundle.name:
-                    done = self._verify_one(plan, bundle)
-                self._check_answers(done)
-                self.records[plan.key] = done
-            except (StoreError, DeviceLost):
+                with one_step():
+                    bundle = self._bundle(plan, golden)
+                    done = known.get(plan.key)
+                    if done is None or done.state != "ok" or done.bundle_sha256 != bundle.name:
+                        done = self._verify_one(plan, bundle)
+                    self._check_answers(done)
+                    self.records[plan.key] = done
+            except ENDS_JOB:
                 raise
             except TrimtabError as error:
                 self.failed.add(plan.key)

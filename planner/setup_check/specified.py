@@ -16,7 +16,7 @@ from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import ModelSpec
 from trimtab.variants import (
     describe_model,
-    export_module,
+    export_in_subprocess,
     inspect_in_subprocess,
     open_and_inspect_in_subprocess,
 )
@@ -55,7 +55,7 @@ def _member(
     path, torch, size = model.path, model.torch, model.input.size
     if torch is not None:
         assert size is not None
-        path = export_module(
+        path = export_in_subprocess(
             torch.entry,
             torch.arguments,
             torch.state,
