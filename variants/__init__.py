@@ -26,6 +26,7 @@ from trimtab.variants.segments.heads import Head, fit_heads
 from trimtab.variants.segments.taps import TapPlace, find_taps
 from trimtab.variants.segments.verified_taps import assert_same_answers, usable_taps
 from trimtab.variants.torch_export.export import export_module
+from trimtab.variants.torch_export.importing import module_file
 
 __all__ = [
     "INSPECTION_VERSION",
@@ -55,6 +56,7 @@ __all__ = [
     "inspect_model",
     "inspection_engine",
     "make_variant",
+    "module_file",
     "open_in_subprocess",
     "open_view",
     "operator_work",

@@ -174,7 +174,7 @@ def test_nothing_but_two_names_can_be_imported(home: Home) -> None:
 
 @pytest.fixture(scope="module")
 def address(home: Home) -> Iterator[str]:
-    """The dashboard's, as its command starts it."""
+    """The dashboard's, as its command starts it and prints it: with the token."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -192,7 +192,9 @@ def address(home: Home) -> Iterator[str]:
     try:
         _until(lambda: process.poll() is not None or _text(f"{found}/_stcore/health") == "ok")
         assert process.poll() is None, log.read_text(encoding="utf-8")
-        yield found
+        entry = re.search(r"Dashboard: (\S+)", log.read_text(encoding="utf-8"))
+        assert entry is not None
+        yield entry[1]
     finally:
         process.terminate()
         process.wait(20)
@@ -208,7 +210,8 @@ def _until(holds: Callable[[], bool], seconds: float = 200) -> None:
 def _text(address: str) -> str | None:
     """What is there; None while nobody answers."""
     try:
-        with urllib.request.urlopen(address, timeout=5) as answer:
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with opener.open(address, timeout=5) as answer:
             return answer.read().decode()
     except OSError:
         return None
@@ -226,7 +229,7 @@ def _look_at_the_front(chromium: str, address: str) -> None:
         browser = driver.chromium.launch(executable_path=chromium, args=flags)
         page = browser.new_page()
         page.set_default_timeout(100_000)
-        page.goto(f"{address}/front")
+        page.goto(address.replace("/?", "/front?"))
         page.get_by_text(re.compile(r"^\d+ plans? on the front")).wait_for()
         page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
         assert page.locator("[data-testid=stException]").count() == 0

@@ -36,8 +36,8 @@ def export_module(
     The module gets float32 images (1, channels, height, width) and must give (1, classes). The
     file is float32, holds everything, and gave the same scores as torch on a random image within
     1e-4 of the largest one; TFLite takes images (1, height, width, channels). The same code and
-    weights give the same bytes. `folder` is first on the import path meanwhile; without
-    `state_dict` the weights are those the callable sets.
+    weights give the same bytes. `folder` is first on the import path meanwhile, and holds the
+    module; without `state_dict` the weights are those the callable sets.
 
     Raises ModelError when the import, the call, the weights, the export or the comparison fails.
     Importing runs the code of the named module: it is done only because the specification says so.
@@ -45,7 +45,7 @@ def export_module(
     height, width = (size, size) if isinstance(size, int) else size
     out = Path(out)
     with import_paths(folder):
-        module = build(entry, arguments)
+        module = build(entry, arguments, folder)
         if state_dict is not None:
             load_state(module, Path(state_dict), entry)
         module = module.eval().float()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.machinery import all_suffixes
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from trimtab.variants.files.base import first_line
@@ -42,11 +46,39 @@ def import_paths(folder: Path | str | None) -> Iterator[None]:
                 del sys.modules[name]
 
 
-def build(entry: str, arguments: Mapping[str, Any]) -> torch.nn.Module:
-    """Import `package.module:callable` and call it. Raises ModelError saying which step failed."""
+def module_file(entry: str, folder: Path | str) -> Path:
+    """The file of the module of `package.module:callable` below `folder`. Nothing is imported.
+
+    Raises ModelError where there is none: a specification may come from somebody else, and what
+    it names must not be anything that happens to be installed (`os:system`).
+    """
+    module_name, _ = _parts(entry)
+    root = Path(folder).resolve()
+    if any(root.is_relative_to(place) for place in _installed()):
+        raise ModelError(
+            f"{entry}: {root} belongs to Python itself; a module is taken from a folder of yours"
+        )
+    *packages, name = module_name.split(".")
+    place = root.joinpath(*packages)
+    for stem in (place / name / "__init__", place / name):
+        for suffix in all_suffixes():
+            file = stem.with_name(stem.name + suffix)
+            if file.is_file():
+                return file
+    raise ModelError(
+        f"{entry}: there is no module {module_name} in {root}; a module that is installed is "
+        "named by a file of yours there that imports it"
+    )
+
+
+def build(
+    entry: str, arguments: Mapping[str, Any], folder: Path | str | None = None
+) -> torch.nn.Module:
+    """Import `package.module:callable` and call it. With a `folder` it must be a module of that
+    folder (:func:`module_file`). Raises ModelError saying which step failed."""
     import torch
 
-    target = _resolve(entry)
+    target = _resolve(entry, None if folder is None else module_file(entry, folder))
     if isinstance(target, torch.nn.Module) and not arguments:
         return target
     if not callable(target) or isinstance(target, torch.nn.Module):
@@ -63,11 +95,9 @@ def build(entry: str, arguments: Mapping[str, Any]) -> torch.nn.Module:
     return module
 
 
-def _resolve(entry: str) -> Any:
-    module_name, colon, attribute = entry.partition(":")
-    parts = [*module_name.split("."), *attribute.split(".")]
-    if not colon or not all(part.isidentifier() for part in parts):
-        raise ModelError(f"a module is named 'package.module:callable', got {entry!r}")
+def _resolve(entry: str, file: Path | None) -> Any:
+    """What is named; its module must be that of the `file`, where there is one."""
+    module_name, attribute = _parts(entry)
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:  # importing runs the user's code
@@ -75,8 +105,43 @@ def _resolve(entry: str) -> Any:
             f"{entry}: importing {module_name} failed: {type(error).__name__}: {first_line(error)}"
         ) from error
     origin = getattr(found, "__file__", None) or module_name
+    if file is not None and not (Path(origin).exists() and file.samefile(origin)):
+        raise ModelError(
+            f"{entry}: Python has a module {module_name} of its own ({origin}); rename {file}"
+        )
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise ModelError(f"{entry}: there is no {part} in {origin}")
         found = getattr(found, part)
+        if file is not None and _not_the_users(found):
+            raise ModelError(
+                f"{entry}: {part} is a module or belongs to Python itself; name a function or a "
+                f"class of {file}"
+            )
     return found
+
+
+def _parts(entry: str) -> tuple[str, str]:
+    """Module and attribute."""
+    module_name, colon, attribute = entry.partition(":")
+    parts = [*module_name.split("."), *attribute.split(".")]
+    if not colon or not all(part.isidentifier() for part in parts):
+        raise ModelError(f"a module is named 'package.module:callable', got {entry!r}")
+    return module_name, attribute
+
+
+def _not_the_users(found: Any) -> bool:
+    """Whether it is something of the standard library, or another module, that the user's module
+    has imported."""
+    if isinstance(found, ModuleType):
+        return True
+    if not (inspect.isroutine(found) or inspect.isclass(found)):
+        return False
+    home = getattr(found, "__module__", None) or "builtins"
+    return home.partition(".")[0] in sys.stdlib_module_names
+
+
+def _installed() -> set[Path]:
+    """Where Python keeps what is installed."""
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return {Path(sysconfig.get_path(name)).resolve() for name in names}
