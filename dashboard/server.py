@@ -54,7 +54,7 @@ def serve(port: int, address: str, browser: bool, login: bool, token: str | None
         yield
 
     script = _FOLDER / "script" / "main.py"
-    app = st.App(script, lifespan=told, middleware=[Middleware(Access, rules=rules)])  # type: ignore[arg-type]  # it hands over None
+    app = st.App(script, lifespan=told, middleware=[Middleware(Access, rules=rules)])
     sys.argv = [str(script)]  # whose folder Streamlit puts on the import path
     app.run(config=settings(port, address))
 

@@ -10,12 +10,23 @@ from typing import Any, Self
 
 import numpy as np
 
-from trimtab_runtime import errors
 from trimtab_runtime.codec import content_key
-from trimtab_runtime.errors import DeviceError, TrimtabError
+from trimtab_runtime.errors import (
+    BundleError,
+    DeviceError,
+    EngineError,
+    InferenceError,
+    ModelError,
+    TrimtabError,
+    WorkloadError,
+)
 from trimtab_runtime.probe.requests import FingerprintRequest
 
 Progress = Callable[[int, int], None]
+_ERRORS: dict[str, type[TrimtabError]] = {
+    kind.__name__: kind
+    for kind in (BundleError, EngineError, InferenceError, ModelError, WorkloadError)
+}
 
 
 @dataclass(frozen=True)
@@ -114,9 +125,8 @@ def machine_key(fingerprint: Mapping[str, str], machine: str) -> str:
 
 
 def probe_error(error: str, reason: str) -> TrimtabError:
-    """The error that a probe reported, of its own class where that is one of ours."""
-    kind = getattr(errors, error, DeviceError)
-    known = isinstance(kind, type) and issubclass(kind, TrimtabError)
+    """The error that a probe reported, of its own class where that is one that a probe may have:
+    the others end more than a step."""
     if error == "MemoryError":
         reason = "the device ran out of memory; take a smaller model or input size, or free memory"
-    return kind(reason) if known else DeviceError(reason)
+    return _ERRORS.get(error, DeviceError)(reason)

@@ -34,11 +34,14 @@ from trimtab.profilers.device import (
     probe_error,
 )
 from trimtab.profilers.kind import DeviceKind
+from trimtab.profilers.probe_answer import Told, read_arrays, result_of
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
 from trimtab_runtime.probe.requests import kind_of
 
 _SCHEME = "recorded:"
+#: Bytes that the arrays of one answer may take.
+_MOST_ARRAYS = 2**30
 
 
 class RecordingDevice(Device):
@@ -254,11 +257,17 @@ def _written(result: ProbeResult) -> dict[str, Any]:
     return {**encode(dataclasses.replace(result, arrays={})), "arrays": arrays}
 
 
-def _read(written: dict[str, Any]) -> ProbeResult:
-    content = io.BytesIO(base64.b64decode(written["arrays"]))
-    with np.load(content, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return ProbeResult(**{**written, "arrays": arrays})
+def _read(written: Any) -> ProbeResult:
+    """Raises DeviceError: a recording may come from anybody."""
+    if not isinstance(written, dict) or not isinstance(written.get("arrays"), str):
+        raise DeviceError("the recording holds an answer without its arrays")
+    fields = {name: value for name, value in written.items() if name != "arrays"}
+    try:
+        content = base64.b64decode(written["arrays"], validate=True)
+    except ValueError as error:
+        raise DeviceError(f"the recording's arrays cannot be read: {error}") from None
+    arrays = read_arrays(io.BytesIO(content), _MOST_ARRAYS, packed=True)
+    return dataclasses.replace(result_of(fields), arrays=Told("arrays", arrays))
 
 
 def _append_line(file: Path, line: str) -> None:

@@ -22,9 +22,9 @@ from trimtab_runtime.errors import DeviceError
 T = TypeVar("T")
 
 _KEEP_ALIVES = 3
-_CONNECT_S, _LOGIN_S, _COMMAND_S = 10, 20, 60.0
+_CONNECT_S, _LOGIN_S, _COMMAND_S, _LONG_S = 10, 20, 60.0, 1800.0
 _GLANCE_S = 0.5
-_PRINTED = 4096
+_PRINTED, _MOST_PRINTED = 4096, 2**20  # of standard error; of the output of a short command
 
 
 class ConnectionBroken(DeviceError):
@@ -129,14 +129,17 @@ class Connection:
         return self.run(self._shell(script, given))
 
     def stream(self, command: str, say: Callable[[str], None]) -> int:
-        """Run a command that may take long, and pass on each line that it prints; its status."""
-        lines: Lines = queue.Queue()
+        """Run a command that may take long, and pass on each line that it prints; its status.
+        Raises DeviceError where it prints too much, or nothing for half an hour."""
+        lines = Lines()
         ended = self.start(followed(self.ssh, f"{command} 2>&1", lines))
         try:
-            while (line := lines.get()) is not None:
+            while (line := lines.get(_LONG_S)) is not None:
                 if line.strip():
                     say(line.decode("utf-8", errors="replace").rstrip())
             return self.result(ended)[0]
+        except queue.Empty:
+            raise DeviceError(f"{self.target.address}: silent for {_LONG_S:.0f} s") from None
         finally:
             ended.cancel()
 
@@ -182,6 +185,12 @@ class Connection:
                 client_factory=lambda: trust,
                 password_auth=False,
                 kbdint_auth=False,
+                # Whatever the user's configuration says: the device gets neither the use of
+                # their keys, nor their environment, nor their screen.
+                agent_forwarding=False,
+                x11_forwarding=False,
+                env=None,
+                send_env=None,
                 connect_timeout=_CONNECT_S,
                 login_timeout=_LOGIN_S,
                 keepalive_interval=self._patience.keep_alive_s,
@@ -204,12 +213,29 @@ class Connection:
             raise
 
     async def _shell(self, script: str, given: str) -> Completed:
-        done = await self.ssh.run(
-            script, input=given, encoding="utf-8", errors="replace", timeout=_COMMAND_S
-        )
-        if done.returncode is None:
-            raise asyncssh.ConnectionLost("the connection ended before the command did")
-        return Completed(done.returncode, str(done.stdout), str(done.stderr))
+        return await asyncio.wait_for(self._completed(script, given), _COMMAND_S)
+
+    async def _completed(self, script: str, given: str) -> Completed:
+        async with self.ssh.create_process(script, encoding=None) as process:
+            process.stdin.write(given.encode())
+            process.stdin.write_eof()
+            out, err = await asyncio.gather(self._bounded(process.stdout), _end_of(process.stderr))
+            await process.wait_closed()
+            if process.returncode is None:
+                raise asyncssh.ConnectionLost("the connection ended before the command did")
+            out_text, err_text = (text.decode("utf-8", "replace") for text in (out, err))
+            return Completed(process.returncode, out_text, err_text)
+
+    async def _bounded(self, stream: asyncssh.SSHReader[bytes]) -> bytes:
+        printed = b""
+        while more := await stream.read(_PRINTED):
+            printed += more
+            if len(printed) > _MOST_PRINTED:
+                raise DeviceError(
+                    f"{self.target.address}: printed more than {_MOST_PRINTED // 2**20} MB where "
+                    "a few lines were expected"
+                )
+        return printed
 
     async def _leave(self) -> None:
         ssh = self.ssh
@@ -241,12 +267,13 @@ async def followed(
                 raise ConnectionBroken("the connection was lost while a command ran")
             return process.returncode, told.decode("utf-8", errors="replace")
     finally:
-        lines.put(None)
+        lines.end()
 
 
 async def _passed_on(stream: asyncssh.SSHReader[bytes], lines: Lines) -> None:
-    async for line in stream:
-        lines.put(line)
+    while printed := await stream.read(2**16):
+        if not lines.feed(printed):
+            return
 
 
 async def _end_of(stream: asyncssh.SSHReader[bytes]) -> bytes:
