@@ -164,8 +164,8 @@ def _measured(result: ProbeResult, request: MeasureRequest) -> None:
     _paced(result)
     parts = [max(1, len(stage.segments)) for stage in request.stages]
     for position in range(sum(parts)):
-        contexts = ("beside", "hot") if position < parts[0] else ("beside",)
-        for context in contexts:
+        hot = position < parts[0] and request.settings.hot_per_beside > 0
+        for context in ("beside", "hot") if hot else ("beside",):
             names = [f"{position}_{context}_{n}_ms" for n in ("resize", "tensor", "inference")]
             counts = {len(result.samples[name]) for name in names}
             if len(counts) != 1 or 0 in counts:

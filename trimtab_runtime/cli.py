@@ -17,6 +17,7 @@ from trimtab_runtime.images.listing import named_images
 from trimtab_runtime.images.preprocess import as_image
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 from trimtab_runtime.plans.plan import Answer, Plan
+from trimtab_runtime.text import printable, printable_line
 
 #: Of a shell whose command was interrupted.
 INTERRUPTED = 130
@@ -32,10 +33,10 @@ def main(bundle: str, arguments: Optional[list[str]] = None) -> int:
     try:
         return int(options.run(Plan.load(bundle), options))
     except (TrimtabError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except _WrongUse as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
 
 
@@ -134,14 +135,14 @@ def _answer(plan: Plan, image: Union[str, bytes], name: str, as_json: bool) -> i
     try:
         answer = plan.classify(image)
     except TrimtabError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     if as_json:
         held = {} if plan.tracking is None else {"tracking": vars(plan.tracking)}
         print(json.dumps({"image": name, **answer.plain(), **held}))
     else:
         print(
-            f"{name}: {answer.label} {answer.confidence:.3f} "
+            f"{printable_line(name)}: {printable_line(answer.label)} {answer.confidence:.3f} "
             f"({_where(answer)}, {answer.latency_ms:.1f} ms)"
         )
     return 0
@@ -254,7 +255,7 @@ def _shares(stages: list[int]) -> list[float]:
 def _selftest(plan: Plan, options: argparse.Namespace) -> int:
     problems = plan.selftest()
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {printable(problem)}", file=sys.stderr)
     print("selftest failed" if problems else "selftest passed")
     return 1 if problems else 0
 
