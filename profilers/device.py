@@ -86,6 +86,16 @@ class Device(ABC):
         nothing does. Known once a request was answered."""
         return ""
 
+    def identity(self) -> str:
+        """What tells this machine from any other for as long as it exists, whatever it says of
+        itself; empty where nothing does. Known once a request was answered."""
+        return ""
+
+    @property
+    def measures(self) -> bool:
+        """Whether the same request asked again is measured again."""
+        return True
+
     @abstractmethod
     def put(self, path: Path) -> str:
         """The path of a file of this machine on the device, where it is when a request names it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,10 @@ from trimtab.profilers.probe_process import (
     request_text,
     step_limit_s,
 )
+from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import DeviceError
+
+_MACHINE_ID = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 
 class LocalDevice(Device):
@@ -45,6 +49,13 @@ class LocalDevice(Device):
         with suppress(OSError):
             return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return ""
+
+    def identity(self) -> str:
+        for file in _MACHINE_ID:
+            with suppress(OSError):
+                # Not itself: machine-id(5) asks that it be kept from strangers.
+                return content_key(["trimtab", file.read_text(encoding="ascii").strip()])
+        return platform.node()
 
     def probe(
         self,

@@ -70,6 +70,9 @@ class RecordingDevice(Device):
     def machine(self) -> str:
         return self._device.machine()
 
+    def identity(self) -> str:
+        return self._device.identity()
+
     def put(self, path: Path) -> str:
         placed = self._device.put(path)
         self._contents.local[placed] = path
@@ -130,6 +133,10 @@ class RecordedDevice(Device):
 
     def machine(self) -> str:
         return self.address
+
+    @property
+    def measures(self) -> bool:
+        return False
 
     def probe(
         self,

@@ -64,6 +64,10 @@ class RecordOrReplayDevice(RecordingDevice):
         assert entry is not None
         return replayed(entry, None)
 
+    @property
+    def measures(self) -> bool:
+        return False
+
     def _recorded(self, key: str) -> dict[str, Any] | None:
         self._recording.read_on()
         return self._recording.entry(key)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trimtab.db import MeasurementRecord, Store
+from trimtab.db import MeasurementRecord, Store, utc_now
 from trimtab.planner.cache.keys import measurement_content, measurement_key, stage_content
+from trimtab.planner.cache.reuse import CHEAP, ReuseCheck
 from trimtab.planner.cache.segments import SegmentedVariant
 from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.jobs.journal import Journal
@@ -77,6 +78,8 @@ class MeasurementCache:
         self._fingerprint = fingerprint
         self._images, self._settings = images, settings
         self._attempts = ATTEMPTS
+        self._reuse = ReuseCheck(journal)
+        self._began = utc_now()
 
     def measurement(
         self,
@@ -95,6 +98,7 @@ class MeasurementCache:
         key = measurement_key(self._fingerprint, content)
         found = self._store.get_measurement(key)
         if found is not None and found.state == "ok":
+            self._spot_check(found, parts, router)
             return found
         first = parts[0]
         record = MeasurementRecord(
@@ -152,6 +156,17 @@ class MeasurementCache:
             arrays=put(part.cut.arrays),
             scorer=scorer,
         )
+
+    def _spot_check(
+        self, found: MeasurementRecord, parts: Sequence[StageSetup], router: Router | None
+    ) -> None:
+        """Once a job: what an earlier one measured is looked at again, cheaply."""
+        alone = len(parts) == 1 and parts[0].cut is None and router is None
+        if self._reuse.done or not alone or not self._device.measures:
+            return
+        if found.created_at < self._began:
+            request = replace(self._request(parts, 0, NO_MEMORY, None), settings=CHEAP)
+            self._reuse.compare(self._device, request, found, parts[0].built.variant.name)
 
     def _steadiest(self, request: MeasureRequest) -> ProbeResult:
         found = steadiest(self._device, request, self._attempts, self._journal)

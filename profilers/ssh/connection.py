@@ -94,6 +94,13 @@ class Connection:
             raise ConnectionBroken(f"{self.target.address}: not connected")
         return self._sftp
 
+    @property
+    def host_key(self) -> str:
+        """The fingerprint of the key that the device has shown."""
+        key = self.ssh.get_server_host_key()
+        assert key is not None  # it was checked when the connection was made
+        return str(key.get_fingerprint())
+
     def open(self) -> None:
         """Connect anew. Raises UnknownHostKey, DeviceError where keys do not fit, and
         ConnectionBroken."""

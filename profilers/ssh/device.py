@@ -43,6 +43,7 @@ class SshDevice(Device):
         self.connection = Connection(target, self._patience)
         self._home: str | None = None
         self._boot = ""
+        self._key = ""  # the host key, by its fingerprint
         self._rebooted = False  # and nobody has looked yet at what the device is now
         self._alone: bool | None = None
         self._fingerprint: dict[str, str] | None = None
@@ -69,6 +70,9 @@ class SshDevice(Device):
 
     def machine(self) -> str:
         return self._boot
+
+    def identity(self) -> str:
+        return self._key
 
     def fingerprint(self) -> dict[str, str]:
         self._fingerprint = super().fingerprint()
@@ -171,6 +175,13 @@ class SshDevice(Device):
 
     def _open(self) -> None:
         self.connection.open()
+        key = self.connection.host_key
+        if self._key not in ("", key):
+            raise DeviceLost(
+                f"{self.address} shows another host key than before ({key}, not {self._key}): "
+                "another machine; run the job again, which measures it anew"
+            )
+        self._key = key
         told = self.connection.shell(in_shell(open_script(self.target.folder)))
         if told.status != 0:
             raise DeviceError(
