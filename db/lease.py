@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -53,15 +53,13 @@ class Lease:
 
 
 class LeaseStore(StoreBase):
-    """Who measures where. `clock` is that of this machine."""
-
-    clock: Callable[[], datetime] = staticmethod(utc_now)
+    """Who measures where."""
 
     def now(self, connection: Connection) -> datetime:
         """By the one clock that all hosts share: PostgreSQL's. A SQLite file has one host."""
         if connection.dialect.name == "postgresql":
             return connection.execute(select(func.clock_timestamp(type_=UtcDateTime))).scalar_one()
-        return self.clock()
+        return utc_now()
 
     @contextmanager
     def lease(

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import queue
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,11 +120,17 @@ class _Step:
             raise ValueError(f"0 <= done <= total must hold, got {self}")
 
 
-def follow(lines: Lines, stall_s: float, progress: Progress | None, step_s: float) -> None:
+def follow(
+    lines: Lines,
+    stall_s: float,
+    progress: Progress | None,
+    step_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Pass progress on until the output ends. Raises ProbeStalled when it falls silent, when it
     says for long that it works but gets no further, and when it goes on for `step_s` seconds; and
     DeviceError for progress that is none."""
-    began = alive = advanced = time.monotonic()
+    began = alive = advanced = clock()
     furthest = 0
     while True:
         ends = {
@@ -134,19 +141,19 @@ def follow(lines: Lines, stall_s: float, progress: Progress | None, step_s: floa
         }
         why, end = min(ends.items(), key=lambda item: item[1])
         try:
-            line = lines.get(timeout=max(0.0, end - time.monotonic()))
+            line = lines.get(timeout=max(0.0, end - clock()))
         except queue.Empty:
             raise ProbeStalled(f"the probe {why}") from None
         if line is None:
             return
         if line.startswith(b"{"):
             step = _step(line)
-            alive = time.monotonic()
+            alive = clock()
             if step.done > furthest:
                 furthest, advanced = step.done, alive
             if progress is not None:
                 progress(step.done, step.total)
-        if time.monotonic() > end:  # lines that are waiting do not hide it
+        if clock() > end:  # lines that are waiting do not hide it
             raise ProbeStalled(f"the probe {why}")
 
 
