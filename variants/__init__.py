@@ -13,20 +13,29 @@ from trimtab.variants.inspection.facts import (
     inspection_engine,
 )
 from trimtab.variants.inspection.formats import derive_variant, make_variant
-from trimtab.variants.inspection.isolated import inspect_in_subprocess, open_in_subprocess
+from trimtab.variants.inspection.isolated import (
+    identity_in_subprocess,
+    inspect_in_subprocess,
+    open_in_subprocess,
+    origins_in_subprocess,
+    work_in_subprocess,
+)
 from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
 from trimtab.variants.intake.source import source_identity
 from trimtab.variants.intake.view import View, Wishes, open_view
+from trimtab.variants.quantisation.isolated import quantise_in_subprocess
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
 from trimtab.variants.quantisation.suitability import Suitability, quantisable
 from trimtab.variants.quantisation.w8a8 import QuantisationRecipe, quantise_w8a8
 from trimtab.variants.segments.cutting import cut_segments, read_head
 from trimtab.variants.segments.heads import Head, fit_heads
+from trimtab.variants.segments.isolated import cut_in_subprocess, taps_in_subprocess
 from trimtab.variants.segments.taps import TapPlace, find_taps
 from trimtab.variants.segments.verified_taps import assert_same_answers, usable_taps
 from trimtab.variants.torch_export.export import export_module
 from trimtab.variants.torch_export.importing import module_file
+from trimtab.variants.torch_export.isolated import export_in_subprocess
 
 __all__ = [
     "INSPECTION_VERSION",
@@ -44,14 +53,17 @@ __all__ = [
     "View",
     "Wishes",
     "assert_same_answers",
+    "cut_in_subprocess",
     "cut_segments",
     "derive_variant",
+    "export_in_subprocess",
     "export_module",
     "find_contradictions",
     "find_origins",
     "find_taps",
     "fit_heads",
     "holds_weights",
+    "identity_in_subprocess",
     "inspect_in_subprocess",
     "inspect_model",
     "inspection_engine",
@@ -60,9 +72,13 @@ __all__ = [
     "open_in_subprocess",
     "open_view",
     "operator_work",
+    "origins_in_subprocess",
     "quantisable",
+    "quantise_in_subprocess",
     "quantise_w8a8",
     "read_head",
     "source_identity",
+    "taps_in_subprocess",
     "usable_taps",
+    "work_in_subprocess",
 ]

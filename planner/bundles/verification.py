@@ -14,13 +14,14 @@ from trimtab.db import JobRecord, Store, VerificationRecord
 from trimtab.planner.bundles.export import keep_bundle
 from trimtab.planner.cache.measurements import steadiest
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.plan import PlanCandidate
-from trimtab.profilers import Device, DeviceLost
+from trimtab.profilers import Device
 from trimtab.search.costs.correction import Pair, corrected_metrics
 from trimtab.search.costs.stage import pace_ms
 from trimtab.workloads import Item
-from trimtab_runtime.errors import PlanningError, StoreError, TrimtabError
+from trimtab_runtime.errors import PlanningError, TrimtabError
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 from trimtab_runtime.probe.requests import VerifyRequest
 
@@ -62,14 +63,15 @@ class BundleVerifier:
         for number, plan in enumerate(plans):
             self.journal.step("verify", plan.label, number, len(plans))
             try:
-                bundle = self._bundle(plan, golden)
-                done = known.get(plan.key)
-                if done is None or done.state != "ok" or done.bundle_sha256 != bundle.name:
-                    done = self._verify_one(plan, bundle)
-                self._check_answers(done)
-                self.records[plan.key] = done
-                self.pairs[plan.key] = self._pairs(plan, done)
-            except (StoreError, DeviceLost):
+                with one_step():
+                    bundle = self._bundle(plan, golden)
+                    done = known.get(plan.key)
+                    if done is None or done.state != "ok" or done.bundle_sha256 != bundle.name:
+                        done = self._verify_one(plan, bundle)
+                    self._check_answers(done)
+                    self.pairs[plan.key] = self._pairs(plan, done)
+                    self.records[plan.key] = done
+            except ENDS_JOB:
                 raise
             except TrimtabError as error:
                 self.failed.add(plan.key)

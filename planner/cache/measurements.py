@@ -13,6 +13,7 @@ from trimtab.planner.cache.reuse import CHEAP, ReuseCheck
 from trimtab.planner.cache.segments import SegmentedVariant
 from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import one_step
 from trimtab.profilers import Device, DeviceLost, ProbeResult
 from trimtab.profilers.device import device_key
 from trimtab.workloads import Item
@@ -111,7 +112,8 @@ class MeasurementCache:
             samples={},
         )
         try:
-            result = self._steadiest(self._request(parts, visit, memory, router))
+            with one_step():
+                result = self._steadiest(self._request(parts, visit, memory, router))
         except DeviceLost:
             raise  # says nothing of the candidate
         except TrimtabError as error:

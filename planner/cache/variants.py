@@ -18,7 +18,8 @@ from trimtab.db import Store, VariantRecord
 from trimtab.planner.cache.keys import io_of, member_lineage, precision_lineage, variant_key
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
-from trimtab.variants import SCHEMES, View, derive_variant
+from trimtab.planner.jobs.steps import one_step
+from trimtab.variants import SCHEMES, View, derive_variant, quantise_in_subprocess
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -40,12 +41,14 @@ def host(journal: Journal) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class VariantCache:
-    """Builds variants or finds them; `fit` are the images that quantisation is calibrated on.
-    Raises the TrimtabError of a failure, and raises it again without another try."""
+    """Builds variants or finds them; `fit` are the images that quantisation is calibrated on, and
+    each of its steps has `limit_s` seconds. Raises the TrimtabError of a failure, and raises it
+    again without another try."""
 
     store: Store
     journal: Journal
     fit: Sequence[Item]
+    limit_s: float = 120.0
     failed: dict[str, TrimtabError] = field(default_factory=dict)
 
     @property
@@ -75,7 +78,8 @@ class VariantCache:
             raise self.failed[key]
         self.journal.note("info", parent.variant.name, f"building {scheme}")
         try:
-            return self._quantise(parent, scheme, lineage)
+            with one_step():
+                return self._quantise(parent, scheme, lineage)
         except TrimtabError as error:
             self.failed[key] = error
             self.store.put_variant(
@@ -100,12 +104,12 @@ class VariantCache:
         name: str,
         lineage: Mapping[str, Any],
     ) -> StoredVariant:
-        scheme = SCHEMES[name]
         with tempfile.TemporaryDirectory(prefix="trimtab-build-") as folder:
             source, made = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
             shutil.copyfile(parent.path, source)  # artefacts have no suffix
             images = [item.path for item in self.fit]
-            scheme.make(source, parent.variant, images, made, scheme.recipe)
+            waiting, limit_s = self.journal.alive, self.limit_s
+            quantise_in_subprocess(name, source, parent.variant, images, made, limit_s, waiting)
             return self.keep_file(made, parent, name, lineage)
 
     def keep_file(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trimtab.db import Store, VariantRecord
 from trimtab.planner.cache.keys import view_key
-from trimtab.variants import View, Wishes, open_in_subprocess, source_identity
+from trimtab.variants import View, Wishes, identity_in_subprocess, open_in_subprocess
 from trimtab_runtime.errors import ModelError, StoreError
 
 _FORMAT = "view"
@@ -30,7 +30,7 @@ class ViewCache:
         Raises as :func:`variants.open_in_subprocess`, and ModelError where the weights are too
         many for one file.
         """
-        name = view_key(source_identity(path), wishes)
+        name = view_key(identity_in_subprocess(path, limit_s), wishes)
         found = self._kept(name, path, folder)
         if found is None:
             found = _remembered(name, path, folder)

@@ -68,7 +68,12 @@ class CandidateEvaluator:
             items,
             rows,
             equip_labels,
-            VariantCache(job.store, job.journal, [items[row] for row in rows.fit]),
+            VariantCache(
+                job.store,
+                job.journal,
+                [items[row] for row in rows.fit],
+                job.spec.budget.stall_seconds,
+            ),
             TraceCache(job.store, job.device, job.fingerprint, inputs, job.journal),
             MeasurementCache(
                 job.store, job.device, job.fingerprint, inputs.measured_on, job.journal, settings

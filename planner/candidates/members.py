@@ -12,6 +12,7 @@ from trimtab.planner.cache.facts import facts_of
 from trimtab.planner.cache.variants import StoredVariant, VariantCache
 from trimtab.planner.candidates.class_groups import with_job_classes
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import BudgetSpec, ModelSpec
 from trimtab.planner.specification.shapes import misfits
@@ -19,7 +20,7 @@ from trimtab.variants import (
     SCHEMES,
     ModelFacts,
     Wishes,
-    export_module,
+    export_in_subprocess,
     find_contradictions,
     make_variant,
 )
@@ -53,7 +54,10 @@ def load_members(
     for position, model in enumerate(spec.models):
         journal.step("members", model.label, position, len(spec.models))
         try:
-            members.append(_load(model, spec.budget, builder, workload, journal))
+            with one_step():
+                members.append(_load(model, spec.budget, builder, workload, journal))
+        except ENDS_JOB:
+            raise
         except TrimtabError as error:
             problems.append(f"models[{position}] ({model.label}): {error}")
             journal.note("error", model.label, f"models[{position}]: {error}")
@@ -81,7 +85,7 @@ def _load(
         return _from_file(model, model.path, budget, builder, workload, journal)
     assert model.input.size is not None
     with tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder:
-        path = export_module(
+        path = export_in_subprocess(
             model.torch.entry,
             model.torch.arguments,
             model.torch.state,
@@ -89,6 +93,7 @@ def _load(
             Path(folder) / f"model.{model.torch.format}",
             channels=1 if model.input.colour == "gray" else 3,
             folder=model.torch.folder,
+            limit_s=budget.stall_seconds,
         )
         return _from_file(model, path, budget, builder, workload, journal)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +23,11 @@ from trimtab.planner.cli.commands import (
 from trimtab.planner.jobs.store_location import ARTEFACTS, DEFAULT_STORE, STORE, StoreLocation
 from trimtab.planner.reports.text import printable
 from trimtab_runtime import __version__
-from trimtab_runtime.errors import SpecificationError, TrimtabError
+from trimtab_runtime.errors import SpecificationError, TrimtabError, reason_of
 
 DONE, PROBLEM, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+#: Set in the environment, it shows where an error arose.
+_TRACE = "TRIMTAB_TRACE"
 _GLOBAL_OPTIONS = ("--store", "--artefacts")
 
 app = typer.Typer(
@@ -103,6 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader (head, less) has seen enough
         sys.stderr.close()
         return DONE
+    except Exception as error:  # what nobody foresaw; the trace is for who looks for it
+        if os.environ.get(_TRACE):
+            raise
+        hint = f"; with {_TRACE}=1 the same command shows the whole trace"
+        return _complain(reason_of(error) + hint, PROBLEM)
     return status if isinstance(status, int) else DONE
 
 

@@ -18,7 +18,7 @@ from trimtab.profilers import Device, connect
 from trimtab.profilers.device import machine_key
 from trimtab.workloads import Splits, Workload
 from trimtab_runtime.codec import content_key
-from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.errors import StoreError, reason_of
 from trimtab_runtime.probe.requests import MeasureSettings
 
 
@@ -112,8 +112,8 @@ def closing_job(store: Store, job_id: str) -> Iterator[None]:
         text = f"stopped by {str(error) or 'the user'}; run the same command again to resume"
         store.update_job(job_id, state="interrupted", message=text)
         raise
-    except TrimtabError as error:
+    except Exception as error:
         if not isinstance(error, StoreError):
-            store.update_job(job_id, state="failed", message=str(error))
+            store.update_job(job_id, state="failed", message=reason_of(error))
         raise
     store.update_job(job_id, state="done", message=None)

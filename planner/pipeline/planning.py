@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from trimtab.db import CorrectionRecord, ExposureRecord, MeasurementRecord, Store
 from trimtab.planner.bundles.verification import BundleVerifier
@@ -11,6 +12,7 @@ from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.stages import costs_together
 from trimtab.planner.jobs.context import JobContext
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.pipeline.colocation import measure_twice
 from trimtab.planner.selection.class_cautions import class_cautions
@@ -26,7 +28,7 @@ from trimtab.planner.selection.records import (
 )
 from trimtab.planner.selection.selector import PlanSelector, Screening, Selection
 from trimtab.planner.techniques import TECHNIQUES
-from trimtab.planner.techniques.base import BuiltDesign
+from trimtab.planner.techniques.base import PlanGenerator
 from trimtab.planner.techniques.exit_points.taps import TapPreparation
 from trimtab.profilers.device import device_key
 from trimtab.search.costs.cascade import CascadeCosts
@@ -34,6 +36,7 @@ from trimtab.search.costs.correction import Correction, Learned
 from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.codec import content_key
+from trimtab_runtime.errors import TrimtabError
 
 #: How often the choice may move to a plan that has to be verified first.
 ROUNDS = 3
@@ -109,26 +112,32 @@ class PlanningStage:
         """Plans of all techniques that are wanted, of designs that were measured as they are."""
         taps = TapPreparation(self._evaluator, screening.data, screening.problem)
         found: list[ComposedPlan] = []
-        for technique in TECHNIQUES.values():
+        for name, technique in TECHNIQUES.items():
             if technique.plans is None or not technique.wanted(self._job.spec.techniques):
                 continue
-            generator = technique.plans(self._evaluator, screening, taps)
-            designs = generator.designs()
-            self._job.remember(**generator.summary())
-
-            def measure(
-                number: int, visit: int, designs: Sequence[BuiltDesign] = designs
-            ) -> MeasurementRecord:
-                built = designs[number]
-                return self._evaluator.measurements.measurement(
-                    built.parts, visit, built.structure.memory, built.structure.router
-                )
-
-            visits = measure_twice([d.text for d in designs], measure, self._job.journal)
-            found += generator.plans(
-                [(designs[n], generator.costs(designs[n], told)) for n, told in visits.items()]
-            )
+            try:
+                with one_step():
+                    found += self._plans_of(technique.plans(self._evaluator, screening, taps))
+            except ENDS_JOB:
+                raise
+            except TrimtabError as error:
+                self._job.journal.note("error", name, f"left out: {error}")
         return found
+
+    def _plans_of(self, generator: PlanGenerator[Any, Any]) -> list[ComposedPlan]:
+        designs = generator.designs()
+        self._job.remember(**generator.summary())
+
+        def measure(number: int, visit: int) -> MeasurementRecord:
+            built = designs[number]
+            return self._evaluator.measurements.measurement(
+                built.parts, visit, built.structure.memory, built.structure.router
+            )
+
+        visits = measure_twice([d.text for d in designs], measure, self._job.journal)
+        return generator.plans(
+            [(designs[n], generator.costs(designs[n], told)) for n, told in visits.items()]
+        )
 
     def _verify(
         self, selection: Selection, verifier: BundleVerifier

@@ -20,9 +20,9 @@ from trimtab.variants import (
     Executed,
     Origin,
     Wishes,
-    find_origins,
     holds_weights,
     open_in_subprocess,
+    origins_in_subprocess,
 )
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.plan import RuntimeOptions
@@ -131,7 +131,7 @@ def profile_layers(
         found = device.probe(request, progress=progress)
         names, operators = (found.arrays[key].tolist() for key in ("name", "operator"))
         executed = [Executed(*pair) for pair in zip(names, operators, strict=True)]
-        origins = find_origins(view.path, executed, size)
+        origins = origins_in_subprocess(view.path, executed, size)
     return _profile(device, model, request, found, _nodes(found, executed, origins))
 
 

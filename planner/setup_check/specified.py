@@ -12,7 +12,7 @@ from trimtab.planner.setup_check.isolated import check_in_subprocess
 from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, SetupCheck
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import ModelSpec
-from trimtab.variants import export_module, inspect_in_subprocess, make_variant
+from trimtab.variants import export_in_subprocess, inspect_in_subprocess, make_variant
 from trimtab_runtime.errors import ModelError
 
 
@@ -41,7 +41,7 @@ def _member(model: ModelSpec, place: Path, classes: Sequence[str]) -> CheckedMem
     path, torch, size = model.path, model.torch, model.input.size
     if torch is not None:
         assert size is not None
-        path = export_module(
+        path = export_in_subprocess(
             torch.entry,
             torch.arguments,
             torch.state,

@@ -13,7 +13,7 @@ from sample_tflite import write_tflite
 from trimtab.db import Store
 from trimtab.planner.cache.facts import facts_of
 from trimtab.variants import inspect_model
-from trimtab.variants.inspection import isolated
+from trimtab.variants.isolation import workers
 from trimtab_runtime.errors import ModelError
 
 
@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on, whoever is started to look at a file dies."""
-    monkeypatch.setattr(isolated, "_COMMAND", "raise SystemExit(3)")
+    monkeypatch.setattr(workers, "_COMMAND", "raise SystemExit(3)")
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from trimtab.db import PlanMetricRecord, PlanRecord, Store
 from trimtab.planner.bundles.export import keep_bundle
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.pipeline.multi_device.plans import (
     DeviceJob,
@@ -41,7 +42,7 @@ from trimtab.planner.selection.records import (
 from trimtab.planner.selection.selector import PlanSelector, Selection
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.costs.cascade import CascadeCosts
-from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.errors import TrimtabError
 
 
 class Each(Protocol):
@@ -160,8 +161,9 @@ class WorstCasePlanning:
         for plan in plans:
             try:
                 job = verifiers[0].job
-                bundles[plan.key] = keep_bundle(self._store, job, plan.key, golden)
-            except StoreError:
+                with one_step():
+                    bundles[plan.key] = keep_bundle(self._store, job, plan.key, golden)
+            except ENDS_JOB:
                 raise
             except TrimtabError as error:
                 self._unbundled.add(plan.key)
