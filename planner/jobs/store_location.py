@@ -55,6 +55,11 @@ class StoreLocation:
         return self._is_url or Path(self.store).expanduser().is_file()
 
     @property
+    def file(self) -> Path | None:
+        """The SQLite file that a path names; None for a URL."""
+        return None if self._is_url else Path(self.store).expanduser()
+
+    @property
     def _is_url(self) -> bool:
         return "://" in self.store
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab.db import JobRecord, PlanRecord, Store, VariantRecord, VerificationRecord
+from trimtab.planner.jobs.stored_plans import plan_definition
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow, front_view
 from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
 from trimtab.planner.reports.plan.slimming import slim_steps, slimming_told
 from trimtab.planner.reports.text import printable, split_name
 from trimtab.search.objectives.constraints import Constraint
-from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.exits import ExitThresholds, Memory
 from trimtab_runtime.definitions.plan import PlanDefinition, RuntimeOptions
 from trimtab_runtime.errors import StoreError
@@ -111,7 +111,7 @@ def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -
     row = view.row(plan.key)
     if row is None:
         raise StoreError(f"plan {plan.key[:8]} has just been replaced; its job runs")
-    definition = decode(PlanDefinition, plan.definition["plan"])
+    definition = plan_definition(plan)
     stages = _stages(store, definition, plan.definition["stages"])
     exits = tuple(
         ExitView(**{**found, "where": printable(found["where"])})
