@@ -34,7 +34,8 @@ from trimtab.profilers.device import (
     probe_error,
 )
 from trimtab.profilers.kind import DeviceKind
-from trimtab.profilers.probe_answer import Told, read_arrays, result_of
+from trimtab.profilers.probe_answer import Told, result_of
+from trimtab.profilers.probe_arrays import read_arrays
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
 from trimtab_runtime.probe.requests import kind_of

@@ -19,7 +19,7 @@ def plan_definition(plan: PlanRecord) -> PlanDefinition:
 
 def plan_variants(plan: PlanRecord) -> list[Variant]:
     """The variants of its stages, in their order. Raises StoreError."""
-    stages = _field(plan, "stages")
+    stages = _stored(plan, list[dict[str, Any]], _field(plan, "stages"))
     return [_stored(plan, Variant, stage.get("variant")) for stage in stages]
 
 
@@ -27,9 +27,7 @@ def plan_points(plan: PlanRecord) -> list[OperatingPoint] | None:
     """Its family, the fastest first; None where an earlier version kept none. Raises
     StoreError."""
     known = plan.definition.get("points")
-    if known is None:
-        return None
-    return [_stored(plan, OperatingPoint, point) for point in known]
+    return None if known is None else _stored(plan, list[OperatingPoint], known)
 
 
 def _field(plan: PlanRecord, name: str) -> Any:

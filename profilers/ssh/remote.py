@@ -16,12 +16,12 @@ import asyncssh
 
 from trimtab.profilers.device import Listener, ProbeResult, Progress
 from trimtab.profilers.probe_answer import (
-    ARRAYS,
     MOST_RESULT,
     RESULT,
     most_array_bytes,
     read_result,
 )
+from trimtab.profilers.probe_arrays import ARRAYS
 from trimtab.profilers.probe_process import (
     Lines,
     ProbeDied,

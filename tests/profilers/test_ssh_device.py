@@ -332,7 +332,8 @@ def test_the_device_gets_nothing_of_the_users(
     """Whatever their configuration wants to send to every host."""
     config = "Host *\n  ForwardAgent yes\n  SendEnv LC_*\n  SetEnv LC_SECRET=two\n"
     (server.home / ".ssh" / "config").write_text(config)
-    (server.folder / "sshd_config").open("a").write("AcceptEnv LC_*\n")
+    with (server.folder / "sshd_config").open("a") as file:
+        file.write("AcceptEnv LC_*\n")
     server.stop()
     server.start()
     monkeypatch.setenv("LC_SECRET", "one")

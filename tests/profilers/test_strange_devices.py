@@ -14,7 +14,8 @@ import pytest
 
 from trimtab.profilers import LocalDevice, RecordedDevice
 from trimtab.profilers import probe_process as process
-from trimtab.profilers.probe_answer import read_arrays, read_result
+from trimtab.profilers.probe_answer import read_result
+from trimtab.profilers.probe_arrays import read_arrays
 from trimtab_runtime.errors import DeviceError, ModelError
 from trimtab_runtime.probe.requests import FingerprintRequest, MeasureRequest, TraceRequest
 
@@ -174,6 +175,7 @@ HEADER = "{{'descr': {0!r}, 'fortran_order': False, 'shape': {1}, }}"
         (npy(HEADER.format("<U0", (2**40,))), "does not fit its content"),
         (npy(HEADER.format("nonsense", (1,)), bytes(8)), "."),
         (npy("__import__('os').abort()"), "."),
+        (npy("(" * 100), "."),
         (b"\x93NUMPY", "."),
         (b"", "."),
     ],
