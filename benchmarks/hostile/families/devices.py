@@ -110,11 +110,11 @@ def _zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> by
 def _bomb() -> bytes:
     found = io.BytesIO()
     with (
-        zipfile.ZipFile(found, "w", zipfile.ZIP_DEFLATED) as archive,
+        zipfile.ZipFile(found, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("outputs.npy", "w", force_zip64=True) as stream,
     ):
-        stream.write(_npy("(4, 268435456)", "<f4"))
-        for _ in range(64):
+        stream.write(_npy("(4, 134217728)", "<f4"))
+        for _ in range(32):
             stream.write(bytes(2**26))
     return found.getvalue()
 
