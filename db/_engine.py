@@ -58,7 +58,9 @@ def shown(store: str) -> str:
     if "://" not in store:
         return store
     try:
-        return str(Location.parse(store))
+        location = Location.parse(store)
+        secret = location.url.password or any("password" in n.lower() for n in location.url.query)
+        return str(location) if secret else store
     except StoreError:
         return store.partition("://")[0] + "://***"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import TextIO
+from typing import Any, TextIO
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab.planner.reports.text import printable
@@ -26,6 +27,9 @@ def surroundings(context: typer.Context) -> StoreLocation:
 
 class _Literal(Console):
     """Whatever it prints has no codes in it but its own."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(printable(text), **how)  # so that its width is known
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
