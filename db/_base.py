@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from trimtab.db._codec import decode, encode, encode_changes, field_names
 from trimtab.db._engine import Location, translate
-from trimtab.db._seal import SEAL, check, reseal, seal
+from trimtab.db._seal import SEAL, check, damaged, reseal, seal
 from trimtab.db.artefacts import ArtefactStore
 from trimtab.db.schema import Base, Sealed
 from trimtab_runtime.errors import StoreError
@@ -86,7 +86,10 @@ def find(
     if issubclass(row, Sealed):
         columns.append(row.checksum)
     statement = select(*columns).where(*where).order_by(*order_by).limit(limit)
-    rows = connection.execute(statement).all()
+    try:
+        rows = connection.execute(statement).all()
+    except (ValueError, TypeError, RecursionError) as error:  # no JSON, time or truth any more
+        raise damaged(kind, str(error)) from error
     if issubclass(row, Sealed):
         for found in rows:
             check(row, kind, names, found[:-1], found[-1])

@@ -32,10 +32,15 @@ def check(
     if was is not None and seal(row.__tablename__, values) != was:
         told = dict(zip(names, values, strict=True))
         where = ", ".join(f"{c.name} {told.get(c.name)!r}" for c in row.__table__.primary_key)
-        raise StoreError(
-            f"a {kind.__name__} ({where}) is not what was written: the database was damaged; "
-            "restore it from a copy, or remove it and run the job again"
-        )
+        raise damaged(kind, where)
+
+
+def damaged(kind: type, which: str) -> StoreError:
+    """What to tell of a record that cannot be read, or is another."""
+    return StoreError(
+        f"a {kind.__name__} ({which}) is not what was written: the database was damaged; "
+        "restore it from a copy, or remove it and run the job again"
+    )
 
 
 def reseal(

@@ -31,6 +31,10 @@ AT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 
 @pytest.fixture
 def filled(store: Store) -> Store:
+    return fill(store)
+
+
+def fill(store: Store) -> Store:
     store.put_device(DeviceRecord("dev", "local", {"cpu": "x"}))
     store.put_variant(VariantRecord("var", "lite0", "lite0", "onnx", None, None, {}, {}))
     store.put_measurement(
@@ -76,6 +80,26 @@ def test_an_altered_row_is_told(filled: Store, table: str) -> None:
         connection.execute(text(f"UPDATE trimtab_{table} SET {ALTERED[table]}"))
     with pytest.raises(StoreError, match=r"is not what was written.*restore it from a copy"):
         READ[table](filled)
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("measurement", "samples = 'no JSON'"),
+        ("job", "summary = '" + "[" * 5000 + "'"),
+        ("job", "started_at = 'no time'"),
+        ("plan", "on_front = 'perhaps'"),
+    ],
+)
+def test_a_cell_that_is_nothing_is_told(tmp_path: Path, table: str, change: str) -> None:
+    """SQLite takes any text in any column."""
+    path = tmp_path / "trimtab.db"
+    with Store.open(path) as store:
+        fill(store)
+        with store.transaction(write=True) as connection:
+            connection.exec_driver_sql(f"UPDATE trimtab_{table} SET {change}")
+        with pytest.raises(StoreError, match="is not what was written"):
+            READ[table](store)
 
 
 def test_what_changes_on_purpose_keeps_its_checksum(filled: Store, reopen: object) -> None:
