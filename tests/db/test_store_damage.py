@@ -88,7 +88,7 @@ def test_an_altered_row_is_told(filled: Store, table: str) -> None:
         ("measurement", "samples = 'no JSON'"),
         ("job", "summary = '" + "[" * 5000 + "'"),
         ("job", "started_at = 'no time'"),
-        ("plan", "on_front = 'perhaps'"),
+        ("plan", "is_chosen = 'perhaps'"),
     ],
 )
 def test_a_cell_that_is_nothing_is_told(tmp_path: Path, table: str, change: str) -> None:
