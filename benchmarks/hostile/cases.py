@@ -64,12 +64,15 @@ class Attempt:
     silence_s: float = 0.0
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def trimtab(self, *arguments: object, statuses: Sequence[int] = (0, 1, 2)) -> Done:
+    def trimtab(
+        self, *arguments: object, statuses: Sequence[int] = (0, 1, 2), limit_s: float = 200.0
+    ) -> Done:
         """:meth:`command` of the `trimtab` command, whose store lies in the case's folder."""
         call = [sys.executable, "-P", "-c", "import sys; from trimtab.planner.cli import main; "]
         call[-1] += "sys.exit(main())"
         store = ["--store", str(self.folder / "store.db")]
-        return self.command([*call, *store, *map(str, arguments)], statuses=statuses)
+        given = [*call, *store, *map(str, arguments)]
+        return self.command(given, statuses=statuses, limit_s=limit_s)
 
     def command(
         self,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
 from trimtab.dashboard import markup, store_cache, tables
 from trimtab.dashboard.charts import figures
@@ -16,7 +15,8 @@ from trimtab.planner.reports.answers.inputs import TestInputs
 from trimtab.planner.reports.answers.plan_answers import PlanAnswers
 from trimtab.planner.reports.front import FrontView
 from trimtab.planner.reports.text import printable
-from trimtab_runtime.errors import TrimtabError
+from trimtab_runtime.errors import TrimtabError, WorkloadError
+from trimtab_runtime.images.decoding import decode_image
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,8 +132,8 @@ def _gallery(inputs: TestInputs, found: PlanAnswers, rows: list[int]) -> None:
         with columns[place % 6]:
             try:
                 st.image(_thumbnail(str(path)), width="stretch")
-            except OSError as error:
-                st.text(f"{path.name}: {error.strerror or error}")
+            except WorkloadError as error:
+                st.text(str(error))
             said = _said(inputs, found, number)
             name = markup.tag("b", _name(inputs, int(inputs.labels[number])))
             told = f"answered {said}" if said else "answered wrongly"
@@ -142,9 +142,9 @@ def _gallery(inputs: TestInputs, found: PlanAnswers, rows: list[int]) -> None:
 
 @st.cache_resource(show_spinner=False, max_entries=400)
 def _thumbnail(path: str) -> Any:
-    with Image.open(Path(path)) as image:
-        image.thumbnail((_SIDE, _SIDE))
-        return np.asarray(image.convert("RGB"))
+    image = decode_image(path)
+    image.thumbnail((_SIDE, _SIDE))
+    return np.asarray(image.convert("RGB"))
 
 
 def _name(inputs: TestInputs, label: int) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from trimtab.db import JobRecord, PlanEntry, PlanRecord, Store
@@ -16,10 +18,14 @@ from trimtab.planner.jobs.stored_plans import plan_definition, plan_points, plan
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.selection.operating_points import POINTS
 from trimtab.planner.specification.job import JobSpec
+from trimtab_runtime import __version__
+from trimtab_runtime.bundles.manifest import Provenance
 from trimtab_runtime.definitions.plan import OperatingPoint, PlanDefinition, Structure
 from trimtab_runtime.errors import PlanningError, StoreError
 
 _GOLDEN_CANDIDATES = 24
+#: Packages whose versions may change what a bundle holds.
+_MAKERS = ("numpy", "onnx", "onnxruntime", "pillow", "torch")
 
 
 def export_plan(store: Store, plan_key: str, target: Path, device: str | None = None) -> Path:
@@ -94,7 +100,14 @@ def bundle_parts(
         images=list(images)[:_GOLDEN_CANDIDATES],
         fingerprint=fingerprint,
         files={sha: store.artefacts.path(sha) for sha in _files(definition.structure)},
+        provenance=Provenance(job.id, plan_key, workload.key, _versions()),
     )
+
+
+def _versions() -> dict[str, str]:
+    """Of Python, and of the packages that make what a bundle holds."""
+    found = {name: version(name) for name in _MAKERS}
+    return {"python": platform.python_version(), "trimtab": __version__, **found}
 
 
 def _files(structure: Structure) -> list[str]:

@@ -48,6 +48,7 @@ for command in (
     show.show,
     dashboard.dashboard,
     export.export,
+    export.verify,
     gc.gc,
 ):
     app.command()(command)
