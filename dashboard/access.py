@@ -38,7 +38,8 @@ _HEADERS = [
 @dataclass(frozen=True)
 class Rules:
     """`token` is what everybody must show (None: nobody needs one, as somebody else asks who is
-    there). `names` are those that the Host of a request may have (None: any)."""
+    there). `names` are those that the Host of a request may have (None: neither it nor the Origin
+    is looked at)."""
 
     token: str | None = None
     names: frozenset[str] | None = None
@@ -51,7 +52,7 @@ class Rules:
         if found is None:
             return False
         name = found["name"].strip("[]").rstrip(".").lower()
-        return self.names is None or name in self.names or (self.any_ip and _is_ip(name))
+        return name in (self.names or ()) or (self.any_ip and _is_ip(name))
 
     def admits(self, shown: str | None) -> bool:
         """Whether this is the token; takes as long for one that is nearly so."""
@@ -85,6 +86,8 @@ class Access:
 
     def _refused(self, scope: Any) -> str | None:
         """Why no token helps."""
+        if self._rules.names is None:
+            return None  # behind a proxy, which may change the Host: Streamlit's to check
         hosts = _headers(scope, b"host")
         if len(hosts) != 1 or not self._rules.knows(hosts[0]):
             return _OTHER_NAME

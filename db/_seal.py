@@ -54,7 +54,7 @@ def reseal(
     many there were."""
     keys = [column.name for column in row.__table__.primary_key]
     columns = [getattr(row, name) for name in names]
-    found = connection.execute(select(*columns).where(*where)).all()
+    found = connection.execute(select(*columns).where(*where).with_for_update()).all()
     for values in found:
         told = {**dict(zip(names, values, strict=True)), **changed}
         own = and_(*(getattr(row, key) == told[key] for key in keys))

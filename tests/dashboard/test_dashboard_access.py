@@ -114,7 +114,8 @@ def test_only_its_own_pages_may_ask(rules, origin, status):
 
 def test_on_other_addresses_somebody_else_asks_who_is_there():
     behind_login = access_rules("0.0.0.0", 80, login=True, token=None)
-    assert ask(behind_login, host="any.example").status == 200
+    proxied = {"host": "inside:8501", "origin": "https://any.example"}
+    assert ask(behind_login, **proxied).status == 200
     open_to_all = access_rules("0.0.0.0", 80, login=False, token=None)
     assert ask(open_to_all, host="192.0.2.7").status == 200
     assert ask(open_to_all, host=socket.gethostname().lower()).status == 200
