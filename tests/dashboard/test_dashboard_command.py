@@ -68,3 +68,10 @@ def test_authentication_needs_its_library(tmp_path, monkeypatch, capsys):
     (tmp_path / ".streamlit" / "secrets.toml").write_text('[auth]\nclient_id = "x"\n')
     assert main(["dashboard", "--address", "0.0.0.0"]) == 2
     assert "streamlit[auth]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("token", ["", "short", "a" * 20 + ";", "\xe4" * 20])
+def test_a_token_that_is_too_simple_is_refused(monkeypatch, capsys, token):
+    monkeypatch.setenv(TOKEN, token)
+    assert main(["dashboard"]) == 2
+    assert "16 or more letters" in capsys.readouterr().err

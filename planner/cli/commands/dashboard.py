@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab_runtime.errors import SpecificationError, TrimtabError
 
 LOOPBACK = "127.0.0.1"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,}")
 _SECRETS = Path(".streamlit") / "secrets.toml"
 _AUTHENTICATION = """\
 the dashboard starts jobs, and jobs run code that they name: who reaches it can do what you can.
@@ -58,11 +60,22 @@ def dashboard(
     login = not (is_loopback(address) or no_authentication)
     if login:
         _require_authentication(address, port)
-    token = None
-    if is_loopback(address):
-        token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)
+    token = _token() if is_loopback(address) else None
     words = command(port, address, browser, login)
     raise typer.Exit(_wait(subprocess.Popen(words, env=environment(here, token))))
+
+
+def _token() -> str:
+    """A new one, or that of the environment. Raises SpecificationError where that will not do."""
+    given = os.environ.get(TOKEN)
+    if given is None:
+        return secrets.token_urlsafe(32)
+    if not _TOKEN.fullmatch(given):
+        raise SpecificationError(
+            f"{TOKEN} must be 16 or more letters, digits, - and _, as `python -c 'import secrets; "
+            "print(secrets.token_urlsafe(32))'` makes them"
+        )
+    return given
 
 
 def command(port: int, address: str, browser: bool, login: bool) -> list[str]:
