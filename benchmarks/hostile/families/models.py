@@ -31,7 +31,7 @@ from trimtab.variants.slimming import SlimmingSource, propose_in_subprocess
 sys.path.insert(0, str(SUPPORT))
 from bad_models import endless_model, greedy_model, nan_model
 from long_models import write_activations, write_chain, write_doubled
-from sample_models import onnx_model, write_onnx
+from sample_models import onnx_model, write_onnx, write_photos
 from sample_tflite import write_tflite
 
 _LIMIT_S = 20.0

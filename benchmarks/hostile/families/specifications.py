@@ -21,32 +21,9 @@ from sample_models import INPUT, write_onnx, write_photos
 
 _MUTATED, _BYTES = 24, 8
 _ODD: list[Any] = [
-    *(
-        None,
-        True,
-        -1,
-        0,
-        10**30,
-        float("nan"),
-        float("inf"),
-        1e-320,
-        "",
-        "x" * 10**5,
-        "\0",
-        "\x1b[2J",
-    ),
-    *(
-        [],
-        [[]],
-        {},
-        {"a": {}},
-        {1: 2},
-        "../..",
-        "/dev/zero",
-        "=cmd|' /C calc'!A0",
-        "${HOME}",
-        [1] * 5000,
-    ),
+    *(None, True, -1, 0, 10**30, float("nan"), float("inf"), 1e-320, "", "x" * 10**5, "\0"),
+    *("\x1b[2J", [], [[]], {}, {"a": {}}, {1: 2}, "../..", "/dev/zero", "=cmd|' /C calc'!A0"),
+    *("${HOME}", [1] * 5000),
 ]
 
 
