@@ -38,7 +38,7 @@ from trimtab.profilers.probe_answer import Told, result_of
 from trimtab.profilers.probe_arrays import read_arrays
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
-from trimtab_runtime.probe.requests import kind_of
+from trimtab_runtime.probe.requests import FingerprintRequest, kind_of
 
 _SCHEME = "recorded:"
 #: Bytes that the arrays of one answer may take.
@@ -104,6 +104,8 @@ class RecordingDevice(Device):
             failure = {"error": type(error).__name__, "reason": str(error)}
             self._keep({**entry, "progress": steps, **failure})
             raise
+        if isinstance(request, FingerprintRequest) and self.identity():
+            entry["identity"] = self.identity()
         self._keep({**entry, "progress": steps, "result": _written(result)})
         return result
 
@@ -128,12 +130,16 @@ class RecordedDevice(Device):
         self._file, self._log = file, log
         self._contents, self._recording = _Contents(), Recording(file)
         self._asked: dict[str, int] = {}
+        self._identity = ""
 
     def put(self, path: Path) -> str:
         return str(path.resolve())
 
     def machine(self) -> str:
         return self.address
+
+    def identity(self) -> str:
+        return self._identity
 
     @property
     def measures(self) -> bool:
@@ -159,6 +165,7 @@ class RecordedDevice(Device):
                 "and versions must be those of the recording); record it with "
                 "trimtab.profilers.RecordingDevice"
             )
+        self._identity = str(entry.get("identity", self._identity))
         return replayed(entry, progress)
 
 

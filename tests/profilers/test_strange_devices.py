@@ -288,7 +288,10 @@ def test_a_recording_is_a_stranger_too(tmp_path: Path, device: LocalDevice) -> N
     file = tmp_path / "line.jsonl"
     RecordingDevice(device, file).fingerprint()
     whole = json.loads(file.read_text())
-    assert RecordedDevice(file).fingerprint()
+    recorded = RecordedDevice(file)
+    assert recorded.identity() == ""
+    assert recorded.fingerprint()
+    assert recorded.identity() == device.identity() != ""
     for wrong in (None, {"arrays": 3}, {"arrays": "???"}, {**whole["result"], "values": 3}):
         file.write_text(json.dumps({**whole, "result": wrong}) + "\n")
         with pytest.raises(DeviceError):
