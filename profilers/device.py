@@ -39,7 +39,7 @@ class ProbeResult:
     warnings: list[str] = field(default_factory=list)
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
-    details: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 class DeviceLost(DeviceError):

@@ -93,7 +93,7 @@ def _files(request: Any) -> list[str]:
 def _made_up(name: str, times: Sequence[float], parts: Sequence[float]) -> list[float]:
     """As many times; what took none (a later part resizes nothing) takes none."""
     found = _INFERENCE.fullmatch(name)
-    if name == "reference_ms":
+    if name in ("reference_ms", "parallel_ms"):
         return [REFERENCE_MS] * len(times)
     mean = parts[int(found[1])] if found else _SMALL_MS
     return [mean * _TURNS[turn % 2] if time > 0 else 0.0 for turn, time in enumerate(times)]

@@ -16,6 +16,7 @@ from trimtab.variants.inspection.formats import derive_variant, make_variant
 from trimtab.variants.inspection.isolated import (
     identity_in_subprocess,
     inspect_in_subprocess,
+    open_and_inspect_in_subprocess,
     open_in_subprocess,
     origins_in_subprocess,
     work_in_subprocess,
@@ -24,10 +25,15 @@ from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
 from trimtab.variants.intake.source import source_identity
 from trimtab.variants.intake.view import View, Wishes, open_view
-from trimtab.variants.quantisation.isolated import quantise_in_subprocess
+from trimtab.variants.quantisation.isolated import (
+    block_errors_in_subprocess,
+    quantise_in_subprocess,
+)
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
-from trimtab.variants.quantisation.suitability import Suitability, quantisable
-from trimtab.variants.quantisation.w8a8 import QuantisationRecipe, quantise_w8a8
+from trimtab.variants.quantisation.sensitivity import BlockError, block_errors_alone
+from trimtab.variants.quantisation.static import QuantisationRecipe
+from trimtab.variants.quantisation.suitability import NothingToGain, Suitability, quantisable
+from trimtab.variants.quantisation.w8a8 import quantise_w8a8
 from trimtab.variants.segments.cutting import cut_segments, read_head
 from trimtab.variants.segments.heads import Head, fit_heads
 from trimtab.variants.segments.isolated import cut_in_subprocess, taps_in_subprocess
@@ -41,9 +47,11 @@ __all__ = [
     "INSPECTION_VERSION",
     "KINDS",
     "SCHEMES",
+    "BlockError",
     "Executed",
     "Head",
     "ModelFacts",
+    "NothingToGain",
     "OperatorWork",
     "Origin",
     "QuantisationRecipe",
@@ -53,6 +61,8 @@ __all__ = [
     "View",
     "Wishes",
     "assert_same_answers",
+    "block_errors_alone",
+    "block_errors_in_subprocess",
     "cut_in_subprocess",
     "cut_segments",
     "derive_variant",
@@ -69,6 +79,7 @@ __all__ = [
     "inspection_engine",
     "make_variant",
     "module_file",
+    "open_and_inspect_in_subprocess",
     "open_in_subprocess",
     "open_view",
     "operator_work",

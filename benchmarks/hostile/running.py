@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks._options import ROOT
@@ -32,10 +34,20 @@ class Result:
         return f"{self.outcome:9} {self.family}/{self.case} ({figures}) {self.detail[:300]}"
 
 
+@contextmanager
+def _folder() -> Iterator[str]:
+    """A new one, removed afterwards however deep a case made it."""
+    folder = tempfile.mkdtemp(prefix="trimtab-hostile-")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["rm", "-rf", folder], check=False)
+
+
 def run_case(family: str, case: Case, seed: int) -> Result:
     """Run it in a fresh process and folder; it is `ended` where that dies or takes too long."""
     module = "benchmarks.hostile.attempt"
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with _folder() as folder:
         private = {"TRIMTAB_CACHE": f"{folder}/cache", "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
             [sys.executable, "-m", module, family, case.name, str(seed), folder],

@@ -30,6 +30,10 @@ _DRIFT = "change of the reference work from the first half to the second; it is 
 _WARM = "median right after a run of itself"
 _COLD = "median after other work has used the caches"
 _VARIATION = "interquartile range of the reference work, relative to its median"
+_EXPLAINED = (
+    "share of the variance of the inferences that the reference work beside them explains; as far "
+    "as that, times are moved to the common pace"
+)
 _SHOWN = ("machine", "cpu", "cores", "isa", "memory_gb", "os", "governor", "python", "numpy")
 
 
@@ -93,6 +97,7 @@ def _quality(device: DeviceRecord, measured: list[MeasuredVariant]) -> pd.DataFr
                 "spread": None if m.spread is None else 100 * m.spread,
                 "drift": None if m.drift is None else 100 * m.drift,
                 "unsteadiness": None if m.unsteadiness is None else 100 * m.unsteadiness,
+                "explained": None if m.explained is None else 100 * m.explained,
                 "load_ms": m.load_ms,
                 "peak_mb": m.peak_mb,
                 "notes": m.failure or "; ".join(m.warnings),
@@ -101,7 +106,7 @@ def _quality(device: DeviceRecord, measured: list[MeasuredVariant]) -> pd.DataFr
             for m in measured
         ],
         columns=["variant", "options", "hot_ms", "beside_ms", "spread", "drift", "unsteadiness",
-                 "load_ms", "peak_mb", "notes", "key"],
+                 "explained", "load_ms", "peak_mb", "notes", "key"],
     )  # fmt: skip
     disturbed = sum(bool(m.warnings) for m in measured)
     failed = sum(m.failure is not None for m in measured)
@@ -135,6 +140,9 @@ def _one(device: DeviceRecord, measured: list[MeasuredVariant], frame: pd.DataFr
             "drift": column.NumberColumn("Drift", format="%+.1f %%", help=_DRIFT),
             "unsteadiness": column.NumberColumn(
                 "Run-to-run variation", format="%.0f %%", help=_VARIATION
+            ),
+            "explained": column.NumberColumn(
+                "Explained by reference", format="%.0f %%", help=_EXPLAINED
             ),
             "load_ms": column.NumberColumn("Load, ms", format="%.0f"),
             "peak_mb": column.NumberColumn("Peak, MB", format="%.0f"),

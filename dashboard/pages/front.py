@@ -74,12 +74,12 @@ def _card(name: str, row: PlanRow, view: FrontView) -> markup.Markup:
     ms, basis = latency.measured, "measured"
     if ms is None:
         ms, basis = latency.decided, "predicted"
-    speed = ""
+    disturbed, speed = ", disturbed" if row.disturbances else "", ""
     if row.speedup is not None and name == "Chosen":
         speed = f" · {row.speedup:.2f}x as fast as the baseline ({row.speedup_basis})"
     quality = with_interval(row.figure(view.quality))
     note = f"{axis_name(view.quality)} on test {quality}{speed}"
-    return markup.card(f"{name}: {row.label}", f"{number(ms)} ms {basis}", note, "lead")
+    return markup.card(f"{name}: {row.label}", f"{number(ms)} ms {basis}{disturbed}", note, "lead")
 
 
 @st.fragment

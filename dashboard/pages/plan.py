@@ -13,7 +13,7 @@ from trimtab.dashboard.panels.plan_route import route_table, show_exits, show_ro
 from trimtab.db import JobRecord, PlanRecord
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.front import LATENCY, PlanRow
-from trimtab.planner.reports.notes import route_text
+from trimtab.planner.reports.notes import reference_notes, route_text
 from trimtab.planner.reports.plan.report import PlanReport
 from trimtab.planner.reports.plan.waterfall import waterfall
 from trimtab.planner.reports.plots.style import axis_name
@@ -52,7 +52,7 @@ def plan_page() -> None:
 
 def _head(job: JobRecord, found: PlanReport) -> None:
     row = found.row
-    chips = [markup.chip(row.status, _STATUS[row.status])]
+    chips = [markup.chip(row.standing, _STATUS[row.status])]
     chips += [markup.chip(role, "live" if role == "chosen" else "") for role in row.roles]
     if row.feasible != "yes":
         text = "violates a constraint" if row.feasible == "no" else "feasibility unknown"
@@ -158,6 +158,8 @@ def _predicted(found: PlanReport) -> None:
     mismatch = found.verified.get("answer_mismatch")
     if mismatch is not None:
         st.caption(f"{mismatch:.2%} of the bundle's answers differ from the replay.")
+    for line in reference_notes(found):
+        st.caption(line)
     for text in found.disturbances:
         markup.problem("Disturbed", text, "warn")
     qualities = [f for n, f in found.row.figures.items() if find_metric(n).kind == "quality"]

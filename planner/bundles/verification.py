@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trimtab.db import JobRecord, Store, VerificationRecord
 from trimtab.planner.bundles.export import keep_bundle
+from trimtab.planner.cache.disturbance import assess_bundle
 from trimtab.planner.cache.measurements import steadiest
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.jobs.steps import ENDS_JOB, one_step
@@ -19,10 +20,11 @@ from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.profilers import Device
 from trimtab.search.costs.correction import Pair, corrected_metrics
-from trimtab.search.costs.stage import pace_ms
+from trimtab.search.costs.pace import followed, pace_ms, reference_of
+from trimtab.search.costs.stage import Visit
 from trimtab.workloads import Item
 from trimtab_runtime.errors import PlanningError, TrimtabError
-from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
+from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES, find_metric
 from trimtab_runtime.probe.requests import VerifyRequest
 
 #: Images of `tune` that run before those of `test`: what is learned from bundles and decided by
@@ -104,7 +106,7 @@ class BundleVerifier:
         path = self.device.put(bundle)
         edge = len(self._timed)
         request = VerifyRequest(path, images, output="", deciding=edge, reset_at=(0, edge))
-        result = steadiest(self.device, request, _ATTEMPTS, self.journal, bundle=path)
+        result = steadiest(self.device, request, _ATTEMPTS, self.journal, path, assess_bundle)
         for warning in result.warnings:
             self.journal.note("warning", plan.label, warning)
         expected = [self.evaluator.replayed(plan, part) for part in parts]
@@ -115,27 +117,24 @@ class BundleVerifier:
             known = [values for values in told if values is not None]
             if known:
                 differs |= np.concatenate(known) != result.arrays[name]
-        # To the clock of the measurements, by the reference; `drift` is what was cancelled.
-        reference = result.samples["reference_ms"]
-        groups = round(len(reference) * edge / len(rows))
-        timed, tested = (
-            latency * (self.evaluator.data.reference_ms / pace_ms(paces))
-            for latency, paces in (
-                (result.arrays["latency_ms"][:edge], reference[:groups]),
-                (result.arrays["latency_ms"][edge:], reference[groups:]),
-            )
-        )
+        # To the pace of the measurements, as far as the latency followed the reference work.
+        data, visit = self.evaluator.data, Visit(result.values, result.samples)
+        latency = result.arrays["latency_ms"]
+        found = followed(latency, reference_of(visit))
+        moved = latency * data.pace.factor(visit, found)
+        timed, tested = moved[:edge], moved[edge:]
         values = {
             **result.values,
             **_latency(tested),
             "tune_latency_mean_ms": float(timed.mean()),
-            "drift": pace_ms(reference) / self.evaluator.data.reference_ms,
+            "drift": pace_ms(result.samples["reference_ms"]) / data.reference_ms,
+            "reference_explained": found.explained,
             "bundle_size_mb": bundle.stat().st_size / 2**20,
             "answer_mismatch": float(differs.mean()),
         }
         samples = {
-            "latency_ms": result.arrays["latency_ms"].tolist(),
-            "reference_ms": list(result.samples["reference_ms"]),
+            "latency_ms": latency.tolist(),
+            **{name: list(times) for name, times in result.samples.items()},
         }
         details: dict[str, Any] = {**result.details, "warnings": result.warnings}
         if plan.composed.design.kind == "exits":
@@ -188,8 +187,11 @@ class BundleVerifier:
             for metric in corrected_metrics()
         }
         stages = len(plan.composed.options)
+        disturbed = bool(plan.composed.design.costs.warnings or done.details.get("warnings"))
         return {
-            metric: Pair(stages, predicted[metric], value)
+            metric: Pair(
+                stages, predicted[metric], value, disturbed and find_metric(metric).unit != "MB"
+            )
             for metric, value in measured.items()
             if value is not None and metric in predicted
         }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from trimtab.db import MeasurementRecord, Store, utc_now
+from trimtab.planner.cache.disturbance import UsualPace, assess_measurement, unsteadiness
 from trimtab.planner.cache.keys import measurement_content, measurement_key, stage_content
 from trimtab.planner.cache.reuse import CHEAP, ReuseCheck
 from trimtab.planner.cache.segments import SegmentedVariant
@@ -78,7 +79,7 @@ class MeasurementCache:
         self._store, self._device, self._journal = store, device, journal
         self._fingerprint = fingerprint
         self._images, self._settings = images, settings
-        self._attempts = ATTEMPTS
+        self._attempts, self._pace = ATTEMPTS, UsualPace()
         self._reuse = ReuseCheck(journal)
         self._began = utc_now()
 
@@ -99,6 +100,7 @@ class MeasurementCache:
         key = measurement_key(self._fingerprint, content)
         found = self._store.get_measurement(key)
         if found is not None and found.state == "ok":
+            self._pace.learn(found.values, found.samples)
             self._spot_check(found, parts, router)
             return found
         first = parts[0]
@@ -171,23 +173,32 @@ class MeasurementCache:
             self._reuse.compare(self._device, request, found, parts[0].built.variant.name)
 
     def _steadiest(self, request: MeasureRequest) -> ProbeResult:
-        found = steadiest(self._device, request, self._attempts, self._journal)
+        def assess(found: ProbeResult) -> ProbeResult:
+            return self._pace.compared(assess_measurement(found))
+
+        found = steadiest(self._device, request, self._attempts, self._journal, assess=assess)
         self._attempts = 1 if found.warnings else ATTEMPTS
+        self._pace.learn(found.values, found.samples)
         return found
 
 
 def steadiest(
-    device: Device, request: Any, attempts: int, journal: Journal, bundle: str | None = None
+    device: Device,
+    request: Any,
+    attempts: int,
+    journal: Journal,
+    bundle: str | None = None,
+    assess: Callable[[ProbeResult], ProbeResult] = lambda found: found,
 ) -> ProbeResult:
-    """Ask a device to measure; where something disturbed it, again, so often in all. The steadiest
-    answer."""
+    """Ask a device to measure; where something disturbed it, or its samples show that to `assess`,
+    again, so often in all. The steadiest answer."""
 
     def progress(done: int, total: int) -> None:
         journal.alive()
 
     tried: list[ProbeResult] = []
     for _ in range(attempts):
-        tried.append(device.probe(request, progress=progress, bundle=bundle))
+        tried.append(assess(device.probe(request, progress=progress, bundle=bundle)))
         if not tried[-1].warnings:
             return tried[-1]
-    return min(tried, key=lambda result: result.values["unsteadiness"])
+    return min(tried, key=unsteadiness)

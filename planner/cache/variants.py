@@ -19,7 +19,7 @@ from trimtab.planner.cache.keys import io_of, member_lineage, precision_lineage,
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.jobs.steps import one_step
-from trimtab.variants import SCHEMES, View, derive_variant, quantise_in_subprocess
+from trimtab.variants import SCHEMES, NothingToGain, View, derive_variant, quantise_in_subprocess
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -80,6 +80,9 @@ class VariantCache:
         try:
             with one_step():
                 return self._quantise(parent, scheme, lineage)
+        except NothingToGain as reason:  # no failure: there is no such variant
+            self.failed[key] = reason
+            raise
         except TrimtabError as error:
             self.failed[key] = error
             self.store.put_variant(
@@ -108,9 +111,10 @@ class VariantCache:
             source, made = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
             shutil.copyfile(parent.path, source)  # artefacts have no suffix
             images = [item.path for item in self.fit]
-            waiting, limit_s = self.journal.alive, self.limit_s
-            quantise_in_subprocess(name, source, parent.variant, images, made, limit_s, waiting)
-            return self.keep_file(made, parent, name, lineage)
+            told = quantise_in_subprocess(
+                name, source, parent.variant, images, made, self.limit_s, self.journal.alive
+            )
+            return self.keep_file(made, parent, name, lineage, **told)
 
     def keep_file(
         self,

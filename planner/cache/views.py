@@ -8,8 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trimtab.db import Store, VariantRecord
+from trimtab.planner.cache.facts import keep_facts
 from trimtab.planner.cache.keys import view_key
-from trimtab.variants import View, Wishes, identity_in_subprocess, open_in_subprocess
+from trimtab.variants import (
+    View,
+    Wishes,
+    identity_in_subprocess,
+    open_and_inspect_in_subprocess,
+)
 from trimtab_runtime.errors import ModelError, StoreError
 
 _FORMAT = "view"
@@ -20,22 +26,24 @@ _MADE: OrderedDict[str, tuple[bytes | None, View]] = OrderedDict()
 
 @dataclass(frozen=True)
 class ViewCache:
-    """What :func:`variants.open_view` makes, kept as a variant."""
+    """What :func:`variants.open_view` makes, kept as a variant, with what the view tells."""
 
     store: Store
 
     def open(self, path: Path, wishes: Wishes, folder: Path, limit_s: float) -> View:
         """The view of a member's file, in `folder` where it is another one.
 
-        Raises as :func:`variants.open_in_subprocess`, and ModelError where the weights are too
-        many for one file.
+        Raises as :func:`variants.open_and_inspect_in_subprocess`, and ModelError where the weights
+        are too many for one file.
         """
         name = view_key(identity_in_subprocess(path, limit_s), wishes)
         found = self._kept(name, path, folder)
         if found is None:
             found = _remembered(name, path, folder)
             if found is None:
-                found = open_in_subprocess(path, folder, wishes, limit_s)
+                found, facts = open_and_inspect_in_subprocess(path, folder, wishes, limit_s)
+                if facts is not None:
+                    keep_facts(self.store, found.path, wishes.size, facts)
                 _remember(name, path, found)
             self._keep(name, path, found)
         if found.beside:

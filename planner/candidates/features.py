@@ -17,7 +17,7 @@ from trimtab.search.candidates.acquisition import predictor_for
 from trimtab.search.candidates.candidate import ORIGINAL, Candidate, VariantForm
 from trimtab.search.candidates.study import CandidateStudy
 from trimtab.search.costs.cascade import CascadeCosts
-from trimtab.search.costs.stage import StageCost, pace_ms
+from trimtab.search.costs.stage import StageCost
 from trimtab.search.predictors.base import Doubles
 from trimtab.search.predictors.description import Description, Work
 from trimtab.search.predictors.errors import error_of, left_out_errors, summed_errors
@@ -133,10 +133,8 @@ def _costs(record: MeasurementRecord, variant: VariantRecord) -> dict[str, float
     """What it costs as a plan of its own, by metric."""
     fmt, options = decode(InputFormat, variant.io["input"]), decode(RuntimeOptions, record.options)
     visit, size_mb = visit_of(record), (variant.size_bytes or 0) / 2**20
-    pace = pace_ms(record.samples["reference_ms"])
-    return CascadeCosts([StageCost.from_visits(fmt, options, size_mb, [visit], pace)]).known(
-        np.ones(1)
-    )
+    cost = StageCost.from_visits(fmt, options, size_mb, [visit], [1.0])
+    return CascadeCosts([cost]).known(np.ones(1))
 
 
 def told_errors(

@@ -14,7 +14,7 @@ from trimtab.planner.candidates.class_groups import with_job_classes
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.specification.job import JobSpec
-from trimtab.planner.specification.sections import BudgetSpec, ModelSpec
+from trimtab.planner.specification.sections import ModelSpec
 from trimtab.planner.specification.shapes import misfits
 from trimtab.variants import (
     SCHEMES,
@@ -55,7 +55,7 @@ def load_members(
         journal.step("members", model.label, position, len(spec.models))
         try:
             with one_step():
-                members.append(_load(model, spec.budget, builder, workload, journal))
+                members.append(_load(model, spec, builder, workload, journal))
         except ENDS_JOB:
             raise
         except TrimtabError as error:
@@ -75,14 +75,14 @@ def load_members(
 
 def _load(
     model: ModelSpec,
-    budget: BudgetSpec,
+    spec: JobSpec,
     builder: VariantCache,
     workload: Workload,
     journal: Journal,
 ) -> Member:
     if model.torch is None:
         assert model.path is not None
-        return _from_file(model, model.path, budget, builder, workload, journal)
+        return _from_file(model, model.path, spec, builder, workload, journal)
     assert model.input.size is not None
     with tempfile.TemporaryDirectory(prefix="trimtab-export-") as folder:
         path = export_in_subprocess(
@@ -93,28 +93,29 @@ def _load(
             Path(folder) / f"model.{model.torch.format}",
             channels=1 if model.input.colour == "gray" else 3,
             folder=model.torch.folder,
-            limit_s=budget.stall_seconds,
+            limit_s=spec.budget.stall_seconds,
         )
-        return _from_file(model, path, budget, builder, workload, journal)
+        return _from_file(model, path, spec, builder, workload, journal)
 
 
 def _from_file(
     model: ModelSpec,
     path: Path,
-    budget: BudgetSpec,
+    spec: JobSpec,
     builder: VariantCache,
     workload: Workload,
     journal: Journal,
 ) -> Member:
     with tempfile.TemporaryDirectory(prefix="trimtab-view-") as folder:
+        stall_s, schemes = spec.budget.stall_seconds, spec.techniques.quantisation
         wishes = wishes_of(model, len(workload.classes) or None)
-        view = builder.views.open(path, wishes, Path(folder), budget.stall_seconds)
-        facts = facts_of(builder.store, view.path, wishes.size, budget.stall_seconds)
+        view = builder.views.open(path, wishes, Path(folder), stall_s)
+        facts = facts_of(builder.store, view.path, wishes.size, stall_s)
         said = model.input.model_dump(exclude_none=True)
         output = model.output.model_dump(exclude_none=True, exclude={"classes", "mapping"})
         variant = make_variant(view.path, facts, said, output, model.label)
         variant, classes, told = _classes(variant, facts, model, workload.classes)
-        suits = {name: scheme.suits(facts) for name, scheme in SCHEMES.items()}
+        suits = {name: SCHEMES[name].suits(facts) for name in schemes}
         notes: list[tuple[Level, str]] = [("info", text) for text in (*view.notes, *told)]
         notes += [("warning", text) for text in find_contradictions(facts, variant.input, output)]
         notes += [("warning", f"not to be trusted: {text}") for text in facts.doubts]

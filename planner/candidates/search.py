@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
+from trimtab.planner.candidates.collapse import Collapsed, check_answers
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.features import CandidateFeatures, told_errors
 from trimtab.planner.candidates.measured import Measured, NothingToSlim, candidate_record
@@ -15,8 +16,9 @@ from trimtab.planner.candidates.stages import metric_names, reference_answers, s
 from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.specification.sections import BudgetSpec
 from trimtab.search.candidates.acquisition import Advisor
-from trimtab.search.candidates.candidate import Candidate
+from trimtab.search.candidates.candidate import Candidate, VariantForm
 from trimtab.search.candidates.study import CandidateStudy, Proposal
+from trimtab.variants import SCHEMES, NothingToGain
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError, TrimtabError
 from trimtab_runtime.metrics import find_metric
@@ -58,9 +60,12 @@ class CandidateSearch:
         job = evaluator.job
         self._evaluator, self._job = evaluator, job
         self._members = {member.name: member.built for member in members}
-        cores = int(job.fingerprint.get("cores", "1"))
-        accelerators = job.fingerprint.get("accelerators", "").split()
-        space = candidate_space(job.spec, members, cores, accelerators)
+        space = candidate_space(job.spec, members, job.fingerprint)
+        for name in job.spec.techniques.quantisation:
+            if not SCHEMES[name].runs_on(job.fingerprint.get("isa", "")):
+                needed = ", ".join(sorted(SCHEMES[name].needs))
+                text = f"not for this device, which has none of the instructions {needed}"
+                job.journal.note("info", name, text)
         self._baselines = {found.key for found in space.candidates[: space.baselines]}
         self._metrics = metric_names(job.spec.objectives, evaluator.rows.labels is not None)
         self._features = CandidateFeatures(job, members, space.candidates)
@@ -79,6 +84,7 @@ class CandidateSearch:
         spent = job.summary.get("measuring_s", 0.0)
         self._budget = Budget(job.spec.budget, spent, len(self._study.measured))
         self._seen: list[Measured] = []
+        self._collapsed: dict[tuple[str, VariantForm], str] = {}
 
     def measure(self) -> list[Measured]:
         """All that is measured, in this run or before. Raises PlanningError where no member can
@@ -101,11 +107,13 @@ class CandidateSearch:
         """What the study proposes, measured and told; None where that failed."""
         try:
             with one_step():
+                self._check_form(proposal.candidate)
                 measured = self._evaluated(proposal.candidate)
+                self._check_answers(measured)
                 values = self._values(measured)
         except ENDS_JOB:
             raise
-        except NothingToSlim as reason:  # no failure: there is no such candidate
+        except (NothingToSlim, NothingToGain) as reason:  # no failure: there is no such candidate
             self._study.report(proposal, None, str(reason))
             return None
         except TrimtabError as error:
@@ -116,6 +124,38 @@ class CandidateSearch:
         self._study.report(proposal, values)
         self._budget.count()
         return measured
+
+    def _check_form(self, candidate: Candidate) -> None:
+        """Raise what is known of a form already, whatever the options."""
+        known = self._collapsed.get((candidate.member, candidate.form))
+        if known:
+            raise PlanningError(f"not tried: {known}")
+
+    def _check_answers(self, found: Measured) -> None:
+        """Raise Collapsed for a quantised variant without its parent's answers."""
+        candidate = found.candidate
+        if not candidate.form.scheme:
+            return
+        parent = next(
+            (
+                seen
+                for seen in self._seen
+                if seen.candidate.member == candidate.member
+                and seen.candidate.form == candidate.form.unquantised
+            ),
+            None,
+        )
+        if parent is None:
+            return
+        images = [item.path for item in self._evaluator.variants.fit]
+        try:
+            check_answers(found, parent, self._evaluator.rows.fit, images)
+        except Collapsed:
+            self._collapsed[candidate.member, candidate.form] = (
+                f"{candidate.form.text} of it collapsed with other options"
+            )
+            self._seen.remove(found)
+            raise
 
     def _evaluated(self, candidate: Candidate) -> Measured:
         share = self._budget.share

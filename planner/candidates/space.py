@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trimtab.planner.candidates.members import Member
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.block_sets import VARIANTS
 from trimtab.search.candidates.candidate import ORIGINAL, Candidate, VariantForm
+from trimtab.variants import SCHEMES
 from trimtab_runtime.definitions.plan import RuntimeOptions
 
 #: Execution providers that compute on the processor's cores.
@@ -30,16 +31,19 @@ class Space:
 
 
 def candidate_space(
-    spec: JobSpec, members: Sequence[Member], cores: int, accelerators: Sequence[str] = ()
+    spec: JobSpec, members: Sequence[Member], fingerprint: Mapping[str, str]
 ) -> Space:
-    """The candidates that a specification allows on a device with `cores` and the execution
-    providers `accelerators`."""
+    """The candidates that a specification allows on the device with a `fingerprint`."""
+    cores = int(fingerprint.get("cores", "1"))
+    accelerators = fingerprint.get("accelerators", "").split()
+    instructions = fingerprint.get("isa", "")
+    asked = [s for s in spec.techniques.quantisation if SCHEMES[s].runs_on(instructions)]
     counts = spec.runtime.threads or tuple(sorted({1, cores}))
     slimmed = range(1, 1 + (VARIANTS if spec.techniques.slimming else 0))
     floats = [ORIGINAL, *(VariantForm("slim", number) for number in slimmed)]
     found = []
     for member in members:
-        schemes = [s for s in spec.techniques.quantisation if s in member.schemes]
+        schemes = [s for s in asked if s in member.schemes]
         for form in floats:
             for scheme in ("", *schemes):
                 found += [

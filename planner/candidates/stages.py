@@ -12,8 +12,9 @@ from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.jobs.dataset import SplitRows
 from trimtab.search.costs.cascade import CascadeCosts
+from trimtab.search.costs.pace import CommonPace, pace_ms
 from trimtab.search.costs.segmented import FrameOverheads, StageSegments
-from trimtab.search.costs.stage import StageCost, Visit, mean_values, pace_ms
+from trimtab.search.costs.stage import StageCost, Visit, mean_values
 from trimtab.search.estimates.calibration import StageTrace
 from trimtab.search.estimates.metrics import can_tell, needs_labels, quality_metric
 from trimtab.search.estimates.targets import Ints, Targets
@@ -40,9 +41,7 @@ def single_values(
     labels = None if rows.labels is None else rows.labels[rows.tune]
     agreed = None if reference is None else reference[rows.tune]
     targets = Targets(labels, agreed, classes=rows.classes)
-    costs = CascadeCosts(
-        [_stage_cost(found, [visit_of(found.measurement)], reference_ms([found]))]
-    )
+    costs = CascadeCosts([_stage_cost(found, [visit_of(found.measurement)], common_pace([found]))])
     known = costs.known(np.ones(1))
     outputs = found.outputs[rows.tune]
     for metric in (name for name in metrics if can_tell(targets, name)):
@@ -62,8 +61,13 @@ def reference_answers(measured: Iterable[Measured], name: str | None) -> Ints | 
     return None
 
 
+def common_pace(measured: Sequence[Measured]) -> CommonPace:
+    """The pace to which all measurements are moved."""
+    return CommonPace.of(visit_of(found.measurement) for found in measured)
+
+
 def reference_ms(measured: Sequence[Measured]) -> float:
-    """The pace, in ms of the reference work, to which all is scaled: the median measurement's."""
+    """The time of the plain reference work in the median measurement."""
     return float(np.median([pace_ms(m.measurement.samples["reference_ms"]) for m in measured]))
 
 
@@ -71,12 +75,12 @@ def stage_options(
     measured: Sequence[Measured],
     fit: Ints,
     targets: Ints,
-    scale_ms: float,
+    pace: CommonPace,
     agreed: Sequence[StageOption] = (),
 ) -> list[StageOption]:
     """One option a candidate, in order. Of each variant only the fastest without spinning may
     stand in a cascade. Calibrated on `fit`, or as the options `agreed` on another device are."""
-    costs = [_stage_cost(found, [visit_of(found.measurement)], scale_ms) for found in measured]
+    costs = [_stage_cost(found, [visit_of(found.measurement)], pace) for found in measured]
     traces: dict[str, StageTrace] = {}
     best: dict[str, int] = {}
     for index, (found, cost) in enumerate(zip(measured, costs, strict=True)):
@@ -109,18 +113,18 @@ def one_per_variant(options: Sequence[StageOption]) -> list[NDArray[np.float32]]
 
 
 def costs_together(
-    parts: Sequence[Measured], visits: Sequence[MeasurementRecord], scale_ms: float
+    parts: Sequence[Measured], visits: Sequence[MeasurementRecord], pace: CommonPace
 ) -> tuple[list[StageCost], dict[str, float]]:
     """Stages as they were measured in one process, and what is known of that process."""
     records = [visit_of(record) for record in visits]
-    stages = [_stage_cost(p, records, scale_ms, number) for number, p in enumerate(parts)]
+    stages = [_stage_cost(p, records, pace, number) for number, p in enumerate(parts)]
     return stages, mean_values(records)
 
 
 def chain_of(
     part: StageSetup,
     visits: Sequence[MeasurementRecord],
-    scale_ms: float,
+    pace: CommonPace,
     position: int,
     count: int,
 ) -> StageSegments:
@@ -128,20 +132,21 @@ def chain_of(
     variant = part.built.variant
     records = [visit_of(record) for record in visits]
     size_mb = part.cut.size_mb if part.cut else variant.size_bytes / 2**20
+    factors = pace.factors(records)
     segments = tuple(
         StageCost.from_visits(
-            variant.input, part.options, size_mb, records, scale_ms, position + number
+            variant.input, part.options, size_mb, records, factors, position + number
         )
         for number in range(count)
     )
     return StageSegments(segments, mean_values(records), size_mb)
 
 
-def overheads_of(visits: Sequence[MeasurementRecord], scale_ms: float) -> FrameOverheads:
+def overheads_of(visits: Sequence[MeasurementRecord], pace: CommonPace) -> FrameOverheads:
     """What thumbnails and learning cost a frame, where they were measured."""
     parts: dict[str, list[NDArray[np.float64]]] = {"thumbnail_ms": [], "learn_ms": []}
-    for record in visits:
-        factor = scale_ms / pace_ms(record.samples["reference_ms"])
+    factors = pace.factors(map(visit_of, visits))
+    for record, factor in zip(visits, factors, strict=True):
         for name, found in parts.items():
             found.append(np.asarray(record.samples.get(name, ())) * factor)
     return FrameOverheads(*(np.concatenate(found) for found in parts.values()))
@@ -149,13 +154,14 @@ def overheads_of(visits: Sequence[MeasurementRecord], scale_ms: float) -> FrameO
 
 def visit_of(record: MeasurementRecord) -> Visit:
     """A stored measurement as the search knows it."""
-    return Visit(record.values, record.samples)
+    return Visit(record.values, record.samples, record.warnings)
 
 
 def _stage_cost(
-    found: Measured, visits: Sequence[Visit], scale_ms: float, position: int = 0
+    found: Measured, visits: Sequence[Visit], pace: CommonPace, position: int = 0
 ) -> StageCost:
     variant = found.built.variant
     size_mb = variant.size_bytes / 2**20
     options = found.candidate.options
-    return StageCost.from_visits(variant.input, options, size_mb, visits, scale_ms, position)
+    factors = pace.factors(visits)
+    return StageCost.from_visits(variant.input, options, size_mb, visits, factors, position)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,16 +11,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab.planner.cli.commands import (
-    check_setup,
-    dashboard,
-    devices,
-    export,
-    gc,
-    layers,
-    plan,
-    show,
-)
+from trimtab.planner.cli import commands
 from trimtab.planner.jobs.store_location import ARTEFACTS, DEFAULT_STORE, STORE, StoreLocation
 from trimtab.planner.reports.text import printable
 from trimtab_runtime import __version__
@@ -38,21 +30,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    plan.init,
-    check_setup.check_setup,
-    plan.plan,
-    layers.layers,
-    show.jobs,
-    show.front,
-    show.show,
-    dashboard.dashboard,
-    export.export,
-    export.verify,
-    gc.gc,
-):
-    app.command()(command)
-app.add_typer(devices.app, name="devices")
+
+
+def _add(place: str) -> None:
+    """Add a command, or a group of commands under the name of its module."""
+    module, _, name = place.partition(":")
+    found = getattr(importlib.import_module(f"{commands.__name__}.{module}"), name)
+    if isinstance(found, typer.Typer):
+        app.add_typer(found, name=module)
+    else:
+        app.command()(found)
+
+
+for _place in commands.COMMANDS:
+    _add(_place)
 
 
 def _print_version(wanted: bool) -> None:

@@ -103,7 +103,7 @@ def _front_cells(view: FrontView, row: PlanRow, wide: bool) -> list[list[str]]:
         groups.append([number(told, metric), test])
     speedup = UNKNOWN if row.speedup is None else f"{row.speedup:.2f}x"
     infeasible = {"yes": "", "no": ", violates a constraint", "unknown": ", feasibility unknown"}
-    return [*groups, [speedup, row.status + infeasible[row.feasible]]]
+    return [*groups, [speedup, row.standing + infeasible[row.feasible]]]
 
 
 def csv_text(rows: Sequence[PlanRow], metrics: Sequence[str]) -> str:
@@ -201,8 +201,16 @@ def cost_table(found: PlanReport) -> Table:
         figure = figures.get(name)
         if figure is not None and METRICS[name].kind == "cost":
             error = UNKNOWN if figure.error is None else f"{figure.error:+.1%}"
-            table.add_row(name, number(figure.predicted), number(figure.measured), error)
+            table.add_row(name, _predicted(figure), number(figure.measured), error)
     return table
+
+
+def _predicted(figure: MetricValues) -> str:
+    """A predicted cost with its interval."""
+    if figure.predicted_low is None:
+        return number(figure.predicted)
+    low, high = number(figure.predicted_low), number(figure.predicted_high)
+    return f"{number(figure.predicted)} ({low}\N{EN DASH}{high})"
 
 
 def heading(text: str) -> Text:

@@ -3,7 +3,8 @@ of each device."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from trimtab.db import JobRecord, PlanRecord, Store
 from trimtab.planner.jobs.summary import DeviceSummary, summary_of
@@ -77,9 +78,16 @@ def job_on_device(store: Store, job: JobRecord, name: str) -> JobRecord:
     return held
 
 
+#: Plans that every job may have, as its summary names them.
+ROLES = ("chosen", "baseline")
+
+
 def find_plan(store: Store, prefix: str, device: str | None = None) -> PlanRecord:
-    """The plan whose key begins with `prefix`. Where a job on several devices has it, that of the
-    job over all, or that on one `device`. Raises StoreError."""
+    """The plan whose key begins with `prefix`, or that the latest job has in a role: 'chosen' or
+    'baseline'. Where a job on several devices has it, that of the job over all, or that on one
+    `device`. Raises StoreError."""
+    if prefix in ROLES:
+        return _in_role(store, prefix, device)
     found = store.find_plan(prefix)
     jobs = store.list_jobs()
     tree = [j for j in jobs if found.job_id in {j.id, *(d["job"] for d in devices_of(j))}]
@@ -90,3 +98,16 @@ def find_plan(store: Store, prefix: str, device: str | None = None) -> PlanRecor
         return store.find_plan(found.key, job_id=job_on_device(store, over_all, device).id)
     entry = store.get_plan(over_all.id, found.key) if over_all else None
     return entry.plan if entry else found
+
+
+def _in_role(store: Store, role: str, device: str | None) -> PlanRecord:
+    job = find_job(store)
+    if device is not None:
+        job = job_on_device(store, job, device)
+    known: Mapping[str, Any] = summary_of(job)
+    if not known.get(role):
+        raise StoreError(
+            f"the latest job, {job.id} ({job.name}), has no {role} plan; `trimtab front` says "
+            "why, and names the plans that it has"
+        )
+    return store.find_plan(known[role], job_id=job.id)

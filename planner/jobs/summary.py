@@ -61,14 +61,30 @@ class SetupSummary(TypedDict):
     forced: bool
 
 
+class PredictionSummary(TypedDict):
+    """How predictions of a metric did on the verified `plans` of a job: how many measured within
+    their 95 % interval (`covered`), how many were `disturbed`; of the others, `taught_by` and
+    `squares` (see :class:`trimtab.search.costs.prediction.PredictionErrors`). `device_plans` and
+    `device_covered` count those of earlier jobs on the device too."""
+
+    plans: int
+    covered: int
+    disturbed: int
+    taught_by: int
+    squares: float
+    device_plans: int
+    device_covered: int
+
+
 class JobSummary(TypedDict, total=False):
     """All that a job says of itself, each once it is known.
 
-    `correction` is what earlier jobs learned on the device, by metric; `predictors` the held-out
-    errors of the search's predictors, by metric and way; `troubles` what went wrong on the device
-    and was dealt with, by kind. `chosen`, `nearest` and `baseline` are keys of plans. `routed`
-    says what routers could not have, `losses` what each quantised or slimmed variant lost and won
-    against its member, by the variant's name.
+    `correction` is what earlier jobs learned on the device, by metric, `prediction_errors` how
+    far off its predictions were, and `predictions` how those of this job did; `predictors` the
+    held-out errors of the search's predictors, by metric and way; `troubles` what went wrong on
+    the device and was dealt with, by kind. `chosen`, `nearest` and `baseline` are keys of plans.
+    `routed` says what routers could not have, `losses` what each quantised or slimmed variant
+    lost and won against its member, by the variant's name.
     """
 
     classes: int
@@ -77,6 +93,8 @@ class JobSummary(TypedDict, total=False):
     candidates: int
     measuring_s: float
     correction: Mapping[str, Mapping[str, float]]
+    prediction_errors: Mapping[str, Mapping[str, float]]
+    predictions: Mapping[str, PredictionSummary]
     predictors: Mapping[str, Mapping[str, Mapping[str, float]]]
     early: EarlyExitSummary
     routed: Mapping[str, str]

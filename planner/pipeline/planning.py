@@ -11,7 +11,6 @@ from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.stages import costs_together
-from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.pipeline.colocation import measure_twice
@@ -20,6 +19,12 @@ from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.selection.held_out import HeldOutReports
 from trimtab.planner.selection.losses import variant_losses
 from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.selection.predictions import (
+    earlier_correction,
+    earlier_errors,
+    prediction_summary,
+    with_intervals,
+)
 from trimtab.planner.selection.records import (
     decided_metrics,
     measured_metrics,
@@ -32,7 +37,7 @@ from trimtab.planner.techniques.base import PlanGenerator
 from trimtab.planner.techniques.exit_points.taps import TapPreparation
 from trimtab.profilers.device import device_key
 from trimtab.search.costs.cascade import CascadeCosts
-from trimtab.search.costs.correction import Correction, Learned
+from trimtab.search.costs.correction import Learned
 from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.codec import content_key
@@ -54,6 +59,7 @@ class PlanningStage:
         self._evaluator, self._job = evaluator, evaluator.job
         self.variants = {m.built.variant.sha256: m.built.variant for m in measured}
         correction = earlier_correction(self._job)
+        self._errors = earlier_errors(self._job)
         data = SelectionData.of(self._job.spec, measured, evaluator.rows, correction, agreed)
         self.selector = PlanSelector(data)
         self._reports = HeldOutReports(self.selector.evaluator, evaluator.items)
@@ -81,6 +87,7 @@ class PlanningStage:
         values = {key: found.values for key, found in verifier.records.items()}
         self._store_plans(selection, values)
         self._put_corrections(learned)
+        job.remember(predictions=prediction_summary(job, verifier.pairs, self._errors))
         self._summarise(selection)
 
     def measured_together(
@@ -104,7 +111,7 @@ class PlanningStage:
             journal.note("warning", "measurements together", text)
         costs = {}
         for number, found in visits.items():
-            stages, process = costs_together(parts[number], found, data.reference_ms)
+            stages, process = costs_together(parts[number], found, data.pace)
             costs[groups[number]] = CascadeCosts(stages, process, data.correction)
         return costs
 
@@ -189,7 +196,8 @@ class PlanningStage:
             if report is not None:
                 metrics += reported_metrics(job_id, plan, report, plan.key in measured)
             metrics += measured_metrics(job_id, plan, measured.get(plan.key, {}))
-        self._job.store.replace_plans(job_id, plans, metrics)
+        told = with_intervals(metrics, self._errors, measured)
+        self._job.store.replace_plans(job_id, plans, told)
 
     def _put_corrections(self, learned: Mapping[str, Learned]) -> None:
         job = self._job
@@ -234,18 +242,6 @@ def selection_summary(selection: Selection, data: SelectionData) -> JobSummary:
         "reference_ms": data.reference_ms,
         "losses": variant_losses(data),
     }
-
-
-def earlier_correction(job: JobContext) -> Correction:
-    """What earlier jobs learned on this device. A resumed job keeps what it began with, so
-    that it decides as it did."""
-    models = job.summary.get("correction")
-    if models is None:
-        records = job.store.list_corrections(device_key=device_key(job.fingerprint))
-        earlier = [record for record in records if record.job_id != job.job_id]
-        models = {record.metric: record.model for record in reversed(earlier)}
-        job.remember(correction=models)
-    return Correction(models)
 
 
 def count_exposure(

@@ -15,8 +15,9 @@ class MetricValues:
 
     `decided` is the value that selection used: the conservative estimate on tune of a quality, the
     prediction of a cost. `test` with its 95 % interval is only reported. `predicted` and
-    `measured` are for the same inputs, those of test. `optimism` is the validation-to-test gap:
-    the decided lead over the baseline less the lead on test, with its interval.
+    `measured` are for the same inputs, those of test; `predicted_low` and `predicted_high` are the
+    95 % interval of what a bundle was predicted to measure. `optimism` is the validation-to-test
+    gap: the decided lead over the baseline less the lead on test, with its interval.
     """
 
     metric: str
@@ -27,6 +28,8 @@ class MetricValues:
     high: float | None = None
     predicted: float | None = None
     measured: float | None = None
+    predicted_low: float | None = None
+    predicted_high: float | None = None
     optimism: float | None = None
     optimism_low: float | None = None
     optimism_high: float | None = None
@@ -82,5 +85,7 @@ def _figure(entry: PlanEntry, metric: str, kind: str) -> MetricValues | None:
         metric,
         decided=decided.value if decided else None,
         predicted=predicted.value if predicted else None,
+        predicted_low=predicted.low if predicted else None,
+        predicted_high=predicted.high if predicted else None,
         measured=measured.value if measured else None,
     )

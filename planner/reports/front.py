@@ -17,7 +17,7 @@ from trimtab.db import (
     VerificationRecord,
 )
 from trimtab.planner.jobs.lookup import devices_of, job_state
-from trimtab.planner.jobs.summary import summary_of
+from trimtab.planner.jobs.summary import PredictionSummary, summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
 from trimtab.planner.reports.text import printable
 from trimtab.search.objectives.pareto import spread
@@ -43,7 +43,8 @@ class PlanRow:
     of the zoo), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
     failed, 'predicted' when it was not tried. `speedup_basis` says whether both latencies are
     'measured' or 'predicted'. `cautions` are what its accuracy hides, told of the
-    chosen plan. `variants` are the names of those that its stages run.
+    chosen plan, `disturbances` what disturbed the measurements that its figures follow from.
+    `variants` are the names of those that its stages run.
     """
 
     key: str
@@ -57,6 +58,12 @@ class PlanRow:
     speedup_basis: str | None
     cautions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    disturbances: tuple[str, ...] = ()
+
+    @property
+    def standing(self) -> str:
+        """The status, and whether its figures were measured while something disturbed that."""
+        return f"{self.status}, disturbed" if self.disturbances else self.status
 
     def figure(self, metric: str) -> MetricValues:
         return self.figures.get(metric, MetricValues(metric, None))
@@ -68,6 +75,7 @@ class PlanRow:
             "label": self.label,
             "roles": " ".join(self.roles),
             "status": self.status,
+            "disturbed": "; ".join(self.disturbances),
             "feasible": self.feasible,
         }
         for metric in metrics:
@@ -116,7 +124,8 @@ class FrontView:
     `corrections` are corrections of predictions learned from the job's bundles, and
     `predictors` the held-out errors of the search's predictors
     (`trimtab.search.predictors.base`). `setup` is what is doubtful in how members are fed and
-    read, `losses` what each variant lost and won against its member."""
+    read, `predictions` how often measured costs lay within the intervals of predicted ones,
+    `losses` what each variant lost and won against its member."""
 
     job_id: str
     job_name: str
@@ -134,6 +143,7 @@ class FrontView:
     rows: tuple[PlanRow, ...]
     setup: tuple[str, ...] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
+    predictions: Mapping[str, PredictionSummary] = field(default_factory=dict)
 
     def row(self, key: str | None) -> PlanRow | None:
         return next((row for row in self.rows if row.key == key), None)
@@ -220,6 +230,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         predictors=_predictors(job),
         rows=tuple(rows),
         setup=setup_doubts(job),
+        predictions=summary_of(job).get("predictions", {}),
         losses={
             printable(n): printable(text) for n, text in summary_of(job).get("losses", {}).items()
         },
@@ -294,7 +305,15 @@ def _row(
         variants=tuple(
             printable(stage["variant"]["name"]) for stage in plan.definition.get("stages", ())
         ),
+        disturbances=_disturbances(plan, record),
     )
+
+
+def _disturbances(plan: PlanRecord, record: VerificationRecord | None) -> tuple[str, ...]:
+    """Of a verified plan what disturbed its bundle, of others what disturbed its parts."""
+    verified = record is not None and record.state == "ok"
+    told = record.details.get("warnings", ()) if record is not None and verified else None
+    return tuple(map(printable, plan.definition.get("disturbed", ()) if told is None else told))
 
 
 def _speedup(

@@ -47,6 +47,7 @@ def front_frame(view: FrontView) -> pd.DataFrame:
         "plan": [row.label for row in rows],
         "roles": [" ".join(row.roles) for row in rows],
         "status": [row.status for row in rows],
+        "disturbed": ["; ".join(row.disturbances) for row in rows],
         "feasible": [row.feasible for row in rows],
         "reasons": ["; ".join(row.reasons) for row in rows],
         "speedup": _numbers(row.speedup for row in rows),

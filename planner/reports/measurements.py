@@ -20,7 +20,8 @@ class MeasuredVariant:
     """A measurement of a variant alone. Times in ms, with warm caches (`hot`: right after itself)
     and cold ones (`beside`: after other work); `spread` is the interdecile range of the warm
     samples relative to their median, `drift` how far the reference work at the end differs from
-    that at the beginning."""
+    that at the beginning, `explained` the share of the variance of its times that the reference
+    work explains."""
 
     record: MeasurementRecord
     variant: str
@@ -30,6 +31,7 @@ class MeasuredVariant:
     spread: float | None
     drift: float | None
     unsteadiness: float | None
+    explained: float | None
     peak_mb: float | None
     load_ms: float | None
     warnings: tuple[str, ...]
@@ -61,6 +63,7 @@ def _measured(record: MeasurementRecord, variant: VariantRecord | None) -> Measu
         spread=float(np.ptp(np.percentile(hot, [10, 90])) / np.median(hot)) if len(hot) else None,
         drift=float(np.median(pace[half:]) / np.median(pace[:half]) - 1) if half else None,
         unsteadiness=values.get("unsteadiness"),
+        explained=values.get("reference_explained"),
         peak_mb=values.get("peak_mb"),
         load_ms=values.get("load_ms"),
         warnings=tuple(map(printable, record.warnings)),
@@ -79,6 +82,7 @@ def samples_of(record: MeasurementRecord) -> list[dict[str, Any]]:
     measurement) and `ms`."""
     series = {
         "reference work": np.asarray(record.samples.get("reference_ms", ())),
+        "reference work, all threads": np.asarray(record.samples.get("parallel_ms", ())),
         "inference, warm cache": _whole(record, "hot"),
         "inference, cold cache": _whole(record, "beside"),
     }

@@ -61,8 +61,25 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
             f"{found.error_before:.1%}; with the correction, leave-one-plan-out, "
             f"{found.error_held_out:.1%}."
         )
+    lines += coverage_notes(view)
     lines += [f"{name} {text}." for name, text in view.losses.items()]
     return lines + [found.text for found in view.predictors]
+
+
+def coverage_notes(view: FrontView) -> list[str]:
+    """How often bundles measured what their predictions promised."""
+    lines = []
+    for metric, found in view.predictions.items():
+        line = (
+            f"{metric}: {found['covered']} of {found['plans']} bundles measured within the 95 % "
+            "interval of their prediction"
+        )
+        if found["device_plans"] > found["plans"]:
+            line += f" ({found['device_covered']} of {found['device_plans']} on this device)"
+        if found["disturbed"]:
+            line += f"; {found['disturbed']} of them were disturbed"
+        lines.append(line + ".")
+    return lines
 
 
 def caution_notes(row: PlanRow) -> list[str]:
@@ -94,6 +111,17 @@ def device_notes(found: PlanReport) -> list[str]:
         elif predicted is not None:
             notes.append(f"On {name}: {number(predicted)} ms predicted.")
     return notes
+
+
+def reference_notes(found: PlanReport) -> list[str]:
+    """How much of a bundle's variation the reference work beside it explains."""
+    explained = found.verified.get("reference_explained")
+    if explained is None:
+        return []
+    return [
+        f"Reference work explains {explained:.0%} of the variance of its latency; as far as that, "
+        "it was moved to the pace of the other measurements."
+    ]
 
 
 def exit_notes(found: PlanReport) -> list[str]:
@@ -138,7 +166,8 @@ def summary_line(row: PlanRow, view: FrontView) -> str:
     value = latency.measured if latency.measured is not None else latency.decided
     quality = with_interval(row.figure(view.quality))
     text = (
-        f"{row.label}: {printable(view.quality)} {quality} on test, {number(value)} ms ({basis})"
+        f"{row.label}: {printable(view.quality)} {quality} on test, {number(value)} ms ({basis}"
+        f"{', disturbed' if row.disturbances else ''})"
     )
     if row.speedup is None or "baseline" in row.roles:
         return text

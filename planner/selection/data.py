@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.stages import (
+    common_pace,
     metric_names,
     one_per_variant,
     reference_answers,
@@ -18,6 +19,7 @@ from trimtab.planner.candidates.stages import (
 from trimtab.planner.jobs.dataset import SplitRows
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.costs.correction import Correction
+from trimtab.search.costs.pace import CommonPace
 from trimtab.search.costs.segmented import StageSegments
 from trimtab.search.estimates.guard import consensus
 from trimtab.search.estimates.metrics import can_tell, quality_metric
@@ -34,6 +36,7 @@ class SelectionData:
     """`options` are the `measured` candidates, one by one, as stages of plans; `targets` by split.
 
     `taught_by` (inputs,) are the labels or, without them, the answers of the reference member.
+    `reference_ms` and `pace` are how fast the device was.
     `members` are options: one per original model, the fastest way to run it; `baseline` is the
     one of them to compare with. `quality` names the metrics asked for, the deciding one first.
     """
@@ -51,6 +54,7 @@ class SelectionData:
     quality: Sequence[str]
     members: Sequence[int]
     baseline: int
+    pace: CommonPace = field(default_factory=CommonPace)
 
     @classmethod
     def of(
@@ -64,11 +68,11 @@ class SelectionData:
         """Calibrate what was measured. `correction` is what earlier jobs learned on this device;
         options are calibrated as those `agreed` on another device, where there are any. Raises
         PlanningError."""
-        scale_ms = reference_ms(measured)
+        pace = common_pace(measured)
         reference = reference_answers(measured, spec.reference_name)
         taught_by = rows.labels if rows.labels is not None else reference
         assert taught_by is not None
-        options = stage_options(measured, rows.fit, taught_by[rows.fit], scale_ms, agreed)
+        options = stage_options(measured, rows.fit, taught_by[rows.fit], pace, agreed)
         targets = _targets(options, rows, reference, taught_by)
         names = metric_names(spec.objectives, rows.labels is not None)
         objectives = [Objective(name) for name in names]
@@ -95,12 +99,13 @@ class SelectionData:
             targets,
             taught_by,
             correction or Correction(),
-            scale_ms,
+            reference_ms(measured),
             objectives,
             constraints,
             quality,
             members,
             best,
+            pace,
         )
 
     @property

@@ -60,6 +60,7 @@ def plan_record(
             "routes": list(breakdown.routes),
             "beside": dict(breakdown.rivals),
             "cautions": list(cautions),
+            "disturbed": composed.design.costs.warnings,
             "router_ms": router_ms,
             "router_share": router_ms / composed.costs["latency_mean_ms"],
         },

@@ -24,8 +24,8 @@ class CheckedMember:
 @dataclass(frozen=True)
 class CheckRequest:
     """Members to be tried on `images`, whose `labels` are indices into `classes` (None: there are
-    none). A member is tried for about `patience_s` at most; in a process of its own, an inference
-    without an answer for `stall_s` ends it."""
+    none). A member is tried for about `patience_s` at most, up to four times as long on a busy
+    machine; in a process of its own, an inference without an answer for `stall_s` ends it."""
 
     members: tuple[CheckedMember, ...]
     images: tuple[str, ...]

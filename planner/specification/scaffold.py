@@ -24,7 +24,7 @@ from trimtab.variants import (
     ModelFacts,
     inspect_in_subprocess,
     make_variant,
-    open_in_subprocess,
+    open_and_inspect_in_subprocess,
 )
 from trimtab.workloads import Workload, read_workload
 from trimtab.workloads.images.files import (
@@ -136,8 +136,8 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 def _read_model(path: Path, name: str | None) -> FoundModel:
     with tempfile.TemporaryDirectory(prefix="trimtab-view-") as folder:
-        view = open_in_subprocess(path, Path(folder))
-        facts = inspect_in_subprocess(view.path)
+        view, told = open_and_inspect_in_subprocess(path, Path(folder))
+        facts = told or inspect_in_subprocess(view.path)
         size = None if facts.input_size else OPEN_SIZE
         if size:
             facts = inspect_in_subprocess(view.path, size)

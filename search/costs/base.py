@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from trimtab.search.costs.correction import Correction
 from trimtab.search.costs.metrics import COST_METRICS, AverageCost, FixedCost
-from trimtab.search.costs.stage import Doubles
+from trimtab.search.costs.stage import Doubles, StageCost
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 
 
@@ -53,6 +53,15 @@ class PlanCosts(ABC):
     @abstractmethod
     def unmeasured_peak_mb(self) -> float | None:
         """The peak of a plan that was not measured as it is; None where it cannot be told."""
+
+    @abstractmethod
+    def measured_stages(self) -> Iterable[StageCost]:
+        """The stages, or their segments, as they were measured."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What disturbed the measurements that the plan's costs follow from."""
+        return list(dict.fromkeys(w for stage in self.measured_stages() for w in stage.warnings))
 
     def mean_value(self, name: str, reach: Doubles) -> Doubles | None:
         """Mean over inputs (plans,) of a measured value that every stage adds when it runs;

@@ -10,7 +10,7 @@ that were measured together in one process bring the peak that was measured ther
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -93,6 +93,9 @@ class CascadeCosts(PlanCosts):
                 path = path + generator.choice(samples, count)
             paths.append(path)
         return np.concatenate(paths) * self._slower
+
+    def measured_stages(self) -> Iterable[StageCost]:
+        return self.stages
 
     def _used(self) -> Sequence[Doubles]:
         return [*(self._first if self._later else self._first[:1]), *self._later]

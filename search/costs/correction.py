@@ -43,11 +43,13 @@ class Correction:
 
 @dataclass(frozen=True)
 class Pair:
-    """A verified plan: its number of stages, what was predicted, and what its bundle gave."""
+    """A verified plan: its number of stages, what was predicted, and what its bundle gave;
+    `disturbed` where one of the two was measured while something disturbed that."""
 
     stages: int
     predicted: float
     measured: float
+    disturbed: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,11 @@ class Learned:
 def learn(pairs: Sequence[Pair], prior: Mapping[str, float]) -> Learned | None:
     """Learn what is left after a `prior` model, which `predicted` holds already.
 
-    None with fewer than four plans. Where held-out plans are not predicted better, the prior
-    stays as it is.
+    None with fewer than four plans. Disturbed ones teach only where there are fewer than four
+    others. Where held-out plans are not predicted better, the prior stays as it is.
     """
+    steady = [pair for pair in pairs if not pair.disturbed]
+    pairs = steady if len(steady) >= _FEWEST else pairs
     if len(pairs) < _FEWEST:
         return None
     ratios = np.log([pair.measured / pair.predicted for pair in pairs])

@@ -8,7 +8,7 @@ the first tap of the first stage makes every input run that far.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -156,6 +156,9 @@ class RoutedCosts(PlanCosts):
                 path[kept:] += generator.choice(part, count - kept)
             found.append(path)
         return np.concatenate(found) * self._slower
+
+    def measured_stages(self) -> Iterable[StageCost]:
+        return (part for chain in self.chains for part in chain.segments)
 
     def _used(self) -> Sequence[Doubles]:
         return [*self._warm, *(part for parts in self._parts for part in parts)]

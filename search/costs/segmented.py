@@ -8,7 +8,7 @@ cache: `beside`): the chance of the former is taken to be the share of frames th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -148,6 +148,9 @@ class SegmentedCosts(PlanCosts):
                 )
             paths.append(path)
         return np.concatenate(paths) * self._slower
+
+    def measured_stages(self) -> Iterable[StageCost]:
+        return (part for chain in self._chains for part in chain.segments)
 
     def _used(self) -> Sequence[Doubles]:
         return [*self._warm, *self._cold, *self._overheads.used()]

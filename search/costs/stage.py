@@ -7,17 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import trim_mean
 
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions
 
 Doubles = NDArray[np.float64]
-
-
-def pace_ms(reference: Sequence[float]) -> float:
-    """How fast the device was: the mean time of the reference work without its extremes, a fifth
-    at either end. (The median jumps where a machine changes between two speeds.)"""
-    return float(trim_mean(np.asarray(reference), 0.2))
 
 
 @dataclass(frozen=True)
@@ -26,17 +19,20 @@ class Visit:
 
     values: Mapping[str, float]
     samples: Mapping[str, Sequence[float]]
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """Measurements of one variant with its options: raw samples in ms, memory in MB."""
+    """Measurements of one variant with its options: raw samples in ms, memory in MB; `warnings`
+    of what disturbed them."""
 
     format: InputFormat
     options: RuntimeOptions
     values: Mapping[str, float]
     samples: Mapping[str, Doubles]
     size_mb: float
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def from_visits(
@@ -45,20 +41,20 @@ class StageCost:
         options: RuntimeOptions,
         size_mb: float,
         visits: Sequence[Visit],
-        reference_ms: float,
+        factors: Sequence[float],
         position: int = 0,
     ) -> StageCost:
-        """The stage at a `position` of what was measured. Samples are scaled to a device on
-        which the reference work takes `reference_ms`; those of several visits are joined."""
+        """The stage at a `position` of what was measured. Samples of each visit are multiplied by
+        its factor, and those of several visits are joined."""
         joined: dict[str, list[Doubles]] = {}
-        for visit in visits:
-            factor = reference_ms / pace_ms(visit.samples["reference_ms"])
+        for visit, factor in zip(visits, factors, strict=True):
             for name, column in visit.samples.items():
                 number, _, part = name.partition("_")
                 if number == str(position):
                     joined.setdefault(part, []).append(np.asarray(column) * factor)
         samples = {part: np.concatenate(columns) for part, columns in joined.items()}
-        return cls(fmt, options, mean_values(visits), samples, size_mb)
+        warnings = tuple(dict.fromkeys(text for visit in visits for text in visit.warnings))
+        return cls(fmt, options, mean_values(visits), samples, size_mb, warnings)
 
     def total(
         self, context: str, shares_resize: bool = False, shares_all: bool = False

@@ -3,10 +3,8 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from PIL import Image
+from processes import PATIENCE_S, free_port, until
 from sample_models import INPUT, texture_images, write_onnx
 
 from trimtab.db import Store
@@ -79,21 +78,19 @@ def environment():
 def served(folder, store, *options):
     """`trimtab dashboard` in a process of its own; its address, with that which it printed as
     `entry`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [*_CALL, "--store", str(store), "dashboard", "--port", str(port), "--no-browser"]
     with (folder / "dashboard.log").open("wb") as log:
         process = subprocess.Popen(
             [*command, *options], cwd=folder, env=environment(), stdout=log, stderr=log
         )
     try:
-        until(lambda: _answers(port) or process.poll() is not None, 200)
+        until(lambda: _answers(port) or process.poll() is not None)
         assert process.poll() is None, (folder / "dashboard.log").read_text()
         yield Address(_entry(folder / "dashboard.log"))
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait()
 
 
 class Address(str):
@@ -106,24 +103,15 @@ class Address(str):
 
 
 def _entry(log):
-    return until(lambda: re.search(r"Dashboard: (\S+)", log.read_text()), 30)[1]
+    return until(lambda: re.search(r"Dashboard: (\S+)", log.read_text()))[1]
 
 
 def _answers(port):
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=30):
             return True
     except (urllib.error.URLError, OSError):
         return False
-
-
-def until(holds, seconds):
-    """Wait for something; what it was at last."""
-    ends = time.monotonic() + seconds
-    while not (found := holds()) and time.monotonic() < ends:
-        time.sleep(0.1)
-    assert found, f"not within {seconds} s"
-    return found
 
 
 @pytest.fixture(scope="session")
@@ -155,7 +143,7 @@ def context(browser):
     """What the browser has loaded once is there for all pages."""
     size = {"width": 1280, "height": 900}
     with browser.new_context(viewport=size, accept_downloads=True) as opened:
-        opened.set_default_timeout(100_000)  # machines may be busy
+        opened.set_default_timeout(1000 * PATIENCE_S)
         yield opened
 
 
@@ -178,6 +166,5 @@ def tools(machine):
         plan_quickly=lambda folder: plan_quickly(folder, machine),
         environment=environment,
         served=served,
-        until=until,
         write_zoo=write_zoo,
     )

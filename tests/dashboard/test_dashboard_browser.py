@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from playwright.sync_api import TimeoutError as NotThere
+from processes import until
 
 from trimtab.db import Store
 from trimtab.planner.jobs.background import starts
@@ -58,7 +59,7 @@ def drawn(page):
     return chart
 
 
-def click_chosen(page, tools):
+def click_chosen(page):
     """Click the star of the chosen plan, once the picture tells what is under the mouse."""
     chart = drawn(page)
     settle(page)
@@ -70,7 +71,7 @@ def click_chosen(page, tools):
         page.wait_for_timeout(200)
         return at if chart.get_by_text("mean latency, ms").count() else None
 
-    at = tools.until(found, 100)
+    at = until(found)
     page.mouse.click(at["x"], at["y"])
 
 
@@ -91,13 +92,13 @@ def test_from_nothing_to_a_bundle_that_runs(page, tools, tmp_path):
         upload.set_input_files(tmp_path / "job.yaml")
         page.get_by_role("button", name="Start", exact=True).click()
         page.locator(".tt-chip, .tt-steps").first.wait_for()  # it starts, then it runs
-        tools.until(lambda: store.exists() and done(store), 200)
+        until(lambda: store.exists() and done(store))
         page.get_by_text(re.compile("^chosen: ")).wait_for()  # without a reload
         page.get_by_test_id("stMainBlockContainer").get_by_role("link", name="Front").click()
-        click_chosen(page, tools)
+        click_chosen(page)
         page.get_by_text("Why it is faster or slower than the baseline").wait_for()
         page.get_by_role("link", name="Front", exact=True).first.click()
-        click_chosen(page, tools)  # what was clicked before can be clicked again
+        click_chosen(page)  # what was clicked before can be clicked again
         page.wait_for_url(re.compile(r"/plan\?job=\w+&plan=\w+"))
         page.get_by_text("Why it is faster or slower than the baseline").wait_for()
         assert page.evaluate("window.hacked") is None
@@ -134,7 +135,7 @@ def test_a_job_is_stopped_and_goes_on(page, tools, tmp_path):
             assert [start.runs for start in starts(opened)] == [False]
         page.goto(f"{address}/?job={job.id}")
         page.get_by_role("button", name="Resume").first.click()
-        tools.until(lambda: done(store), 200)
+        until(lambda: done(store))
         page.locator(".tt-chip", has_text="done").first.wait_for()
 
 
@@ -153,26 +154,26 @@ def told(page):
     return page.get_by_text(re.compile(r"^\d+ plans? on the front")).inner_text()
 
 
-def test_a_slider_moves_the_front_and_the_address(page, tools, address):
+def test_a_slider_moves_the_front_and_the_address(page, address):
     page.goto(f"{address}/front")
     page.get_by_role("slider", name="mean latency, ms at most").press("Home")
     page.wait_for_url(re.compile("limit-latency_mean_ms="))
     page.get_by_text("0 plans on the front").wait_for()
     shared = page.url
     page.goto(f"{address}/front")
-    tools.until(lambda: told(page)[0] != "0", 30)
+    until(lambda: told(page)[0] != "0")
     page.goto(shared)
     page.get_by_text("0 plans on the front").wait_for()
 
 
 @pytest.mark.parametrize("path", ["", "front", "plan", "compare", "devices", "start"])
-def test_nothing_overflows_and_names_are_no_markup(page, tools, address, path):
+def test_nothing_overflows_and_names_are_no_markup(page, address, path):
     page.goto(f"{address}/{path}")
     page.get_by_test_id("stMainBlockContainer").locator("h1, h2").first.wait_for()
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 844})
         settle(page)
-        tools.until(lambda: overflow(page) <= 0, 60)  # pictures follow a little later
+        until(lambda: overflow(page) <= 0)  # pictures follow a little later
     assert page.locator("[data-testid=stException]").count() == 0
     assert page.evaluate("window.hacked") is None
     assert page.locator("img[src='x']").count() == 0

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+from processes import until
 
 from trimtab.db import Store
 from trimtab.planner.jobs.background import (
@@ -101,7 +102,7 @@ def test_a_start_that_comes_to_nothing_says_why(tools, tmp_path):
     path = tmp_path / "store" / "trimtab.db"
     begun = start_job(spec.model_copy(update={"workload": work}), str(path), None)
     with Store.open(path, read_only=True) as store:
-        tools.until(lambda: not starts(store)[0].runs, 120)
+        until(lambda: not starts(store)[0].runs)
         (found,) = starts(store)
         assert (found.pid, found.name) == (begun.pid, spec.name)
         assert "4000" in failure_of(store, found)
@@ -113,10 +114,10 @@ def test_a_job_keeps_the_order_of_its_objectives(tools, tmp_path):
     objectives = {"top1": "max", "peak_memory_mb": "min", "latency_mean_ms": "min"}
     tools.write_zoo(tmp_path, objectives=objectives)
     begun = start_job(load_spec(tmp_path / "job.yaml"), str(tmp_path / "trimtab.db"), None)
-    tools.until(lambda: not begun.runs or _job_of(tmp_path), 120)
+    until(lambda: not begun.runs or _job_of(tmp_path))
     (job,) = _job_of(tmp_path)
     os.kill(begun.pid, signal.SIGINT)
-    tools.until(lambda: not begun.runs, 120)
+    until(lambda: not begun.runs)
     assert list(load_spec(begun.folder / "job.yaml").objectives) == list(objectives)
     assert list(job.spec["objectives"]) == list(objectives)
 
@@ -151,9 +152,9 @@ start_job(load_spec(Path({str(tmp_path / "job.yaml")!r})), {str(path)!r}, None)
         def running():
             return [job for job in store.list_jobs() if start_of(store, job) is not None]
 
-        (job,) = tools.until(running, 120)
+        (job,) = until(running)
         stop_job(store, job)
-        tools.until(lambda: not starts(store)[0].runs, 120)
+        until(lambda: not starts(store)[0].runs)
         assert store.get_job(job.id).state == "interrupted"
         assert failure_of(store, starts(store)[0]) is None
         assert starts(store)[0].status == 130

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from distributions import ROOT, run, surroundings
+from processes import PATIENCE_S, free_port, until
 from sample_models import INPUT, write_onnx, write_photos
 
 pytestmark = pytest.mark.slow
@@ -175,9 +174,7 @@ def test_nothing_but_two_names_can_be_imported(home: Home) -> None:
 @pytest.fixture(scope="module")
 def address(home: Home) -> Iterator[str]:
     """The dashboard's, as its command starts it and prints it: with the token."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [home.environment / "bin" / "trimtab", "--store", "store/trimtab.db", "dashboard"]
     log = home.folder / "dashboard.log"
     with log.open("wb") as stream:
@@ -190,28 +187,21 @@ def address(home: Home) -> Iterator[str]:
         )
     found = f"http://127.0.0.1:{port}"
     try:
-        _until(lambda: process.poll() is not None or _text(f"{found}/_stcore/health") == "ok")
+        until(lambda: process.poll() is not None or _text(f"{found}/_stcore/health") == "ok")
         assert process.poll() is None, log.read_text(encoding="utf-8")
         entry = re.search(r"Dashboard: (\S+)", log.read_text(encoding="utf-8"))
         assert entry is not None
         yield entry[1]
     finally:
         process.terminate()
-        process.wait(20)
-
-
-def _until(holds: Callable[[], bool], seconds: float = 200) -> None:
-    ends = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends, f"not within {seconds} s"
-        time.sleep(0.1)
+        process.wait()
 
 
 def _text(address: str) -> str | None:
     """What is there; None while nobody answers."""
     try:
         opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-        with opener.open(address, timeout=5) as answer:
+        with opener.open(address, timeout=30) as answer:
             return answer.read().decode()
     except OSError:
         return None
@@ -228,7 +218,7 @@ def _look_at_the_front(chromium: str, address: str) -> None:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = driver.chromium.launch(executable_path=chromium, args=flags)
         page = browser.new_page()
-        page.set_default_timeout(100_000)
+        page.set_default_timeout(1000 * PATIENCE_S)
         page.goto(address.replace("/?", "/front?"))
         page.get_by_text(re.compile(r"^\d+ plans? on the front")).wait_for()
         page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")

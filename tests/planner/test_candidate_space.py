@@ -38,7 +38,7 @@ def space_of(spec: JobSpec, path: Path, accelerators: list[str]) -> Space:
         4,
         ("w8a8",) if path.suffix == ".onnx" else (),
     )
-    return candidate_space(spec, [member], 2, accelerators)
+    return candidate_space(spec, [member], {"cores": "2", "accelerators": " ".join(accelerators)})
 
 
 def test_providers_are_tried_after_the_members_as_they_came(spec: JobSpec, tmp_path: Path) -> None:

@@ -259,6 +259,36 @@ def _passes_selftest(bundle):
     assert "selftest passed" in done.stdout
 
 
+def test_the_verdict_is_one_sentence_with_its_figures(run, chosen):
+    told = " ".join(run("front")[1].split())
+    line = told[told.index("Ship ") :]
+    assert re.search(r"[\d.]+ times as (fast|slow) \([\d.]+ against [\d.]+ ms, \w+\)", line)
+    assert re.search(r"accuracy [-+][\d.]+ points \(95 % CI [-+][\d.]+ to [-+][\d.]+\)", line)
+    assert re.search(r"\d+ of 14 test images newly wrong, \d+ newly right, worst class: ", line)
+
+
+def test_the_chosen_plan_and_the_baseline_go_by_name(run, chosen, tmp_path):
+    assert f"plan {chosen}" in run("show")[1]
+    assert "baseline" in run("show", "baseline")[1]
+    target = tmp_path / "chosen.pyz"
+    assert f"Wrote {target}" in " ".join(run("export", "-o", target)[1].split())
+
+
+def test_two_plans_are_compared(run, chosen):
+    told = run("compare")[1]
+    assert "top1, test" in told and "latency_mean_ms, measured" in told
+    assert "newly wrong" in told
+    found = json.loads(run("compare", chosen[:8], "baseline", "--format", "json")[1])
+    changes = found["changes"]
+    assert changes["count"] == 14
+    low, high = changes["lead"][1:]
+    assert low <= changes["lead"][0] <= high
+    gained = changes["newly_right"] - changes["newly_wrong"]
+    assert changes["lead"][0] == pytest.approx(gained / 14)
+    same = run("compare", "baseline", "baseline")[1]
+    assert "0 of 14 test images newly wrong, 0 newly right" in same
+
+
 def test_devices(run):
     status, text, _ = run("devices")
     assert status == 0
@@ -281,7 +311,7 @@ def test_devices(run):
         (["front", "--limit", "0"], 2, "--limit"),
         (["front", "--store", "x"], 2, "give it before the command"),
         (["bake"], 2, "bake"),
-        (["show"], 2, "Missing argument"),
+        (["init"], 2, "Missing argument"),
         (["plan", "missing.yaml"], 2, "missing.yaml: cannot be read"),
         (["--store", "nowhere.db", "front"], 1, "there is no store at nowhere.db"),
         (["--store", "nowhere.db", "jobs"], 1, "`trimtab plan job.yaml` creates one"),

@@ -63,7 +63,7 @@ def test_it_says_how_to_go_on_and_leaves_nothing(home, moment):
     assert process.returncode == 130, rest
     assert "resume with `trimtab --store store/trimtab.db plan job.yaml`" in rest
     assert "Traceback" not in rest
-    assert left_after(probes, 20) == [], "a probe outlives the command"
+    assert left_after(probes) == [], "a probe outlives the command"
     with Store.open(home / "store" / "trimtab.db") as store:
         (job,) = store.list_jobs()
         assert job.state == "interrupted"
@@ -103,7 +103,7 @@ def test_sigterm_ends_a_job_as_ctrl_c_does(home):
     assert process.returncode == 143, rest
     assert "resume with `trimtab --store store/trimtab.db plan job.yaml`" in rest
     assert "Traceback" not in rest
-    assert psutil.wait_procs(probes, timeout=20)[1] == [], "a probe outlives the command"
+    assert left_after(probes) == [], "a probe outlives the command"
     with Store.open(home / "store" / "trimtab.db") as store:
         (job,) = store.list_jobs()
         assert job.state == "interrupted"

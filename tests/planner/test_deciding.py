@@ -15,10 +15,9 @@ from trimtab.planner.cache.measurements import ATTEMPTS, StageSetup, settings_fo
 from trimtab.planner.pipeline.job import opened_run
 from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.selection.selector import PlanSelector
-from trimtab.profilers import Device, LocalDevice, ProbeResult
+from trimtab.profilers import Device, LocalDevice, ProbeResult, SteadyDevice
 from trimtab.profilers.device import Progress
 from trimtab.search.costs.correction import Pair
-from trimtab.search.costs.stage import pace_ms
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, VerifyRequest
 
@@ -100,12 +99,16 @@ def test_what_is_decided_by_bundles_is_timed_on_tune(done: Any) -> None:
     for found in store.list_verifications(record.id):
         times = found.samples["latency_ms"]
         assert len(times) == 80, "40 images of tune, then 40 of test"
-        paces, pace = found.samples["reference_ms"], record.summary["reference_ms"]
+        paces = found.samples["parallel_ms"]
         assert len(paces) == 10, "one for each group of eight"
-        on_tune = sum(times[:40]) / 40 * pace / pace_ms(paces[:5])
-        on_test = sum(times[40:]) / 40 * pace / pace_ms(paces[5:])
-        assert found.values["tune_latency_mean_ms"] == pytest.approx(on_tune)
-        assert found.values["latency_mean_ms"] == pytest.approx(on_test)
+        on_tune, on_test = (found.values[f"{n}latency_mean_ms"] for n in ("tune_", ""))
+        assert on_tune / on_test == pytest.approx(sum(times[:40]) / sum(times[40:]))
+        # Moved at most as far as the reference work was from its pace.
+        moved = on_tune / (sum(times[:40]) / 40)
+        furthest = max(paces) / min(paces)
+        assert 1 / furthest - 1e-9 <= moved <= furthest + 1e-9
+        if found.values["reference_explained"] == 0:
+            assert moved == pytest.approx(1.0)
         entry = next(e for e in store.list_plans(record.id) if e.plan.key == found.plan_key)
         corrected = entry.value("latency_mean_ms", "tune", "predicted")
         # All of tune was timed: the corrected prediction for it is what the bundle took.
@@ -180,10 +183,11 @@ def test_percentiles_that_are_asked_for_are_sampled_often_enough() -> None:
 
 
 class Disturbed(Device):
-    """This machine, where every measurement but each `steady`-th was disturbed."""
+    """This machine with steady times, where every measurement but each `steady`-th was
+    disturbed."""
 
     def __init__(self, steady: int) -> None:
-        self._device, self._steady = LocalDevice(), steady
+        self._device, self._steady = SteadyDevice(LocalDevice()), steady
         self.address, self.measured = "local", 0
         self.verified: list[VerifyRequest] = []
 

@@ -228,7 +228,7 @@ def test_constraints_that_nothing_meets_name_the_nearest_plan(zoo, store, machin
 def test_a_percentile_can_be_a_constraint(zoo, store, machine):
     spec = small_job(zoo, constraints=["latency_p90_ms <= 1000"], verify=0)
     settings = MeasureSettings(
-        seconds=0.1, max_seconds=5, min_rounds=70, hot_per_beside=1, warmup_seconds=0.02
+        seconds=0.1, max_seconds=100, min_rounds=70, hot_per_beside=1, warmup_seconds=0.02
     )
     record = trimtab.plan(spec, store, settings=settings, device=machine, setup="ignored")
     assert record.summary["chosen"] is not None

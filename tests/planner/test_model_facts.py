@@ -12,7 +12,8 @@ from sample_tflite import write_tflite
 
 from trimtab.db import Store
 from trimtab.planner.cache.facts import facts_of
-from trimtab.variants import inspect_model
+from trimtab.planner.cache.views import ViewCache
+from trimtab.variants import Wishes, inspect_model
 from trimtab.variants.isolation import workers
 from trimtab_runtime.errors import ModelError
 
@@ -41,6 +42,17 @@ def test_facts_are_those_of_the_file_and_found_again_wherever_it_lies(
     assert facts_of(store, path, None, 60.0) == expected
     assert facts_of(store, Path(moved), None, 60.0) == expected
     assert [variant.recipe["step"] for variant in store.list_variants()] == ["inspected"]
+
+
+@pytest.mark.parametrize("size", [None, (48, 32)])
+def test_who_opens_a_file_tells_its_facts_too(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int] | None
+) -> None:
+    path = write_onnx(tmp_path / "a.onnx", 2, size="side" if size else 32)
+    monkeypatch.setattr("trimtab.planner.cache.facts._TOLD", {})
+    view = ViewCache(store).open(path, Wishes(size=size), tmp_path / "view", 60.0)
+    nobody_answers(monkeypatch)
+    assert facts_of(store, view.path, size, 60.0) == inspect_model(view.path, size)
 
 
 def test_another_content_or_size_is_asked_for(

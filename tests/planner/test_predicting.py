@@ -126,7 +126,7 @@ def test_a_job_starts_from_earlier_measurements_on_the_device(
     spec = trimtab.load_spec(job(home, "middle.onnx", "lite.tflite", name="later"))
     with opened_run(spec, store, settings=SETTINGS) as run:
         members = run.members()
-        space = candidate_space(spec, members, 1).candidates
+        space = candidate_space(spec, members, {"cores": "1"}).candidates
         describing = CandidateFeatures(run.job, members, space)
         earlier = describing.earlier(["top1", "latency_mean_ms"])
         known = [measurement for measurement in store.list_measurements()]
@@ -135,7 +135,7 @@ def test_a_job_starts_from_earlier_measurements_on_the_device(
         assert len(alone) > 3
         for about, costs in earlier:
             assert set(costs) == {"latency_mean_ms"}, "qualities are not the device's"
-            assert 0 < costs["latency_mean_ms"] < 1000
+            assert costs["latency_mean_ms"] > 0
             assert [each.kind for each in about.work.operators if each.multiply_accumulates] == [
                 *("conv", "conv", "dense")
             ]
@@ -151,7 +151,7 @@ def test_what_a_job_measured_itself_is_not_told_twice(
     with opened_run(first(home), store, settings=SETTINGS) as run:
         members = run.members()
         describing = CandidateFeatures(
-            run.job, members, candidate_space(run.job.spec, members, 1).candidates
+            run.job, members, candidate_space(run.job.spec, members, {"cores": "1"}).candidates
         )
         assert run.job.job_id == done.id
         assert describing.earlier(["latency_mean_ms"]) == []

@@ -92,11 +92,11 @@ def test_jobs_in_threads_share_a_folder(tmp_path):
     def first():
         with scratch(tmp_path):
             entered.set()
-            leave.wait(30)
+            leave.wait()
 
     thread = threading.Thread(target=first)
     thread.start()
-    entered.wait(30)
+    entered.wait()
     with scratch(tmp_path):
         leave.set()
         thread.join()

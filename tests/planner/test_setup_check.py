@@ -10,6 +10,7 @@ import pytest
 from bad_models import endless_model, write_model
 from digit_models import CLASSES, INPUT, NAMES, write_digit_net, write_digits
 from PIL import Image
+from processes import PATIENCE_S
 
 from trimtab.planner.setup_check.images import check_labels, checked_images
 from trimtab.planner.setup_check.inputs import NORMALISATIONS, further_inputs, usual_inputs
@@ -54,7 +55,9 @@ def request_of(
     files = sorted(photos.glob("*/*.png"), key=lambda file: file.name)[:count]
     found = labels or tuple(NAMES.index(file.parent.name) for file in files)
     member = CheckedMember("net", str(path), variant, facts.output_width or 0)
-    return CheckRequest((member,), tuple(map(str, files)), found, classes)
+    return CheckRequest(
+        (member,), tuple(map(str, files)), found, classes, patience_s=PATIENCE_S, threads=1
+    )
 
 
 def checked(photos: Path, folder: Path, **changes: Any) -> MemberCheck:
@@ -198,11 +201,14 @@ def test_a_member_that_never_answers_is_left_alone(photos: Path, tmp_path: Path)
     facts = inspect_model(path)
     variant = make_variant(path, facts, {"mean": 127.5, "std": 127.5}, {}, "endless")
     endless = CheckedMember("endless", str(path), variant, facts.output_width or 0)
-    both = CheckRequest(
-        (endless, *request.members), request.images, None, request.classes, stall_s=3.0
-    )
-    check = check_in_subprocess(both)
-    assert check.members[0].problem == "an inference gave no answer within 3 s"
+    for stall_s in (3, 60):  # more where a busy machine left the other one no time either
+        both = CheckRequest(
+            (endless, *request.members), request.images, None, request.classes, stall_s=stall_s
+        )
+        check = check_in_subprocess(both)
+        assert check.members[0].problem == f"an inference gave no answer within {stall_s} s"
+        if check.members[1].problem is None:
+            break
     assert check.members[1].problem is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import numpy as np
 import onnxruntime
 import psutil
 import pytest
+from sample_models import INPUT, GraphDrawer
 
 from trimtab.planner.bundles.archive import BundleParts, write_bundle
 from trimtab.profilers import LocalDevice, connect
 from trimtab.profilers.device import device_key
+from trimtab.variants import inspect_model, make_variant
 from trimtab_runtime import Plan
 from trimtab_runtime.definitions.plan import (
     OperatingPoint,
@@ -80,6 +83,7 @@ def test_measuring_obeys_its_settings(
     counts = {sample: len(values) for sample, values in found.samples.items()}
     assert counts == {
         "reference_ms": 5,
+        "parallel_ms": 5,
         **{f"0_beside_{part}": 10 for part in PARTS},
         **{f"0_hot_{part}": 30 for part in PARTS},
     }
@@ -93,7 +97,7 @@ def test_stages_are_measured_beside_each_other(device: LocalDevice, measuring: A
     counts = {sample: len(values) for sample, values in found.samples.items()}
     beside = {f"{stage}_beside_{part}": 10 for part in PARTS for stage in range(3)}
     hot = {f"0_hot_{part}": 30 for part in PARTS}
-    assert counts == {"reference_ms": 5, **beside, **hot}
+    assert counts == {"reference_ms": 5, "parallel_ms": 5, **beside, **hot}
 
 
 @LINUX
@@ -106,22 +110,39 @@ def test_measuring_tells_memory(device: LocalDevice, measuring: Any) -> None:
     assert alone["load_transient_mb"] >= 0
     assert alone["run_transient_mb"] >= 0
     assert alone["peak_mb"] >= alone["start_mb"] + alone["engine_mb"]
-    together = device.probe(measuring("small", "bytes")).values
-    assert together["engine_mb"] > alone["engine_mb"], "two engines"
-    assert together["peak_mb"] > alone["peak_mb"]
+
+
+@LINUX
+def test_the_memory_of_all_models_counts(
+    device: LocalDevice, measuring: Any, tmp_path: Path
+) -> None:
+    """The second has weights of 48 MB."""
+    draw, wide = GraphDrawer(), 1_000_000
+    flat = draw.op("Flatten", draw.op("GlobalAveragePool", draw.conv("image", 8)))
+    hidden = draw.op("Gemm", flat, draw.weight(8, wide), width=wide)
+    path = draw.write(tmp_path / "heavy.onnx", draw.op("Gemm", hidden, draw.weight(wide, 4)))
+    request = measuring("small")
+    (small,) = request.stages
+    variant = make_variant(path, inspect_model(path), INPUT, {}, "heavy")
+    heavy = dataclasses.replace(small, model=str(path), variant=variant)
+    found = device.probe(dataclasses.replace(request, stages=(small, heavy))).values
+    assert found["resident_mb"] > 48
+    assert found["peak_mb"] > 48
 
 
 @LINUX
 def test_another_program_is_noticed_and_named(device: LocalDevice, measuring: Any) -> None:
     settings = MeasureSettings(seconds=1.5, min_rounds=2, max_rounds=9999)
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    turning = [sys.executable, "-uc", "print()\nwhile True: pass"]
+    busy = [subprocess.Popen(turning, stdout=subprocess.PIPE) for _ in range(2)]
     try:
+        for process in busy:
+            process.stdout.readline()
         found = device.probe(measuring("small", settings=settings))
     finally:
         for process in busy:
             process.kill()
-            process.wait()
-    assert found.values["other_cpu"] > 0.5
+            process.communicate()
     assert any(text.startswith("other processes used") for text in found.warnings)
 
 

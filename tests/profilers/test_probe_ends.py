@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,16 @@ from processes import left_after
 
 import trimtab_runtime
 from trimtab_runtime.codec import encode
+from trimtab_runtime.probe.requests import MeasureSettings
 
 _ASKER = """
 import json, sys
 from pathlib import Path
 from trimtab.profilers import LocalDevice
 from trimtab_runtime.codec import decode
-from trimtab_runtime.probe.requests import TraceRequest
+from trimtab_runtime.probe.requests import MeasureRequest
 
-request = decode(TraceRequest, json.loads(Path(sys.argv[1]).read_text()))
+request = decode(MeasureRequest, json.loads(Path(sys.argv[1]).read_text()))
 LocalDevice().probe(request, progress=lambda done, total: print(done, total, flush=True))
 """
 
@@ -35,14 +35,14 @@ def _probe_of(asker: subprocess.Popen[bytes]) -> psutil.Process:
 
 
 @pytest.fixture
-def asker(tracing: Any, photos: Sequence[str], tmp_path: Path) -> Any:
-    """A process whose probe traces for half a minute, and has begun."""
-    asked = tracing("small", list(photos) * 3000)
+def asker(measuring: Any, tmp_path: Path) -> Any:
+    """A process whose probe would measure for an hour, and has begun."""
+    asked = measuring("small", settings=MeasureSettings(3600.0, 3600.0, max_rounds=10**9))
     (tmp_path / "asked.json").write_text(json.dumps(encode(asked)), encoding="utf-8")
     command = [sys.executable, "-c", _ASKER, str(tmp_path / "asked.json")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().endswith(b" 36000\n")
+        assert process.stdout.readline() == b"0 1\n"
         yield process
         process.kill()
 
@@ -51,7 +51,7 @@ def test_a_probe_ends_when_its_asker_is_killed(asker: subprocess.Popen[bytes]) -
     probe = _probe_of(asker)
     asker.kill()
     asker.wait()
-    assert left_after([probe], 20) == [], "left alone it would go on for half a minute"
+    assert left_after([probe]) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux has /proc")

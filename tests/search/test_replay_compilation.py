@@ -159,7 +159,6 @@ def test_what_no_process_uses_is_removed_in_time(home: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_replays_are_compiled_once_a_machine(home: Path) -> None:
     for taps, kinds in ((False, 1), (True, 2)):
         code = f"TAPS = {taps}" + REPLAY

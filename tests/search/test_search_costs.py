@@ -11,7 +11,8 @@ import pytest
 from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.correction import Correction
 from trimtab.search.costs.metrics import BUNDLE_OVERHEAD_MB
-from trimtab.search.costs.stage import StageCost, Visit, pace_ms
+from trimtab.search.costs.pace import CommonPace, pace_ms
+from trimtab.search.costs.stage import StageCost, Visit
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions
 
 SMALL = InputFormat((96, 96), mean=(127.0,), std=(128.0,))
@@ -173,14 +174,15 @@ def visit(reference: float, *inference: float, **values: float) -> Visit:
     return Visit(values, {"reference_ms": [0.1, reference, reference, 90.0], **raw})
 
 
-def test_visits_are_scaled_each_by_its_own_reference_and_joined() -> None:
+def test_visits_of_before_are_scaled_each_by_its_own_reference_and_joined() -> None:
     visits = [visit(2.0, 4.0, 6.0, load_ms=7.0, resident_mb=1.0), visit(4.0, 4.0, load_ms=9.0)]
-    found = StageCost.from_visits(SMALL, ONNX, 1.0, visits, reference_ms=1.0)
+    factors = CommonPace({"plain": 1.0}).factors(visits)
+    found = StageCost.from_visits(SMALL, ONNX, 1.0, visits, factors)
     paces = [pace_ms(v.samples["reference_ms"]) for v in visits]
     expected = [4.0 / paces[0], 6.0 / paces[0], 4.0 / paces[1]]
     assert found.samples["hot_inference_ms"].tolist() == pytest.approx(expected)
     assert found.values == {"load_ms": 8.0}  # what all visits know
-    second = StageCost.from_visits(SMALL, ONNX, 1.0, visits, reference_ms=1.0, position=1)
+    second = StageCost.from_visits(SMALL, ONNX, 1.0, visits, factors, position=1)
     assert list(second.samples) == ["beside_inference_ms"]
 
 

@@ -180,7 +180,6 @@ class Draw:
         )
 
 
-@pytest.mark.timeout(600)  # the first compiles
 @pytest.mark.parametrize(
     ("kind", "plans", "met"),
     [

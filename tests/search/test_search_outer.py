@@ -194,7 +194,6 @@ def test_killed_processes_lose_the_step_in_hand_alone(tmp_path: Path) -> None:
             [sys.executable, "-c", KILLED, str(storage), root, here],
             capture_output=True,
             text=True,
-            timeout=60,
             check=False,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )

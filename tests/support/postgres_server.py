@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from processes import PATIENCE_S, free_port
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Postgres:
         others = "datname = current_database() AND pid <> pg_backend_pid()"
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(
-                f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE {others}"
+                f"SELECT pg_terminate_backend(pid, {1000 * PATIENCE_S}) "
+                f"FROM pg_stat_activity WHERE {others}"
             )
             connection.execute("DROP SCHEMA public CASCADE")
             connection.execute("CREATE SCHEMA public")
@@ -44,17 +45,29 @@ def running_postgres() -> Iterator[Postgres]:
         pytest.skip(f"PostgreSQL is not installed: no {' and '.join(missing)} on the PATH")
     folder = Path(tempfile.mkdtemp(prefix="trimtab-pg-", dir="/tmp"))
     data = folder / "data"
-    port = _free_port()
+    port = free_port()
     settings = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, "nobody")
         _as_user("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
-        _as_user("pg_ctl", "-D", data, "-l", folder / "log", "-o", settings, "-w", "start")
+        _as_user(
+            "pg_ctl",
+            "-D",
+            data,
+            "-l",
+            folder / "log",
+            "-o",
+            settings,
+            "-w",
+            "-t",
+            str(PATIENCE_S),
+            "start",
+        )
         try:
             yield Postgres(port)
         finally:
-            _as_user("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+            _as_user("pg_ctl", "-D", data, "-m", "immediate", "-w", "-t", str(PATIENCE_S), "stop")
     finally:
         shutil.rmtree(folder)
 
@@ -69,9 +82,3 @@ def _as_user(*command: str | Path) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,7 +4,8 @@ own, so that jobs on several devices can be recorded and replayed."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from trimtab.profilers import (
     RecordingDevice,
     RecordOrReplayDevice,
 )
+from trimtab.profilers.recorded import Recording
 
 #: How many times slower than this machine they are.
 SLOWNESS = {"board": 3.0, "box": 1.0}
@@ -60,7 +62,7 @@ class Disguised(Wrapped):
         return dataclasses.replace(found, samples=samples, arrays=arrays, fingerprint=known)
 
     def _slowed(self, name: str, times: Any) -> Any:
-        if not name.endswith("_ms") or name == "reference_ms":
+        if not name.endswith("_ms") or name in ("reference_ms", "parallel_ms"):
             return times
         return (
             [time * self._slowness for time in times]
@@ -92,7 +94,24 @@ def record_both(spec: Mapping[str, Any], store: Store, folder: Path) -> JobRecor
         )
         for name in SLOWNESS
     }
-    return plan(spec, store, settings=SETTINGS, device=given, setup="ignored")
+    record = plan(spec, store, settings=SETTINGS, device=given, setup="ignored")
+    _share_traces([folder / f"{name}.jsonl" for name in SLOWNESS])
+    return record
+
+
+def _share_traces(recordings: Sequence[Path]) -> None:
+    """Give every recording the traces of all: of like processors one traces for both, and which
+    one does is chance."""
+    traces = {
+        entry["key"]: line
+        for file in recordings
+        for line in file.read_text().splitlines()
+        if (entry := json.loads(line))["kind"] == "trace"
+    }
+    for file in recordings:
+        known = Recording(file)
+        with file.open("a") as stream:
+            stream.writelines(f"{line}\n" for key, line in traces.items() if not known.entry(key))
 
 
 def replayed(folder: Path, logs: Path | None = None) -> dict[str, Device]:

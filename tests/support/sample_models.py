@@ -10,8 +10,9 @@ same answers, the last within quantisation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,16 @@ def make_net(width: int = 8, seed: int = 0, channels: int = 3) -> Net:
     return Net(kernel1, bias1, kernel2, bias2, head, bias)
 
 
+def uneven(net: Net, times: float = 400.0) -> Net:
+    """The same function, with one channel between the convolutions so many times larger than the
+    others: a network of which nothing is left where that tensor is quantised as one."""
+    kernel1, bias1, kernel2 = net.kernel1.copy(), net.bias1.copy(), net.kernel2.copy()
+    kernel1[0] *= times
+    bias1[0] *= times
+    kernel2[:, 0] /= times
+    return replace(net, kernel1=kernel1, bias1=bias1, kernel2=kernel2)
+
+
 def onnx_model(
     width: int = 8,
     seed: int = 0,
@@ -159,6 +170,31 @@ def onnx_model(
 def write_onnx(path: Path, width: int = 8, seed: int = 0, **options: Any) -> Path:
     """Write :func:`onnx_model` (same options) and return the path."""
     path.write_bytes(onnx_model(width, seed, **options).SerializeToString(deterministic=True))
+    return path
+
+
+def write_dense(path: Path, seed: int = 0) -> Path:
+    """Write a network of matrix products alone, with random weights."""
+    rng = np.random.default_rng(seed)
+    sizes = [3 * (SIZE // 4) ** 2, 24, 24, CLASSES]
+    weights, nodes, x = [], [], "flat"
+    nodes.append(
+        helper.make_node("AveragePool", ["image"], ["small"], kernel_shape=[4, 4], strides=[4, 4])
+    )
+    nodes.append(helper.make_node("Flatten", ["small"], ["flat"]))
+    for number, (inside, outside) in enumerate(pairwise(sizes)):
+        drawn = rng.normal(0, (2 / inside) ** 0.5, (inside, outside)).astype(np.float32)
+        weights.append(numpy_helper.from_array(drawn, f"w{number}"))
+        nodes.append(helper.make_node("MatMul", [x, f"w{number}"], [f"product{number}"]))
+        x = f"product{number}"
+        if outside != CLASSES:
+            nodes.append(helper.make_node("Relu", [x], [f"relu{number}"]))
+            x = f"relu{number}"
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIZE, SIZE])
+    scores = helper.make_tensor_value_info(x, TensorProto.FLOAT, [1, CLASSES])
+    graph = helper.make_graph(nodes, "dense", [image], [scores], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString(deterministic=True))
     return path
 
 

@@ -11,12 +11,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import asyncssh
 import psutil
+from processes import free_port, until
 
 from trimtab.profilers import SshTarget
 
@@ -46,7 +46,7 @@ class SshServer:
         self.folder, self.home, self.device = folder, folder / "home", folder / "device"
         (self.home / ".ssh").mkdir(parents=True, mode=0o700)
         self.device.mkdir()
-        self.port = _free_port()
+        self.port = free_port()
         self.host_key = asyncssh.generate_private_key("ssh-ed25519")
         self.host_key.write_private_key(str(folder / "host_key"))
         (folder / "host_key").chmod(0o600)
@@ -101,12 +101,12 @@ class SshServer:
             self._process = subprocess.Popen(
                 [*before, SSHD, "-D", "-e", "-f", config], stderr=log, stdin=subprocess.DEVNULL
             )
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
-        raise RuntimeError((self.folder / "log").read_text(encoding="utf-8"))
+        until(lambda: self._process.poll() is not None or self._answers())
+        assert self._process.poll() is None, (self.folder / "log").read_text(encoding="utf-8")
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self) -> None:
         """End the server and every connection."""
@@ -151,10 +151,3 @@ def _name(process: psutil.Process) -> str:
         return str(process.name())
     except psutil.NoSuchProcess:
         return ""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -91,7 +91,6 @@ def replayed(parts: BundleParts, cuts: Mapping[str, CutModel], images: Any) -> S
     )
 
 
-@pytest.mark.timeout(300)  # the replay compiles
 @pytest.mark.parametrize("rule", ["last", "mean"])
 @pytest.mark.parametrize("names", [["tiny", "small"], ["small"], ["small", "+bytes"]], ids=str)
 def test_a_bundle_answers_as_replayed(

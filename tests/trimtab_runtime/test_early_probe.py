@@ -114,7 +114,11 @@ def test_plain_stages_are_measured_as_ever(zoo: Mapping[str, Any], frames: Seque
     request = MeasureRequest(files, tuple(map(str, frames[:6])), SHORT)
     samples = measure(request, nobody)["samples"]
     stages = ("0_hot", "0_beside", "1_beside")
-    assert set(samples) == {"reference_ms", *(f"{s}_{p}" for s in stages for p in PARTS)}
+    assert set(samples) == {
+        "reference_ms",
+        "parallel_ms",
+        *(f"{s}_{p}" for s in stages for p in PARTS),
+    }
 
 
 def test_a_plain_stage_that_remembers(zoo: Mapping[str, Any], frames: Sequence[Path]) -> None:

@@ -207,7 +207,7 @@ def test_no_images_there(
 def test_standard_input(cascade: Path, photos: list[Path], tmp_path: Path) -> None:
     program = [sys.executable, str(cascade), "classify"]
     environment = {**os.environ, "TRIMTAB_CACHE": str(tmp_path / "cache")}
-    run = {"capture_output": True, "check": True, "env": environment, "timeout": 120}
+    run = {"capture_output": True, "check": True, "env": environment}
     piped = subprocess.run([*program, "-"], input=photos[0].read_bytes(), **run)
     named = subprocess.run([*program, str(photos[0])], **run)
     answers = [done.stdout.decode().split(" (")[0].split(": ")[1] for done in (piped, named)]

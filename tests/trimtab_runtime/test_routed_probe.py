@@ -57,7 +57,10 @@ SHORT = MeasureSettings(
 )
 OPTIONS = RuntimeOptions("onnxruntime")
 PARTS = ("resize_ms", "tensor_ms", "inference_ms")
-PLAIN = {f"{s}_{p}" for s in ("0_hot", "0_beside", "1_beside") for p in PARTS} | {"reference_ms"}
+PLAIN = {f"{s}_{p}" for s in ("0_hot", "0_beside", "1_beside") for p in PARTS} | {
+    "reference_ms",
+    "parallel_ms",
+}
 
 
 def nobody(done: int, total: int) -> None:

@@ -118,6 +118,16 @@ def test_nothing_of_the_job_stays_behind(folder: Path, exported: Path) -> None:
     assert not onnx.load(str(exported)).graph.node[0].metadata_props
 
 
+def test_a_folder_below_one_on_the_path_is_forgotten_too(
+    folder: Path, exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where Python was started in a folder above the job's."""
+    monkeypatch.syspath_prepend(str(folder.parent))
+    state = folder / "weights.pth"
+    export_module("job_nets:Small", {}, state, 32, tmp_path / "a.onnx", folder=folder)
+    assert "job_nets" not in sys.modules
+
+
 def test_a_network_gets_its_own_modules_whatever_ours_are_called(tmp_path: Path) -> None:
     """The tests' working directory is first on the path, and has folders of all these names."""
     rooms = ["dashboard", "db", "planner", "profilers", "search", "variants", "workloads"]

@@ -16,7 +16,14 @@ from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 from trimtab_runtime.plans.loop import ANSWERED_BY
 from trimtab_runtime.plans.plan import Answer, Plan
 from trimtab_runtime.plans.stage import LoadedStage, SegmentedStage
-from trimtab_runtime.probe.clock import Reference, peak_mb, pin, settle, timed_ms
+from trimtab_runtime.probe.clock import (
+    ParallelReference,
+    Reference,
+    peak_mb,
+    pin,
+    settle,
+    timed_ms,
+)
 from trimtab_runtime.probe.conditions import Conditions
 from trimtab_runtime.probe.energy import find_meter, measure_energy
 from trimtab_runtime.probe.footprint import load_file
@@ -94,7 +101,8 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
     decoding cools those of what is timed. Nothing that is uncounted is learned from.
     """
     manifest, _ = open_bundle(request.bundle)
-    pin(max(stage.options.threads for stage in manifest.structure.stages))
+    threads = max(stage.options.threads for stage in manifest.structure.stages)
+    pin(threads)
     plan, load_ms = timed_ms(lambda: Plan.load(request.bundle))
     values = {"load_ms": load_ms}
     deciding = request.images[: request.deciding]
@@ -102,10 +110,13 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
     if peak is not None:
         values["peak_memory_mb"] = peak
     reference, conditions = Reference(), Conditions()
+    parallel = ParallelReference(threads)
     times: list[float] = []
+    parallel_times: list[float] = []
     answers: list[Answer] = []
     resets = frozenset(request.reset_at)
     reference.run_ms()
+    parallel.run_ms()
     conditions.start()
     step = request.reference_every
     for start in range(0, len(request.images), step):
@@ -113,6 +124,7 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
         plan.rehearse(images[0])
         settle(manifest.structure.stages[0].options)
         conditions.sample()
+        parallel_times.append(parallel.run_ms())
         times.append(reference.run_ms())
         plan.rehearse(images[0])
         for image in images:
@@ -121,6 +133,7 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
             answers.append(plan.classify(image))
             progress(len(answers), len(request.images))
     found = conditions.finish()
+    parallel.close()
     np.savez(
         request.output,
         index=np.array([a.index for a in answers], np.int64),
@@ -135,8 +148,14 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
     energy, details = _energy(plan, deciding)
     unsteadiness = spread(times)
     return {
-        "values": {"unsteadiness": unsteadiness, **found.values, **values, **energy},
-        "samples": {"reference_ms": times},
+        "values": {
+            "unsteadiness": unsteadiness,
+            "reference_threads": float(threads),
+            **found.values,
+            **values,
+            **energy,
+        },
+        "samples": {"reference_ms": times, "parallel_ms": parallel_times},
         "warnings": unsteady(unsteadiness, found.warnings),
         "details": details,
     }

@@ -1,6 +1,7 @@
 """Load time, memory, energy and latency of stages that share a process.
 
-A round is the reference work, then the stages as a cascade would run them, each part timed apart:
+A round is the reference work (on the threads of the stages, then the plain one, which leaves the
+caches as it always did), then the stages as a cascade would run them, each part timed apart:
 the first stage several times in a row (`hot`), then every stage after somebody else has used the
 caches (`beside`): the stage before it or, where there is only one, the reference work.
 
@@ -13,13 +14,14 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any, Callable, Optional
 
 import numpy as np
 
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 from trimtab_runtime.probe.chains import Chains, Sample
-from trimtab_runtime.probe.clock import Reference, pin, settle
+from trimtab_runtime.probe.clock import ParallelReference, Reference, pin, settle
 from trimtab_runtime.probe.conditions import Conditions
 from trimtab_runtime.probe.energy import find_meter, measure_energy
 from trimtab_runtime.probe.footprint import load_stages
@@ -37,7 +39,9 @@ PARTS = ("resize_ms", "tensor_ms", "inference_ms")
 def measure(request: MeasureRequest, progress: Progress) -> dict[str, Any]:
     """Values (numbers), samples (raw, milliseconds) and warnings of the stages together.
 
-    Samples are named by position, context and part: `0_hot_inference_ms`. Positions count stages,
+    `reference_ms` and `parallel_ms` are those of the reference work, once a round, the latter on
+    `reference_threads`. Others are named by position, context and part: `0_hot_inference_ms`.
+    Positions count stages,
     of a stage in segments each of these, of which only the first resizes. With a memory, there are
     also `learn_ms`, of a frame that passed all taps of all stages, and `thumbnail_ms`, of making a
     thumbnail and looking it up, where they are kept. With a router there is `router_ms`, of a new
@@ -45,13 +49,15 @@ def measure(request: MeasureRequest, progress: Progress) -> dict[str, Any]:
     for the last part of a stage at position 2. Stages resize for themselves, whatever the router
     has resized.
     """
-    pin(max(file.options.threads for file in request.stages))
+    threads = max(file.options.threads for file in request.stages)
+    pin(threads)
     loaded, values = load_stages(request, progress)
     rounds = _Rounds(Chains(loaded), request, progress)
     rounds.warm_up()
     conditions = Conditions()
     conditions.start()
-    samples = rounds.run(conditions)
+    with closing(ParallelReference(threads)) as parallel:
+        samples = rounds.run(conditions, parallel)
     found = conditions.finish()
     unsteadiness = spread(samples["reference_ms"])
     details = {}
@@ -63,7 +69,12 @@ def measure(request: MeasureRequest, progress: Progress) -> dict[str, Any]:
         )
         details["energy_method"] = meter.method
     return {
-        "values": {"unsteadiness": unsteadiness, **found.values, **values},
+        "values": {
+            "unsteadiness": unsteadiness,
+            "reference_threads": float(threads),
+            **found.values,
+            **values,
+        },
         "samples": samples,
         "warnings": unsteady(unsteadiness, found.warnings),
         "details": details,
@@ -133,11 +144,13 @@ class _Rounds:
             if elapsed >= least and (steady or elapsed >= 10 * least):
                 return
 
-    def run(self, conditions: Conditions) -> dict[str, list[float]]:
+    def run(self, conditions: Conditions, parallel: ParallelReference) -> dict[str, list[float]]:
         """Raw samples in milliseconds, by name."""
         settings, reference, begin = self._settings, Reference(), time.perf_counter()
         reference.run_ms()
+        parallel.run_ms()
         times: list[float] = []
+        parallel_times: list[float] = []
         for number in range(settings.max_rounds):
             elapsed = time.perf_counter() - begin
             if elapsed > settings.max_seconds and number:
@@ -146,9 +159,15 @@ class _Rounds:
                 break
             settle(self._options)
             conditions.sample()
+            parallel_times.append(parallel.run_ms())
             times.append(reference.run_ms())
             self._round(reference)
-        return {"reference_ms": times, **self._by_name(), **self._overheads}
+        return {
+            "reference_ms": times,
+            "parallel_ms": parallel_times,
+            **self._by_name(),
+            **self._overheads,
+        }
 
     def _round(self, reference: Reference) -> None:
         settings, alone = self._settings, not self._others

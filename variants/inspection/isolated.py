@@ -36,7 +36,21 @@ def open_in_subprocess(
     """:func:`variants.open_view` in a fresh process; raises as :func:`inspect_in_subprocess`."""
     path = Path(path)
     asked = [str(path.absolute()), str(folder.absolute()), encode(wishes or Wishes())]
-    told = call(_view, path.name, asked, Limits(limit_s, memory_for(path)), fresh=True)
+    return _seen(call(_view, path.name, asked, Limits(limit_s, memory_for(path)), fresh=True))
+
+
+def open_and_inspect_in_subprocess(
+    path: Path | str, folder: Path, wishes: Wishes | None = None, limit_s: float = STEP_S
+) -> tuple[View, ModelFacts | None]:
+    """Both of the above in one fresh process: a file's view, and what the view tells when it is
+    run with the size of `wishes`. A view with weights beside it is not inspected."""
+    path = Path(path)
+    asked = [str(path.absolute()), str(folder.absolute()), encode(wishes or Wishes())]
+    told = call(_both, path.name, asked, Limits(limit_s, memory_for(path)), fresh=True)
+    return _seen(told["view"]), decode(ModelFacts, told["facts"]) if told["facts"] else None
+
+
+def _seen(told: dict[str, Any]) -> View:
     return View(
         Path(told["path"]),
         told["source_sha256"],
@@ -86,9 +100,25 @@ def _facts(request: Any, ask: Ask) -> Any:
 
 def _view(request: Any, ask: Ask) -> Any:
     path, folder, wishes = request
-    with watchdog.paused():
-        prepare()  # takes seconds, which are none of the model's
-    found = open_view(Path(path), Path(folder), decode(Wishes, wishes))
+    return _told(_opened(Path(path), Path(folder), decode(Wishes, wishes)))
+
+
+def _both(request: Any, ask: Ask) -> Any:
+    path, folder, wishes = request
+    said = decode(Wishes, wishes)
+    view = _opened(Path(path), Path(folder), said)
+    facts = None if view.beside else encode(inspect_model(view.path, said.size))
+    return {"view": _told(view), "facts": facts}
+
+
+def _opened(path: Path, folder: Path, wishes: Wishes) -> View:
+    if path.suffix.lower() == ".onnx":
+        with watchdog.paused():
+            prepare()  # takes seconds, which are none of the model's
+    return open_view(path, folder, wishes)
+
+
+def _told(found: View) -> dict[str, Any]:
     return {
         "path": str(found.path),
         "source_sha256": found.source_sha256,

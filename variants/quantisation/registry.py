@@ -8,26 +8,54 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.variants.inspection.facts import ModelFacts
+from trimtab.variants.quantisation.dynamic import (
+    DynamicRecipe,
+    has_matrix_products,
+    quantise_dynamic,
+)
+from trimtab.variants.quantisation.mixed import MixedRecipe, quantise_mixed
+from trimtab.variants.quantisation.static import QuantisationRecipe
 from trimtab.variants.quantisation.suitability import Suitability, quantisable
-from trimtab.variants.quantisation.w8a8 import QuantisationRecipe, quantise_w8a8
+from trimtab.variants.quantisation.w8a8 import quantise_w8a8
 from trimtab_runtime.definitions.plan import Variant
+
+#: Instructions that add up products of bytes without saturating on the way.
+_WIDE_SUMS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
 @dataclass(frozen=True)
 class Scheme:
     """`suits` says whether it applies to a model, `make` writes the quantised file: of a source
     file that is a variant, with images to calibrate on, to a target, by a recipe (raises
-    ModelError). `recipe` is the one that is used; it is part of a variant's lineage.
+    ModelError; NothingToGain where there is no such variant). What it gives beside the file, if
+    anything, is kept with the variant. `recipe` is the one that is used; it is part of a
+    variant's lineage.
 
-    `multiplies` names what its products multiply, for the predictors of latency ('bytes').
+    `multiplies` names what its products multiply, for the predictors of latency ('bytes'). A
+    device must have one of the instructions that it `needs` (as its fingerprint names them),
+    where there are any.
     """
 
     suits: Callable[[ModelFacts], Suitability]
-    make: Callable[[Path, Variant, Sequence[Path], Path, Any], Path]
+    make: Callable[[Path, Variant, Sequence[Path], Path, Any], Mapping[str, Any] | None]
     recipe: Any
     multiplies: tuple[str, ...]
+    needs: frozenset[str] = frozenset()
+
+    def runs_on(self, instructions: str) -> bool:
+        """Whether a device with these `instructions` (its fingerprint's 'isa') is one for it."""
+        return not self.needs or not self.needs.isdisjoint(instructions.split())
+
+
+def _w8a8(*given: Any) -> None:
+    quantise_w8a8(*given)
 
 
 SCHEMES: Mapping[str, Scheme] = {
-    "w8a8": Scheme(quantisable, quantise_w8a8, QuantisationRecipe(), ("bytes",)),
+    "w8a8": Scheme(quantisable, _w8a8, QuantisationRecipe(), ("bytes",)),
+    "w8a8-full": Scheme(
+        quantisable, _w8a8, QuantisationRecipe(reduce_range=False), ("bytes",), _WIDE_SUMS
+    ),
+    "w8a8-mixed": Scheme(quantisable, quantise_mixed, MixedRecipe(), ("bytes",)),
+    "w8": Scheme(has_matrix_products, quantise_dynamic, DynamicRecipe(), ("bytes",)),
 }

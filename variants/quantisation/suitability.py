@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.variants.inspection.facts import ModelFacts, inspect_model
+from trimtab_runtime.errors import ModelError
 
 QUANTISED_LAYERS = ("Conv", "Gemm", "MatMul")
 """Operators whose weights and activations are worth quantising."""
@@ -22,6 +23,10 @@ INTEGER_OPERATORS = (
     "QuantizeLinear",
 )
 """Operators that only quantised graphs have."""
+
+
+class NothingToGain(ModelError):
+    """A scheme would make nothing that a simpler one has not."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from skl2onnx import to_onnx
 from sklearn.base import BaseEstimator, is_classifier
 
 from trimtab_runtime.errors import ModelError
@@ -76,6 +75,8 @@ class Graph:
     def estimator(self, model: BaseEstimator, features: str, width: int) -> Column:
         """What a fitted estimator says of `features` (1, width): a classifier the probability of
         its second class, a regressor its values. Raises ModelError where it does not convert."""
+        from skl2onnx import to_onnx  # half a second, which most jobs do without
+
         options = {"zipmap": False} if is_classifier(model) else None
         sample = np.zeros((1, width), np.float32)
         try:

@@ -36,14 +36,19 @@ def import_paths(folder: Path | str | None) -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before_path
-        elsewhere = [Path(entry).resolve() for entry in before_path]
+        # A place above the folder does not make its modules importable by these names.
+        elsewhere = [path for path in map(_resolved, before_path) if path.is_relative_to(root)]
         for name in set(sys.modules) - before_modules:
             origin = getattr(sys.modules[name], "__file__", None)
-            file = Path(origin).resolve() if origin else None
-            if file is None or not file.is_relative_to(root):
+            if not origin or not Path(origin).is_absolute():  # torch.ops says "_ops.py"
                 continue
-            if not any(file.is_relative_to(path) for path in elsewhere):
+            file = _resolved(origin)
+            if file.is_relative_to(root) and not any(map(file.is_relative_to, elsewhere)):
                 del sys.modules[name]
+
+
+def _resolved(path: str) -> Path:
+    return Path(path).resolve()
 
 
 def module_file(entry: str, folder: Path | str) -> Path:

@@ -80,7 +80,7 @@ def files_below(
     enter: Callable[[os.DirEntry[str]], bool] = lambda _: True,
 ) -> Iterator[str]:
     """Files below a folder as relative paths, sorted level by level. Links are followed, but not
-    round and round, nor to one folder more than MOST_WAYS times; what is hidden or the system's
+    round and round, nor more than MOST_WAYS to one folder; what is hidden or the system's
     own is counted in `left_out`, and folders that are not to be `enter`ed are passed over. Raises
     WorkloadError."""
     ways: Counter[str] = Counter()
@@ -99,9 +99,11 @@ def files_below(
         elif not is_folder:
             yield prefix + entry.name
         elif enter(entry):
-            real = os.path.realpath(entry.path)
-            ways[real] += 1
-            if ways[real] > MOST_WAYS or any(real == above for _, above in places):
+            by_link = entry.is_symlink()
+            real = os.path.realpath(entry.path) if by_link else f"{places[-1][1]}/{entry.name}"
+            ways[real] += by_link
+            often = by_link and ways[real] > MOST_WAYS
+            if often or any(real == above for _, above in places):
                 left_out[LOOPS] += 1
                 continue
             waiting.append(iter(_listed(entry.path)))

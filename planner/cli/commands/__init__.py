@@ -1,1 +1,18 @@
-"""One module per command, or per group of related commands."""
+"""What `trimtab` can do: a function of a file here, which a line below names."""
+
+#: Module and function (or Typer group) of every command, in the order of `trimtab --help`.
+COMMANDS = (
+    "plan:init",
+    "check_setup:check_setup",
+    "plan:plan",
+    "layers:layers",
+    "show:jobs",
+    "show:front",
+    "show:show",
+    "compare:compare",
+    "dashboard:dashboard",
+    "export:export",
+    "export:verify",
+    "gc:gc",
+    "devices:app",
+)

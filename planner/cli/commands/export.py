@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab.planner.cli.commands.show import OnDevice
+from trimtab.planner.cli.commands.show import OnDevice, PlanName
 from trimtab.planner.cli.console import console, surroundings
 from trimtab.planner.jobs.lookup import find_plan
 from trimtab.planner.reports.text import printable
@@ -17,7 +17,7 @@ from trimtab_runtime.errors import PlanningError
 
 def export(
     context: typer.Context,
-    plan: Annotated[str, typer.Argument(help="The key of a plan, or its first letters.")],
+    plan: PlanName = "chosen",
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")] = Path(
         "plan.pyz"
     ),

@@ -18,6 +18,7 @@ from trimtab.planner.cli.termination import Terminated, heeding_sigterm
 from trimtab.planner.jobs.lookup import devices_of
 from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab.planner.reports import notes
+from trimtab.planner.reports.comparison import verdict
 from trimtab.planner.reports.front import FrontView, front_view
 from trimtab.planner.reports.notes import troubles_text
 from trimtab.planner.reports.text import printable
@@ -116,7 +117,7 @@ def _print_result(
     screen.print(tables.front_table(view, rows, screen.width))
     for line in [*notes.front_notes(view, len(rows)), *_left_out(store, record)]:
         screen.print(line, style="dim")
-    _print_choice(view, here, shlex.join(device))
+    _print_choice(view, here, shlex.join(device), verdict(store, record, view))
     return view.chosen is not None
 
 
@@ -133,7 +134,7 @@ def _left_out(store: Store, record: JobRecord) -> list[str]:
     return lines if told is None else [*lines, told]
 
 
-def _print_choice(view: FrontView, here: StoreLocation, device: str) -> None:
+def _print_choice(view: FrontView, here: StoreLocation, device: str, told: Sequence[str]) -> None:
     screen, chosen, baseline = console(), view.row(view.chosen), view.row(view.baseline)
     screen.print()
     if baseline is not None:
@@ -143,6 +144,8 @@ def _print_choice(view: FrontView, here: StoreLocation, device: str) -> None:
             print(f"error: {line}", file=sys.stderr)
         return
     screen.print(f"Chosen   {notes.summary_line(chosen, view)}", style="bold", soft_wrap=True)
+    for line in told:
+        screen.print(line, style="bold", soft_wrap=True)
     key, on = chosen.key[:8], f" {device}" if device else ""
     screen.print("\nNext:")
     for command, purpose in (

@@ -15,6 +15,7 @@ from trimtab.planner.cli.console import console, surroundings
 from trimtab.planner.jobs.lookup import find_job, find_plan, job_on_device, job_state
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports import notes
+from trimtab.planner.reports.comparison import verdict
 from trimtab.planner.reports.front import front_view, job_place
 from trimtab.planner.reports.plan.report import PlanReport, report_plan
 from trimtab.planner.reports.text import number, printable
@@ -31,6 +32,14 @@ OnDevice = Annotated[
     str | None,
     typer.Option(
         "--device", help="One device of a job on several; default: the worst case over all."
+    ),
+]
+
+
+PlanName = Annotated[
+    str,
+    typer.Argument(
+        help="A plan's key (or its first letters), or `chosen` or `baseline`: of the latest job."
     ),
 ]
 
@@ -115,7 +124,9 @@ def front(
         raise typer.BadParameter(f"--plot must name an .html or .png file, got {plot}")
     with surroundings(context).reading() as store:
         found = find_job(store, job)
-        view = front_view(store, job_on_device(store, found, device) if device else found)
+        found = job_on_device(store, found, device) if device else found
+        view = front_view(store, found)
+        told = verdict(store, found, view) if output is FrontFormat.table and not plot else []
     if plot is not None:
         from trimtab.planner.reports.plots.front import write_plot
 
@@ -136,6 +147,8 @@ def front(
         screen.print(tables.front_table(view, rows, screen.width))
         for line in notes.front_notes(view, len(rows)):
             screen.print(line, style="dim")
+        for line in told:
+            screen.print(line, style="bold")
         if view.chosen is None:
             for line in notes.why_none(view):
                 screen.print(line, soft_wrap=True)
@@ -143,7 +156,7 @@ def front(
 
 def show(
     context: typer.Context,
-    plan: Annotated[str, typer.Argument(help="The key of a plan, or its first letters.")],
+    plan: PlanName = "chosen",
     device: OnDevice = None,
     output: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
     plot: Annotated[
@@ -237,12 +250,14 @@ def _print_verification(found: PlanReport) -> None:
         )
         where = "on all devices" if found.on_each else "on the device"
         screen.print(f"\nVerified: its bundle was run {where}{told}.", soft_wrap=True)
-        for text in found.disturbances:
-            screen.print(f"  Disturbed: {text}", soft_wrap=True)
+        for line in notes.reference_notes(found):
+            screen.print(f"  {line}", soft_wrap=True)
     elif found.row.status == "failed":
         screen.print(f"\nVerification failed: {found.failure}", soft_wrap=True)
     else:
         screen.print("\nNot verified: its costs are predicted.")
+    for text in found.disturbances:
+        screen.print(f"  Disturbed: {text}", soft_wrap=True)
 
 
 def _print_constraints(found: PlanReport) -> None:

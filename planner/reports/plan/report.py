@@ -11,8 +11,9 @@ from trimtab.db import JobRecord, PlanRecord, Store, VariantRecord, Verification
 from trimtab.planner.jobs.stored_plans import plan_definition
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow, front_view
+from trimtab.planner.reports.plan.precision import MIXED_DETAILS, float_steps
 from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
-from trimtab.planner.reports.plan.slimming import slim_steps, slimming_told
+from trimtab.planner.reports.plan.slimming import SLIM_DETAILS, slim_steps, slimming_told
 from trimtab.planner.reports.text import printable, split_name
 from trimtab.search.objectives.constraints import Constraint
 from trimtab_runtime.definitions.exits import ExitThresholds, Memory
@@ -67,12 +68,12 @@ class ExitView:
 class PlanReport:
     """Everything about one plan. `verified` holds what the bundle gave on the device, by name
     (metrics, and `answer_mismatch`: the share of inputs answered otherwise than replayed),
-    `disturbances` what was noticed meanwhile, `energy_methods` how energy was found; `early` what
-    came of early exits, by variant, and `slimming` what came of that, by member. `exits` and
-    `routes` are of the inputs of a `split`, as people call it. Of a plan on several devices
-    `on_each` holds the figures of each, by 'metric split basis'. `setup` is what is doubtful in
-    the set-up of the job's members, `losses` what variants of the plan lost and won against their
-    members."""
+    `disturbances` what was noticed while its figures were measured, `energy_methods` how energy
+    was found; `early` what came of early exits, by variant, and `slimming` what came of that, by
+    member. `exits` and `routes` are of the inputs of a `split`, as people call it. Of a plan on
+    several devices `on_each` holds the figures of each, by 'metric split basis'. `setup` is what
+    is doubtful in the set-up of the job's members, `losses` what variants of the plan lost and won
+    against their members."""
 
     row: PlanRow
     job_id: str
@@ -132,7 +133,7 @@ def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -
         verified=record.values if record else {},
         failure=printable(record.reason) if record and record.reason else None,
         bundle_sha256=record.bundle_sha256 if record else None,
-        disturbances=tuple(record.details.get("warnings", ())) if record else (),
+        disturbances=row.disturbances,
         energy_methods=_energy_methods(plan, record),
         exits=exits,
         memory=definition.structure.memory,
@@ -208,15 +209,15 @@ def _lineage(record: VariantRecord | None, by_key: Mapping[str, VariantRecord]) 
             made = f"exported from {source}" if source else "original model"
         else:
             made = f"{step} of {parent.name if parent else 'an unknown variant'}"
-        steps = slim_steps(record)
-        hidden = ("parts", "taught", "blocks", "learn", "distill") if steps else ()
+        slimmed, mixed = slim_steps(record), float_steps(record)
+        hidden = (*(SLIM_DETAILS if slimmed else ()), *(MIXED_DETAILS if mixed else ()))
         settings = ", ".join(
             f"{name} {_short(value)}"
             for name, value in recipe.items()
             if value and name not in hidden
         )
         lines.append(printable(f"{record.name}: {made}" + (f" ({settings})" if settings else "")))
-        lines += [f"  {step}" for step in steps]
+        lines += [f"  {step}" for step in (*slimmed, *mixed)]
         record = parent
     return lines
 

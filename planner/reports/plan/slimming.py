@@ -8,6 +8,9 @@ from trimtab.db import JobRecord, VariantRecord
 from trimtab.planner.jobs.summary import SlimmedSet, SlimmingSummary, summary_of
 from trimtab.planner.reports.text import printable
 
+#: What is told of a slimmed variant beside its lineage.
+SLIM_DETAILS = ("parts", "taught", "blocks", "learn", "distill")
+
 
 def slimming_told(job: JobRecord, on_front: Collection[str]) -> dict[str, str]:
     """A sentence for each member that was to be slimmed. `on_front` are names of variants, as they

@@ -123,9 +123,9 @@ class ExitPlans(PlanGenerator[BuiltExitDesign, SegmentedCosts]):
         chains, position = [], 0
         for part in built.parts:
             count = len(part.cut.segments) if part.cut else 1
-            chains.append(chain_of(part, visits, self.data.reference_ms, position, count))
+            chains.append(chain_of(part, visits, self.data.pace, position, count))
             position += count
-        overheads = overheads_of(visits, self.data.reference_ms)
+        overheads = overheads_of(visits, self.data.pace)
         return SegmentedCosts(chains, overheads, process_values(visits), self.data.correction)
 
     def _bases(self) -> list[Base]:

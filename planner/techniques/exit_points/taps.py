@@ -130,7 +130,7 @@ class TapPreparation:
         part = StageSetup(built, options, cut)
         memory = NO_MEMORY if "heads" in kinds else Memory(centres=Centres(update="all"))
         record = evaluator.measurements.measurement([part], memory=memory)
-        self.chains[index] = chain_of(part, [record], self.data.reference_ms, 0, len(places) + 1)
+        self.chains[index] = chain_of(part, [record], self.data.pace, 0, len(places) + 1)
         means = [float(s.total("hot").mean()) for s in self.chains[index].segments]
         until = np.cumsum(means) / sum(means)
         self.shares[built.variant.name] = [
@@ -144,4 +144,4 @@ class TapPreparation:
             return FrameOverheads(np.zeros(0), np.zeros(0))
         part = StageSetup(found.built, found.candidate.options)
         record = evaluator.measurements.measurement([part], memory=_SCREENED)
-        return overheads_of([record], self.data.reference_ms)
+        return overheads_of([record], self.data.pace)

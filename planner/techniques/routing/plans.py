@@ -14,14 +14,13 @@ from trimtab.planner.cache.keys import decider_lineage, variant_key
 from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.cache.segments import SegmentedVariant, segment_variant
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
-from trimtab.planner.candidates.stages import chain_of, one_per_variant
+from trimtab.planner.candidates.stages import chain_of, one_per_variant, visit_of
 from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.selection.selector import Screening
 from trimtab.planner.techniques.base import BuiltDesign, PlanGenerator, process_values
 from trimtab.planner.techniques.exit_points.taps import TapPreparation
 from trimtab.planner.techniques.routing.features import FEATURES, RouterFeatures
 from trimtab.search.costs.routed import RoutedCosts
-from trimtab.search.costs.stage import pace_ms
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab.search.routing.design import BuiltRouted, RoutedDesign
 from trimtab.search.routing.heads import headed_worths, with_heads
@@ -122,7 +121,7 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
         chains, scorers, position = [], list[Doubles](), 0
         for part in built.parts:
             count = len(part.cut.segments) if part.cut else 1
-            chains.append(chain_of(part, visits, self.data.reference_ms, position, count))
+            chains.append(chain_of(part, visits, self.data.pace, position, count))
             last = chains[-1].segments[-1].samples
             scorers.append(last["scorer_ms"] if part.scorer else _NONE)
             position += count
@@ -252,12 +251,11 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
         return artefact.sha256
 
     def _router_ms(self, visits: Sequence[MeasurementRecord]) -> Doubles:
-        scale = self.data.reference_ms
+        factors = self.data.pace.factors(map(visit_of, visits))
         return np.concatenate(
             [
-                np.asarray(visit.samples["router_ms"])
-                * (scale / pace_ms(visit.samples["reference_ms"]))
-                for visit in visits
+                np.asarray(visit.samples["router_ms"]) * factor
+                for visit, factor in zip(visits, factors, strict=True)
             ]
         )
 

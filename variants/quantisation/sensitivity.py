@@ -1,0 +1,123 @@
+"""What quantising each part of a network alone does to its answers, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.variants.files.base import Array, first_line
+from trimtab.variants.files.dataflow import multiply_accumulates, read_flow, tensor_shapes
+from trimtab.variants.quantisation.static import QuantisationRecipe, StaticQuantiser
+from trimtab.variants.quantisation.suitability import QUANTISED_LAYERS
+from trimtab_runtime.definitions.plan import Variant
+from trimtab_runtime.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbouring nodes of a graph, by name, with the multiply-accumulates of one image."""
+
+    nodes: tuple[str, ...]
+    multiply_accumulates: int
+
+    @property
+    def label(self) -> str:
+        """Its first and last layer."""
+        first, last = self.nodes[0], self.nodes[-1]
+        return first if first == last else f"{first} to {last}"
+
+
+@dataclass(frozen=True)
+class BlockError:
+    """A block, and the error of the answers when it alone is quantised (:func:`answer_error`)."""
+
+    block: Block
+    error: float
+
+
+def blocks_of(plain: Path, most: int) -> list[Block]:
+    """The nodes of a plain float graph in at most `most` blocks of as many layers (Conv, Gemm,
+    MatMul) each, in their order; what follows a layer belongs to it."""
+    flow = read_flow(plain)
+    shapes = tensor_shapes(flow, None)
+    nodes = list(flow.nodes)
+    starts = [i for i, node in enumerate(nodes) if node.op_type in QUANTISED_LAYERS]
+    bounds = [starts[len(starts) * k // most] for k in range(most)] if starts else []
+    bounds = sorted({0, *bounds[1:]})
+    found = []
+    for start, end in zip(bounds, [*bounds[1:], len(nodes)], strict=True):
+        part = nodes[start:end]
+        work = sum(multiply_accumulates(node, shapes) or 0 for node in part)
+        found.append(Block(tuple(node.name for node in part), work))
+    return found
+
+
+def answers(model: onnx.ModelProto | Path, images: Sequence[Array]) -> Floats:
+    """The scores (n, classes) of a graph with one input and one output on `images`, tensors of
+    its own shape. Raises ModelError where onnxruntime cannot run it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    try:
+        session = onnxruntime.InferenceSession(source, options, ["CPUExecutionProvider"])
+        (given,) = session.get_inputs()
+        found = [session.run(None, {given.name: image})[0].reshape(-1) for image in images]
+    except Exception as error:  # onnxruntime's errors share no public base class
+        raise ModelError(f"onnxruntime cannot run it ({first_line(error)})") from error
+    return np.stack(found).astype(np.float32)
+
+
+def answer_error(found: Floats, right: Floats) -> float:
+    """The mean square of how far scores (n, classes) are off, as a share of the variance of the
+    right ones; a shift of all scores of an image does not count."""
+    off = found - right
+    off = off - off.mean(1, keepdims=True)
+    spread = right - right.mean(1, keepdims=True)
+    return float(np.square(off).mean() / max(float(np.square(spread).mean()), 1e-12))
+
+
+def agreement(found: Floats, right: Floats) -> float:
+    """The share of images of which the highest score is that of the same class."""
+    return float((found.argmax(1) == right.argmax(1)).mean())
+
+
+def block_errors(
+    quantiser: StaticQuantiser, blocks: Sequence[Block], images: Sequence[Array], right: Floats
+) -> list[BlockError]:
+    """The error of every block that can be quantised alone, in order."""
+    found = []
+    for block in blocks:
+        others = [name for other in blocks if other is not block for name in other.nodes]
+        try:
+            model = quantiser.quantised(others)
+        except ModelError:  # nothing of this block can be quantised
+            continue
+        found.append(BlockError(block, answer_error(answers(model, images), right)))
+    return found
+
+
+def block_errors_alone(
+    source: Path,
+    variant: Variant,
+    images: Sequence[Path | str | Array],
+    recipe: QuantisationRecipe | None = None,
+    blocks: int = 24,
+) -> list[BlockError]:
+    """The error of each of at most `blocks` blocks of the float ONNX file `source` when it alone
+    is quantised. Raises what :class:`StaticQuantiser` raises."""
+    with StaticQuantiser(source, variant, images, recipe or QuantisationRecipe()) as quantiser:
+        shown = list(quantiser.tensors())
+        right = answers(quantiser.plain, shown)
+        return block_errors(quantiser, blocks_of(quantiser.plain, blocks), shown, right)
