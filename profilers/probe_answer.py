@@ -7,6 +7,7 @@ DeviceError that names the field, before anything is made of it.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,8 @@ def result_of(fields: dict[str, Any]) -> ProbeResult:
     if "arrays" in fields:
         raise wrong("arrays: have no place in JSON")
     found: ProbeResult = _decoded(ProbeResult, fields)
-    texts = [*found.warnings, *found.details.values(), *found.fingerprint.values()]
+    details = (json.dumps(value) for value in found.details.values())
+    texts = [*found.warnings, *details, *found.fingerprint.values()]
     if len(texts) > _TEXTS or any(len(text) > _TEXT for text in texts):
         raise wrong(f"warnings, details, fingerprint: more than {_TEXTS} texts, or long ones")
     for name, value in found.values.items():
