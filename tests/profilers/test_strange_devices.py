@@ -140,6 +140,8 @@ def test_samples_must_answer_what_was_asked(
     }
     written(tmp_path, answer, request)
     for name, times in honest.samples.items():
+        if name != "reference_ms" and not name[0].isdigit():
+            continue  # what not every device can tell
         for wrong in ({}, {name: []}, {name: [0.0] * len(times)}, {name: times[1:]}):
             samples = {k: v for k, v in honest.samples.items() if k != name}
             spoilt = {**answer, "samples": {**samples, **wrong}}
