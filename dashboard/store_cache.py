@@ -46,7 +46,20 @@ def here() -> StoreLocation:
 
 def store() -> Store:
     """The store, read-only. StoreError where there is none."""
-    return _open(here().store, str(here().artefacts or ""), here())
+    return _open(place(), str(here().artefacts or ""), here())
+
+
+def place() -> str:
+    """The store, and which file it is: another may have been put in its place. (While a store is
+    open, no other file gets the number of its.)"""
+    file = here().file
+    if file is None:
+        return here().store
+    try:
+        found = file.stat()
+    except OSError:
+        return here().store  # which opening it will say
+    return f"{here().store} {found.st_dev}:{found.st_ino}"
 
 
 @st.cache_resource(show_spinner=False, max_entries=4, on_release=Store.close)
@@ -83,7 +96,7 @@ def job_lines() -> list[tuple[JobLine, str]]:
     """All jobs with their states ('killed' where the process is gone), the newest first."""
     opened = store()
     return [
-        (_line(here().store, stamp(job), opened, job), job_state(opened, job))
+        (_line(place(), stamp(job), opened, job), job_state(opened, job))
         for job in opened.list_jobs()
     ]
 
@@ -122,7 +135,7 @@ class Front:
 
 def front(job: JobRecord) -> Front:
     """Raises PlanningError where there are no plans yet."""
-    return _front(here().store, stamp(job), store(), job)
+    return _front(place(), stamp(job), store(), job)
 
 
 @st.cache_resource(show_spinner=False, max_entries=_JOBS)
@@ -133,7 +146,7 @@ def _front(location: str, state: str, _store: Store, _job: JobRecord) -> Front:
 
 def view(job: JobRecord) -> FrontView:
     """A front without its table. Raises PlanningError where there are no plans yet."""
-    return _view(here().store, stamp(job), store(), job)
+    return _view(place(), stamp(job), store(), job)
 
 
 @st.cache_resource(show_spinner="Reading plans", max_entries=_JOBS)
@@ -148,7 +161,7 @@ def plan_record(job: JobRecord, key: str) -> PlanRecord:
 
 def explanation(job: JobRecord, plan: PlanRecord) -> PlanReport:
     """What is known of a plan; the front of its job is read once for all of them."""
-    return _explanation(here().store, stamp(job), plan.key, store(), job, plan)
+    return _explanation(place(), stamp(job), plan.key, store(), job, plan)
 
 
 @st.cache_resource(show_spinner=False, max_entries=_PLANS)
@@ -165,13 +178,13 @@ def _inputs(location: str, job_id: str, _job: JobRecord) -> TestInputs:
 
 def inputs(job: JobRecord) -> TestInputs:
     """Raises WorkloadError or PlanningError where they are gone."""
-    return _inputs(here().store, job.id, job)
+    return _inputs(place(), job.id, job)
 
 
 def answers(job: JobRecord, plan: PlanRecord) -> PlanAnswers | str:
     """What a plan says on test, input by input, or why that is not known."""
     try:
-        return _answers(here().store, stamp(job), plan.key, store(), job, plan)
+        return _answers(place(), stamp(job), plan.key, store(), job, plan)
     except TrimtabError as error:
         return str(error)
 

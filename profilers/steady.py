@@ -48,6 +48,13 @@ class SteadyDevice(Device):
     def machine(self) -> str:
         return self._device.machine()
 
+    def identity(self) -> str:
+        return self._device.identity()
+
+    @property
+    def measures(self) -> bool:
+        return False
+
     def put(self, path: Path) -> str:
         placed = self._device.put(path)
         self._local[placed] = path

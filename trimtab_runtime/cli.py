@@ -19,6 +19,7 @@ from trimtab_runtime.images.listing import named_images
 from trimtab_runtime.images.preprocess import as_image
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 from trimtab_runtime.plans.plan import Answer, Plan
+from trimtab_runtime.text import printable, printable_line
 
 #: Signals that ask a program to end; its exit status is then 128 and their number, as a shell's.
 _ENDING = [
@@ -40,10 +41,10 @@ def main(bundle: str, arguments: Optional[list[str]] = None) -> int:
     try:
         return int(options.run(Plan.load(bundle), options))
     except (TrimtabError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except _WrongUse as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
 
 
@@ -162,7 +163,7 @@ def _answer(plan: Plan, image: Union[str, bytes], name: str, as_json: bool) -> i
         print(json.dumps({"image": name, **answer.plain(), **held}))
     else:
         print(
-            f"{name}: {answer.label} {answer.confidence:.3f} "
+            f"{printable_line(name)}: {printable_line(answer.label)} {answer.confidence:.3f} "
             f"({_where(answer)}, {answer.latency_ms:.1f} ms)"
         )
     return 0
@@ -172,7 +173,7 @@ def _no_answer(name: str, reason: str, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"image": name, "error": reason}))
     else:
-        print(f"error: {reason}", file=sys.stderr)
+        print(f"error: {printable(reason)}", file=sys.stderr)
     return 1
 
 
@@ -312,7 +313,7 @@ def _shares(stages: list[int]) -> list[float]:
 def _selftest(plan: Plan, options: argparse.Namespace) -> int:
     problems = plan.selftest()
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {printable(problem)}", file=sys.stderr)
     print("selftest failed" if problems else "selftest passed")
     return 1 if problems else 0
 

@@ -45,6 +45,7 @@ from trimtab.variants.segments.heads import Head, fit_heads
 from trimtab.variants.segments.isolated import cut_in_subprocess, taps_in_subprocess
 from trimtab.variants.segments.taps import TapPlace, find_taps
 from trimtab.variants.segments.verified_taps import assert_same_answers, usable_taps
+from trimtab.variants.torch_export.building import module_file
 from trimtab.variants.torch_export.checks import Agreement
 from trimtab.variants.torch_export.export import (
     ExportedModule,
@@ -101,6 +102,7 @@ __all__ = [
     "inspect_model",
     "inspection_engine",
     "make_variant",
+    "module_file",
     "module_source",
     "newest_versions",
     "open_and_inspect_in_subprocess",

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from trimtab.dashboard import addresses, markup, store_cache, tables
+from trimtab.dashboard import addresses, login, markup, store_cache, tables
+from trimtab.dashboard.panels import python_code
 from trimtab.dashboard.panels.job_choice import state_chip
 from trimtab.dashboard.panels.job_progress import show_progress
 from trimtab.db import JobRecord
 from trimtab.planner.jobs.background import (
     Start,
     failure_of,
+    may_stop,
     start_job,
     start_of,
     starts,
@@ -123,20 +125,37 @@ def _actions(job: JobRecord, state: str, where: str) -> None:
         if summary_of(job).get("plans"):
             addresses.link("front", "Front", ":material/scatter_plot:", job=job.id)
         if state == "running":
-            if start_of(store_cache.store(), job) is None:
-                markup.show(
-                    markup.span("started in a terminal: stop it there, with Ctrl-C", cls="tt-mute")
-                )
-            elif st.button("Stop", icon=":material/stop:", key=f"{where}-stop-{job.id}"):
-                stop_job(store_cache.store(), job)
-                st.toast("The job stops after the current step; all measurements are kept.")
-        elif st.button(
-            _AGAIN.get(state, "Resume"),
-            icon=":material/play_arrow:",
-            key=f"{where}-resume-{job.id}",
-            help="Finished steps are kept; only missing ones run.",
-        ):
-            _resume(job)
+            _stop_button(job, where)
+        elif python_code.named_code(job.spec):
+            with st.popover(_AGAIN.get(state, "Resume"), icon=":material/play_arrow:"):
+                may_run = python_code.confirmed(job.spec, f"{where}-confirmed-{job.id}")
+                _resume_button(job, state, where, disabled=not may_run)
+        else:
+            _resume_button(job, state, where)
+
+
+def _stop_button(job: JobRecord, where: str) -> None:
+    """For whoever may stop it; others are told who that is."""
+    start = start_of(store_cache.store(), job)
+    if start is None:
+        told = "started in a terminal: stop it there, with Ctrl-C"
+        markup.show(markup.span(told, cls="tt-mute"))
+    elif not may_stop(start, login.who(), login.is_administrator()):
+        markup.show(markup.span(f"started by {start.by or 'somebody else'}", cls="tt-mute"))
+    elif st.button("Stop", icon=":material/stop:", key=f"{where}-stop-{job.id}"):
+        stop_job(store_cache.store(), job, login.who(), login.is_administrator())
+        st.toast("The job stops after the current step; all measurements are kept.")
+
+
+def _resume_button(job: JobRecord, state: str, where: str, disabled: bool = False) -> None:
+    if st.button(
+        _AGAIN.get(state, "Resume"),
+        icon=":material/play_arrow:",
+        key=f"{where}-resume-{job.id}",
+        help="Finished steps are kept; only missing ones run.",
+        disabled=disabled,
+    ):
+        _resume(job)
 
 
 def _resume(job: JobRecord) -> None:
@@ -145,6 +164,7 @@ def _resume(job: JobRecord) -> None:
             JobSpec.model_validate(job.spec),
             store_cache.here().store,
             store_cache.here().artefacts,
+            login.who(),
         )
     except (TrimtabError, ValueError) as error:
         markup.problem("The job cannot be resumed", str(error))

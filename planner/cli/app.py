@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from trimtab.planner.cli import commands
-from trimtab.planner.jobs.store_location import DEFAULT_STORE, StoreLocation
+from trimtab.planner.jobs.store_location import ARTEFACTS, DEFAULT_STORE, STORE, StoreLocation
 from trimtab.planner.reports.text import printable
 from trimtab_runtime import __version__
 from trimtab_runtime.errors import SpecificationError, TrimtabError, reason_of
@@ -58,13 +58,16 @@ def options(
     store: Annotated[
         str,
         typer.Option(
-            envvar="TRIMTAB_STORE", help="Where jobs are kept: a SQLite file, or postgresql://..."
+            envvar=STORE,
+            show_envvar=True,
+            help="Where jobs are kept: a SQLite file, or postgresql://... (one with a password "
+            "belongs into the environment variable: arguments can be read by every account)",
         ),
     ] = DEFAULT_STORE,
     artefacts: Annotated[
         Path | None,
         typer.Option(
-            envvar="TRIMTAB_ARTEFACTS",
+            envvar=ARTEFACTS,
             help="The folder of models, traces and bundles; by default next to the SQLite file.",
         ),
     ] = None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -20,6 +20,7 @@ from trimtab.planner.reports.plan.report import PlanReport, StageView
 from trimtab.planner.reports.speedup import UNPAIRED, SpeedUp, speedup_text
 from trimtab.planner.reports.text import (
     UNKNOWN,
+    cell,
     cost_text,
     half_width,
     number,
@@ -120,16 +121,24 @@ def _speedup_cell(found: SpeedUp | None, wide: bool) -> str:
 def csv_text(rows: Sequence[PlanRow], metrics: Sequence[str]) -> str:
     """Rows as CSV; unknown is empty."""
     flat = [row.flat(metrics) for row in rows]
+    return written(flat, list(flat[0]) if flat else ["key"])
+
+
+def written(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Rows as the text of a CSV file whose cells no spreadsheet computes."""
     buffer = io.StringIO()
-    names = list(flat[0]) if flat else ["key"]
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([cell(name) for name in names])
+    writer.writerows([cell(row.get(name)) for name in names] for row in rows)
     return buffer.getvalue()
 
 
 def json_text(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    """Readable in any script; what a terminal would obey is written as JSON's \\u escapes."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def stage_table(stages: Sequence[StageView]) -> Table:

@@ -127,7 +127,8 @@ def why_no_layers(store: Store, record: MeasurementRecord) -> str | None:
         return "its file is not in the store"
     local = connect("local")
     fingerprint = local.fingerprint()
-    if device_key(fingerprint) != record.device_key:
+    known = store.known_as(local.address, fingerprint, local.identity())
+    if known.key != record.device_key:
         return f"it was measured on another device ({printable(device.address)}); profile it there"
     lease = store.lease_holder(machine_key(fingerprint, local.machine()))
     if lease is not None:

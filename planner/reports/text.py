@@ -6,15 +6,28 @@ from collections.abc import Mapping
 
 from trimtab.planner.reports.figures import MetricValues
 from trimtab_runtime.metrics import find_metric
+from trimtab_runtime.text import printable
+
+__all__ = [
+    "UNKNOWN",
+    "cell",
+    "number",
+    "printable",
+    "split_name",
+    "validation_gap",
+    "with_interval",
+]
 
 
-def printable(text: str) -> str:
-    """A name or reason that a user's file brought along, fit for a terminal: no control codes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
+#: What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def cell(value: object) -> object:
+    """A value as a cell of a CSV file: a text that a spreadsheet would compute stays a text."""
+    if not isinstance(value, str):
+        return value
+    return f"'{printable(value)}" if value.startswith(_FORMULA) else printable(value)
 
 
 def device_text(address: str, fingerprint: Mapping[str, str]) -> str:

@@ -23,9 +23,9 @@ from trimtab_runtime.errors import DeviceError
 T = TypeVar("T")
 
 _KEEP_ALIVES = 3
-_LOGIN_S, _COMMAND_S = 20, 60.0
+_LOGIN_S, _COMMAND_S, _LONG_S = 20, 60.0, 1800.0
 _GLANCE_S = 0.5
-_PRINTED = 4096
+_PRINTED, _MOST_PRINTED = 4096, 2**20  # of standard error; of the output of a short command
 _SHOWN = 200  # characters of what a device said
 
 
@@ -96,6 +96,13 @@ class Connection:
             raise ConnectionBroken(f"{self.target.address}: not connected")
         return self._sftp
 
+    @property
+    def host_key(self) -> str:
+        """The fingerprint of the key that the device has shown."""
+        key = self.ssh.get_server_host_key()
+        assert key is not None  # it was checked when the connection was made
+        return str(key.get_fingerprint())
+
     def open(self) -> None:
         """Connect anew. Raises UnknownHostKey, DeviceError where keys do not fit, and
         ConnectionBroken."""
@@ -132,14 +139,17 @@ class Connection:
         return self.run(self._shell(script, given))
 
     def stream(self, command: str, say: Callable[[str], None]) -> int:
-        """Run a command that may take long, and pass on each line that it prints; its status."""
-        lines: Lines = queue.Queue()
+        """Run a command that may take long, and pass on each line that it prints; its status.
+        Raises DeviceError where it prints too much, or nothing for half an hour."""
+        lines = Lines()
         ended = self.start(followed(self.ssh, f"exec 2>&1\n{command}", lines))
         try:
-            while (line := lines.get()) is not None:
+            while (line := lines.get(_LONG_S)) is not None:
                 if line.strip():
                     say(line.decode("utf-8", errors="replace").rstrip())
             return self.result(ended)[0]
+        except queue.Empty:
+            raise DeviceError(f"{self.target.address}: silent for {_LONG_S:.0f} s") from None
         finally:
             ended.cancel()
 
@@ -188,14 +198,12 @@ class Connection:
     async def _greeting(self) -> str:
         """What the device prints before the first word of a command. Raises DeviceError where it
         runs none."""
-        done = await self.ssh.run(
-            in_shell(marked("")), encoding="utf-8", errors="replace", timeout=_COMMAND_S
-        )
-        noise, found, _ = str(done.stdout).partition(f"{MARK}\n")
+        done = await self._bounded_run(marked(""))
+        noise, found, _ = done.out.partition(f"{MARK}\n")
         if not found:
-            said = " ".join([*str(done.stdout).split(), *str(done.stderr).split()])[:_SHOWN]
+            said = " ".join([*done.out.split(), *done.err.split()])[:_SHOWN]
             raise DeviceError(
-                f"{self.target.address} runs no commands (exit status {done.returncode}"
+                f"{self.target.address} runs no commands (exit status {done.status}"
                 f"{f': {said}' if said else ''}): give the user a POSIX shell on the device, e.g. "
                 f"`sudo usermod -s /bin/sh {self.target.user or 'USER'}`"
             )
@@ -222,17 +230,34 @@ class Connection:
             ) from error
 
     async def _shell(self, script: str, given: str) -> Completed:
-        done = await self.ssh.run(
-            in_shell(marked(script)),
-            input=given,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_COMMAND_S,
-        )
-        if done.returncode is None:
-            raise asyncssh.ConnectionLost("the connection ended before the command did")
-        told = str(done.stdout).partition(f"{MARK}\n")[2]
-        return Completed(done.returncode, told, str(done.stderr))
+        done = await self._bounded_run(marked(script), given)
+        return Completed(done.status, done.out.partition(f"{MARK}\n")[2], done.err)
+
+    async def _bounded_run(self, script: str, given: str = "") -> Completed:
+        """All that is printed, the greeting of a login shell too, if that is not too much."""
+        return await asyncio.wait_for(self._completed(script, given), _COMMAND_S)
+
+    async def _completed(self, script: str, given: str) -> Completed:
+        async with self.ssh.create_process(in_shell(script), encoding=None) as process:
+            process.stdin.write(given.encode())
+            process.stdin.write_eof()
+            out, err = await asyncio.gather(self._bounded(process.stdout), _end_of(process.stderr))
+            await process.wait_closed()
+            if process.returncode is None:
+                raise asyncssh.ConnectionLost("the connection ended before the command did")
+            out_text, err_text = (text.decode("utf-8", "replace") for text in (out, err))
+            return Completed(process.returncode, out_text, err_text)
+
+    async def _bounded(self, stream: asyncssh.SSHReader[bytes]) -> bytes:
+        printed = b""
+        while more := await stream.read(_PRINTED):
+            printed += more
+            if len(printed) > _MOST_PRINTED:
+                raise DeviceError(
+                    f"{self.target.address}: printed more than {_MOST_PRINTED // 2**20} MB where "
+                    "a few lines were expected"
+                )
+        return printed
 
     async def _leave(self) -> None:
         ssh = self.ssh
@@ -264,15 +289,21 @@ async def followed(
                 raise ConnectionBroken("the connection was lost while a command ran")
             return process.returncode, told.decode("utf-8", errors="replace")
     finally:
-        lines.put(None)
+        lines.end()
 
 
 async def _passed_on(stream: asyncssh.SSHReader[bytes], lines: Lines) -> None:
-    begun = False
-    async for line in stream:
-        if begun:
-            lines.put(line)
-        begun = begun or line.rstrip(b"\r\n").endswith(MARK.encode("ascii"))
+    """Feed the lines what a script prints; what its shell prints before is left out."""
+    mark, before = f"{MARK}\n".encode("ascii"), b""
+    while printed := await stream.read(2**16):
+        if mark:
+            _, found, rest = (before + printed).partition(mark)
+            if not found:
+                before = (before + printed)[-_PRINTED:]
+                continue
+            mark, printed = b"", rest
+        if not lines.feed(printed):
+            return
 
 
 async def _end_of(stream: asyncssh.SSHReader[bytes]) -> bytes:

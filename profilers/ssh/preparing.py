@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trimtab.profilers.probe_process import parsed
 from trimtab.profilers.ssh.device import SshDevice
 from trimtab.profilers.ssh.scripts import stop_script
 from trimtab.profilers.ssh.wheel import ENGINES, runtime_wheel
@@ -76,7 +76,7 @@ def survey(device: SshDevice, python: str = "python3") -> Survey:
             f"an inference engine: `trimtab devices prepare {address}`, which says why where an "
             "engine does not install"
         )
-    free_mb = int(facts.get("free_kb") or 0) / 1024
+    free_mb = _whole(facts.get("free_kb")) / 1024
     if free_mb < _LITTLE_MB:
         found.advice.append(f"{free_mb:.0f} MB are free where artefacts go: make some room")
     governor = facts.get("governor") or "performance"
@@ -178,7 +178,7 @@ def _not_executing(device: SshDevice, facts: Mapping[str, str]) -> list[str]:
 
 
 def _version(facts: Mapping[str, str]) -> tuple[int, ...]:
-    return tuple(int(part) for part in facts.get("python3", "0").split("."))
+    return tuple(_whole(part) for part in facts.get("python3", "0").split("."))
 
 
 def _engines(device: SshDevice, facts: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -190,12 +190,19 @@ def _engines(device: SshDevice, facts: Mapping[str, str]) -> tuple[dict[str, str
         return engines, []
     python = shlex.quote(f"{device.home}/env/bin/python")
     done = device.connection.shell(f"{python} -c {shlex.quote(_PROVIDERS)}")
-    return engines, json.loads(done.out.splitlines()[-1]) if done.status == 0 else []
+    said = done.out.splitlines()[-1:] if done.status == 0 else []
+    providers = parsed(said[0].encode()) if said else []
+    return engines, [str(name) for name in providers] if isinstance(providers, list) else []
 
 
 def _used_mb(device: SshDevice) -> float:
     told = device.connection.shell(f"du -sk {shlex.quote(device.home)}")
-    return int(told.out.split()[0]) / 1024 if told.out else 0.0
+    return _whole(next(iter(told.out.split()), "")) / 1024
+
+
+def _whole(text: str | None) -> int:
+    """A number as a device writes it; 0 for what is none."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 16 else 0
 
 
 def _send_wheels(device: SshDevice, wheels: Path | None, say: Callable[[str], None]) -> str:

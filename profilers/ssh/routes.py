@@ -80,6 +80,12 @@ class _Ways:
                 client_factory=lambda: trust,
                 password_auth=False,
                 kbdint_auth=False,
+                # Whatever the user's configuration says: the device gets neither the use of
+                # their keys, nor their environment, nor their screen.
+                agent_forwarding=False,
+                x11_forwarding=False,
+                env=None,
+                send_env=None,
                 connect_timeout=_CONNECT_S,
                 login_timeout=_LOGIN_S,
                 **given,

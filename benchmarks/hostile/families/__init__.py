@@ -15,6 +15,9 @@ FAMILIES = {
     "archives": "archives",
     "images": "images",
     "specifications": "specifications",
+    "devices": "devices",
+    "web": "web",
+    "pages": "pages",
     "signals": "signals",
 }
 

@@ -73,12 +73,14 @@ def show(context: typer.Context, output: _Format = Format.table) -> None:
     from trimtab.profilers.device import device_key
 
     here = surroundings(context)
-    told = LocalDevice().fingerprint()
+    local = LocalDevice()
+    told = local.fingerprint()
     key, engines = device_key(told), _engines(told)
     measured: list[dict[str, Any]] = []
     if here.exists:
         with here.reading() as store:
             measured = _measured(store)
+            key = store.known_as(local.address, told, local.identity()).key
     if output is Format.json:
         this = {"key": key, "fingerprint": told, "engines": engines}
         typer.echo(tables.json_text({"this_machine": this, "devices": measured}))

@@ -131,7 +131,9 @@ def front(
     if plot is not None:
         from trimtab.planner.reports.plots.front import write_plot
 
-        typer.echo(f"Wrote {write_plot(view, view.pick(limit, dominated), plot)}")
+        console().print(
+            f"Wrote {write_plot(view, view.pick(limit, dominated), plot)}", soft_wrap=True
+        )
         return
     if output is FrontFormat.table and limit is None and not dominated:
         limit = _ROWS
@@ -184,7 +186,7 @@ def _plot_exits(context: typer.Context, plan: str, device: str | None, target: P
         raise typer.BadParameter(f"--plot must name a .png file, got {target}")
     with surroundings(context).reading() as store:
         picture = exit_picture(store, find_plan(store, plan, device))
-    typer.echo(f"Wrote {write_exits(picture, target)}")
+    console().print(f"Wrote {write_exits(picture, target)}", soft_wrap=True)
 
 
 def _print_explanation(found: PlanReport) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab.db import JobRecord, PlanRecord, Store, VariantRecord, VerificationRecord
+from trimtab.planner.jobs.stored_plans import plan_definition
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import FrontView, PlanRow, front_view
 from trimtab.planner.reports.plan.confusions import ConfusionView, confusions_of
@@ -17,7 +18,6 @@ from trimtab.planner.reports.plan.slimming import SLIM_DETAILS, slim_steps, slim
 from trimtab.planner.reports.speedup import LATENCY
 from trimtab.planner.reports.text import number, printable, split_name
 from trimtab.search.objectives.constraints import Constraint
-from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.exits import ExitThresholds, Memory
 from trimtab_runtime.definitions.plan import PlanDefinition, RuntimeOptions
 from trimtab_runtime.errors import StoreError
@@ -116,7 +116,7 @@ def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -
     row = view.row(plan.key)
     if row is None:
         raise StoreError(f"plan {plan.key[:8]} has just been replaced; its job runs")
-    definition = decode(PlanDefinition, plan.definition["plan"])
+    definition = plan_definition(plan)
     stages = _stages(store, definition, plan.definition["stages"])
     exits = tuple(
         ExitView(**{**found, "where": printable(found["where"])})
