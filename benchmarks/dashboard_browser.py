@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -13,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from trimtab.planner.jobs.dashboard_access import TOKEN
 
 _CALL = [
     sys.executable,
@@ -28,17 +32,20 @@ _FLAGS = [
     "--disable-sync",
     "--disable-renderer-backgrounding",  # which would lower its priority
 ]
+_TOKEN = secrets.token_urlsafe(32)
 _STARTS_S = 600  # machines may be busy; it is not part of what is timed
 
 
 @contextmanager
 def served(store: Path) -> Iterator[str]:
-    """`trimtab dashboard` on a free port of loopback; its address."""
+    """`trimtab dashboard` on a free port of loopback; its address. A context of a browser
+    is let in by :func:`let_in`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [*_CALL, "--store", str(store), "dashboard", "--port", str(port), "--no-browser"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, TOKEN: _TOKEN}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     try:
         ends = time.monotonic() + _STARTS_S
         while not _answers(port):
@@ -49,6 +56,12 @@ def served(store: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+def let_in(context: Any, address: str) -> None:
+    """Give a browser's context the cookie that the address with the token would."""
+    name = f"trimtab-dashboard-{address.rpartition(':')[2]}"
+    context.add_cookies([{"name": name, "value": _TOKEN, "url": address}])
 
 
 def _answers(port: int) -> bool:

@@ -26,7 +26,7 @@ import typer
 
 from benchmarks._options import DEFAULT_DATA, NoData
 from benchmarks._small_job import plan_small_job
-from benchmarks.dashboard_browser import browsing, served
+from benchmarks.dashboard_browser import browsing, let_in, served
 from benchmarks.dashboard_stores import multiply
 from trimtab.db import Store
 
@@ -54,7 +54,7 @@ class Round(NamedTuple):
 def one_round(browser: Any, store: Path, job: str) -> Round:
     """Two dashboards are started: one shows the front first, the other a plan."""
     with served(store) as address:
-        context, page = _opened(browser)
+        context, page = _opened(browser, address)
         first = _seconds_to(page, f"{address}/front?job={job}", _DRAWN)
         page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
         page.wait_for_timeout(2000)
@@ -70,15 +70,16 @@ def one_round(browser: Any, store: Path, job: str) -> Round:
         plan = _seconds_to(page, f"{address}/plan?job={job}", _FIGURES)
         context.close()
     with served(store) as address:
-        context, page = _opened(browser)
+        context, page = _opened(browser, address)
         cold = _seconds_to(page, f"{address}/plan?job={job}", _FIGURES)
         context.close()
     return Round(first, redraw, plan, cold)
 
 
-def _opened(browser: Any) -> tuple[Any, Any]:
+def _opened(browser: Any, address: str) -> tuple[Any, Any]:
     """A browser's context with nothing in its cache, and a page in it."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    let_in(context, address)
     page = context.new_page()
     page.set_default_timeout(120_000)
     return context, page

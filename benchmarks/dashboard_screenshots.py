@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks._options import DEFAULT_DATA, NoData
 from benchmarks._small_job import plan_small_job
-from benchmarks.dashboard_browser import browsing, served, settle
+from benchmarks.dashboard_browser import browsing, let_in, served, settle
 from benchmarks.dashboard_stores import gathered
 from trimtab.db import Store
 
@@ -78,6 +78,7 @@ def main(
         pictures.mkdir(parents=True, exist_ok=True)
         for scheme, width in _LOOKS:
             context = browser.new_context(color_scheme=scheme)
+            let_in(context, address)
             page = context.new_page()
             page.set_default_timeout(180_000)
             for name in names:

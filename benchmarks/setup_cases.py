@@ -2,142 +2,43 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 from PIL import Image, ImageFilter
 
-from benchmarks.cifar import INPUT, SIDE, TEST_BATCH, write_images, write_resnet
+from benchmarks.cifar import INPUT, SIDE
+from benchmarks.setup_pack import CODES, NAMES, NUMBERED, SCALES, Pack
 
-NAMES = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
-#: The same classes by names whose order says nothing.
-CODES = ("kiwi", "apple", "zebra", "moon", "crane", "tulip", "bolt", "river", "dune", "yak")
-NUMBERED = tuple(f"batch_{number}" for number in range(1, 11))
-#: Members that know these ten classes.
-_TEN = ("raw", "int8", "resnet20")
-SPLITS = {"fit": 0.25, "tune": 0.375, "test": 0.375}
-#: Wrong for every float network below.
-SCALES: Mapping[str, Mapping[str, Any]] = {
-    "raw": {"mean": 0, "std": 1},
-    "0..1": {"mean": 0, "std": 255},
-    "-1..1": {"mean": 127.5, "std": 127.5},
-    "std of 0..1": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
-    "ImageNet": {"mean": [123.7, 116.3, 103.5], "std": [58.4, 57.1, 57.4]},
+#: Those that are wrong for a float network whose inputs are as named.
+_OTHER_SCALES: Mapping[str, tuple[str, ...]] = {
+    "raw": ("0..1", "-1..1", "ImageNet", "std of 0..1"),
+    "ImageNet": ("raw", "0..1", "std of 0..1"),
+    "-1..1": ("raw", "0..1", "std of 0..1"),
+}
+#: What must be said where that is no set-up that answers better, but a refusal or a notice.
+SAID: Mapping[str, str] = {
+    "std of 0..1": r"below one grey level.*input\.values: 0\.\.1",
+    "split folders": r"the folders are splits, and no classes",
+    "split folders among classes": r"train.*val|splits",
+    "duplicates": r"show what an earlier split",
+    "class missing": r"have no image",
 }
 
 
 @dataclass(frozen=True)
 class Case:
-    """A specification, and the cause that must be named first ('' where it is right)."""
+    """What makes a specification, and the cause that must be named first ('' where it is right):
+    of a set-up, or one of SAID."""
 
     name: str
     cause: str
-    spec: dict[str, Any]
-
-
-class Pack:
-    """Networks and images of the data pack, in a `work` folder."""
-
-    def __init__(self, data: Path, work: Path) -> None:
-        self.data, self.work = data, work
-        self.cifar = work / "cifar"
-        write_images(data, self.cifar, [TEST_BATCH])
-        self.imagenet = data / "imagenet" / "images"
-        write_resnet(data, 20, work / "resnet20.onnx")
-        cifar, mobile = data / "cifar10" / "models", data / "imagenet" / "models"
-        self.members: dict[str, dict[str, Any]] = {
-            "raw": {"path": cifar / "pretrainedResnet.tflite", "input": SCALES["raw"]},
-            "int8": {"path": cifar / "pretrainedResnet_quant.tflite"},
-            "resnet20": {"path": work / "resnet20.onnx", "input": INPUT},
-            "mobilenet": {
-                "path": mobile / "mobilenet_v1_0.25_224_1_default_1.tflite",
-                "input": SCALES["-1..1"],
-                "output": {"offset": 1},
-            },
-            "mobilenet2": {
-                "path": mobile / "mobilenet_v2_1.0_224_quant.tflite",
-                "output": {"offset": 1},
-            },
-        }
-
-    def rows(self, place: Path) -> list[tuple[str, int]]:
-        """File and label of each image."""
-        with (place / "labels.csv").open() as stream:
-            return [(row["file"], int(row["label"])) for row in csv.DictReader(stream)]
-
-    def spec(
-        self,
-        member: str,
-        name: str,
-        rows: Sequence[tuple[str, object]] | None = None,
-        images: Path | None = None,
-        classes: Sequence[str] | None = NAMES,
-        **changes: Any,
-    ) -> dict[str, Any]:
-        """A job over one member, on the labels of `rows`. `changes` are those of the member."""
-        ours = member in _TEN
-        place = images or (self.cifar if ours else self.imagenet)
-        if rows is not None and len(rows) < len(self.rows(place)):
-            whole, place = place, Path(tempfile.mkdtemp(dir=self.work))
-            for file, _ in rows:
-                shutil.copyfile(whole / file, place / file)
-        table = self.work / f"{len(list(self.work.glob('*.csv'))):03}.csv"
-        with table.open("w", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["file", "label"])
-            writer.writerows(self.rows(place) if rows is None else rows)
-        workload = {"images": str(place), "labels": str(table), "splits": SPLITS}
-        if ours and classes is not None:
-            workload["classes"] = list(classes)
-        model = {**self.members[member], **changes}
-        return {
-            "name": name[:100],
-            "models": [{**model, "path": str(model["path"]), "name": member}],
-            "workload": workload,
-            "objectives": {"top1": "max", "latency_mean_ms": "min"},
-        }
-
-    def named(self, names: Sequence[str] = NAMES) -> list[tuple[str, object]]:
-        """The labels of the ten classes, by names."""
-        return [(file, names[label]) for file, label in self.rows(self.cifar)]
-
-    def altered(self, name: str, change: Callable[[Image.Image], Image.Image], of: Path) -> Path:
-        """All images of a folder, changed."""
-        place = self.work / f"{of.name}-{name}"
-        place.mkdir()
-        for file, _ in self.rows(of):
-            with Image.open(of / file) as image:
-                change(image.convert("RGB")).save((place / file).with_suffix(".png"))
-        rows = [(str(Path(file).with_suffix(".png")), label) for file, label in self.rows(of)]
-        with (place / "labels.csv").open("w", newline="") as stream:
-            csv.writer(stream).writerows([("file", "label"), *rows])
-        return place
-
-    def edited(self, name: str, change: Callable[[str, np.ndarray[Any, Any]], Any]) -> Path:
-        """ResNet-20 with its weights changed: `change` takes their role ('first' kernel, 'last'
-        matrix, its 'bias') and gives new ones."""
-        model = onnx.load(self.work / "resnet20.onnx")
-        held = {tensor.name: tensor for tensor in model.graph.initializer}
-        gemm = next(node for node in reversed(model.graph.node) if node.op_type == "Gemm")
-        conv = next(node for node in model.graph.node if node.op_type == "Conv")
-        roles = {"first": conv.input[1], "last": gemm.input[1], "bias": gemm.input[2]}
-        for role, tensor in roles.items():
-            value = change(role, numpy_helper.to_array(held[tensor]).copy())
-            held[tensor].CopyFrom(numpy_helper.from_array(value.astype(np.float32), tensor))
-        target = self.work / f"resnet20-{name}.onnx"
-        onnx.save(model, target)
-        return target
+    spec: Callable[[], dict[str, Any]]
 
 
 def wrong(pack: Pack) -> Iterator[Case]:
@@ -146,20 +47,19 @@ def wrong(pack: Pack) -> Iterator[Case]:
 
     def case(member: str, what: str, cause: str, **changes: Any) -> Case:
         name = f"{member}: {what}"
-        return Case(name, cause, pack.spec(member, name, **changes))
+        return Case(name, cause, lambda: pack.spec(member, name, **changes))
 
     for member in pack.members:
         said = pack.members[member].get("input", {})
-        swapped = {**said, "colour": "bgr"}
-        yield case(member, "colours swapped", "colour", input=swapped)
-    for member, scales in (
-        ("raw", ("0..1", "-1..1", "ImageNet", "std of 0..1")),
-        ("resnet20", ("raw", "0..1", "std of 0..1")),
-        ("mobilenet", ("raw", "0..1", "std of 0..1")),
-    ):
-        for scale in scales:
+        yield case(member, "colours swapped", "colour", input={**said, "colour": "bgr"})
+        squashed = {**said, "fit": "squash"}
+        wide = partial(pack.wide, member)
+        yield case(member, "wide, squashed", "geometry", input=squashed, images=wide)
+    for member, own in pack.scales.items():
+        for scale in _OTHER_SCALES[own]:
             changed = {**pack.members[member]["input"], **SCALES[scale]}
-            yield case(member, f"scale {scale}", "normalisation", input=changed)
+            cause = scale if scale in SAID else "normalisation"
+            yield case(member, f"scale {scale}", cause, input=changed)
     orders: dict[str, Sequence[str]] = {
         "reversed": NAMES[::-1],
         "shifted on": [*NAMES[1:], NAMES[0]],
@@ -168,7 +68,7 @@ def wrong(pack: Pack) -> Iterator[Case]:
         "two swapped": [CODES[1], CODES[0], *CODES[2:]],
         "alphabetical": sorted(CODES),
     }
-    for member in _TEN:
+    for member in pack.ten:
         for order, names in orders.items():
             rows = pack.named(CODES if set(names) == set(CODES) else NAMES)
             yield case(member, f"order {order}", "order", rows=rows, classes=names)
@@ -177,11 +77,17 @@ def wrong(pack: Pack) -> Iterator[Case]:
         labels = rng.permutation([label for _, label in pack.rows(pack.cifar)])
         rows = [(f, int(k)) for (f, _), k in zip(pack.rows(pack.cifar), labels, strict=True)]
         yield case(member, "labels of other images", "near chance", rows=rows)
-    for member in ("mobilenet", "mobilenet2"):
+        kept = [row for row in pack.named() if row[1] != NAMES[4]]
+        yield case(member, "a class missing", "class missing", rows=kept)
+    for member in pack.members:
+        if member in pack.ten:
+            continue
         yield case(member, "background not declared", "offset", output={"offset": 0})
         rows = [(file, label + 1) for file, label in pack.rows(pack.imagenet)]
         rows = [(file, min(label, 999)) for file, label in rows]
         yield case(member, "labels counted from 1", "offset", rows=rows)
+    yield from _layouts(pack)
+    yield Case("two members, two orders", "order", partial(_mixed_members, pack))
 
     def always(role: str, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return value + 1e4 * (np.arange(10) == 3) if role == "bias" else value
@@ -191,7 +97,48 @@ def wrong(pack: Pack) -> Iterator[Case]:
         ("one class rare", _rare(pack.rows(pack.cifar))),
     ):
         path = pack.edited(f"constant {what}", always)
-        yield case("resnet20", f"constant network, {what}", "always", rows=rows, path=path)
+        yield case(pack.net, f"constant network, {what}", "always", rows=rows, path=path)
+
+
+def _layouts(pack: Pack) -> Iterator[Case]:
+    """Folders that are no classes, and images that lie in two of them."""
+    splits = ("train", "val", "test")
+
+    def twice() -> Path:
+        place = pack.folders("twice", splits)
+        for file in sorted((place / "train").rglob("*.png"))[:60]:
+            shutil.copyfile(file, place / "test" / file.parent.name / f"again-{file.name}")
+        return place
+
+    for name, cause, place in (
+        ("train, val, test", "split folders", partial(pack.folders, "splits", splits)),
+        ("images in two splits", "duplicates", twice),
+        (
+            "splits beside another",
+            "split folders among classes",
+            partial(pack.folders, "beside", ("train", "val", "parts")),
+        ),
+    ):
+        yield Case(f"folders: {name}", cause, partial(_of_folders, pack, place))
+
+
+def _of_folders(pack: Pack, place: Callable[[], Path]) -> dict[str, Any]:
+    member = pack.members[pack.net]
+    return {
+        "name": "folders",
+        "models": [{**member, "path": str(member["path"]), "name": pack.net}],
+        "workload": {"images": str(place()), "classes": list(NAMES)},
+        "objectives": {"top1": "max", "latency_mean_ms": "min"},
+    }
+
+
+def _mixed_members(pack: Pack) -> dict[str, Any]:
+    """Two members of which one has the classes in another order."""
+    order = [4, 7, 0, 9, 2, 5, 8, 1, 6, 3]
+    path = pack.edited("mixed", lambda role, v: v if role == "first" else v[order])
+    spec = pack.spec(pack.net, "two members, two orders")
+    (model,) = spec["models"]
+    return {**spec, "models": [model, {**model, "path": str(path), "name": "other"}]}
 
 
 def right(pack: Pack) -> Iterator[Case]:
@@ -200,7 +147,7 @@ def right(pack: Pack) -> Iterator[Case]:
 
     def case(member: str, what: str, **changes: Any) -> Case:
         name = f"{member}: {what}"
-        return Case(name, "", pack.spec(member, name, **changes))
+        return Case(name, "", lambda: pack.spec(member, name, **changes))
 
     def noise(image: Image.Image) -> Image.Image:
         pixels = np.asarray(image) + rng.normal(0, 20, (image.height, image.width, 3))
@@ -213,15 +160,16 @@ def right(pack: Pack) -> Iterator[Case]:
         "dark": lambda image: image.point(lambda value: value // 2),
     }
     for what, change in changes.items():
-        small = pack.altered(what, change, pack.cifar)
-        large = pack.altered(what, change, pack.imagenet)
         for member in pack.members:
-            yield case(member, what, images=small if member in _TEN else large)
+            of = pack.cifar if member in pack.ten else pack.imagenet
+            yield case(member, what, images=partial(pack.altered, what, change, of))
     for member in pack.members:
-        place = pack.cifar if member in _TEN else pack.imagenet
+        place = pack.cifar if member in pack.ten else pack.imagenet
         rows = pack.rows(place)
         yield case(member, "as it should be")
         yield case(member, "24 images", rows=rows[:24])
+        said = {**pack.members[member].get("input", {}), "fit": "crop"}
+        yield case(member, "wide, cut", input=said, images=partial(pack.wide, member))
         yield case(member, "another resize", input=_resized(pack.members[member], "bicubic"))
         few = [row for row in rows if row[1] < max(label for _, label in rows) * 0.3]
         yield case(member, "few of the classes", rows=few)
@@ -230,7 +178,7 @@ def right(pack: Pack) -> Iterator[Case]:
         rng.shuffle(other)
         torn = [(f, o if d else k) for (f, k), d, o in zip(rows, drawn, other, strict=True)]
         yield case(member, "three labels in ten wrong", rows=torn)
-    for member in _TEN:
+    for member in pack.ten:
         yield case(member, "a rare class", rows=_rare(pack.rows(pack.cifar)))
 
     def turned(role: str, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -239,11 +187,11 @@ def right(pack: Pack) -> Iterator[Case]:
     path = pack.edited("bgr", turned)
     reverse = {key: list(values)[::-1] for key, values in INPUT.items() if key != "size"}
     said = {"size": SIDE, **reverse, "colour": "bgr"}
-    yield case("resnet20", "fed with BGR", path=path, input=said)
+    yield case(pack.net, "fed with BGR", path=path, input=said)
     order = rng.permutation(10)
     path = pack.edited("order", lambda role, v: v if role == "first" else v[order])
     names = [NAMES[index] for index in order]
-    yield case("resnet20", "classes in no order", rows=pack.named(), classes=names, path=path)
+    yield case(pack.net, "classes in no order", rows=pack.named(), classes=names, path=path)
 
 
 def _rare(rows: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:

@@ -2,20 +2,26 @@
 
 Networks and images of the data pack, right as they should be fed and read, are made wrong in one
 way each (colours, scale, std of the other scale, class orders, background, labels, a constant
-network), and right ones are made to look odd (few images, noise, grey, blur, wrong labels, rare
+network, geometry, folders of splits, images in two splits, a missing class, members with two
+orders), and right ones are made to look odd (few images, noise, grey, blur, wrong labels, rare
 and absent classes, another resize, networks whose outputs or channels stand otherwise). Each is
-checked as `trimtab check-setup` does it. `noticed` is the share of wrong ones with a finding,
-`cause_first` the share whose first cause is the right one, `false_alarms` the number of right ones
-that a job would stop at, `seconds` a check of three EfficientNet-Lite0 (the `demo` extra) on two
-threads. Prints a line a case, and
-one JSON object as its last line.
+checked as `trimtab check-setup` does it, after what a job says of its images. `noticed` is the
+share of wrong ones with a finding, a refusal or a notice that names the cause, `cause_first` the
+share whose first cause is the right one, `false_alarms` the number of right ones that a job would
+stop at, `seconds` a check of three EfficientNet-Lite0 (the `demo` extra) on this machine's cores;
+measure it when nothing else runs: `python -m benchmarks.setup_matrix --no-matrix`. `--held-out`
+takes networks that no threshold was chosen on. Prints a line a case, and one JSON object as its
+last line.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,8 +29,10 @@ import numpy as np
 import typer
 
 from benchmarks._options import DEFAULT_DATA, DataFolder
-from benchmarks.setup_cases import Pack, right, wrong
+from benchmarks.setup_cases import SAID, Case, right, wrong
+from benchmarks.setup_pack import Pack, held_out, looked_at
 from benchmarks.zoo import lite_members
+from trimtab.planner.jobs.dataset import load_dataset, unseen_classes
 from trimtab.planner.setup_check.records import SetupCheck
 from trimtab.planner.setup_check.specified import check_specification
 from trimtab.planner.setup_check.words import findings
@@ -32,23 +40,47 @@ from trimtab.planner.specification.job import load_spec
 from trimtab_runtime.errors import TrimtabError
 
 
-def _outcome(spec: dict[str, Any]) -> tuple[bool, bool, str, str]:
-    """Whether anything was told, whether a job would stop, the first cause, and all in words."""
+@dataclass(frozen=True)
+class Outcome:
+    """What was told of a case: whether a job would stop, the first cause of a set-up ('' for
+    none), and all in words."""
+
+    stops: bool
+    first: str
+    text: str
+
+    def notices(self, cause: str) -> bool:
+        return bool(self.first) or self.names(cause)
+
+    def names(self, cause: str) -> bool:
+        """Whether `cause` is what is told first."""
+        said = SAID.get(cause)
+        if said is None:
+            return self.first == cause
+        return not self.first and re.search(said, self.text, re.DOTALL) is not None
+
+
+def _outcome(spec: dict[str, Any]) -> Outcome:
     try:
-        check = check_specification(load_spec(spec))
+        job = load_spec(spec)
+        workload, splits = load_dataset(job)
+        check = check_specification(job)
     except TrimtabError as error:
-        return True, True, "refused", str(error)
-    told = findings(check)
-    return bool(told), check.stops, _first_cause(check), "; ".join(told)
+        return Outcome(True, "", str(error))
+    told = [*workload.notices, unseen_classes(workload, splits) or "", *findings(check)]
+    return Outcome(check.stops, _first_cause(check), "; ".join(filter(None, told)))
 
 
 def _first_cause(check: SetupCheck) -> str:
-    (member,) = check.members
-    if member.beaten:
-        return next(iter(member.rivals[0].changes))
-    if member.always is not None:
-        return "always"
-    return "near chance" if member.near_chance else ""
+    """Of the first member with a finding."""
+    for member in check.members:
+        if member.beaten:
+            return next(iter(member.rivals[0].changes))
+        if member.always is not None:
+            return "always"
+        if member.near_chance:
+            return "near chance"
+    return ""
 
 
 def _seconds(pack: Pack) -> float:
@@ -79,32 +111,47 @@ def _seconds(pack: Pack) -> float:
 def main(
     data: DataFolder = DEFAULT_DATA,
     limit: Annotated[int | None, typer.Option(help="Only so many cases of each kind.")] = None,
+    only: Annotated[str, typer.Option(help="Only cases with this in their name.")] = "",
+    held: Annotated[bool, typer.Option("--held-out", help="Networks kept aside.")] = False,
+    matrix: Annotated[bool, typer.Option(help="The cases.")] = True,
     seconds: Annotated[bool, typer.Option(help="Time three Lite0; needs the demo extra.")] = True,
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="trimtab-setups-") as folder:
-        pack = Pack(data, Path(folder))
-        noticed, causes, alarms = list[bool](), list[bool](), list[str]()
-        for case in [*wrong(pack)][:limit]:
-            told, _, first, text = _outcome(case.spec)
-            noticed.append(told)
-            causes.append(first == case.cause)
-            print(f"{case.name}: {first or 'not noticed'} ({case.cause}); {text}", flush=True)
-        cases = [*right(pack)][:limit]
-        for case in cases:
-            _, stops, first, text = _outcome(case.spec)
-            alarms += [case.name] if stops else []
-            verdict = "ALARM" if stops else "told" if text else "left alone"
-            print(f"{case.name}: {verdict} {first} {text}", flush=True)
-        found = {
-            "wrong": len(noticed),
-            "noticed": float(np.mean(noticed)),
-            "cause_first": float(np.mean(causes)),
-            "right": len(cases),
-            "false_alarms": len(alarms),
-            "alarmed": alarms,
-            "seconds": _seconds(pack) if seconds else None,
-        }
+        pack = Pack(data, Path(folder), held_out(data) if held else looked_at(data))
+        found: dict[str, Any] = {"held_out": held}
+        if matrix:
+            found |= _wrong([c for c in wrong(pack) if only in c.name][:limit])
+            found |= _right([c for c in right(pack) if only in c.name][:limit])
+        found["seconds"] = _seconds(pack) if seconds else None
     print(json.dumps(found))
+
+
+def _wrong(cases: Sequence[Case]) -> dict[str, Any]:
+    noticed, first, missed = list[bool](), list[bool](), list[str]()
+    for case in cases:
+        outcome = _outcome(case.spec())
+        noticed.append(outcome.notices(case.cause))
+        first.append(outcome.names(case.cause))
+        missed += [] if first[-1] else [case.name]
+        verdict = "named" if first[-1] else "noticed" if noticed[-1] else "NOT NOTICED"
+        told = f"{outcome.first}; {outcome.text}"
+        print(f"{case.name}: {verdict} ({case.cause}) {told}", flush=True)
+    return {
+        "wrong": len(noticed),
+        "noticed": float(np.mean(noticed)) if noticed else None,
+        "cause_first": float(np.mean(first)) if first else None,
+        "not_first": missed,
+    }
+
+
+def _right(cases: Sequence[Case]) -> dict[str, Any]:
+    alarms = []
+    for case in cases:
+        outcome = _outcome(case.spec())
+        alarms += [case.name] if outcome.stops else []
+        verdict = "ALARM" if outcome.stops else "told" if outcome.text else "left alone"
+        print(f"{case.name}: {verdict} {outcome.first} {outcome.text}", flush=True)
+    return {"right": len(cases), "false_alarms": len(alarms), "alarmed": alarms}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Streamlit's own OpenID Connect, where it is configured."""
+"""Streamlit's own OpenID Connect, where it is configured: who is there, and what they may do."""
 
 from __future__ import annotations
 
@@ -8,13 +8,32 @@ from streamlit.errors import StreamlitSecretNotFoundError
 
 def require() -> None:
     """Ask who is there, if [auth] is configured; nothing is shown before."""
-    try:
-        configured = "auth" in st.secrets
-    except StreamlitSecretNotFoundError:
-        return
-    if not configured or st.user.is_logged_in:
+    if not _configured("auth") or st.user.is_logged_in:
         return
     st.title("Trimtab")
     st.write("This dashboard can start jobs, so you must log in.")
     st.button("Log in", type="primary", on_click=st.login)
     st.stop()
+
+
+def who() -> str | None:
+    """Who is logged in; None where nobody has to, as the dashboard belongs to one account."""
+    if not _configured("auth"):
+        return None
+    told = st.user.to_dict()
+    return str(told.get("email") or told.get("sub") or "")
+
+
+def is_administrator() -> bool:
+    """Whether who is logged in stands among `administrators` in [trimtab] of the secrets."""
+    named = who()
+    if not named or not _configured("trimtab"):
+        return False
+    return named in st.secrets["trimtab"].get("administrators", [])
+
+
+def _configured(section: str) -> bool:
+    try:
+        return section in st.secrets
+    except StreamlitSecretNotFoundError:
+        return False

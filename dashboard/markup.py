@@ -27,9 +27,16 @@ def escape(text: object) -> str:
     return html.escape(printable(str(text)))
 
 
-def tag(name: str, *inner: object, cls: str = "", style: str = "", title: str = "") -> Markup:
-    """An element; what is in it is escaped unless it is markup."""
-    attributes = {"class": cls, "style": style, "title": title}
+def tag(
+    name: str,
+    *inner: object,
+    cls: str = "",
+    style: str = "",
+    title: str = "",
+    scope: str = "",
+) -> Markup:
+    """An element; what is in it is escaped unless it is markup. `scope` is that of a header."""
+    attributes = {"class": cls, "style": style, "title": title, "scope": scope}
     told = "".join(f' {key}="{escape(value)}"' for key, value in attributes.items() if value)
     parts = (str(part) if isinstance(part, Markup) else escape(part) for part in inner)
     return Markup(f"<{name}{told}>{''.join(parts)}</{name}>")

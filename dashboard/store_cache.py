@@ -17,10 +17,11 @@ from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
 from trimtab.planner.reports.answers.plan_answers import PlanAnswers, plan_answers
-from trimtab.planner.reports.figures import MetricValues, plan_figures
+from trimtab.planner.reports.figures import plan_figures
 from trimtab.planner.reports.front import FrontView, front_view, job_place
 from trimtab.planner.reports.front_frame import front_frame
 from trimtab.planner.reports.plan.report import PlanReport, report_plan
+from trimtab.planner.reports.speedup import SpeedUp
 from trimtab.planner.reports.text import printable
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError, TrimtabError
@@ -45,7 +46,20 @@ def here() -> StoreLocation:
 
 def store() -> Store:
     """The store, read-only. StoreError where there is none."""
-    return _open(here().store, str(here().artefacts or ""), here())
+    return _open(place(), str(here().artefacts or ""), here())
+
+
+def place() -> str:
+    """The store, and which file it is: another may have been put in its place. (While a store is
+    open, no other file gets the number of its.)"""
+    file = here().file
+    if file is None:
+        return here().store
+    try:
+        found = file.stat()
+    except OSError:
+        return here().store  # which opening it will say
+    return f"{here().store} {found.st_dev}:{found.st_ino}"
 
 
 @st.cache_resource(show_spinner=False, max_entries=4, on_release=Store.close)
@@ -66,16 +80,14 @@ def stamp(job: JobRecord) -> str:
 
 @dataclass(frozen=True)
 class JobLine:
-    """A job in a line: `speedup` is the chosen plan's, `figures` its own and `base` those of the
-    baseline."""
+    """A job in a line; `speedup` is the chosen plan's."""
 
     job: JobRecord
     name: str
     device: str
     workload: str
     chosen: str | None
-    figures: dict[str, MetricValues]
-    base: dict[str, MetricValues]
+    speedup: SpeedUp | None
     warnings: int
     errors: int
 
@@ -84,7 +96,7 @@ def job_lines() -> list[tuple[JobLine, str]]:
     """All jobs with their states ('killed' where the process is gone), the newest first."""
     opened = store()
     return [
-        (_line(here().store, stamp(job), opened, job), job_state(opened, job))
+        (_line(place(), stamp(job), opened, job), job_state(opened, job))
         for job in opened.list_jobs()
     ]
 
@@ -103,8 +115,11 @@ def _line(location: str, state: str, _store: Store, _job: JobRecord) -> JobLine:
         device=job_place(_store, _job),
         workload=printable(workload.name) if workload else "",
         chosen=printable(chosen.plan.label) if chosen else None,
-        figures=plan_figures(chosen) if chosen else {},
-        base=plan_figures(base) if base else {},
+        speedup=(
+            SpeedUp.of(chosen.plan, plan_figures(chosen), plan_figures(base))
+            if chosen and base
+            else None
+        ),
         warnings=levels.count("warning"),
         errors=levels.count("error"),
     )
@@ -120,7 +135,7 @@ class Front:
 
 def front(job: JobRecord) -> Front:
     """Raises PlanningError where there are no plans yet."""
-    return _front(here().store, stamp(job), store(), job)
+    return _front(place(), stamp(job), store(), job)
 
 
 @st.cache_resource(show_spinner=False, max_entries=_JOBS)
@@ -131,7 +146,7 @@ def _front(location: str, state: str, _store: Store, _job: JobRecord) -> Front:
 
 def view(job: JobRecord) -> FrontView:
     """A front without its table. Raises PlanningError where there are no plans yet."""
-    return _view(here().store, stamp(job), store(), job)
+    return _view(place(), stamp(job), store(), job)
 
 
 @st.cache_resource(show_spinner="Reading plans", max_entries=_JOBS)
@@ -146,7 +161,7 @@ def plan_record(job: JobRecord, key: str) -> PlanRecord:
 
 def explanation(job: JobRecord, plan: PlanRecord) -> PlanReport:
     """What is known of a plan; the front of its job is read once for all of them."""
-    return _explanation(here().store, stamp(job), plan.key, store(), job, plan)
+    return _explanation(place(), stamp(job), plan.key, store(), job, plan)
 
 
 @st.cache_resource(show_spinner=False, max_entries=_PLANS)
@@ -163,13 +178,13 @@ def _inputs(location: str, job_id: str, _job: JobRecord) -> TestInputs:
 
 def inputs(job: JobRecord) -> TestInputs:
     """Raises WorkloadError or PlanningError where they are gone."""
-    return _inputs(here().store, job.id, job)
+    return _inputs(place(), job.id, job)
 
 
 def answers(job: JobRecord, plan: PlanRecord) -> PlanAnswers | str:
     """What a plan says on test, input by input, or why that is not known."""
     try:
-        return _answers(here().store, stamp(job), plan.key, store(), job, plan)
+        return _answers(place(), stamp(job), plan.key, store(), job, plan)
     except TrimtabError as error:
         return str(error)
 

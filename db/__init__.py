@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trimtab.db._base import let_go
 from trimtab.db._collecting import Leftover, Unreferenced
+from trimtab.db._engine import shown
 from trimtab.db._jobs import JobChanges
 from trimtab.db._plans import PlanChanges
 from trimtab.db.artefacts import ArtefactStore
@@ -73,5 +74,6 @@ __all__ = [
     "WorkState",
     "WorkloadRecord",
     "let_go",
+    "shown",
     "utc_now",
 ]

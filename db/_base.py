@@ -11,10 +11,11 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from trimtab.db._codec import decode, encode, field_names
+from trimtab.db._codec import decode, encode, encode_changes, field_names
 from trimtab.db._engine import Location, translate
+from trimtab.db._seal import SEAL, check, damaged, reseal, seal
 from trimtab.db.artefacts import ArtefactStore
-from trimtab.db.schema import Base
+from trimtab.db.schema import Base, Sealed
 from trimtab_runtime.errors import StoreError
 
 if TYPE_CHECKING:
@@ -78,10 +79,42 @@ def find(
     order_by: Sequence[Any] = (),
     limit: int | None = None,
 ) -> list[R]:
-    """The records of `kind` that fulfil every condition."""
-    columns = [getattr(row, name) for name in field_names(kind)]
+    """The records of `kind` that fulfil every condition. Raises StoreError for a row that is not
+    what was written."""
+    names = field_names(kind)
+    columns = [getattr(row, name) for name in names]
+    if issubclass(row, Sealed):
+        columns.append(row.checksum)
     statement = select(*columns).where(*where).order_by(*order_by).limit(limit)
-    return [decode(kind, found) for found in connection.execute(statement).all()]
+    try:
+        rows = connection.execute(statement).all()
+    except (ValueError, TypeError, RecursionError) as error:  # no JSON, time or truth any more
+        raise damaged(kind, str(error)) from error
+    if issubclass(row, Sealed):
+        for found in rows:
+            check(row, kind, names, found[:-1], found[-1])
+        return [decode(kind, found[:-1]) for found in rows]
+    return [decode(kind, found) for found in rows]
+
+
+def sealed(row: type[Base], record: DataclassInstance) -> dict[str, Any]:
+    """Column values of a record, with their checksum where the row has one."""
+    values = encode(record)
+    if issubclass(row, Sealed):
+        values[SEAL] = seal(row.__tablename__, values.values())
+    return values
+
+
+def change(
+    connection: Connection,
+    kind: type[DataclassInstance],
+    row: type[Base],
+    changes: dict[str, Any],
+    *where: ColumnElement[bool],
+) -> None:
+    """Change fields of the records that fulfil every condition."""
+    if changes:
+        reseal(connection, row, field_names(kind), encode_changes(kind, changes), where)
 
 
 def find_one(
@@ -118,5 +151,5 @@ def put(
         statement.on_conflict_do_update(
             index_elements=list(table.primary_key.columns), set_=changed, where=over
         ),
-        [encode(record) for record in records],
+        [sealed(row, record) for record in records],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import JSON, Connection, String, Table, cast, delete, exists, select
@@ -71,7 +72,7 @@ class CollectingStore(EvidenceStore, LeaseStore):
         """
         files = self.artefacts.files()
         with self.transaction() as connection:
-            _require_idle(connection)
+            _require_idle(connection, self.now(connection))
             order = (ArtefactRow.kind, ArtefactRow.name, ArtefactRow.sha256)
             records = find(connection, ArtefactRecord, ArtefactRow, order_by=order)
             referred = _referred(connection)
@@ -109,11 +110,11 @@ class CollectingStore(EvidenceStore, LeaseStore):
             shas = [item.sha256 for item in batch if item.sha256]
             with self.transaction(write=True) as connection:
                 one_lease_at_a_time(connection)
-                _require_idle(connection)
+                _require_idle(connection, self.now(connection))
                 _remove_rows(connection, set(shas) - _referred(connection))
             with self.transaction(write=True) as connection:
                 one_lease_at_a_time(connection)
-                _require_idle(connection)
+                _require_idle(connection, self.now(connection))
                 known = set(
                     connection.scalars(
                         select(ArtefactRow.sha256).where(ArtefactRow.sha256.in_(shas))
@@ -136,8 +137,8 @@ class CollectingStore(EvidenceStore, LeaseStore):
         )
 
 
-def _require_idle(connection: Connection) -> None:
-    if living := living_leases(connection):
+def _require_idle(connection: Connection, now: datetime) -> None:
+    if living := living_leases(connection, now):
         held = living[0]
         raise StoreError(
             f"{held.holder!r} is running with this store (process {held.pid} on {held.host}), "

@@ -32,8 +32,12 @@ class Location:
             return _sqlite(str(url_or_path))
         try:
             url = make_url(url_or_path)
-        except (ArgumentError, ValueError) as error:
-            raise StoreError(f"not a database URL: {url_or_path!r}") from error
+        except (ArgumentError, ValueError):
+            # Not `from error`, nor what it is: both may hold a password.
+            raise StoreError(
+                "not a database URL: it must have the form postgresql://user@host:port/database, "
+                "with an odd character of a password written as %XX"
+            ) from None
         if url.drivername in ("sqlite", "sqlite+pysqlite"):
             return _sqlite(url.database or "")
         if url.drivername in _POSTGRESQL:
@@ -43,7 +47,27 @@ class Location:
         )
 
     def __str__(self) -> str:
-        return str(self.file or self.url.render_as_string(hide_password=True))
+        if self.file:
+            return str(self.file)
+        query = {name: _hidden(name, value) for name, value in self.url.query.items()}
+        return self.url.set(query=query).render_as_string(hide_password=True)
+
+
+def shown(store: str) -> str:
+    """Where a store lies, as it may be told to anybody: without a password."""
+    if "://" not in store:
+        return store
+    try:
+        location = Location.parse(store)
+        secret = location.url.password or any("password" in n.lower() for n in location.url.query)
+        return str(location) if secret else store
+    except StoreError:
+        return store.partition("://")[0] + "://***"
+
+
+def _hidden(name: str, value: Any) -> Any:
+    """A parameter of a URL; libpq takes passwords there too."""
+    return "***" if "password" in name.lower() else value
 
 
 def _sqlite(path: str) -> Location:

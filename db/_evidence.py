@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar, cast
 
-from sqlalchemy import false
+from sqlalchemy import Connection, false
 
 from trimtab.db._base import StoreBase, find, find_one, matching, put
 from trimtab.db._codec import encode
@@ -27,6 +28,7 @@ from trimtab.db.schema import (
     VariantRow,
     WorkloadRow,
 )
+from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import StoreError
 
 Work = TypeVar("Work", VariantRecord, MeasurementRecord, TraceRecord)
@@ -92,6 +94,25 @@ class EvidenceStore(StoreBase):
                     f"got {record.fingerprint})"
                 )
             put(connection, DeviceRow, [record])
+
+    def known_as(
+        self, address: str, fingerprint: Mapping[str, str], identity: str = ""
+    ) -> DeviceRecord:
+        """The device as this store knows it, or would: by its fingerprint, and by its `identity`
+        too where another machine with the same fingerprint was here first. (Of a machine that
+        came before identities were kept, the address tells. Without an identity the fingerprint
+        has to do.) Changes nothing."""
+        with self.transaction() as connection:
+            return _known_as(connection, address, fingerprint, identity)
+
+    def meet_device(
+        self, address: str, fingerprint: Mapping[str, str], identity: str = ""
+    ) -> DeviceRecord:
+        """As :meth:`known_as`, and keep it."""
+        with self.transaction(write=True) as connection:
+            found = _known_as(connection, address, fingerprint, identity)
+            put(connection, DeviceRow, [found])
+            return found
 
     def get_device(self, key: str) -> DeviceRecord | None:
         with self.transaction() as connection:
@@ -188,3 +209,18 @@ class EvidenceStore(StoreBase):
         with self.transaction(write=True) as connection:
             put(connection, row, [record], over=None if replace else row.state == "failed")
             return cast(Work, find_one(connection, type(record), row, row.key == record.key))
+
+
+def _known_as(
+    connection: Connection, address: str, fingerprint: Mapping[str, str], identity: str
+) -> DeviceRecord:
+    key = content_key(dict(fingerprint))
+    held = find_one(connection, DeviceRecord, DeviceRow, DeviceRow.key == key)
+    known = None if held is None else held.identity
+    same = (
+        not identity or identity == known or (known is None and held and held.address == address)
+    )
+    if held is None or same:
+        return DeviceRecord(key, address, dict(fingerprint), identity or known)
+    own = {**fingerprint, "identity": identity}
+    return DeviceRecord(content_key(own), address, own, identity)

@@ -7,10 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypedDict, Unpack
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select
 
-from trimtab.db._base import StoreBase, find, find_one, matching, put
-from trimtab.db._codec import encode, encode_changes
+from trimtab.db._base import StoreBase, change, find, find_one, matching, put, sealed
 from trimtab.db.records import (
     CandidateRecord,
     CandidateRole,
@@ -48,7 +47,7 @@ class JobStore(StoreBase):
     def add_job(self, record: JobRecord) -> None:
         """StoreError if the id is taken."""
         with self.transaction(write=True) as connection:
-            connection.execute(insert(JobRow), encode(_with_finish(record)))
+            connection.execute(insert(JobRow), sealed(JobRow, _with_finish(record)))
 
     def get_job(self, job_id: str) -> JobRecord | None:
         with self.transaction() as connection:
@@ -80,9 +79,7 @@ class JobStore(StoreBase):
         if "state" in changes and "finished_at" not in changes:
             changes["finished_at"] = None if changes["state"] == "running" else utc_now()
         with self.transaction(write=True) as connection:
-            if changes:
-                values = encode_changes(JobRecord, dict(changes))
-                connection.execute(update(JobRow).where(JobRow.id == job_id).values(values))
+            change(connection, JobRecord, JobRow, dict(changes), JobRow.id == job_id)
             held = find_one(connection, JobRecord, JobRow, JobRow.id == job_id)
             if held is None:
                 raise StoreError(f"no job {job_id!r} in store {self._location}")
@@ -109,7 +106,7 @@ class JobStore(StoreBase):
     def add_exposure(self, record: ExposureRecord) -> None:
         """Note that a split was looked at."""
         with self.transaction(write=True) as connection:
-            connection.execute(insert(ExposureRow), encode(record))
+            connection.execute(insert(ExposureRow), sealed(ExposureRow, record))
 
     def count_exposures(self, workload_key: str, split: Split = "test") -> int:
         """How often the split was looked at, over all jobs."""
@@ -130,7 +127,7 @@ class JobStore(StoreBase):
     def add_event(self, record: EventRecord) -> None:
         """Append to the log of a job."""
         with self.transaction(write=True) as connection:
-            connection.execute(insert(EventRow), encode(record))
+            connection.execute(insert(EventRow), sealed(EventRow, record))
 
     def list_events(
         self, job_id: str, *, level: Level | None = None, limit: int | None = None

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypedDict, Unpack, cast
 
-from sqlalchemy import delete, func, insert, update
+from sqlalchemy import delete, func, insert
 
-from trimtab.db._base import StoreBase, find, find_one, matching, put
-from trimtab.db._codec import encode, encode_changes
+from trimtab.db._base import StoreBase, change, find, find_one, matching, put, sealed
 from trimtab.db.records import (
     CorrectionRecord,
     Feasible,
@@ -49,8 +48,10 @@ class PlanStore(StoreBase):
         All or nothing; readers see the old set or the new. StoreError if a record is of another
         job, or a figure of a plan that is not given. Verifications stay.
         """
-        plan_rows = [encode(plan) | {"position": position} for position, plan in enumerate(plans)]
-        metric_rows = [encode(metric) for metric in metrics]
+        plan_rows = [
+            sealed(PlanRow, plan) | {"position": position} for position, plan in enumerate(plans)
+        ]
+        metric_rows = [sealed(PlanMetricRow, metric) for metric in metrics]
         for row in (*plan_rows, *metric_rows):
             if row["job_id"] != job_id:
                 raise StoreError(f"a plan set of job {job_id!r} got a record of {row['job_id']!r}")
@@ -71,9 +72,7 @@ class PlanStore(StoreBase):
         """Change the named fields; returns the plan as it is then."""
         where = (PlanRow.job_id == job_id, PlanRow.key == key)
         with self.transaction(write=True) as connection:
-            if changes:
-                values = encode_changes(PlanRecord, dict(changes))
-                connection.execute(update(PlanRow).where(*where).values(values))
+            change(connection, PlanRecord, PlanRow, dict(changes), *where)
             held = find_one(connection, PlanRecord, PlanRow, *where)
             if held is None:
                 raise StoreError(f"job {job_id!r} has no plan {key!r}")

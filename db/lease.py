@@ -38,7 +38,7 @@ class Lease:
     def refresh(self) -> None:
         """Show other hosts that the holder lives. StoreError if the lease was taken over."""
         with self.store.transaction(write=True) as connection:
-            until = _now(connection) + timedelta(seconds=self.lasts_s)
+            until = self.store.now(connection) + timedelta(seconds=self.lasts_s)
             changed = connection.execute(
                 update(LeaseRow)
                 .where(LeaseRow.token == self.record.token)
@@ -53,6 +53,14 @@ class Lease:
 
 
 class LeaseStore(StoreBase):
+    """Who measures where."""
+
+    def now(self, connection: Connection) -> datetime:
+        """By the one clock that all hosts share: PostgreSQL's. A SQLite file has one host."""
+        if connection.dialect.name == "postgresql":
+            return connection.execute(select(func.clock_timestamp(type_=UtcDateTime))).scalar_one()
+        return utc_now()
+
     @contextmanager
     def lease(
         self, device_key: str, *, holder: str, lasts_s: float = LEASE_LASTS_S
@@ -78,17 +86,18 @@ class LeaseStore(StoreBase):
         """Who measures on the device now; a dead holder is none."""
         with self.transaction() as connection:
             held = _held(connection, device_key)
-            return held if held and _lives(held, _now(connection)) else None
+            return held if held and _lives(held, self.now(connection)) else None
 
     def list_leases(self) -> list[LeaseRecord]:
         """All that are held now; those of dead holders are none."""
         with self.transaction() as connection:
-            return living_leases(connection)
+            return living_leases(connection, self.now(connection))
 
     def _acquire(self, device_key: str, holder: str, lasts_s: float) -> LeaseRecord:
+        self._shorten(device_key)
         with self.transaction(write=True) as connection:
             one_lease_at_a_time(connection)
-            now = _now(connection)
+            now = self.now(connection)
             held = _held(connection, device_key)
             if held and _lives(held, now):
                 raise StoreError(_refusal(held))
@@ -99,12 +108,28 @@ class LeaseStore(StoreBase):
                 host=socket.gethostname(),
                 host_id=_host_id(),
                 pid=os.getpid(),
-                birth=_birth(os.getpid()) or "",
+                birth=process_birth(os.getpid()) or "",
                 acquired_at=now,
                 expires_at=now + timedelta(seconds=lasts_s),
+                lasts_s=lasts_s,
             )
             put(connection, LeaseRow, [record])
             return record
+
+    def _shorten(self, device_key: str) -> None:
+        """A lease that ends later than any refreshed now would was written before the clock was
+        set back. Its holder may live: let it end as if it had been refreshed now."""
+        with self.transaction(write=True) as connection:
+            held = _held(connection, device_key)
+            if held is None:
+                return
+            latest = self.now(connection) + timedelta(seconds=held.lasts_s or LEASE_LASTS_S)
+            if held.expires_at > latest:
+                connection.execute(
+                    update(LeaseRow)
+                    .where(LeaseRow.token == held.token)
+                    .values(encode_changes(LeaseRecord, {"expires_at": latest}))
+                )
 
 
 def one_lease_at_a_time(connection: Connection) -> None:
@@ -116,19 +141,11 @@ def one_lease_at_a_time(connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(_LEASE_LOCK)))
 
 
-def living_leases(connection: Connection) -> list[LeaseRecord]:
+def living_leases(connection: Connection, now: datetime) -> list[LeaseRecord]:
     """All leases whose holders live."""
-    now = _now(connection)
     order = (LeaseRow.acquired_at, LeaseRow.device_key)
     leases = find(connection, LeaseRecord, LeaseRow, order_by=order)
     return [held for held in leases if _lives(held, now)]
-
-
-def _now(connection: Connection) -> datetime:
-    """The one clock that all hosts share: PostgreSQL's. A SQLite file has one host."""
-    if connection.dialect.name == "postgresql":
-        return connection.execute(select(func.clock_timestamp(type_=UtcDateTime))).scalar_one()
-    return utc_now()
 
 
 def _held(connection: Connection, device_key: str) -> LeaseRecord | None:
@@ -139,7 +156,7 @@ def _lives(held: LeaseRecord, now: datetime) -> bool:
     if held.token in _GIVEN_BACK:
         return False
     if held.host_id == _host_id():
-        return _birth(held.pid) == held.birth
+        return process_birth(held.pid) == held.birth
     return now < held.expires_at
 
 
@@ -164,7 +181,7 @@ def _host_id() -> str:
     return "/".join(parts)
 
 
-def _birth(pid: int) -> str | None:
+def process_birth(pid: int) -> str | None:
     """When a living process began, so that a later one with its pid is told apart.
 
     On Linux in ticks since a named boot, for the time of day may be set while it runs.

@@ -33,11 +33,14 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class DeviceRecord:
-    """A device as last met: `fingerprint` never changes for a key, `address` may."""
+    """A device as last met: `fingerprint` never changes for a key, `address` may. `identity` is
+    that of the machine (None: not known): what was measured there says nothing of another with
+    the same fingerprint."""
 
     key: str
     address: str
     fingerprint: Json
+    identity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -256,7 +259,7 @@ class LeaseRecord:
     """Who measures on a device. `birth` tells a process from a later one with the same pid.
 
     On its own host (`host_id`) a lease lasts as long as its process lives; seen from another
-    host it lasts until `expires_at`.
+    host it lasts until `expires_at`, `lasts_s` seconds after it was last refreshed.
     """
 
     device_key: str
@@ -268,3 +271,4 @@ class LeaseRecord:
     birth: str
     acquired_at: datetime
     expires_at: datetime
+    lasts_s: float | None = None

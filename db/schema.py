@@ -55,14 +55,21 @@ class Base(DeclarativeBase):
     }
 
 
-class DeviceRow(Base):
+class Sealed:
+    """Rows with a checksum of what was written (`trimtab.db._seal`); None in those of before."""
+
+    checksum: Mapped[str | None]
+
+
+class DeviceRow(Sealed, Base):
     __tablename__ = "trimtab_device"
     key: Mapped[str] = mapped_column(primary_key=True)
     address: Mapped[str]
     fingerprint: Mapped[dict[str, Any]]
+    identity: Mapped[str | None]
 
 
-class ArtefactRow(Base):
+class ArtefactRow(Sealed, Base):
     __tablename__ = "trimtab_artefact"
     sha256: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str]
@@ -70,14 +77,14 @@ class ArtefactRow(Base):
     name: Mapped[str]
 
 
-class WorkloadRow(Base):
+class WorkloadRow(Sealed, Base):
     __tablename__ = "trimtab_workload"
     key: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     summary: Mapped[dict[str, Any]]
 
 
-class VariantRow(Base):
+class VariantRow(Sealed, Base):
     __tablename__ = "trimtab_variant"
     key: Mapped[str] = mapped_column(primary_key=True)
     member: Mapped[str] = mapped_column(index=True)
@@ -91,7 +98,7 @@ class VariantRow(Base):
     reason: Mapped[str | None]
 
 
-class MeasurementRow(Base):
+class MeasurementRow(Sealed, Base):
     __tablename__ = "trimtab_measurement"
     key: Mapped[str] = mapped_column(primary_key=True)
     device_key: Mapped[str] = mapped_column(ForeignKey(DeviceRow.key), index=True)
@@ -107,7 +114,7 @@ class MeasurementRow(Base):
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
 
 
-class TraceRow(Base):
+class TraceRow(Sealed, Base):
     __tablename__ = "trimtab_trace"
     key: Mapped[str] = mapped_column(primary_key=True)
     variant_key: Mapped[str] = mapped_column(ForeignKey(VariantRow.key), index=True)
@@ -119,7 +126,7 @@ class TraceRow(Base):
     created_at: Mapped[datetime]
 
 
-class JobRow(Base):
+class JobRow(Sealed, Base):
     __tablename__ = "trimtab_job"
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
@@ -135,7 +142,7 @@ class JobRow(Base):
     summary: Mapped[dict[str, Any]]
 
 
-class CandidateRow(Base):
+class CandidateRow(Sealed, Base):
     """`variant_key` is no foreign key: a skipped candidate's variant may never be made."""
 
     __tablename__ = "trimtab_candidate"
@@ -149,7 +156,7 @@ class CandidateRow(Base):
     reason: Mapped[str | None]
 
 
-class PlanRow(Base):
+class PlanRow(Sealed, Base):
     """`position` keeps the order in which the plans of a job were given."""
 
     __tablename__ = "trimtab_plan"
@@ -165,7 +172,7 @@ class PlanRow(Base):
     reasons: Mapped[list[str]]
 
 
-class PlanMetricRow(Base):
+class PlanMetricRow(Sealed, Base):
     __tablename__ = "trimtab_plan_metric"
     __table_args__ = (ForeignKeyConstraint(["job_id", "plan_key"], [PlanRow.job_id, PlanRow.key]),)
     job_id: Mapped[str] = mapped_column(primary_key=True)
@@ -178,7 +185,7 @@ class PlanMetricRow(Base):
     high: Mapped[float | None]
 
 
-class VerificationRow(Base):
+class VerificationRow(Sealed, Base):
     """Outlives a replaced plan set, so `plan_key` is no foreign key."""
 
     __tablename__ = "trimtab_verification"
@@ -193,7 +200,7 @@ class VerificationRow(Base):
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
 
 
-class CorrectionRow(Base):
+class CorrectionRow(Sealed, Base):
     __tablename__ = "trimtab_correction"
     job_id: Mapped[str] = mapped_column(ForeignKey(JobRow.id), primary_key=True)
     metric: Mapped[str] = mapped_column(primary_key=True)
@@ -205,7 +212,7 @@ class CorrectionRow(Base):
     created_at: Mapped[datetime]
 
 
-class ExposureRow(Base):
+class ExposureRow(Sealed, Base):
     __tablename__ = "trimtab_exposure"
     __table_args__ = (Index(None, "workload_key", "split"),)
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -217,7 +224,7 @@ class ExposureRow(Base):
     created_at: Mapped[datetime]
 
 
-class EventRow(Base):
+class EventRow(Sealed, Base):
     __tablename__ = "trimtab_event"
     id: Mapped[int] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey(JobRow.id), index=True)
@@ -240,3 +247,4 @@ class LeaseRow(Base):
     birth: Mapped[str]
     acquired_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    lasts_s: Mapped[float | None]

@@ -10,12 +10,23 @@ from typing import Any, Self
 
 import numpy as np
 
-from trimtab_runtime import errors
 from trimtab_runtime.codec import content_key
-from trimtab_runtime.errors import DeviceError, TrimtabError
+from trimtab_runtime.errors import (
+    BundleError,
+    DeviceError,
+    EngineError,
+    InferenceError,
+    ModelError,
+    TrimtabError,
+    WorkloadError,
+)
 from trimtab_runtime.probe.requests import FingerprintRequest
 
 Progress = Callable[[int, int], None]
+_ERRORS: dict[str, type[TrimtabError]] = {
+    kind.__name__: kind
+    for kind in (BundleError, EngineError, InferenceError, ModelError, WorkloadError)
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,16 @@ class Device(ABC):
         nothing does. Known once a request was answered."""
         return ""
 
+    def identity(self) -> str:
+        """What tells this machine from any other for as long as it exists, whatever it says of
+        itself; empty where nothing does. Known once a request was answered."""
+        return ""
+
+    @property
+    def measures(self) -> bool:
+        """Whether the same request asked again is measured again."""
+        return True
+
     @abstractmethod
     def put(self, path: Path) -> str:
         """The path of a file of this machine on the device, where it is when a request names it.
@@ -114,9 +135,8 @@ def machine_key(fingerprint: Mapping[str, str], machine: str) -> str:
 
 
 def probe_error(error: str, reason: str) -> TrimtabError:
-    """The error that a probe reported, of its own class where that is one of ours."""
-    kind = getattr(errors, error, DeviceError)
-    known = isinstance(kind, type) and issubclass(kind, TrimtabError)
+    """The error that a probe reported, of its own class where that is one that a probe may have:
+    the others end more than a step."""
     if error == "MemoryError":
         reason = "the device ran out of memory; take a smaller model or input size, or free memory"
-    return kind(reason) if known else DeviceError(reason)
+    return _ERRORS.get(error, DeviceError)(reason)

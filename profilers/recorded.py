@@ -34,11 +34,15 @@ from trimtab.profilers.device import (
     probe_error,
 )
 from trimtab.profilers.kind import DeviceKind
+from trimtab.profilers.probe_answer import Told, result_of
+from trimtab.profilers.probe_arrays import read_arrays
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
-from trimtab_runtime.probe.requests import kind_of
+from trimtab_runtime.probe.requests import FingerprintRequest, kind_of
 
 _SCHEME = "recorded:"
+#: Bytes that the arrays of one answer may take.
+_MOST_ARRAYS = 2**30
 
 
 class RecordingDevice(Device):
@@ -66,6 +70,9 @@ class RecordingDevice(Device):
 
     def machine(self) -> str:
         return self._device.machine()
+
+    def identity(self) -> str:
+        return self._device.identity()
 
     def put(self, path: Path) -> str:
         placed = self._device.put(path)
@@ -97,6 +104,8 @@ class RecordingDevice(Device):
             failure = {"error": type(error).__name__, "reason": str(error)}
             self._keep({**entry, "progress": steps, **failure})
             raise
+        if isinstance(request, FingerprintRequest) and self.identity():
+            entry["identity"] = self.identity()
         self._keep({**entry, "progress": steps, "result": _written(result)})
         return result
 
@@ -121,12 +130,20 @@ class RecordedDevice(Device):
         self._file, self._log = file, log
         self._contents, self._recording = _Contents(), Recording(file)
         self._asked: dict[str, int] = {}
+        self._identity = ""
 
     def put(self, path: Path) -> str:
         return str(path.resolve())
 
     def machine(self) -> str:
         return self.address
+
+    def identity(self) -> str:
+        return self._identity
+
+    @property
+    def measures(self) -> bool:
+        return False
 
     def probe(
         self,
@@ -148,6 +165,7 @@ class RecordedDevice(Device):
                 "and versions must be those of the recording); record it with "
                 "trimtab.profilers.RecordingDevice"
             )
+        self._identity = str(entry.get("identity", self._identity))
         return replayed(entry, progress)
 
 
@@ -254,11 +272,17 @@ def _written(result: ProbeResult) -> dict[str, Any]:
     return {**encode(dataclasses.replace(result, arrays={})), "arrays": arrays}
 
 
-def _read(written: dict[str, Any]) -> ProbeResult:
-    content = io.BytesIO(base64.b64decode(written["arrays"]))
-    with np.load(content, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return ProbeResult(**{**written, "arrays": arrays})
+def _read(written: Any) -> ProbeResult:
+    """Raises DeviceError: a recording may come from anybody."""
+    if not isinstance(written, dict) or not isinstance(written.get("arrays"), str):
+        raise DeviceError("the recording holds an answer without its arrays")
+    fields = {name: value for name, value in written.items() if name != "arrays"}
+    try:
+        content = base64.b64decode(written["arrays"], validate=True)
+    except ValueError as error:
+        raise DeviceError(f"the recording's arrays cannot be read: {error}") from None
+    arrays = read_arrays(io.BytesIO(content), _MOST_ARRAYS, packed=True)
+    return dataclasses.replace(result_of(fields), arrays=Told("arrays", arrays))
 
 
 def _append_line(file: Path, line: str) -> None:

@@ -62,6 +62,7 @@ def parse_ssh(address: str, host_key: str | None = None, space_mb: int = 2048) -
         )
     folder = unquote(parts.path)
     plain = folder in ("", "/") or ".." not in PurePosixPath(folder).parts
+    plain &= not any((part or "").startswith("-") for part in (parts.hostname, parts.username))
     if not parts.hostname or parts.query or parts.fragment or not plain or "\n" in folder:
         raise DeviceError(f"an address has the form {_FORM}, got {address!r}")
     if host_key is not None and not _HOST_KEY.fullmatch(host_key.rstrip("=")):
@@ -69,8 +70,11 @@ def parse_ssh(address: str, host_key: str | None = None, space_mb: int = 2048) -
             "a host key is written as ssh-keygen -l prints it, SHA256: and 43 characters, got "
             f"{host_key!r}"
         )
+    # urlsplit gives a host in small letters; aliases of a configuration may have others.
+    place = parts.netloc.rpartition("@")[2]
+    at = place.lower().find(parts.hostname)
     return SshTarget(
-        parts.hostname,
+        place[at : at + len(parts.hostname)],
         parts.username or None,
         port,
         folder.rstrip("/") or ".trimtab",

@@ -17,6 +17,7 @@ from trimtab_runtime.plans.loop import ANSWERED_BY
 from trimtab_runtime.probe.requests import (
     FeaturesRequest,
     MeasureRequest,
+    PairedRequest,
     RaceRequest,
     VerifyRequest,
 )
@@ -47,6 +48,13 @@ class SteadyDevice(Device):
     def machine(self) -> str:
         return self._device.machine()
 
+    def identity(self) -> str:
+        return self._device.identity()
+
+    @property
+    def measures(self) -> bool:
+        return False
+
     def put(self, path: Path) -> str:
         placed = self._device.put(path)
         self._local[placed] = path
@@ -54,6 +62,8 @@ class SteadyDevice(Device):
 
     def probe(self, request: Any, **how: Any) -> ProbeResult:
         found = self._device.probe(request, **how)
+        if isinstance(request, PairedRequest):
+            return self._paired(request, found)
         if isinstance(request, VerifyRequest):
             times = _bundle_ms(self._file(request.bundle), found.arrays)
             found = dataclasses.replace(found, arrays={**found.arrays, "latency_ms": times})
@@ -66,6 +76,26 @@ class SteadyDevice(Device):
             samples={name: _made_up(name, was, parts) for name, was in found.samples.items()},
             warnings=[],
         )
+
+    def _paired(self, request: PairedRequest, found: ProbeResult) -> ProbeResult:
+        """Nothing disturbs turns: each block is answered once, in the time that it takes."""
+        arrays = dict(found.arrays)
+        _, first = np.unique(arrays["round_block"], return_index=True)
+        kept = np.isin(arrays["round"], first)
+        for name, values in arrays.items():
+            if name.startswith("round_"):
+                arrays[name] = values[np.sort(first)]
+            elif name != "round":
+                arrays[name] = values[kept]
+        arrays["round"] = np.searchsorted(np.sort(first), arrays["round"][kept])
+        for name, value in (("other_cpu", 0.0), ("steal", 0.0), ("pace", 1.0), ("disturbed", 0)):
+            arrays[f"round_{name}"] = np.full_like(arrays[f"round_{name}"], value)
+        times = np.zeros(len(arrays["bundle"]))
+        for number, bundle in enumerate(request.bundles):
+            own = arrays["bundle"] == number
+            answers = {name: arrays[name][own] for name in ("entry", "stage", "tap", "by")}
+            times[own] = _bundle_ms(self._file(bundle), answers)
+        return dataclasses.replace(found, arrays={**arrays, "latency_ms": times}, warnings=[])
 
     def _file(self, placed: str) -> Path:
         return self._local.get(placed, Path(placed))

@@ -21,7 +21,8 @@ import onnx
 from filelock import FileLock
 
 from trimtab.profilers.device import Device, ProbeResult, Progress
-from trimtab.profilers.probe_process import read_result, request_text
+from trimtab.profilers.probe_answer import read_result
+from trimtab.profilers.probe_process import request_text
 from trimtab.profilers.recorded import Recording, RecordingDevice, cut_torn_line, replayed
 from trimtab_runtime.errors import ModelError, TrimtabError
 from trimtab_runtime.probe.dispatch import result_of
@@ -64,6 +65,10 @@ class RecordOrReplayDevice(RecordingDevice):
         assert entry is not None
         return replayed(entry, None)
 
+    @property
+    def measures(self) -> bool:
+        return False
+
     def _recorded(self, key: str) -> dict[str, Any] | None:
         self._recording.read_on()
         return self._recording.entry(key)
@@ -104,7 +109,7 @@ class InProcessDevice(Device):
             with _cores_as_before():
                 result = result_of(encoded, progress or _nobody)
             (scratch / "result.json").write_text(json.dumps(result), encoding="utf-8")
-            return read_result(scratch)
+            return read_result(scratch, request)
 
 
 class OlderEngineDevice(InProcessDevice):

@@ -7,8 +7,10 @@ import json
 import os
 import signal
 import sys
+import time
 from collections import Counter
-from typing import Any, Optional, Union
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Optional, Union
 
 import numpy as np
 
@@ -17,9 +19,16 @@ from trimtab_runtime.images.listing import named_images
 from trimtab_runtime.images.preprocess import as_image
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES
 from trimtab_runtime.plans.plan import Answer, Plan
+from trimtab_runtime.text import printable, printable_line
 
-#: Of a shell whose command was interrupted.
-INTERRUPTED = 130
+#: Signals that ask a program to end; its exit status is then 128 and their number, as a shell's.
+_ENDING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+_BY_SIGNAL = 128
+_SAVED_EVERY_S = 60.0
+#: Bytes of a line with the path of an image; a longer one is none.
+_LONGEST_LINE = 2**16
 
 
 class _WrongUse(Exception):
@@ -32,10 +41,10 @@ def main(bundle: str, arguments: Optional[list[str]] = None) -> int:
     try:
         return int(options.run(Plan.load(bundle), options))
     except (TrimtabError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except _WrongUse as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
 
 
@@ -76,6 +85,13 @@ def _parser(bundle: str) -> argparse.ArgumentParser:
     )
     stream.add_argument("--memory", metavar="FILE", help=keeping)
     stream.add_argument(
+        "--save-every",
+        metavar="SECONDS",
+        type=_not_negative,
+        default=_SAVED_EVERY_S,
+        help="save the memory as often meanwhile (0: after every image; default %(default)g)",
+    )
+    stream.add_argument(
         "--budget-ms",
         type=_above_zero,
         help="hold this mean latency while the load changes, by switching operating points",
@@ -108,6 +124,13 @@ def _above_zero(text: str) -> float:
     return number
 
 
+def _not_negative(text: str) -> float:
+    number = float(text)
+    if not 0.0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {number}")
+    return number
+
+
 def _at_point(plan: Plan, options: argparse.Namespace) -> Plan:
     limits = {}
     if options.latency_p95_ms is not None:
@@ -130,21 +153,28 @@ def _classify(plan: Plan, options: argparse.Namespace) -> int:
 
 
 def _answer(plan: Plan, image: Union[str, bytes], name: str, as_json: bool) -> int:
-    """Print the answer to one image; 1 where there is none."""
+    """Print the answer to one image, or why there is none; 1 then."""
     try:
         answer = plan.classify(image)
     except TrimtabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _no_answer(name, str(error), as_json)
     if as_json:
         held = {} if plan.tracking is None else {"tracking": vars(plan.tracking)}
         print(json.dumps({"image": name, **answer.plain(), **held}))
     else:
         print(
-            f"{name}: {answer.label} {answer.confidence:.3f} "
+            f"{printable_line(name)}: {printable_line(answer.label)} {answer.confidence:.3f} "
             f"({_where(answer)}, {answer.latency_ms:.1f} ms)"
         )
     return 0
+
+
+def _no_answer(name: str, reason: str, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"image": name, "error": reason}))
+    else:
+        print(f"error: {printable(reason)}", file=sys.stderr)
+    return 1
 
 
 def _where(answer: Answer) -> str:
@@ -169,17 +199,26 @@ def _save(plan: Plan, file: Optional[str]) -> None:
         plan.memory.save(file)
 
 
-class _Interrupt:
-    """Ctrl-C ends the program while it waits, but not in the middle of an image: that would leave
-    the memory half learned."""
+class _Ending:
+    """Ctrl-C, SIGTERM and a terminal that closes end the program while it waits, but not in the
+    middle of an image: that would leave the memory half learned. `signal` is which, 0 as long as
+    none came. Within it, signals are heeded."""
 
     def __init__(self) -> None:
-        self.waiting, self.asked = True, False
+        self.waiting, self.signal = True, 0
 
     def __call__(self, number: int, frame: Any) -> None:
-        self.asked = True
+        self.signal = number
         if self.waiting:
             raise KeyboardInterrupt
+
+    def __enter__(self) -> _Ending:
+        self._before = {number: signal.signal(number, self) for number in _ENDING}
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 def _stream(plan: Plan, options: argparse.Namespace) -> int:
@@ -190,25 +229,45 @@ def _stream(plan: Plan, options: argparse.Namespace) -> int:
     else:
         raise _WrongUse("--budget-ms selects the operating point itself: omit the other limits")
     _restore(plan, options.memory)
-    failed, interrupt = 0, _Interrupt()
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        for line in sys.stdin:
-            interrupt.waiting = False
-            if line.strip():
-                path = line.strip()
-                failed |= _answer(plan, path, path, True)
-                sys.stdout.flush()
-            if interrupt.asked:
-                break
-            interrupt.waiting = True
-    except KeyboardInterrupt:
-        pass
-    finally:
-        interrupt.waiting = False
-        _save(plan, options.memory)
-        signal.signal(signal.SIGINT, before)
-    return INTERRUPTED if interrupt.asked else failed
+    failed, saved_at = 0, time.monotonic()
+    with _Ending() as ending:
+        try:
+            for line in _lines(sys.stdin.buffer):
+                ending.waiting = False
+                if line.strip():
+                    failed |= _answer_line(plan, line)
+                    sys.stdout.flush()
+                if ending.signal:
+                    break
+                if time.monotonic() - saved_at >= options.save_every:
+                    _save(plan, options.memory)
+                    saved_at = time.monotonic()
+                ending.waiting = True
+        except KeyboardInterrupt:
+            pass
+        finally:
+            ending.waiting = False
+            _save(plan, options.memory)
+    return _BY_SIGNAL + ending.signal if ending.signal else failed
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Each line, of a longer one the first bytes."""
+    while True:
+        line = rest = stream.readline(_LONGEST_LINE)
+        if not line:
+            return
+        while len(rest) == _LONGEST_LINE and not rest.endswith(b"\n"):
+            rest = stream.readline(_LONGEST_LINE)
+        yield line
+
+
+def _answer_line(plan: Plan, line: bytes) -> int:
+    path = os.fsdecode(line.strip())
+    shown = path.encode(errors="replace").decode()  # a name need not be text
+    if len(line) == _LONGEST_LINE:
+        return _no_answer(shown[:80], f"a line of more than {_LONGEST_LINE} bytes", True)
+    return _answer(plan, path, shown, True)
 
 
 def _bench(plan: Plan, options: argparse.Namespace) -> int:
@@ -254,7 +313,7 @@ def _shares(stages: list[int]) -> list[float]:
 def _selftest(plan: Plan, options: argparse.Namespace) -> int:
     problems = plan.selftest()
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {printable(problem)}", file=sys.stderr)
     print("selftest failed" if problems else "selftest passed")
     return 1 if problems else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import hashlib
 import json
@@ -66,7 +67,7 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
         return _decode_dataclass(kind, data, path)
     if origin in (tuple, list):
         return _decode_sequence(origin, arguments, data, path)
-    if origin is dict:
+    if origin in (dict, collections.abc.Mapping):
         if not isinstance(data, dict):
             raise DecodeError(f"{path}: expected an object, got {data!r}")
         return {key: _decode(arguments[1], item, f"{path}.{key}") for key, item in data.items()}

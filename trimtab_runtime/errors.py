@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_SHOWN = 300
+
 
 class TrimtabError(Exception):
     """Base of all errors of Trimtab. Its text says the rule and the values that broke it."""
@@ -41,3 +43,23 @@ class DeviceError(TrimtabError):
 
 class PlanningError(TrimtabError):
     """A job found no plan, or no such plan exists."""
+
+
+class UnforeseenError(TrimtabError):
+    """An error of another kind in one step of a job, told by :func:`reason_of`."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says; one that is none of Trimtab's with its type, and where in Trimtab's own
+    code it arose."""
+    if isinstance(error, TrimtabError):
+        return str(error)
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__"))
+        if module.partition(".")[0] in ("trimtab", "trimtab_runtime"):
+            place = f" at {module}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    said = (str(error).splitlines() or [""])[0][:_SHOWN]
+    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return f"{what}{place} (an error that Trimtab did not foresee: please report it)"

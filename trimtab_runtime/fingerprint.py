@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import PIL
 
 from trimtab_runtime.engines import engine_accelerators, engine_versions
+from trimtab_runtime.quota import cpu_quota, usable_threads
 
 _ISA_FLAGS = (
     "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8",
@@ -19,13 +21,15 @@ _ISA_FLAGS = (
 
 def fingerprint() -> dict[str, str]:
     """CPU, cores, ISA, memory, OS, governor, versions of all that computes, and execution
-    providers (`accelerators`) where there are any beyond the CPU's own."""
+    providers (`accelerators`) where there are any beyond the CPU's own. `cpu_quota` is there only
+    where control groups grant less than the time of these cores."""
     cpu = _cpuinfo()
     flags = (cpu.get("flags") or cpu.get("Features") or "").split()
     found = {
         "machine": platform.machine(),
         "cpu": cpu.get("model name") or cpu.get("Model") or platform.processor() or "unknown",
         "cores": str(core_count()),
+        "cpu_quota": _quota_text(cpu_quota().cores),
         "isa": " ".join(flag for flag in _ISA_FLAGS if flag in flags),
         "memory_gb": _memory_gb(),
         "os": f"{platform.system()} {platform.release()}",
@@ -44,6 +48,15 @@ def core_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def thread_limit() -> int:
+    """Threads of this process that may compute all the time."""
+    return usable_threads(core_count(), cpu_quota().cores)
+
+
+def _quota_text(cores: Optional[float]) -> str:
+    return f"{cores:.3g}" if cores is not None and cores < core_count() else ""
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -17,9 +17,12 @@ from trimtab.variants.inspection.facts import (
 from trimtab.variants.inspection.formats import derive_variant, make_variant
 from trimtab.variants.inspection.isolated import (
     answer_in_subprocess,
+    identity_in_subprocess,
     inspect_in_subprocess,
     open_and_inspect_in_subprocess,
     open_in_subprocess,
+    origins_in_subprocess,
+    work_in_subprocess,
 )
 from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_work
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
@@ -28,6 +31,10 @@ from trimtab.variants.intake.versions import NewestVersions, newest_versions
 from trimtab.variants.intake.view import View, Wishes, open_view
 from trimtab.variants.metadata.labels import LabelFit, fit_labels
 from trimtab.variants.metadata.reading import ModelDescription, describe_model
+from trimtab.variants.quantisation.isolated import (
+    block_errors_in_subprocess,
+    quantise_in_subprocess,
+)
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
 from trimtab.variants.quantisation.sensitivity import BlockError, block_errors_alone
 from trimtab.variants.quantisation.static import QuantisationRecipe
@@ -35,8 +42,10 @@ from trimtab.variants.quantisation.suitability import NothingToGain, Suitability
 from trimtab.variants.quantisation.w8a8 import quantise_w8a8
 from trimtab.variants.segments.cutting import cut_segments, read_head
 from trimtab.variants.segments.heads import Head, fit_heads
+from trimtab.variants.segments.isolated import cut_in_subprocess, taps_in_subprocess
 from trimtab.variants.segments.taps import TapPlace, find_taps
 from trimtab.variants.segments.verified_taps import assert_same_answers, usable_taps
+from trimtab.variants.torch_export.building import module_file
 from trimtab.variants.torch_export.checks import Agreement
 from trimtab.variants.torch_export.export import (
     ExportedModule,
@@ -44,6 +53,7 @@ from trimtab.variants.torch_export.export import (
     exported_module,
     module_source,
 )
+from trimtab.variants.torch_export.isolated import export_in_subprocess
 
 __all__ = [
     "INSPECTION_VERSION",
@@ -72,10 +82,13 @@ __all__ = [
     "answer_in_subprocess",
     "assert_same_answers",
     "block_errors_alone",
+    "block_errors_in_subprocess",
     "complete_input",
+    "cut_in_subprocess",
     "cut_segments",
     "derive_variant",
     "describe_model",
+    "export_in_subprocess",
     "export_module",
     "exported_module",
     "find_contradictions",
@@ -84,20 +97,26 @@ __all__ = [
     "fit_heads",
     "fit_labels",
     "holds_weights",
+    "identity_in_subprocess",
     "inspect_in_subprocess",
     "inspect_model",
     "inspection_engine",
     "make_variant",
+    "module_file",
     "module_source",
     "newest_versions",
     "open_and_inspect_in_subprocess",
     "open_in_subprocess",
     "open_view",
     "operator_work",
+    "origins_in_subprocess",
     "quantisable",
+    "quantise_in_subprocess",
     "quantise_w8a8",
     "read_head",
     "source_identity",
+    "taps_in_subprocess",
     "usable_taps",
+    "work_in_subprocess",
     "write_operator_files",
 ]

@@ -31,7 +31,6 @@ _QUALITY_BASES = {"test": "on test", "decided": "conservative estimate on valida
 _COST_BASES = {
     "measured": "measured",
     "predicted": "predicted",
-    "decided": "predicted on validation",
 }
 
 
@@ -102,7 +101,7 @@ def _figures(view: FrontView, rows: Sequence[PlanRow]) -> None:
         "role": [", ".join(row.roles) or "dominated" for row in rows],
         "meets the constraints": [row.feasible for row in rows],
         "speed-up": [
-            UNKNOWN if r.speedup is None else f"{r.speedup:.2f}x ({r.speedup_basis})" for r in rows
+            UNKNOWN if r.speedup is None else f"{r.speedup.text} ({r.speedup.says})" for r in rows
         ],
     }
     for name, told in facts.items():

@@ -11,7 +11,7 @@ from trimtab.dashboard.charts import figures
 from trimtab.dashboard.panels.device_layers import show_layers
 from trimtab.db import DeviceRecord
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.reports.front import LATENCY, device_name
+from trimtab.planner.reports.front import device_name
 from trimtab.planner.reports.front_frame import front_of
 from trimtab.planner.reports.measurements import (
     MeasuredVariant,
@@ -19,6 +19,7 @@ from trimtab.planner.reports.measurements import (
     same_elsewhere,
     samples_of,
 )
+from trimtab.planner.reports.speedup import LATENCY
 from trimtab.planner.reports.text import printable
 from trimtab_runtime.errors import PlanningError
 
@@ -34,7 +35,10 @@ _EXPLAINED = (
     "share of the variance of the inferences that the reference work beside them explains; as far "
     "as that, times are moved to the common pace"
 )
-_SHOWN = ("machine", "cpu", "cores", "isa", "memory_gb", "os", "governor", "python", "numpy")
+_SHOWN = (
+    *("machine", "cpu", "cores", "cpu_quota", "isa", "memory_gb"),
+    *("os", "governor", "python", "numpy"),
+)
 
 
 def devices_page() -> None:
@@ -217,9 +221,9 @@ def _elsewhere(devices: list[DeviceRecord]) -> None:
                         "device": name,
                         "role": role,
                         "plan": row.label,
-                        "latency_ms": latency.measured or latency.decided,
+                        "latency_ms": latency.shown,
                         "quality_test": row.figure(view.quality).test,
-                        "speedup": row.speedup,
+                        "speedup": row.speedup.value if row.speedup else None,
                     }
                 )
     if fronts:

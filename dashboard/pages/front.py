@@ -12,11 +12,12 @@ from trimtab.dashboard import addresses, markup, store_cache, tables
 from trimtab.dashboard.charts.front import HEIGHT, front_picture
 from trimtab.dashboard.panels.job_choice import choose_job, state_chip
 from trimtab.db import JobRecord
-from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow
+from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.front_frame import Bools, Bounds, front_of, known_metrics, within
 from trimtab.planner.reports.notes import test_uses, why_none
 from trimtab.planner.reports.plots.style import axis_name
-from trimtab.planner.reports.text import number, with_interval
+from trimtab.planner.reports.speedup import LATENCY
+from trimtab.planner.reports.text import cost_text, with_interval
 from trimtab_runtime.metrics import find_metric
 
 if TYPE_CHECKING:
@@ -71,15 +72,13 @@ def _lead(job: JobRecord, view: FrontView) -> None:
 
 def _card(name: str, row: PlanRow, view: FrontView) -> markup.Markup:
     latency = row.figure(LATENCY)
-    ms, basis = latency.measured, "measured"
-    if ms is None:
-        ms, basis = latency.decided, "predicted"
     disturbed, speed = ", disturbed" if row.disturbances else "", ""
     if row.speedup is not None and name == "Chosen":
-        speed = f" · {row.speedup:.2f}x as fast as the baseline ({row.speedup_basis})"
+        speed = f" · {row.speedup.text} as fast as the baseline ({row.speedup.says})"
     quality = with_interval(row.figure(view.quality))
     note = f"{axis_name(view.quality)} on test {quality}{speed}"
-    return markup.card(f"{name}: {row.label}", f"{number(ms)} ms {basis}{disturbed}", note, "lead")
+    told = f"{cost_text(latency)} ms {latency.basis}{disturbed}"
+    return markup.card(f"{name}: {row.label}", told, note, "lead")
 
 
 @st.fragment
@@ -260,7 +259,7 @@ def _front_table(job: JobRecord, frame: pd.DataFrame, metrics: list[str]) -> Non
         parts = (
             {"": "conservative estimate", "_test": "test"}
             if quality
-            else {"": "predicted", "_measured": "measured"}
+            else {"_predicted": "predicted", "_measured": "measured"}
         )
         for suffix, text in parts.items():
             if f"{metric}{suffix}" in frame and frame[f"{metric}{suffix}"].notna().any():

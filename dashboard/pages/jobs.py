@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from trimtab.dashboard import addresses, markup, store_cache, tables
+from trimtab.dashboard import addresses, login, markup, store_cache, tables
+from trimtab.dashboard.panels import python_code
 from trimtab.dashboard.panels.job_choice import state_chip
 from trimtab.dashboard.panels.job_progress import show_progress
 from trimtab.db import JobRecord
 from trimtab.planner.jobs.background import (
     Start,
     failure_of,
+    may_stop,
     start_job,
     start_of,
     starts,
@@ -20,7 +22,7 @@ from trimtab.planner.jobs.background import (
 )
 from trimtab.planner.jobs.lookup import job_state
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.reports.front import LATENCY, job_place
+from trimtab.planner.reports.front import job_place
 from trimtab.planner.reports.text import printable
 from trimtab.planner.specification.job import JobSpec
 from trimtab_runtime.errors import TrimtabError
@@ -109,24 +111,12 @@ def _latest(line: store_cache.JobLine, state: str) -> None:
     name = markup.tag("b", line.name)
     row = [markup.div(name, " ", state_chip(state)), markup.span(line.device, cls="tt-mute")]
     told = line.chosen and f"chosen: {line.chosen}"
-    speedup = _speedup(line)
-    if told and speedup is not None:
-        told += f", {speedup:.2f}x as fast as the baseline"
+    if told and line.speedup is not None:
+        told += f", {line.speedup.text} as fast as the baseline ({line.speedup.says})"
     if not told:
         told = printable(line.job.message or "no plan is chosen")
     markup.show(markup.div(markup.div(*row, cls="tt-row"), markup.div(told)))
     _actions(line.job, state, "latest")
-
-
-def _speedup(line: store_cache.JobLine) -> float | None:
-    """Of the chosen plan: measured, else predicted."""
-    own, base = line.figures.get(LATENCY), line.base.get(LATENCY)
-    if own is None or base is None:
-        return None
-    for mine, other in ((own.measured, base.measured), (own.decided, base.decided)):
-        if mine and other:
-            return other / mine
-    return None
 
 
 def _actions(job: JobRecord, state: str, where: str) -> None:
@@ -135,20 +125,37 @@ def _actions(job: JobRecord, state: str, where: str) -> None:
         if summary_of(job).get("plans"):
             addresses.link("front", "Front", ":material/scatter_plot:", job=job.id)
         if state == "running":
-            if start_of(store_cache.store(), job) is None:
-                markup.show(
-                    markup.span("started in a terminal: stop it there, with Ctrl-C", cls="tt-mute")
-                )
-            elif st.button("Stop", icon=":material/stop:", key=f"{where}-stop-{job.id}"):
-                stop_job(store_cache.store(), job)
-                st.toast("The job stops after the current step; all measurements are kept.")
-        elif st.button(
-            _AGAIN.get(state, "Resume"),
-            icon=":material/play_arrow:",
-            key=f"{where}-resume-{job.id}",
-            help="Finished steps are kept; only missing ones run.",
-        ):
-            _resume(job)
+            _stop_button(job, where)
+        elif python_code.named_code(job.spec):
+            with st.popover(_AGAIN.get(state, "Resume"), icon=":material/play_arrow:"):
+                may_run = python_code.confirmed(job.spec, f"{where}-confirmed-{job.id}")
+                _resume_button(job, state, where, disabled=not may_run)
+        else:
+            _resume_button(job, state, where)
+
+
+def _stop_button(job: JobRecord, where: str) -> None:
+    """For whoever may stop it; others are told who that is."""
+    start = start_of(store_cache.store(), job)
+    if start is None:
+        told = "started in a terminal: stop it there, with Ctrl-C"
+        markup.show(markup.span(told, cls="tt-mute"))
+    elif not may_stop(start, login.who(), login.is_administrator()):
+        markup.show(markup.span(f"started by {start.by or 'somebody else'}", cls="tt-mute"))
+    elif st.button("Stop", icon=":material/stop:", key=f"{where}-stop-{job.id}"):
+        stop_job(store_cache.store(), job, login.who(), login.is_administrator())
+        st.toast("The job stops after the current step; all measurements are kept.")
+
+
+def _resume_button(job: JobRecord, state: str, where: str, disabled: bool = False) -> None:
+    if st.button(
+        _AGAIN.get(state, "Resume"),
+        icon=":material/play_arrow:",
+        key=f"{where}-resume-{job.id}",
+        help="Finished steps are kept; only missing ones run.",
+        disabled=disabled,
+    ):
+        _resume(job)
 
 
 def _resume(job: JobRecord) -> None:
@@ -157,6 +164,7 @@ def _resume(job: JobRecord) -> None:
             JobSpec.model_validate(job.spec),
             store_cache.here().store,
             store_cache.here().artefacts,
+            login.who(),
         )
     except (TrimtabError, ValueError) as error:
         markup.problem("The job cannot be resumed", str(error))
@@ -182,7 +190,7 @@ def _frame(lines: list[tuple[store_cache.JobLine, str]]) -> pd.DataFrame:
                 "minutes": (ended - job.started_at).total_seconds() / 60 if ended else None,
                 "plans": summary_of(job).get("plans"),
                 "chosen": line.chosen,
-                "speedup": _speedup(line),
+                "speedup": line.speedup.value if line.speedup else None,
                 "warnings": line.warnings,
                 "failures": line.errors,
             }

@@ -12,12 +12,13 @@ from trimtab.dashboard.panels.plan_export import show_export
 from trimtab.dashboard.panels.plan_route import route_table, show_exits, show_route
 from trimtab.db import JobRecord, PlanRecord
 from trimtab.planner.reports.figures import MetricValues
-from trimtab.planner.reports.front import LATENCY, PlanRow
+from trimtab.planner.reports.front import PlanRow
 from trimtab.planner.reports.notes import reference_notes, route_text
 from trimtab.planner.reports.plan.report import PlanReport
 from trimtab.planner.reports.plan.waterfall import waterfall
 from trimtab.planner.reports.plots.style import axis_name
-from trimtab.planner.reports.text import number, validation_gap, with_interval
+from trimtab.planner.reports.speedup import LATENCY
+from trimtab.planner.reports.text import cost_text, number, validation_gap, with_interval
 from trimtab_runtime.metrics import METRICS, find_metric
 
 _STATUS = {"verified": "good", "failed": "bad", "predicted": ""}
@@ -44,7 +45,7 @@ def plan_page() -> None:
         markup.show(markup.lines(told))
     show_exits(found)
     _why(found, view.row(view.baseline))
-    show_accuracy(job, plan, view)
+    show_accuracy(job, plan, view, found.confusions)
     _predicted(found)
     _constraints(found)
     _lineage(found)
@@ -63,6 +64,10 @@ def _head(job: JobRecord, found: PlanReport) -> None:
         markup.problem("The bundle could not be verified", found.failure)
     for text in row.reasons:
         markup.problem("Not eligible", text, "warn")
+    if row.preferred:
+        markup.problem("Why this plan", row.preferred, "info")
+    if row.alike:
+        markup.problem("Cannot be told apart in latency from", "; ".join(row.alike), "info")
 
 
 def _figures(found: PlanReport, quality: str) -> None:
@@ -79,9 +84,11 @@ def _figures(found: PlanReport, quality: str) -> None:
         _cost_card(row.figure(LATENCY)),
     ]
     if row.speedup is not None:
-        kind = "good" if row.speedup > 1.005 else "bad" if row.speedup < 0.995 else ""
-        note = f"as fast as the baseline ({row.speedup_basis})"
-        cards.append(markup.card("speed-up", f"{row.speedup:.2f}x", note, kind))
+        speed = row.speedup
+        kind = "good" if speed.value > 1.005 else "bad" if speed.value < 0.995 else ""
+        span = f", 95 %: {speed.span}" if speed.span else ""
+        note = f"as fast as the baseline ({speed.says}{span})"
+        cards.append(markup.card("speed-up", f"{speed.value:.2f}x", note, kind))
     headlines = (metric.name for metric in METRICS.values() if metric.headline)
     cards += [_cost_card(row.figure(name)) for name in headlines if name in row.figures]
     markup.cards(*cards)
@@ -89,11 +96,10 @@ def _figures(found: PlanReport, quality: str) -> None:
 
 def _cost_card(figure: MetricValues) -> markup.Markup:
     metric = find_metric(figure.metric)
-    known = figure.measured if figure.measured is not None else figure.decided
-    basis = "predicted"
+    basis = figure.basis
     if figure.measured is not None:
         basis = f"measured; predicted {number(figure.predicted)}"
-    return markup.card(metric.title, f"{number(known)} {metric.unit}", basis)
+    return markup.card(metric.title, f"{cost_text(figure)} {metric.unit}", basis)
 
 
 def _buttons(job: JobRecord, plan: PlanRecord, baseline: str | None) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from trimtab.dashboard import addresses, markup, store_cache
+from trimtab.dashboard import addresses, login, markup, store_cache
+from trimtab.dashboard.panels import python_code
 from trimtab.dashboard.panels.start_form import form_fields
 from trimtab.planner.jobs.background import checked_fields, read_uploaded, start_job
 from trimtab.planner.reports.text import printable
@@ -50,7 +51,14 @@ def _upload(folder: Path) -> None:
         _show_problems(str(error), content)
         return
     _summary(spec)
-    if st.button("Start", type="primary", icon=":material/play_arrow:", key="start-uploaded"):
+    may_run = python_code.confirmed(spec.model_dump(mode="json"), "start-confirmed")
+    if st.button(
+        "Start",
+        type="primary",
+        icon=":material/play_arrow:",
+        key="start-uploaded",
+        disabled=not may_run,
+    ):
         _start(lambda: spec)
 
 
@@ -102,7 +110,7 @@ def _start(make: Callable[[], JobSpec], at_fields: bool = False) -> None:
     here = store_cache.here()
     st.session_state.pop(_ERRORS, None)
     try:
-        start_job(make(), here.store, here.artefacts)
+        start_job(make(), here.store, here.artefacts, login.who())
     except SpecificationError as error:
         st.session_state[_ERRORS] = str(error).splitlines()
         if at_fields:

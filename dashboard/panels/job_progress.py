@@ -18,6 +18,7 @@ _STEPS = {
     "together": "measuring together",
     "early exits": "early exits",
     "verify": "verifying",
+    "turns": "verifying in turns",
 }
 _WITHIN = {"trace": "measure"}  # a step that is part of another
 

@@ -7,26 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
 from trimtab.dashboard import markup, store_cache, tables
-from trimtab.dashboard.charts import figures
+from trimtab.dashboard.panels.plan_confusions import show_confusions, show_recalls
 from trimtab.db import JobRecord, PlanRecord
 from trimtab.planner.reports.answers.inputs import TestInputs
 from trimtab.planner.reports.answers.plan_answers import PlanAnswers
 from trimtab.planner.reports.front import FrontView
+from trimtab.planner.reports.plan.confusions import ConfusionView, confusion_view
 from trimtab.planner.reports.text import printable
-from trimtab_runtime.errors import TrimtabError
+from trimtab.planner.selection.breakdowns import answer_counts
+from trimtab_runtime.errors import TrimtabError, WorkloadError
+from trimtab_runtime.images.decoding import decode_image
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_CLASSES, _IMAGES, _SIDE = 12, 12, 320
+_IMAGES, _SIDE = 12, 320
 
 
-def show_accuracy(job: JobRecord, plan: PlanRecord, view: FrontView) -> None:
-    """Per class, and image by image."""
+def show_accuracy(
+    job: JobRecord, plan: PlanRecord, view: FrontView, kept: ConfusionView | None
+) -> None:
+    """Per class, and image by image. `kept` is what the store has of the classes; without it, and
+    of single images, the photographs are read."""
     markup.section("Accuracy, class by class", "on test; shown only, never used for selection")
+    if kept is not None:
+        show_confusions(kept, plan.key)
     try:
         inputs = store_cache.inputs(job)
     except TrimtabError as error:
@@ -45,27 +52,21 @@ def show_accuracy(job: JobRecord, plan: PlanRecord, view: FrontView) -> None:
     baseline = base if isinstance(base, PlanAnswers) else None
     if isinstance(base, str):
         markup.problem("Unknown for the baseline", base, "info")
-    _classes(inputs, found, baseline, plan)
+    if kept is None and found.answer is not None:
+        show_confusions(_confusions(inputs, found, baseline), plan.key)
+    elif kept is None:
+        show_recalls(class_frame(inputs, found, baseline), plan.key)
     if baseline is not None and baseline.right is not None:
         _images(inputs, found, baseline, plan)
 
 
-def _classes(
-    inputs: TestInputs, found: PlanAnswers, base: PlanAnswers | None, plan: PlanRecord
-) -> None:
-    """The classes that differ most, then the hardest."""
-    frame = class_frame(inputs, found, base)
-    order = frame["this plan"]
-    if base is not None:
-        order = (frame["this plan"] - frame["baseline"]).abs() * -1
-    shown = frame.loc[order.sort_values(kind="stable").index][:_CLASSES]
-    names = [name for name in ("this plan", "baseline") if name in frame]
-    st.plotly_chart(
-        figures.class_picture(shown, names), config=figures.CONFIG, key="class-picture"
-    )
-    if len(shown) < len(frame):
-        st.caption(f"{len(shown)} of {len(frame)} classes, largest differences first")
-    tables.behind(frame, f"classes-{plan.key[:8]}")
+def _confusions(inputs: TestInputs, found: PlanAnswers, base: PlanAnswers | None) -> ConfusionView:
+    """From the answers to single images, where an earlier release kept no counts."""
+    assert inputs.labels is not None
+    assert found.answer is not None
+    answers = base.answer if base is not None else None
+    beside = () if answers is None else answer_counts(inputs.labels, answers)
+    return confusion_view(answer_counts(inputs.labels, found.answer), inputs.classes, beside)
 
 
 def class_frame(inputs: TestInputs, found: PlanAnswers, base: PlanAnswers | None) -> pd.DataFrame:
@@ -132,8 +133,8 @@ def _gallery(inputs: TestInputs, found: PlanAnswers, rows: list[int]) -> None:
         with columns[place % 6]:
             try:
                 st.image(_thumbnail(str(path)), width="stretch")
-            except OSError as error:
-                st.text(f"{path.name}: {error.strerror or error}")
+            except WorkloadError as error:
+                st.text(str(error))
             said = _said(inputs, found, number)
             name = markup.tag("b", _name(inputs, int(inputs.labels[number])))
             told = f"answered {said}" if said else "answered wrongly"
@@ -142,9 +143,9 @@ def _gallery(inputs: TestInputs, found: PlanAnswers, rows: list[int]) -> None:
 
 @st.cache_resource(show_spinner=False, max_entries=400)
 def _thumbnail(path: str) -> Any:
-    with Image.open(Path(path)) as image:
-        image.thumbnail((_SIDE, _SIDE))
-        return np.asarray(image.convert("RGB"))
+    image = decode_image(path)
+    image.thumbnail((_SIDE, _SIDE))
+    return np.asarray(image.convert("RGB"))
 
 
 def _name(inputs: TestInputs, label: int) -> str:

@@ -34,7 +34,7 @@ def show_export(job: JobRecord, plan: PlanRecord, found: PlanReport) -> None:
                 st.rerun()
         else:
             try:
-                content = _bundle(store_cache.here().store, store_cache.stamp(job), plan.key, plan)
+                content = _bundle(store_cache.place(), store_cache.stamp(job), plan.key, plan)
             except TrimtabError as error:
                 markup.problem("The plan cannot be exported", str(error))
                 return

@@ -1,22 +1,8 @@
-"""What `trimtab dashboard` has Streamlit run: `streamlit run main.py -- --store PATH`."""
+"""The script that the dashboard's server has Streamlit run for every visitor."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
-
 from trimtab.dashboard.application import run
-from trimtab.planner.jobs.store_location import DEFAULT_STORE, StoreLocation
+from trimtab.planner.jobs.store_location import StoreLocation
 
-
-def arguments(words: list[str]) -> StoreLocation:
-    """Where the store lies."""
-    parser = argparse.ArgumentParser(prog="dashboard")
-    parser.add_argument("--store", default=DEFAULT_STORE)
-    parser.add_argument("--artefacts", type=Path)
-    found = parser.parse_args(words)
-    return StoreLocation(found.store, found.artefacts)
-
-
-run(arguments(sys.argv[1:]))
+run(StoreLocation.from_environment())

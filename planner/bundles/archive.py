@@ -20,6 +20,7 @@ from trimtab_runtime.bundles.manifest import (
     MODELS_FOLDER,
     PROTOCOL,
     Manifest,
+    Provenance,
     arrays_name,
     onnx_name,
     read_manifest,
@@ -81,6 +82,7 @@ class BundleParts:
     images: Sequence[Path]
     fingerprint: Mapping[str, str]
     files: Mapping[str, Path] = field(default_factory=dict)
+    provenance: Provenance | None = None
 
 
 def write_bundle(parts: BundleParts, target: Path) -> Path:
@@ -97,7 +99,9 @@ def write_bundle(parts: BundleParts, target: Path) -> Path:
         parts.definition.structure, lambda sha: _file(parts, sha, "router or scorer")
     )
     stages = load_stages(parts)
-    files[GOLDEN_NAME] = golden_cases(parts.definition, stages, recall, parts.images, router)
+    files[GOLDEN_NAME] = golden_cases(
+        parts.definition, stages, recall, parts.images, router, parts.labels
+    )
     manifest = _manifest(parts, {name: _sha256(data) for name, data in files.items()})
     files[MANIFEST_NAME] = canonical(manifest).encode()
     _write_zip(files, target)
@@ -197,6 +201,7 @@ def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
         device=dict(parts.fingerprint),
         tolerance=0.1 if quantised or any(map(_integers, models)) else 1e-3,
         files=dict(hashes),
+        provenance=parts.provenance,
     )
 
 

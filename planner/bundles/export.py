@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from trimtab.db import JobRecord, PlanEntry, PlanRecord, Store
 from trimtab.planner.bundles.archive import BundleParts, holds, write_bundle
 from trimtab.planner.jobs.dataset import class_names, load_dataset
 from trimtab.planner.jobs.lookup import device_keys, find_plan
+from trimtab.planner.jobs.stored_plans import plan_definition, plan_points, plan_variants
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.selection.operating_points import POINTS
 from trimtab.planner.specification.job import JobSpec
-from trimtab_runtime.codec import decode
-from trimtab_runtime.definitions.plan import OperatingPoint, PlanDefinition, Structure, Variant
+from trimtab_runtime import __version__
+from trimtab_runtime.bundles.manifest import Provenance
+from trimtab_runtime.definitions.plan import OperatingPoint, PlanDefinition, Structure
 from trimtab_runtime.errors import PlanningError, StoreError
 
 _GOLDEN_CANDIDATES = 24
+#: Packages whose versions may change what a bundle holds.
+_MAKERS = ("numpy", "onnx", "onnxruntime", "pillow", "torch")
 
 
 def export_plan(store: Store, plan_key: str, target: Path, device: str | None = None) -> Path:
@@ -82,7 +88,7 @@ def bundle_parts(
     if entry is None or not fingerprint or workload is None:
         raise PlanningError(f"plan {plan_key[:12]} of job {job.id} is incomplete in the store")
     definition = _definition(entry)
-    variants = [decode(Variant, s["variant"]) for s in entry.plan.definition["stages"]]
+    variants = plan_variants(entry.plan)
     known = workload.summary["classes"]
     return BundleParts(
         name=entry.plan.label,
@@ -94,7 +100,14 @@ def bundle_parts(
         images=list(images)[:_GOLDEN_CANDIDATES],
         fingerprint=fingerprint,
         files={sha: store.artefacts.path(sha) for sha in _files(definition.structure)},
+        provenance=Provenance(job.id, plan_key, workload.key, _versions()),
     )
+
+
+def _versions() -> dict[str, str]:
+    """Of Python, and of the packages that make what a bundle holds."""
+    found = {name: version(name) for name in _MAKERS}
+    return {"python": platform.python_version(), "trimtab": __version__, **found}
 
 
 def _files(structure: Structure) -> list[str]:
@@ -119,15 +132,15 @@ def _fingerprint(store: Store, job: JobRecord) -> dict[str, str]:
 
 
 def _definition(entry: PlanEntry) -> PlanDefinition:
-    return decode(PlanDefinition, entry.plan.definition["plan"])
+    return plan_definition(entry.plan)
 
 
 def _points(entry: PlanEntry, entries: Sequence[PlanEntry]) -> list[OperatingPoint]:
     """The plan's family, the fastest first. Of a job of an earlier version, which kept none: the
     plan's own point and those of the front that share its structure."""
-    known = entry.plan.definition.get("points")
+    known = plan_points(entry.plan)
     if known is not None:
-        return [decode(OperatingPoint, point) for point in known]
+        return known
     structure = _definition(entry).structure
     siblings = [
         e

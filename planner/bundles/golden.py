@@ -49,6 +49,7 @@ def golden_cases(
     recall: Recall | None,
     images: Sequence[Path],
     router: LoadedRouter | None = None,
+    labels: Sequence[str] = (),
 ) -> bytes:
     """`golden.npz` as :func:`trimtab_runtime.plans.golden.read_golden` describes it: images
     chosen far from every decision, of a plan that stops early (`recall`) an equally safe sequence
@@ -65,6 +66,7 @@ def golden_cases(
         chosen, sequence, answers = _safe_sequence(definition, stages, recall, cases, router)
         arrays.update(sequence=np.array(sequence), answers=np.array(answers))
     arrays["cases"] = np.array(len(chosen))
+    arrays["labels"] = np.array(labels, np.str_)
     for number, case in enumerate(chosen):
         arrays[f"image_{number}"] = case.image
         for position, outputs in enumerate(case.outputs):

@@ -1,4 +1,5 @@
-"""Verification: bundles of the best plans are exported and run on the device."""
+"""Verification: bundles of the best plans are exported and run on the device, each over its
+images, then all of them in turns."""
 
 from __future__ import annotations
 
@@ -12,17 +13,22 @@ from numpy.typing import NDArray
 
 from trimtab.db import JobRecord, Store, VerificationRecord
 from trimtab.planner.bundles.export import keep_bundle
+from trimtab.planner.bundles.turn_taking import PAIRED, TurnTaking
+from trimtab.planner.bundles.turns import TESTED, Stretch, TurnSettings
 from trimtab.planner.cache.disturbance import assess_bundle
 from trimtab.planner.cache.measurements import steadiest
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.evaluation import PlanEvaluator
+from trimtab.planner.selection.paired import PairedFigures
 from trimtab.planner.selection.plan import PlanCandidate
-from trimtab.profilers import Device, DeviceLost
+from trimtab.profilers import Device
 from trimtab.search.costs.correction import Pair, corrected_metrics
 from trimtab.search.costs.pace import followed, pace_ms, reference_of
 from trimtab.search.costs.stage import Visit
 from trimtab.workloads import Item
-from trimtab_runtime.errors import PlanningError, StoreError, TrimtabError
+from trimtab_runtime.definitions.exits import NO_MEMORY
+from trimtab_runtime.errors import PlanningError, TrimtabError
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES, find_metric
 from trimtab_runtime.probe.requests import VerifyRequest
 
@@ -40,11 +46,12 @@ class _Differs(PlanningError):
 
 @dataclass
 class BundleVerifier:
-    """Exports plans and runs them over some of `tune` and all of `test`. `items` are the inputs
-    that the rows of a choice index.
+    """Exports plans and runs them over some of `tune` and all of `test`, then in turns with the
+    `baseline`. `items` are the inputs that the rows of a choice index; `memory_mb` is the device's
+    (None: unknown), `turns` say how long turns last.
 
     By the keys of plans: `records` of those that ran, `pairs` of costs predicted and measured on
-    `tune` by metric, and the `failed` ones.
+    `tune` by metric, and the `failed` ones. Plans get to know how they did in turns (`paired`).
     """
 
     job: JobRecord
@@ -53,25 +60,29 @@ class BundleVerifier:
     journal: Journal
     evaluator: PlanEvaluator
     items: Sequence[Item]
+    baseline: str
+    memory_mb: float | None = None
+    turns: TurnSettings = field(default_factory=TurnSettings)
     records: dict[str, VerificationRecord] = field(default_factory=dict)
     pairs: dict[str, dict[str, Pair]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
 
     def verify(self, plans: Sequence[PlanCandidate]) -> None:
-        """Verify those that were not yet. A plan that fails is recorded, and the rest goes on."""
+        """Verify those that were not yet. A plan that fails is recorded, and the rest goes on.
+        What was done already, by this run or before, is not done again."""
         golden = [self.items[row].path for row in self.evaluator.data.rows.fit]
         known = self._known()
         for number, plan in enumerate(plans):
             self.journal.step("verify", plan.label, number, len(plans))
             try:
-                bundle = self._bundle(plan, golden)
-                done = known.get(plan.key)
-                if done is None or done.state != "ok" or done.bundle_sha256 != bundle.name:
-                    done = self._verify_one(plan, bundle)
-                self._check_answers(done)
-                self.records[plan.key] = done
-                self.pairs[plan.key] = self._pairs(plan, done)
-            except (StoreError, DeviceLost):
+                with one_step():
+                    bundle = self._bundle(plan, golden)
+                    done = known.get(plan.key)
+                    if done is None or done.state != "ok" or done.bundle_sha256 != bundle.name:
+                        done = self._verify_one(plan, bundle)
+                    self._check_answers(done)
+                    self.records[plan.key] = done
+            except ENDS_JOB:
                 raise
             except TrimtabError as error:
                 self.failed.add(plan.key)
@@ -81,6 +92,24 @@ class BundleVerifier:
                 )
                 self._keep(failed, isinstance(error, _Differs))
         self.journal.step("verify", "", len(plans), len(plans))
+        verified = [plan for plan in plans if plan.key in self.records]
+        rows = [*self._timed, *self.evaluator.data.rows.test[:TESTED]]
+        stretch = Stretch([self.items[row].path for row in rows], len(self._timed))
+        TurnTaking(
+            self.device,
+            self.store,
+            self.journal,
+            self.records,
+            self._keep,
+            stretch,
+            self.baseline,
+            self.memory_mb,
+            self.turns,
+        ).take({plan.key: plan.label for plan in verified})
+        for plan in verified:
+            done = self.records[plan.key]
+            plan.paired = PairedFigures.read(done.details)
+            self.pairs[plan.key] = self._pairs(plan, done)
 
     def _known(self) -> dict[str, VerificationRecord]:
         """Earlier verifications, by the keys of plans."""
@@ -134,7 +163,7 @@ class BundleVerifier:
             "latency_ms": latency.tolist(),
             **{name: list(times) for name, times in result.samples.items()},
         }
-        details: dict[str, Any] = {**result.details, "warnings": result.warnings}
+        details: dict[str, Any] = {**result.details, "warnings": result.warnings, PAIRED: None}
         if plan.composed.design.kind == "exits":
             details["frames"] = self._frames(result.arrays, edge, ("by", "tap"))
         if plan.definition.structure.router is not None:
@@ -179,13 +208,17 @@ class BundleVerifier:
 
     def _pairs(self, plan: PlanCandidate, done: VerificationRecord) -> dict[str, Pair]:
         """What was predicted for the timed inputs, and what they took."""
-        predicted = self.evaluator.predicted(plan, self.evaluator.replayed(plan, self._timed))
+        timed = self._timed
+        if plan.paired is not None and plan.definition.structure.memory == NO_MEMORY:
+            timed = timed[list(plan.paired.timed)]  # else all: a stream has no holes
+        predicted = self.evaluator.predicted(plan, self.evaluator.replayed(plan, timed))
         measured = {
             metric: done.values.get(f"tune_{metric}", done.values.get(metric))
             for metric in corrected_metrics()
         }
         stages = len(plan.composed.options)
-        disturbed = bool(plan.composed.design.costs.warnings or done.details.get("warnings"))
+        told = plan.paired.warnings if plan.paired else done.details.get("warnings")
+        disturbed = bool(plan.composed.design.costs.warnings or told)
         return {
             metric: Pair(
                 stages, predicted[metric], value, disturbed and find_metric(metric).unit != "MB"

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trimtab.db import MeasurementRecord, Store
+from trimtab.db import MeasurementRecord, Store, utc_now
 from trimtab.planner.cache.disturbance import UsualPace, assess_measurement, unsteadiness
 from trimtab.planner.cache.keys import measurement_content, measurement_key, stage_content
+from trimtab.planner.cache.reuse import CHEAP, ReuseCheck
 from trimtab.planner.cache.segments import SegmentedVariant
 from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import one_step
 from trimtab.profilers import Device, DeviceLost, ProbeResult
 from trimtab.profilers.device import device_key
 from trimtab.workloads import Item
@@ -78,6 +80,8 @@ class MeasurementCache:
         self._fingerprint = fingerprint
         self._images, self._settings = images, settings
         self._attempts, self._pace = ATTEMPTS, UsualPace()
+        self._reuse = ReuseCheck(journal)
+        self._began = utc_now()
 
     def measurement(
         self,
@@ -97,6 +101,7 @@ class MeasurementCache:
         found = self._store.get_measurement(key)
         if found is not None and found.state == "ok":
             self._pace.learn(found.values, found.samples)
+            self._spot_check(found, parts, router)
             return found
         first = parts[0]
         record = MeasurementRecord(
@@ -109,7 +114,8 @@ class MeasurementCache:
             samples={},
         )
         try:
-            result = self._steadiest(self._request(parts, visit, memory, router))
+            with one_step():
+                result = self._steadiest(self._request(parts, visit, memory, router))
         except DeviceLost:
             raise  # says nothing of the candidate
         except TrimtabError as error:
@@ -154,6 +160,17 @@ class MeasurementCache:
             arrays=put(part.cut.arrays),
             scorer=scorer,
         )
+
+    def _spot_check(
+        self, found: MeasurementRecord, parts: Sequence[StageSetup], router: Router | None
+    ) -> None:
+        """Once a job: what an earlier one measured is looked at again, cheaply."""
+        alone = len(parts) == 1 and parts[0].cut is None and router is None
+        if self._reuse.done or not alone or not self._device.measures:
+            return
+        if found.created_at < self._began:
+            request = replace(self._request(parts, 0, NO_MEMORY, None), settings=CHEAP)
+            self._reuse.compare(self._device, request, found, parts[0].built.variant.name)
 
     def _steadiest(self, request: MeasureRequest) -> ProbeResult:
         def assess(found: ProbeResult) -> ProbeResult:

@@ -15,7 +15,7 @@ import numpy as np
 from trimtab.db import Store, VariantRecord
 from trimtab.planner.cache.keys import io_of, segment_lineage, variant_key
 from trimtab.planner.cache.variants import StoredVariant
-from trimtab.variants import Head, TapPlace, cut_segments
+from trimtab.variants import Head, TapPlace, cut_in_subprocess
 from trimtab_runtime.definitions.exits import Exits, Tap
 from trimtab_runtime.memory.semantic import TapArrays
 
@@ -55,16 +55,18 @@ def bare_place(tap: TapPlace) -> TapEquipment:
 
 
 def segment_variant(
-    store: Store, built: StoredVariant, places: Sequence[TapEquipment]
+    store: Store, built: StoredVariant, places: Sequence[TapEquipment], limit_s: float
 ) -> SegmentedVariant:
-    """Cut and keep. Raises ModelError or StoreError."""
+    """Cut and keep; a step of cutting has `limit_s` seconds. Raises ModelError or StoreError."""
     heads = {place.name: place.head for place in places if place.head is not None}
     with tempfile.TemporaryDirectory(prefix="trimtab-cut-") as name:
         folder = Path(name)
         source = folder / "source.onnx"
         shutil.copyfile(built.path, source)  # artefacts have no suffix
         names, grids = [place.name for place in places], {p.name: p.grid for p in places}
-        made = cut_segments(source, names, folder / "cut", heads, grids)
+        made = cut_in_subprocess(
+            source, names, folder / "cut", heads, grids, limit_s, built.variant.name
+        )
         files = [store.save_file(path, kind="segment", name=path.name) for path in made]
     arrays = store.save_bytes(_packed(places), kind="arrays", name=f"{built.variant.name}.npz")
     shas = [file.sha256 for file in files]

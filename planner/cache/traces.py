@@ -21,6 +21,7 @@ from trimtab.planner.cache.keys import engine_key, features_content, outputs_con
 from trimtab.planner.cache.segments import SegmentedVariant
 from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import one_step
 from trimtab.profilers import Device, DeviceLost
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.plan import RuntimeOptions
@@ -177,7 +178,8 @@ class TraceCache:
             self._journal.step("trace", name, done, total)
 
         try:
-            result = self._device.probe(request, progress=progress)
+            with one_step():
+                result = self._device.probe(request, progress=progress)
         except DeviceLost:
             raise  # says nothing of the candidate
         except TrimtabError as error:

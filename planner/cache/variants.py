@@ -18,8 +18,9 @@ from trimtab.db import Store, VariantRecord
 from trimtab.planner.cache.keys import io_of, member_lineage, precision_lineage, variant_key
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import one_step
 from trimtab.profilers import Device
-from trimtab.variants import SCHEMES, NothingToGain, View, derive_variant
+from trimtab.variants import SCHEMES, NothingToGain, View, derive_variant, quantise_in_subprocess
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -42,12 +43,13 @@ def host(journal: Journal) -> Iterator[None]:
 @dataclass(frozen=True)
 class VariantCache:
     """Builds variants or finds them; `fit` are the images that quantisation is calibrated on,
-    `device` is where they are to run (None: anywhere). Raises the TrimtabError of a failure, and
-    raises it again without another try."""
+    `device` is where they are to run (None: anywhere), and each of its steps has `limit_s`
+    seconds. Raises the TrimtabError of a failure, and raises it again without another try."""
 
     store: Store
     journal: Journal
     fit: Sequence[Item]
+    limit_s: float = 120.0
     failed: dict[str, TrimtabError] = field(default_factory=dict)
     device: Device | None = None
 
@@ -78,7 +80,8 @@ class VariantCache:
             raise self.failed[key]
         self.journal.note("info", parent.variant.name, f"building {scheme}")
         try:
-            return self._quantise(parent, scheme, lineage)
+            with one_step():
+                return self._quantise(parent, scheme, lineage)
         except NothingToGain as reason:  # no failure: there is no such variant
             self.failed[key] = reason
             raise
@@ -106,13 +109,14 @@ class VariantCache:
         name: str,
         lineage: Mapping[str, Any],
     ) -> StoredVariant:
-        scheme = SCHEMES[name]
         with tempfile.TemporaryDirectory(prefix="trimtab-build-") as folder:
             source, made = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
             shutil.copyfile(parent.path, source)  # artefacts have no suffix
             images = [item.path for item in self.fit]
-            told = scheme.make(source, parent.variant, images, made, scheme.recipe)
-            return self.keep_file(made, parent, name, lineage, **told or {})
+            told = quantise_in_subprocess(
+                name, source, parent.variant, images, made, self.limit_s, self.journal.alive
+            )
+            return self.keep_file(made, parent, name, lineage, **told)
 
     def keep_file(
         self,

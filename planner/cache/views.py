@@ -12,7 +12,12 @@ from trimtab.planner.cache.device_limits import device_limit
 from trimtab.planner.cache.facts import keep_facts
 from trimtab.planner.cache.keys import view_key
 from trimtab.profilers import Device
-from trimtab.variants import View, Wishes, open_and_inspect_in_subprocess, source_identity
+from trimtab.variants import (
+    View,
+    Wishes,
+    identity_in_subprocess,
+    open_and_inspect_in_subprocess,
+)
 from trimtab_runtime.errors import ModelError, StoreError
 
 _FORMAT = "view"
@@ -49,7 +54,7 @@ class ViewCache:
         return found
 
     def _opened(self, path: Path, wishes: Wishes, folder: Path, limit_s: float) -> View:
-        name = view_key(source_identity(path), wishes)
+        name = view_key(identity_in_subprocess(path, limit_s), wishes)
         found = self._kept(name, path, folder)
         if found is None:
             found = _remembered(name, path, folder)

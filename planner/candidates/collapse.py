@@ -9,7 +9,7 @@ from pathlib import Path
 from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.candidates.measured import Measured
 from trimtab.search.estimates.targets import Ints
-from trimtab.variants import block_errors_alone
+from trimtab.variants import block_errors_in_subprocess
 from trimtab_runtime.errors import ModelError, PlanningError
 
 #: Of fewer of its parent's answers than this share nothing useful is left, whatever the network.
@@ -43,7 +43,7 @@ def _worst(parent: StoredVariant, images: Sequence[Path]) -> str:
         source = Path(folder) / "source.onnx"
         source.symlink_to(parent.path)  # artefacts have no suffix
         try:
-            scored = block_errors_alone(source, parent.variant, images)
+            scored = block_errors_in_subprocess(source, parent.variant, images)
         except ModelError as error:
             return f"Which blocks are at fault could not be told: {error}"
     worst = sorted(scored, key=lambda each: -each.error)[:_SHOWN]

@@ -69,7 +69,11 @@ class CandidateEvaluator:
             rows,
             equip_labels,
             VariantCache(
-                job.store, job.journal, [items[row] for row in rows.fit], device=job.device
+                job.store,
+                job.journal,
+                [items[row] for row in rows.fit],
+                job.spec.budget.stall_seconds,
+                device=job.device,
             ),
             TraceCache(job.store, job.device, job.fingerprint, inputs, job.journal),
             MeasurementCache(

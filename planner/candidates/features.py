@@ -21,7 +21,7 @@ from trimtab.search.costs.stage import StageCost
 from trimtab.search.predictors.base import Doubles
 from trimtab.search.predictors.description import Description, Work
 from trimtab.search.predictors.errors import error_of, left_out_errors, summed_errors
-from trimtab.variants import SCHEMES, operator_work
+from trimtab.variants import SCHEMES, work_in_subprocess
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions
 from trimtab_runtime.errors import ModelError, StoreError
@@ -50,7 +50,9 @@ class CandidateFeatures:
     def _read(self, path: Path, format: str, size: tuple[int, int], name: str) -> Work:
         if path not in self._by_file:
             try:
-                self._by_file[path] = Work(operator_work(path, format, size))
+                limit_s = self._job.spec.budget.stall_seconds
+                work = work_in_subprocess(path, format, size, limit_s, name)
+                self._by_file[path] = Work(work)
             except ModelError as error:
                 text = f"its cost is predicted without operator counts: {error}"
                 self._job.journal.note("info", name, text)

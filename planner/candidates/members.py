@@ -15,6 +15,7 @@ from trimtab.planner.candidates.member_setup import check_width, set_up, wishes_
 from trimtab.planner.candidates.output_labels import JobClasses
 from trimtab.planner.candidates.output_trials import LabelledTrial
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import ModelSpec
 from trimtab.planner.specification.shapes import misfits
@@ -58,7 +59,10 @@ def load_members(
     for position, model in enumerate(spec.models):
         journal.step("members", model.label, position, len(spec.models))
         try:
-            members.append(loader.load(model))
+            with one_step():
+                members.append(loader.load(model))
+        except ENDS_JOB:
+            raise
         except TrimtabError as error:
             problems.append(f"models[{position}] ({model.label}): {error}")
             journal.note("error", model.label, f"models[{position}]: {error}")

@@ -13,14 +13,14 @@ from trimtab.planner.candidates.measured import Measured, NothingToSlim, candida
 from trimtab.planner.candidates.members import Member
 from trimtab.planner.candidates.space import candidate_space
 from trimtab.planner.candidates.stages import metric_names, reference_answers, single_values
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.specification.sections import BudgetSpec
-from trimtab.profilers import DeviceLost
 from trimtab.search.candidates.acquisition import Advisor
 from trimtab.search.candidates.candidate import Candidate, VariantForm
 from trimtab.search.candidates.study import CandidateStudy, Proposal
 from trimtab.variants import SCHEMES, NothingToGain
 from trimtab_runtime.codec import content_key
-from trimtab_runtime.errors import PlanningError, StoreError, TrimtabError
+from trimtab_runtime.errors import PlanningError, TrimtabError
 from trimtab_runtime.metrics import find_metric
 
 
@@ -106,11 +106,12 @@ class CandidateSearch:
     def _tried(self, proposal: Proposal) -> Measured | None:
         """What the study proposes, measured and told; None where that failed."""
         try:
-            self._check_form(proposal.candidate)
-            measured = self._evaluated(proposal.candidate)
-            self._check_answers(measured)
-            values = self._values(measured)
-        except (StoreError, DeviceLost):
+            with one_step():
+                self._check_form(proposal.candidate)
+                measured = self._evaluated(proposal.candidate)
+                self._check_answers(measured)
+                values = self._values(measured)
+        except ENDS_JOB:
             raise
         except (NothingToSlim, NothingToGain) as reason:  # no failure: there is no such candidate
             self._study.report(proposal, None, str(reason))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trimtab.planner.candidates.members import Member
+from trimtab.planner.candidates.threads import thread_limit
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.block_sets import VARIANTS
 from trimtab.search.candidates.candidate import ORIGINAL, Candidate, VariantForm
@@ -34,7 +35,7 @@ def candidate_space(
     spec: JobSpec, members: Sequence[Member], fingerprint: Mapping[str, str]
 ) -> Space:
     """The candidates that a specification allows on the device with a `fingerprint`."""
-    cores = int(fingerprint.get("cores", "1"))
+    cores = thread_limit(fingerprint)
     accelerators = fingerprint.get("accelerators", "").split()
     instructions = fingerprint.get("isa", "")
     asked = [s for s in spec.techniques.quantisation if SCHEMES[s].runs_on(instructions)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Annotated
 import typer
 
 from trimtab.planner.cli import commands
-from trimtab.planner.jobs.store_location import DEFAULT_STORE, StoreLocation
+from trimtab.planner.jobs.store_location import ARTEFACTS, DEFAULT_STORE, STORE, StoreLocation
 from trimtab.planner.reports.text import printable
 from trimtab_runtime import __version__
-from trimtab_runtime.errors import SpecificationError, TrimtabError
+from trimtab_runtime.errors import SpecificationError, TrimtabError, reason_of
 
 DONE, PROBLEM, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+#: Set in the environment, it shows where an error arose.
+_TRACE = "TRIMTAB_TRACE"
 _GLOBAL_OPTIONS = ("--store", "--artefacts")
 
 app = typer.Typer(
@@ -55,13 +58,16 @@ def options(
     store: Annotated[
         str,
         typer.Option(
-            envvar="TRIMTAB_STORE", help="Where jobs are kept: a SQLite file, or postgresql://..."
+            envvar=STORE,
+            show_envvar=True,
+            help="Where jobs are kept: a SQLite file, or postgresql://... (one with a password "
+            "belongs into the environment variable: arguments can be read by every account)",
         ),
     ] = DEFAULT_STORE,
     artefacts: Annotated[
         Path | None,
         typer.Option(
-            envvar="TRIMTAB_ARTEFACTS",
+            envvar=ARTEFACTS,
             help="The folder of models, traces and bundles; by default next to the SQLite file.",
         ),
     ] = None,
@@ -92,6 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader (head, less) has seen enough
         sys.stderr.close()
         return DONE
+    except Exception as error:  # what nobody foresaw; the trace is for who looks for it
+        if os.environ.get(_TRACE):
+            raise
+        hint = f"; with {_TRACE}=1 the same command shows the whole trace"
+        return _complain(reason_of(error) + hint, PROBLEM)
     return status if isinstance(status, int) else DONE
 
 

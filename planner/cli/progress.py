@@ -29,6 +29,7 @@ _DOING = {
     "trace": "tracing",
     "search": "searching:",
     "verify": "verifying",
+    "turns": "verifying in turns:",
     "send": "sending",
 }
 _STYLES: dict[Level, str] = {"info": "dim", "warning": "yellow", "error": "red"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -17,7 +17,17 @@ from rich.text import Text
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.plan.report import PlanReport, StageView
-from trimtab.planner.reports.text import UNKNOWN, number, printable, validation_gap, with_interval
+from trimtab.planner.reports.speedup import UNPAIRED, SpeedUp, speedup_text
+from trimtab.planner.reports.text import (
+    UNKNOWN,
+    cell,
+    cost_text,
+    half_width,
+    number,
+    printable,
+    validation_gap,
+    with_interval,
+)
 from trimtab_runtime.metrics import METRICS, find_metric, recalled_class
 
 
@@ -65,7 +75,7 @@ def front_table(view: FrontView, rows: Sequence[PlanRow], width: int) -> Table:
         for text in bases if wide else ("\n".join(bases),):
             table.add_column(f"{name}\n{text}", justify="right", header_style="bold", no_wrap=True)
     for text in ("speed-up", "status") if wide else ("speed-up\nstatus",):
-        table.add_column(text, header_style="bold", min_width=9)
+        table.add_column(text, header_style="bold", min_width=9, overflow="fold")
     for row in rows:
         style = next((_ROLE_STYLES[role] for role in row.roles), "dim")
         groups = _front_cells(view, row, wide)
@@ -90,28 +100,45 @@ def _front_cells(view: FrontView, row: PlanRow, wide: bool) -> list[list[str]]:
             test = with_interval(figure, " " if wide else "\n")
             told = figure.decided
         else:
-            # Of a verified plan, what was predicted before its bundle corrected it.
             test = number(figure.measured)
-            told = figure.decided if figure.measured is None else figure.predicted
+            if figure.low is not None and figure.high is not None:
+                test += (" " if wide else "\n") + half_width(figure.low, figure.high)
+            told = figure.predicted
         groups.append([number(told, metric), test])
-    speedup = UNKNOWN if row.speedup is None else f"{row.speedup:.2f}x"
+    speedup = _speedup_cell(row.speedup, wide)
     infeasible = {"yes": "", "no": ", violates a constraint", "unknown": ", feasibility unknown"}
     return [*groups, [speedup, row.standing + infeasible[row.feasible]]]
+
+
+def _speedup_cell(found: SpeedUp | None, wide: bool) -> str:
+    """The number with its interval, or what it lacks."""
+    if found is None or wide or found.low is None or found.high is None:
+        lacks = "not paired" if found is not None and found.basis == UNPAIRED else ""
+        return (" " if wide else "\n").join(filter(None, (speedup_text(found), lacks)))
+    return f"{found.value:.2f}x\n{half_width(found.low, found.high)}"
 
 
 def csv_text(rows: Sequence[PlanRow], metrics: Sequence[str]) -> str:
     """Rows as CSV; unknown is empty."""
     flat = [row.flat(metrics) for row in rows]
+    return written(flat, list(flat[0]) if flat else ["key"])
+
+
+def written(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Rows as the text of a CSV file whose cells no spreadsheet computes."""
     buffer = io.StringIO()
-    names = list(flat[0]) if flat else ["key"]
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([cell(name) for name in names])
+    writer.writerows([cell(row.get(name)) for name in names] for row in rows)
     return buffer.getvalue()
 
 
 def json_text(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    """Readable in any script; what a terminal would obey is written as JSON's \\u escapes."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def stage_table(stages: Sequence[StageView]) -> Table:
@@ -186,7 +213,8 @@ def cost_table(found: PlanReport) -> Table:
         figure = figures.get(name)
         if figure is not None and METRICS[name].kind == "cost":
             error = UNKNOWN if figure.error is None else f"{figure.error:+.1%}"
-            table.add_row(name, _predicted(figure), number(figure.measured), error)
+            measured = UNKNOWN if figure.measured is None else cost_text(figure)
+            table.add_row(name, _predicted(figure), measured, error)
     return table
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab.planner.specification.job import JobSpec, load_spec
 from trimtab.planner.specification.yaml_file import read_fields
 from trimtab_runtime.codec import content_key
-from trimtab_runtime.errors import PlanningError, SpecificationError
+from trimtab_runtime.errors import ModelError, PlanningError, SpecificationError
 
 _FOLDER = ".started"  # beside the artefacts, which collecting garbage leaves alone
 _SPEC, _LOG, _STATUS, _TOLD = "job.yaml", "log.txt", "status", "started.json"
@@ -34,7 +34,8 @@ _TAIL = 12
 @dataclass(frozen=True)
 class Start:
     """A job that was started in the background. `born` tells its process from a later one with
-    the same pid; `status` is its exit status (None: none yet, or it was killed)."""
+    the same pid; `status` is its exit status (None: none yet, or it was killed). `by` is who
+    started it (None: nobody had to say)."""
 
     folder: Path
     name: str
@@ -43,6 +44,7 @@ class Start:
     born: float
     at: datetime
     status: int | None
+    by: str | None = None
 
     @property
     def runs(self) -> bool:
@@ -91,28 +93,40 @@ def _checked_files(spec: JobSpec) -> JobSpec:
         missing.append(f"workload.images: no such folder: {spec.workload.images}")
     if spec.workload.labels and not spec.workload.labels.is_file():
         missing.append(f"workload.labels: no such file: {spec.workload.labels}")
+    missing += list(_wrong_entries(spec))
     if missing:
         raise SpecificationError("\n".join(missing))
     return spec
 
 
-def start_job(spec: JobSpec, store: str, artefacts: Path | None) -> Start:
+def _wrong_entries(spec: JobSpec) -> Iterator[str]:
+    """Python modules that do not lie where they must. None of them is imported."""
+    from trimtab.variants import module_file  # with what reads models, which few pages need
+
+    for number, model in enumerate(spec.models):
+        if model.torch is not None:
+            try:
+                module_file(model.torch.entry, model.torch.folder or Path.cwd())
+            except ModelError as error:
+                yield f"models[{number}].torch.entry: {error}"
+
+
+def start_job(spec: JobSpec, store: str, artefacts: Path | None, by: str | None = None) -> Start:
     """Run `trimtab plan` for a specification in a process of its own session, on the store at
-    this address; it resumes the same job if that was stopped. Raises StoreError or PlanningError.
+    this address; it resumes the same job if that was stopped. `by`: who asks for it. Raises
+    StoreError or PlanningError.
     """
     with StoreLocation(store, artefacts).writing() as opened:  # made, or brought up to date
         files = opened.artefacts.folder
     place = files / _FOLDER
     folder = place / f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     data = spec.model_dump(mode="json")
-    arguments = ["--store", _absolute(store), "--artefacts", str(files)]
     command = [
         sys.executable,
         "-P",
         "-m",
         "trimtab.planner.cli.background",
         str(folder),
-        *arguments,
     ]
     try:
         folder.mkdir(parents=True)
@@ -123,6 +137,7 @@ def start_job(spec: JobSpec, store: str, artefacts: Path | None) -> Start:
             process = subprocess.Popen(
                 [*command, "plan", str(folder / _SPEC)],
                 cwd=folder,
+                env={**os.environ, **StoreLocation(store, files).environment()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -133,7 +148,7 @@ def start_job(spec: JobSpec, store: str, artefacts: Path | None) -> Start:
     _keep(process)
     with suppress(psutil.NoSuchProcess):
         born = psutil.Process(process.pid).create_time()
-    found = Start(folder, spec.name, content_key(data), process.pid, born, utc_now(), None)
+    found = Start(folder, spec.name, content_key(data), process.pid, born, utc_now(), None, by)
     told = {**asdict(found), "folder": None, "at": found.at.isoformat()}
     (folder / _TOLD).write_text(json.dumps(told), encoding="utf-8")
     return found
@@ -167,15 +182,33 @@ def start_of(store: Store, job: JobRecord) -> Start | None:
     return next((s for s in starts(store) if s.pid in pids and s.runs), None)
 
 
-def stop_job(store: Store, job: JobRecord) -> None:
+def may_stop(start: Start, who: str | None, administrator: bool = False) -> bool:
+    """Whether `who` may stop what was started: whoever started it, an administrator, and, where
+    nobody logs in (None), the one account that the dashboard belongs to."""
+    return who is None or administrator or (who != "" and start.by == who)
+
+
+def stop_job(
+    store: Store, job: JobRecord, who: str | None = None, administrator: bool = False
+) -> None:
     """Ask a running job that was started here to stop, as Ctrl-C does. Raises PlanningError where
-    that cannot be done from here."""
+    that cannot be done from here, or not by `who`."""
     start = start_of(store, job)
     if start is None:
         raise PlanningError(
             f"job {job.id} was not started by this dashboard; stop it in its terminal, with Ctrl-C"
         )
-    os.kill(start.pid, signal.SIGINT)
+    if not may_stop(start, who, administrator):
+        raise PlanningError(
+            f"job {job.id} was started by {start.by or 'somebody else'}: they or an administrator "
+            "can stop it"
+        )
+    try:
+        os.kill(start.pid, signal.SIGINT)
+    except ProcessLookupError:
+        return  # it ended by itself
+    except PermissionError as error:
+        raise PlanningError(f"job {job.id} belongs to another account of this machine") from error
 
 
 def _read(folder: Path) -> Start:
@@ -188,10 +221,12 @@ def _read(folder: Path) -> Start:
 
 
 def _process(start: Start) -> psutil.Process | None:
-    """Its process, if that lives."""
-    with suppress(psutil.NoSuchProcess):
+    """Its process, if that lives. What is written in a folder that others can write to must not
+    name a process that is none of ours."""
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         found = psutil.Process(start.pid)
         same = abs(found.create_time() - start.born) < 1.0
+        same = same and str(start.folder) in found.cmdline()
         if same and found.status() != psutil.STATUS_ZOMBIE:
             return found
     return None
@@ -204,7 +239,3 @@ def _keep(process: subprocess.Popen[bytes]) -> None:
     """Processes that ended are collected when the next one is started."""
     _OURS[:] = [each for each in _OURS if each.poll() is None]
     _OURS.append(process)
-
-
-def _absolute(store: str) -> str:
-    return store if "://" in store else str(Path(store).expanduser().absolute())

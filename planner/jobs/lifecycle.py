@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from trimtab.db import DeviceRecord, JobRecord, Store, WorkloadRecord, let_go
+from trimtab.db import JobRecord, Store, WorkloadRecord, let_go
 from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.dataset import load_dataset, told_of
 from trimtab.planner.jobs.journal import DeviceEvents, Journal, NullListener, ProgressListener
@@ -15,10 +15,10 @@ from trimtab.planner.jobs.scratch import scratch
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.specification.job import JobSpec
 from trimtab.profilers import Device, connect
-from trimtab.profilers.device import device_key, machine_key
+from trimtab.profilers.device import machine_key
 from trimtab.workloads import Splits, Workload
 from trimtab_runtime.codec import content_key
-from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.errors import StoreError, reason_of
 from trimtab_runtime.probe.requests import MeasureSettings
 
 
@@ -43,13 +43,13 @@ def opened_job(
         if device is None:
             found = connect(spec.device.address, spec.budget.stall_seconds, **spec.device.settings)
             device = ours.enter_context(found)
-        fingerprint = device.fingerprint()
+        told = device.fingerprint()
         workload, splits = load_dataset(spec)
-        key = device_key(fingerprint)
+        met = store.meet_device(device.address, told, device.identity())
+        fingerprint, key = met.fingerprint, met.key
         job_id = job_id_of(spec, key, workload.key)
-        place = machine_key(fingerprint, device.machine())
+        place = machine_key(told, device.machine())
         lease = ours.enter_context(store.lease(place, holder=f"job {job_id} ({spec.name})"))
-        store.put_device(DeviceRecord(key, device.address, dict(fingerprint)))
         open_record(store, job_id, spec, workload, splits, key)
         journal = Journal(store, job_id, watcher or NullListener(), lease, stop)
         for level, text in told_of(workload, spec):
@@ -112,8 +112,8 @@ def closing_job(store: Store, job_id: str) -> Iterator[None]:
         text = f"stopped by {str(error) or 'the user'}; run the same command again to resume"
         store.update_job(job_id, state="interrupted", message=text)
         raise
-    except TrimtabError as error:
+    except Exception as error:
         if not isinstance(error, StoreError):
-            store.update_job(job_id, state="failed", message=str(error))
+            store.update_job(job_id, state="failed", message=reason_of(error))
         raise
     store.update_job(job_id, state="done", message=None)

@@ -82,9 +82,10 @@ class JobSummary(TypedDict, total=False):
     `correction` is what earlier jobs learned on the device, by metric, `prediction_errors` how
     far off its predictions were, and `predictions` how those of this job did; `predictors` the
     held-out errors of the search's predictors, by metric and way; `troubles` what went wrong on
-    the device and was dealt with, by kind. `chosen`, `nearest` and `baseline` are keys of plans.
-    `routed` says what routers could not have, `losses` what each quantised or slimmed variant
-    lost and won against its member, by the variant's name.
+    the device and was dealt with, by kind. `moved` says why the choice moved once bundles had been
+    measured. `chosen`, `nearest` and `baseline` are keys of plans. `routed` says what routers
+    could not have, `losses` what each quantised or slimmed variant lost and won against its
+    member, by the variant's name.
     """
 
     classes: int
@@ -105,6 +106,7 @@ class JobSummary(TypedDict, total=False):
     baseline: str
     quality: Sequence[str]
     objectives: Sequence[str]
+    moved: str
     reference_ms: float
     devices: Sequence[DeviceSummary]
     troubles: Mapping[str, int]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from trimtab.db import MeasurementRecord
 from trimtab.planner.jobs.journal import Journal
-from trimtab.profilers import DeviceLost
-from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
+from trimtab_runtime.errors import TrimtabError
 
 
 def measure_twice(
@@ -25,8 +25,9 @@ def measure_twice(
         journal.step("together", labels[number], done, len(order))
         if number in visits:
             try:
-                visits[number].append(measure(number, 1 + done // len(labels)))
-            except (StoreError, DeviceLost):
+                with one_step():
+                    visits[number].append(measure(number, 1 + done // len(labels)))
+            except ENDS_JOB:
                 raise
             except TrimtabError as error:
                 del visits[number]

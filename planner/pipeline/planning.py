@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from trimtab.db import CorrectionRecord, ExposureRecord, MeasurementRecord, Store
+from trimtab.planner.bundles.turns import TurnSettings, memory_mb
 from trimtab.planner.bundles.verification import BundleVerifier
 from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.stages import costs_together
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.pipeline.colocation import measure_twice
 from trimtab.planner.selection.class_cautions import class_cautions
 from trimtab.planner.selection.data import SelectionData
+from trimtab.planner.selection.decision import why_moved
 from trimtab.planner.selection.held_out import HeldOutReports
 from trimtab.planner.selection.losses import variant_losses
 from trimtab.planner.selection.plan import PlanCandidate
@@ -27,11 +31,12 @@ from trimtab.planner.selection.records import (
     decided_metrics,
     measured_metrics,
     plan_record,
+    predicted_metrics,
     reported_metrics,
 )
 from trimtab.planner.selection.selector import PlanSelector, Screening, Selection
 from trimtab.planner.techniques import TECHNIQUES
-from trimtab.planner.techniques.base import BuiltDesign
+from trimtab.planner.techniques.base import PlanGenerator
 from trimtab.planner.techniques.exit_points.taps import TapPreparation
 from trimtab.profilers.device import device_key
 from trimtab.search.costs.cascade import CascadeCosts
@@ -39,6 +44,7 @@ from trimtab.search.costs.correction import Learned
 from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.codec import content_key
+from trimtab_runtime.errors import TrimtabError
 
 #: How often the choice may move to a plan that has to be verified first.
 ROUNDS = 3
@@ -60,6 +66,7 @@ class PlanningStage:
         data = SelectionData.of(self._job.spec, measured, evaluator.rows, correction, agreed)
         self.selector = PlanSelector(data)
         self._reports = HeldOutReports(self.selector.evaluator, evaluator.items)
+        self.moved = ""
 
     def decide(self) -> None:
         """Leaves a verified choice, and all that is known of the plans, in the store."""
@@ -79,6 +86,9 @@ class PlanningStage:
             job.journal,
             selector.evaluator,
             self._evaluator.items,
+            selection.baseline.key,
+            memory_mb(job.fingerprint),
+            TurnSettings.of(job.settings),
         )
         selection, learned = self._verify(selection, verifier)
         values = {key: found.values for key, found in verifier.records.items()}
@@ -116,26 +126,32 @@ class PlanningStage:
         """Plans of all techniques that are wanted, of designs that were measured as they are."""
         taps = TapPreparation(self._evaluator, screening.data, screening.problem)
         found: list[ComposedPlan] = []
-        for technique in TECHNIQUES.values():
+        for name, technique in TECHNIQUES.items():
             if technique.plans is None or not technique.wanted(self._job.spec.techniques):
                 continue
-            generator = technique.plans(self._evaluator, screening, taps)
-            designs = generator.designs()
-            self._job.remember(**generator.summary())
-
-            def measure(
-                number: int, visit: int, designs: Sequence[BuiltDesign] = designs
-            ) -> MeasurementRecord:
-                built = designs[number]
-                return self._evaluator.measurements.measurement(
-                    built.parts, visit, built.structure.memory, built.structure.router
-                )
-
-            visits = measure_twice([d.text for d in designs], measure, self._job.journal)
-            found += generator.plans(
-                [(designs[n], generator.costs(designs[n], told)) for n, told in visits.items()]
-            )
+            try:
+                with one_step():
+                    found += self._plans_of(technique.plans(self._evaluator, screening, taps))
+            except ENDS_JOB:
+                raise
+            except TrimtabError as error:
+                self._job.journal.note("error", name, f"left out: {error}")
         return found
+
+    def _plans_of(self, generator: PlanGenerator[Any, Any]) -> list[ComposedPlan]:
+        designs = generator.designs()
+        self._job.remember(**generator.summary())
+
+        def measure(number: int, visit: int) -> MeasurementRecord:
+            built = designs[number]
+            return self._evaluator.measurements.measurement(
+                built.parts, visit, built.structure.memory, built.structure.router
+            )
+
+        visits = measure_twice([d.text for d in designs], measure, self._job.journal)
+        return generator.plans(
+            [(designs[n], generator.costs(designs[n], told)) for n, told in visits.items()]
+        )
 
     def _verify(
         self, selection: Selection, verifier: BundleVerifier
@@ -151,15 +167,13 @@ class PlanningStage:
             if selection.chosen is None or selection.chosen.key in verifier.records:
                 break
             verifier.verify([selection.chosen])
-        after = selection.chosen
-        if before is not None and after is not before:
-            ratio = before.factor("latency_mean_ms")
-            said = f"measured {ratio:.2f} times the predicted latency"
-            why = "could not be verified" if before.key in verifier.failed else said
-            name = after.label if after else "no plan"
-            self._job.journal.note(
-                "warning", before.label, f"its bundle {why}; {name} is chosen instead"
+        if before is not None:
+            self.moved = why_moved(
+                before, selection.chosen, selection.baseline, verifier.failed, self.selector.ties
             )
+            if self.moved:
+                self._job.journal.note("warning", before.label, self.moved)
+                self.moved = f"{before.label}: {self.moved}"
         return selection, learned
 
     def _store_plans(
@@ -185,7 +199,8 @@ class PlanningStage:
             )
             metrics += decided_metrics(job_id, plan)
             if report is not None:
-                metrics += reported_metrics(job_id, plan, report, plan.key in measured)
+                metrics += reported_metrics(job_id, plan, report)
+            metrics += predicted_metrics(job_id, plan, self._reports.costs(plan))
             metrics += measured_metrics(job_id, plan, measured.get(plan.key, {}))
         told = with_intervals(metrics, self._errors, measured)
         self._job.store.replace_plans(job_id, plans, told)
@@ -218,12 +233,13 @@ class PlanningStage:
             self._job.journal.note("warning", selection.chosen.label, text)
         for maker in self._evaluator.makers.values():
             maker.report(data.measured, data.targets, data.quality)
-        self._job.remember(**selection_summary(selection, data))
+        self._job.remember(**selection_summary(selection, data, self.moved))
 
 
-def selection_summary(selection: Selection, data: SelectionData) -> JobSummary:
-    """What was selected, for the job's summary."""
+def selection_summary(selection: Selection, data: SelectionData, moved: str) -> JobSummary:
+    """What was selected, for the job's summary, and why the choice `moved`."""
     return {
+        "moved": moved,
         "plans": len(selection.plans),
         "chosen": selection.chosen.key if selection.chosen else None,
         "nearest": selection.nearest.key if selection.nearest else None,

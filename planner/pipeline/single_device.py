@@ -14,6 +14,7 @@ from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.members import Member, load_members, squashed
 from trimtab.planner.candidates.output_trials import LabelledTrial
 from trimtab.planner.candidates.search import CandidateSearch
+from trimtab.planner.candidates.threads import quota_note
 from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.dataset import quality_metrics, unseen_classes
 from trimtab.planner.jobs.journal import ProgressListener
@@ -62,6 +63,8 @@ class SingleDeviceJob:
         unseen = unseen_classes(job.workload, job.splits)
         if unseen:
             job.journal.note("warning", "workload", unseen)
+        if told := quota_note(job.fingerprint, job.spec.runtime.threads):
+            job.journal.note("warning", job.device.address, told)
         members = load_members(
             job.spec,
             self.evaluator.variants,

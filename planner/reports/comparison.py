@@ -11,8 +11,8 @@ from trimtab.db import JobRecord, Store
 from trimtab.planner.jobs.lookup import devices_of
 from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
 from trimtab.planner.reports.answers.plan_answers import PlanAnswers, lead, plan_answers
-from trimtab.planner.reports.figures import MetricValues
-from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow
+from trimtab.planner.reports.front import FrontView, PlanRow
+from trimtab.planner.reports.speedup import LATENCY, PREDICTED, relative
 from trimtab.planner.reports.text import number
 from trimtab_runtime.errors import PlanningError, TrimtabError
 
@@ -49,10 +49,10 @@ class Comparison:
         return f"{told}; {_answers(self.changes)}" if self.changes else told
 
     def _memory(self) -> list[str]:
-        own, base = (_best(row.figure(MEMORY)) for row in (self.first, self.second))
-        if not own or not base or own[1] != base[1]:
+        own, base = (row.figure(MEMORY) for row in (self.first, self.second))
+        if not own.shown or not base.shown or own.basis != base.basis:
             return []
-        return [f"memory {own[0] / base[0] - 1:+.0%}"]
+        return [f"memory {own.shown / base.shown - 1:+.0%}"]
 
 
 def compare_plans(
@@ -132,21 +132,16 @@ def _worst(
     return inputs.classes[lowest], recalls[lowest], before
 
 
-def _best(figure: MetricValues) -> tuple[float, str] | None:
-    """The cost as measured, else as predicted for the same inputs; with which of them it is."""
-    if figure.measured is not None:
-        return figure.measured, "measured"
-    return None if figure.decided is None else (figure.decided, "predicted")
-
-
 def _speed(own: PlanRow, base: PlanRow) -> str:
-    ours, theirs = _best(own.figure(LATENCY)), _best(base.figure(LATENCY))
-    if ours is None or theirs is None or ours[1] != theirs[1]:
+    ours, theirs = own.figure(LATENCY), base.figure(LATENCY)
+    found = relative(own.speedup, base.speedup)
+    if found is None:
         return "its speed-up is not known"
-    fast, slow, basis = ours[0], theirs[0], ours[1]
-    ratio = slow / fast
-    how = f"{ratio:.2f} times as fast" if ratio >= 1 else f"{1 / ratio:.2f} times as slow"
-    return f"{how} ({number(fast, LATENCY)} against {number(slow, LATENCY)} ms, {basis})"
+    span = f"95 % CI {found.span}; " if found.span else ""
+    told = [number(figure.shown, LATENCY) for figure in (ours, theirs)]
+    if found.basis == PREDICTED:
+        told = [number(figure.predicted, LATENCY) for figure in (ours, theirs)]
+    return f"{found.value:.2f} times as fast ({span}{told[0]} against {told[1]} ms, {found.says})"
 
 
 def _quality(changes: Changes | None) -> Sequence[str]:

@@ -13,11 +13,13 @@ from trimtab_runtime.metrics import METRICS, find_metric, recalled_class
 class MetricValues:
     """All that is known of one metric of a plan; None is unknown.
 
-    `decided` is the value that selection used: the conservative estimate on tune of a quality, the
-    prediction of a cost. `test` with its 95 % interval is only reported. `predicted` and
-    `measured` are for the same inputs, those of test; `predicted_low` and `predicted_high` are the
-    95 % interval of what a bundle was predicted to measure. `optimism` is the validation-to-test
-    gap: the decided lead over the baseline less the lead on test, with its interval.
+    `decided` is the value that selection used, on tune: the conservative estimate of a quality; of
+    a cost what the bundle took, or else the corrected prediction. `test` with its 95 % interval is
+    only reported. `predicted` is the one prediction that is shown of a cost, `measured` what the
+    bundle took; both are for the inputs of test, and do not know of each other. `low` and `high`
+    are the 95 % interval of `test`, or of `measured`, `predicted_low` and `predicted_high` that of
+    what a bundle was predicted to measure. `optimism` is the validation-to-test gap: the decided
+    lead over the baseline less the lead on test, with its interval.
     """
 
     metric: str
@@ -33,6 +35,16 @@ class MetricValues:
     optimism: float | None = None
     optimism_low: float | None = None
     optimism_high: float | None = None
+
+    @property
+    def shown(self) -> float | None:
+        """A cost as it is shown: measured, else predicted."""
+        return self.predicted if self.measured is None else self.measured
+
+    @property
+    def basis(self) -> str:
+        """What `shown` is."""
+        return "predicted" if self.measured is None else "measured"
 
     @property
     def error(self) -> float | None:
@@ -88,4 +100,6 @@ def _figure(entry: PlanEntry, metric: str, kind: str) -> MetricValues | None:
         predicted_low=predicted.low if predicted else None,
         predicted_high=predicted.high if predicted else None,
         measured=measured.value if measured else None,
+        low=measured.low if measured else None,
+        high=measured.high if measured else None,
     )

@@ -19,12 +19,13 @@ from trimtab.db import (
 from trimtab.planner.jobs.lookup import devices_of, job_state
 from trimtab.planner.jobs.summary import PredictionSummary, summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
-from trimtab.planner.reports.text import printable
+from trimtab.planner.reports.speedup import LATENCY, SpeedUp, alike_in_latency, speedup_columns
+from trimtab.planner.reports.text import device_text, printable
+from trimtab.planner.selection.paired import PairedFigures
 from trimtab.search.objectives.pareto import spread
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
 
-LATENCY = "latency_mean_ms"
 _STATES = {
     "running": "the job is running",
     "done": "the job is done",
@@ -41,10 +42,11 @@ class PlanRow:
     `roles`: 'chosen', 'baseline' (what `speedup` compares with), 'rival' (what plans that remember
     must be compared with, such as 'hold last'), 'member' (any original model
     of the zoo), 'front'. `status` is 'verified' when its bundle was measured, 'failed' when that
-    failed, 'predicted' when it was not tried. `speedup_basis` says whether both latencies are
-    'measured' or 'predicted'. `cautions` are what its accuracy hides, told of the
-    chosen plan, `disturbances` what disturbed the measurements that its figures follow from.
-    `variants` are the names of those that its stages run.
+    failed, 'predicted' when it was not tried. `speedup` is relative to the baseline. `alike` are
+    labels of verified plans that it cannot be told from in latency, `preferred` says why a chosen
+    plan was preferred to one of these. `cautions` are what its accuracy hides, told of the chosen
+    plan, `disturbances` what disturbed the measurements that its figures follow from. `variants`
+    are the names of those that its stages run.
     """
 
     key: str
@@ -54,10 +56,11 @@ class PlanRow:
     feasible: str
     reasons: tuple[str, ...]
     figures: Mapping[str, MetricValues]
-    speedup: float | None
-    speedup_basis: str | None
+    speedup: SpeedUp | None
     cautions: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
+    preferred: str = ""
     disturbances: tuple[str, ...] = ()
 
     @property
@@ -67,6 +70,10 @@ class PlanRow:
 
     def figure(self, metric: str) -> MetricValues:
         return self.figures.get(metric, MetricValues(metric, None))
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), **speedup_columns(self.speedup)}
 
     def flat(self, metrics: Sequence[str]) -> dict[str, Any]:
         """One level of names and values, for tables: unknown is None."""
@@ -85,10 +92,11 @@ class PlanRow:
                 names |= {"test": figure.test, "test_low": figure.low, "test_high": figure.high}
                 names |= {"optimism": figure.optimism}
             else:
-                names = {"predicted": figure.decided, "test_predicted": figure.predicted}
+                names = {"decided": figure.decided, "predicted": figure.predicted}
                 names |= {"test_measured": figure.measured}
+                names |= {"test_measured_low": figure.low, "test_measured_high": figure.high}
             found |= {f"{metric}_{name}": value for name, value in names.items()}
-        return found | {"speedup": self.speedup, "speedup_basis": self.speedup_basis}
+        return found | speedup_columns(self.speedup)
 
 
 @dataclass(frozen=True)
@@ -123,9 +131,10 @@ class FrontView:
     this test split, `nearest` is the plan that comes nearest where none can be chosen,
     `corrections` are corrections of predictions learned from the job's bundles, and
     `predictors` the held-out errors of the search's predictors
-    (`trimtab.search.predictors.base`). `setup` is what is doubtful in how members are fed and
-    read, `predictions` how often measured costs lay within the intervals of predicted ones,
-    `losses` what each variant lost and won against its member."""
+    (`trimtab.search.predictors.base`). `moved` says why the choice moved when bundles had been
+    measured. `setup` is what is doubtful in how members are fed and read, `predictions` how often
+    measured costs lay within the intervals of predicted ones, `losses` what each variant lost and
+    won against its member."""
 
     job_id: str
     job_name: str
@@ -141,6 +150,7 @@ class FrontView:
     corrections: tuple[CorrectionRecord, ...]
     predictors: tuple[PredictorError, ...]
     rows: tuple[PlanRow, ...]
+    moved: str = ""
     setup: tuple[str, ...] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
     predictions: Mapping[str, PredictionSummary] = field(default_factory=dict)
@@ -174,7 +184,7 @@ class FrontView:
 
     def plain(self, rows: Sequence[PlanRow]) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), "rows": [asdict(row) for row in rows]}
+        return {**asdict(self), "rows": [row.plain() for row in rows]}
 
 
 def job_place(store: Store, job: JobRecord) -> str:
@@ -191,8 +201,7 @@ def device_name(store: Store, key: str | None) -> str:
     device = store.get_device(key) if key else None
     if device is None:
         return "unknown"
-    told = device.fingerprint
-    return f"{device.address} ({told.get('cpu', 'unknown')}, {told.get('cores', '?')} cores)"
+    return device_text(device.address, device.fingerprint)
 
 
 def front_view(store: Store, job: JobRecord) -> FrontView:
@@ -213,7 +222,8 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
     verified = {record.plan_key: record for record in store.list_verifications(job.id)}
     figures = {entry.plan.key: plan_figures(entry) for entry in entries}
     base = figures.get(baseline.plan.key, {}) if baseline else {}
-    rows = [_row(e, figures[e.plan.key], verified, baseline, base) for e in entries]
+    alike = alike_in_latency(entries)
+    rows = [_row(e, figures[e.plan.key], verified, baseline, base, alike) for e in entries]
     return FrontView(
         job_id=job.id,
         job_name=printable(job.name),
@@ -229,6 +239,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         corrections=tuple(store.list_corrections(job_id=job.id)),
         predictors=_predictors(job),
         rows=tuple(rows),
+        moved=printable(summary_of(job).get("moved", "")),
         setup=setup_doubts(job),
         predictions=summary_of(job).get("predictions", {}),
         losses={
@@ -279,6 +290,7 @@ def _row(
     verified: Mapping[str, VerificationRecord],
     baseline: PlanEntry | None,
     base: Mapping[str, MetricValues],
+    alike: Mapping[str, tuple[str, ...]],
 ) -> PlanRow:
     plan, record = entry.plan, verified.get(entry.plan.key)
     is_baseline = baseline is not None and plan.key == baseline.plan.key
@@ -290,7 +302,6 @@ def _row(
         "front": plan.on_front,
     }
     status = "predicted" if record is None else "verified" if record.state == "ok" else "failed"
-    speedup, basis = _speedup(figures.get(LATENCY), base.get(LATENCY))
     return PlanRow(
         key=plan.key,
         label=printable(plan.label),
@@ -299,30 +310,22 @@ def _row(
         feasible=plan.feasible,
         reasons=tuple(map(printable, plan.reasons)),
         figures=figures,
-        speedup=speedup,
-        speedup_basis=basis,
+        speedup=SpeedUp.of(plan, figures, base),
         cautions=tuple(map(printable, plan.definition.get("cautions", ()))),
         variants=tuple(
             printable(stage["variant"]["name"]) for stage in plan.definition.get("stages", ())
         ),
+        alike=alike.get(plan.key, ()),
+        preferred=printable(plan.definition.get("preferred", "")),
         disturbances=_disturbances(plan, record),
     )
 
 
 def _disturbances(plan: PlanRecord, record: VerificationRecord | None) -> tuple[str, ...]:
-    """Of a verified plan what disturbed its bundle, of others what disturbed its parts."""
-    verified = record is not None and record.state == "ok"
-    told = record.details.get("warnings", ()) if record is not None and verified else None
-    return tuple(map(printable, plan.definition.get("disturbed", ()) if told is None else told))
-
-
-def _speedup(
-    own: MetricValues | None, base: MetricValues | None
-) -> tuple[float | None, str | None]:
-    if own is None or base is None:
-        return None, None
-    if own.measured and base.measured:
-        return base.measured / own.measured, "measured"
-    if own.decided and base.decided:
-        return base.decided / own.decided, "predicted"
-    return None, None
+    """Of a verified plan what disturbed its bundle, in turns where it took them; of others what
+    disturbed its parts."""
+    told = plan.definition.get("disturbed", ())
+    if record is not None and record.state == "ok":
+        paired = PairedFigures.read(plan.definition)
+        told = paired.warnings if paired else record.details.get("warnings", ())
+    return tuple(map(printable, told))

@@ -36,9 +36,10 @@ def known_metrics(view: FrontView) -> list[str]:
 
 
 def front_frame(view: FrontView) -> pd.DataFrame:
-    """A row for each plan. Of each metric, `NAME` is the value that selection uses (the
-    conservative estimate on tune, the predicted cost); `NAME_test`, `NAME_low`, `NAME_high` are
-    only reported, `NAME_predicted` and `NAME_measured` are for the test inputs. Unknown is NaN."""
+    """A row for each plan. Of each metric, `NAME` is the value that selection uses (on tune: the
+    conservative estimate; the cost that was measured, or else predicted and corrected);
+    `NAME_test`, `NAME_low`, `NAME_high` are only reported; `NAME_predicted` and `NAME_measured`
+    are for the test inputs. Unknown is NaN."""
     import pandas as pd
 
     rows = view.rows
@@ -50,8 +51,8 @@ def front_frame(view: FrontView) -> pd.DataFrame:
         "disturbed": ["; ".join(row.disturbances) for row in rows],
         "feasible": [row.feasible for row in rows],
         "reasons": ["; ".join(row.reasons) for row in rows],
-        "speedup": _numbers(row.speedup for row in rows),
-        "speedup_basis": [row.speedup_basis or "" for row in rows],
+        "speedup": _numbers(row.speedup.value if row.speedup else None for row in rows),
+        "speedup_basis": [row.speedup.says if row.speedup else "" for row in rows],
     }
     for name in dict.fromkeys(name for row in rows for name in row.figures):
         figures = [row.figures.get(name) for row in rows]

@@ -13,16 +13,16 @@ import numpy as np
 from trimtab.db import MeasurementRecord, Store
 from trimtab.planner.reports.layer_profile import LayerProfile, NodeTime, by_operator
 from trimtab.planner.reports.operators_alone import profile_alone
-from trimtab.planner.reports.text import printable
+from trimtab.planner.reports.text import device_text, printable
 from trimtab.profilers import Device, ProbeResult, connect
 from trimtab.profilers.device import Progress, device_key, machine_key
 from trimtab.variants import (
     Executed,
     Origin,
     Wishes,
-    find_origins,
     holds_weights,
     open_in_subprocess,
+    origins_in_subprocess,
 )
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.plan import RuntimeOptions
@@ -56,7 +56,7 @@ def profile_layers(
         found = device.probe(request, progress=progress)
         names, operators = (found.arrays[key].tolist() for key in ("name", "operator"))
         executed = [Executed(*pair) for pair in zip(names, operators, strict=True)]
-        origins = find_origins(view.path, executed, size)
+        origins = origins_in_subprocess(view.path, executed, size)
     return _profile(device, model, request, found, _nodes(found, executed, origins))
 
 
@@ -71,7 +71,7 @@ def _profile(
     plain, profiled = found.samples["plain_ms"], found.samples["profiled_ms"]
     return LayerProfile(
         model=model.name,
-        device=f"{device.address} ({told.get('cpu', 'unknown')}, {told.get('cores', '?')} cores)",
+        device=device_text(device.address, told),
         engine=f"onnxruntime {told.get('onnxruntime', '')}".strip(),
         threads=request.options.threads,
         runs=len(plain),
@@ -127,7 +127,8 @@ def why_no_layers(store: Store, record: MeasurementRecord) -> str | None:
         return "its file is not in the store"
     local = connect("local")
     fingerprint = local.fingerprint()
-    if device_key(fingerprint) != record.device_key:
+    known = store.known_as(local.address, fingerprint, local.identity())
+    if known.key != record.device_key:
         return f"it was measured on another device ({printable(device.address)}); profile it there"
     lease = store.lease_holder(machine_key(fingerprint, local.machine()))
     if lease is not None:

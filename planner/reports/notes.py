@@ -6,9 +6,16 @@ from dataclasses import asdict
 
 from trimtab.db import JobRecord
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow
+from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.plan.report import PlanReport
-from trimtab.planner.reports.text import number, printable, validation_gap, with_interval
+from trimtab.planner.reports.speedup import LATENCY, MEASURED, UNPAIRED
+from trimtab.planner.reports.text import (
+    cost_text,
+    number,
+    printable,
+    validation_gap,
+    with_interval,
+)
 from trimtab_runtime.definitions.routers import FEATURE_KINDS
 
 
@@ -46,10 +53,14 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
         "conservative estimate on validation data and by predicted costs; test is only reported.",
         "Verified: the exported bundle was measured (meas.); other costs are predicted (pred.). "
         f"Test set used for {test_uses(view)}.",
+        *speed_notes(view),
     ]
     chosen = view.row(view.chosen)
     if chosen is not None:
+        lines += choice_notes(chosen)
         lines += caution_notes(chosen)
+    if view.moved:
+        lines.append(f"The choice moved: {view.moved}.")
     if chosen is not None and chosen.figure(view.quality).optimism is not None:
         lines.append(
             f"Validation-to-test gap of the chosen plan's {printable(view.quality)}: "
@@ -64,6 +75,36 @@ def front_notes(view: FrontView, shown: int) -> list[str]:
     lines += coverage_notes(view)
     lines += [f"{name} {text}." for name, text in view.losses.items()]
     return lines + [found.text for found in view.predictors]
+
+
+def speed_notes(view: FrontView) -> list[str]:
+    """What speed-ups stand on, and which plans cannot be told apart."""
+    bases = [row.speedup for row in view.rows if row.speedup and "baseline" not in row.roles]
+    lines = []
+    if any(found.basis == MEASURED for found in bases):
+        lines.append(
+            "Speed-ups with a 95 % interval: bundle and baseline took turns on the device."
+        )
+    if any(found.basis == UNPAIRED for found in bases):
+        lines.append(
+            "Not paired: bundle and baseline were measured one after the other; the device may "
+            "have changed in between."
+        )
+    if any(found.disturbed for found in bases):
+        lines.append("The device was not quiet while bundles took turns (see the log).")
+    told = set()
+    for row in view.rows:
+        for label in row.alike:
+            pair = frozenset((row.label, label))
+            if pair not in told:
+                told.add(pair)
+                lines.append(f"Cannot be told apart in latency: {row.label}; {label}.")
+    return lines
+
+
+def choice_notes(row: PlanRow) -> list[str]:
+    """Why a chosen plan was preferred to one from which it cannot be told apart."""
+    return [f"Chosen: {row.label}, {row.preferred}."] if row.preferred else []
 
 
 def coverage_notes(view: FrontView) -> list[str]:
@@ -114,9 +155,10 @@ def device_notes(found: PlanReport) -> list[str]:
 
 
 def reference_notes(found: PlanReport) -> list[str]:
-    """How much of a bundle's variation the reference work beside it explains."""
-    explained = found.verified.get("reference_explained")
-    if explained is None:
+    """How much of a bundle's variation the reference work beside it explains; nothing of one that
+    took turns, whose latency was moved to no pace."""
+    explained, speedup = found.verified.get("reference_explained"), found.row.speedup
+    if explained is None or (speedup is not None and speedup.basis == MEASURED):
         return []
     return [
         f"Reference work explains {explained:.0%} of the variance of its latency; as far as that, "
@@ -162,16 +204,14 @@ def route_text(found: PlanReport) -> str:
 def summary_line(row: PlanRow, view: FrontView) -> str:
     """A plan in one line: quality on test, latency, speed-up."""
     latency = row.figure(LATENCY)
-    basis = "measured" if latency.measured is not None else "predicted"
-    value = latency.measured if latency.measured is not None else latency.decided
     quality = with_interval(row.figure(view.quality))
     text = (
-        f"{row.label}: {printable(view.quality)} {quality} on test, {number(value)} ms ({basis}"
-        f"{', disturbed' if row.disturbances else ''})"
+        f"{row.label}: {printable(view.quality)} {quality} on test, {cost_text(latency)} ms "
+        f"({latency.basis}{', disturbed' if row.disturbances else ''})"
     )
     if row.speedup is None or "baseline" in row.roles:
         return text
-    return f"{text}, {row.speedup:.2f}x ({row.speedup_basis})"
+    return f"{text}, {row.speedup.text} as fast as the baseline ({row.speedup.says})"
 
 
 def troubles_text(job: JobRecord) -> str | None:

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trimtab.planner.reports.figures import MetricValues
 from trimtab_runtime.metrics import find_metric
+from trimtab_runtime.text import printable
+
+__all__ = [
+    "UNKNOWN",
+    "cell",
+    "number",
+    "printable",
+    "split_name",
+    "validation_gap",
+    "with_interval",
+]
 
 
-def printable(text: str) -> str:
-    """A name or reason that a user's file brought along, fit for a terminal: no control codes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
+#: What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def cell(value: object) -> object:
+    """A value as a cell of a CSV file: a text that a spreadsheet would compute stays a text."""
+    if not isinstance(value, str):
+        return value
+    return f"'{printable(value)}" if value.startswith(_FORMULA) else printable(value)
+
+
+def device_text(address: str, fingerprint: Mapping[str, str]) -> str:
+    """A device in a few words."""
+    quota = fingerprint.get("cpu_quota")
+    cores = f"{f'{quota} of ' if quota else ''}{fingerprint.get('cores', '?')} cores"
+    return f"{address} ({fingerprint.get('cpu', 'unknown')}, {cores})"
 
 
 #: What people call the splits.
@@ -35,6 +57,20 @@ def with_interval(figure: MetricValues, between: str = " ") -> str:
     if figure.low is None or figure.high is None:
         return text
     return f"{text}{between}({figure.low:.3f}\N{EN DASH}{figure.high:.3f})"
+
+
+def cost_text(figure: MetricValues, between: str = " ") -> str:
+    """A cost, measured or else predicted; with the 95 % interval of what was measured."""
+    text = number(figure.shown, figure.metric)
+    if figure.measured is None or figure.low is None or figure.high is None:
+        return text
+    low, high = (number(value, figure.metric) for value in (figure.low, figure.high))
+    return f"{text}{between}({low}\N{EN DASH}{high})"
+
+
+def half_width(low: float, high: float) -> str:
+    """Half of an interval, relative to its middle."""
+    return f"\N{PLUS-MINUS SIGN}{(high - low) / (high + low):.1%}"
 
 
 def validation_gap(figure: MetricValues) -> str:

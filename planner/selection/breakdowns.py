@@ -33,12 +33,14 @@ BY = {
 @dataclass(frozen=True)
 class Breakdown:
     """Where the inputs of a `split` stop in a plan: see :func:`exit_table`, :func:`route_table`
-    and :func:`route_rivals`."""
+    and :func:`route_rivals`; and of test what is answered to which class: see
+    :func:`answer_counts`."""
 
     split: str
     exits: Sequence[Mapping[str, Any]]
     routes: Sequence[Mapping[str, Any]]
     rivals: Mapping[str, float]
+    confusions: Sequence[Sequence[int]] = ()
 
     @classmethod
     def of(
@@ -55,6 +57,7 @@ class Breakdown:
             exit_table(evaluator, plan, found, split),
             route_table(evaluator, plan, found, split, items),
             route_rivals(evaluator, plan, found, split),
+            _confusions(evaluator, found) if split == "test" else (),
         )
 
 
@@ -92,6 +95,21 @@ def exit_table(
             }
         )
     return table
+
+
+def answer_counts(labels: Ints, answers: Ints) -> list[list[int]]:
+    """[label, answer, number of inputs] of each pair that occurs in labels and answers (n,)."""
+    known, counts = np.unique(np.stack([labels, answers], 1), axis=0, return_counts=True)
+    found: list[list[int]] = np.column_stack([known, counts]).tolist()
+    return found
+
+
+def _confusions(
+    evaluator: PlanEvaluator, found: Replay | StatefulReplay
+) -> Sequence[Sequence[int]]:
+    """:func:`answer_counts` of test; empty without labels."""
+    rows = evaluator.data.rows
+    return () if rows.labels is None else answer_counts(rows.labels[rows.test], found.answer)
 
 
 #: Inputs of each route that are named.

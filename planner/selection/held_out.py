@@ -14,12 +14,11 @@ from trimtab.workloads import Item
 
 @dataclass(frozen=True)
 class HeldOutReport:
-    """A plan on test: `quality` with intervals, `gaps` between validation and test, `costs`
-    predicted for these inputs, and where they stop."""
+    """A plan on test: `quality` with intervals, `gaps` between validation and test, and where its
+    inputs stop."""
 
     quality: Mapping[str, Interval]
     gaps: Mapping[str, Interval]
-    costs: Mapping[str, float]
     breakdown: Breakdown
 
 
@@ -31,6 +30,7 @@ class HeldOutReports:
         self._evaluator, self._items = evaluator, items
         self._known: dict[str, HeldOutReport] = {}
         self._on_tune: dict[str, Breakdown] = {}
+        self._costs: dict[str, Mapping[str, float]] = {}
         self._baseline: tuple[str, Floats] | None = None
 
     def of(self, plan: PlanCandidate, baseline: PlanCandidate) -> HeldOutReport:
@@ -38,6 +38,14 @@ class HeldOutReports:
         if plan.key not in self._known:
             self._known[plan.key] = self._made(plan, baseline)
         return self._known[plan.key]
+
+    def costs(self, plan: PlanCandidate) -> Mapping[str, float]:
+        """Costs predicted for the inputs of test, without what bundles of this job taught. What
+        the plan answers there is not looked at."""
+        if plan.key not in self._costs:
+            found = self._evaluator.replayed_on(plan, "test")
+            self._costs[plan.key] = self._evaluator.predicted(plan, found)
+        return self._costs[plan.key]
 
     def on_tune(self, plan: PlanCandidate) -> Breakdown:
         """Where the inputs of tune stop."""
@@ -62,7 +70,6 @@ class HeldOutReports:
         return HeldOutReport(
             evaluator.quality(found.decided, "test"),
             gaps,
-            evaluator.predicted(plan, found),
             Breakdown.of(evaluator, plan, found, "test", self._items),
         )
 

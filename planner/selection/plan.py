@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trimtab.planner.selection.paired import PairedFigures
 from trimtab.search.objectives.constraints import Answer
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.definitions.plan import PlanDefinition
@@ -13,7 +14,8 @@ from trimtab_runtime.metrics import find_metric
 @dataclass
 class PlanCandidate:
     """A plan with what was decided of it. `factors` are what verified bundles taught: measured
-    costs relative to predicted ones, by metric. `certificate` says how often it may disagree with
+    costs relative to predicted ones, by metric; `foreseen` the same of the bundles of other plans
+    alone. `certificate` says how often it may disagree with
     its full network, where that was asked; it cannot be chosen unless it is `certified`."""
 
     composed: ComposedPlan
@@ -25,8 +27,11 @@ class PlanCandidate:
     is_chosen: bool = False
     reasons: list[str] = field(default_factory=list)
     factors: dict[str, float] = field(default_factory=dict)
+    foreseen: dict[str, float] = field(default_factory=dict)
     certificate: str = ""
     certified: bool = True
+    paired: PairedFigures | None = None
+    preferred: str = ""
 
     @property
     def key(self) -> str:
@@ -46,6 +51,11 @@ class PlanCandidate:
     def is_reported(self) -> bool:
         """Whether test is replayed for it."""
         return self.on_front or self.is_baseline or self.is_chosen
+
+    def foreseen_factor(self, metric: str) -> float:
+        """By what a prediction of this metric is multiplied that knows other bundles, and not the
+        plan's own."""
+        return self.foreseen.get(find_metric(metric).corrected_by, 1.0)
 
     def factor(self, metric: str) -> float:
         """Measured relative to predicted, of this metric or of the one whose factor it takes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from trimtab.db import Basis, PlanMetricRecord, PlanRecord
 from trimtab.planner.selection.breakdowns import Breakdown
@@ -58,8 +59,11 @@ def plan_record(
             "certificate": judged.certificate,
             "rival": composed.design.rival,
             "routes": list(breakdown.routes),
+            "confusions": list(breakdown.confusions),
             "beside": dict(breakdown.rivals),
             "cautions": list(cautions),
+            "preferred": judged.preferred,
+            "paired": judged.paired.plain() if judged.paired else None,
             "disturbed": composed.design.costs.warnings,
             "router_ms": router_ms,
             "router_share": router_ms / composed.costs["latency_mean_ms"],
@@ -89,11 +93,9 @@ def decided_metrics(job_id: str, judged: PlanCandidate) -> list[PlanMetricRecord
 
 
 def reported_metrics(
-    job_id: str, judged: PlanCandidate, report: HeldOutReport, verified: bool
+    job_id: str, judged: PlanCandidate, report: HeldOutReport
 ) -> list[PlanMetricRecord]:
-    """What is only reported: quality on test with its interval, validation-to-test gaps, and the
-    costs predicted for the test inputs. Those of a `verified` plan are as predicted before its
-    bundle ran."""
+    """What is only reported: quality on test with its interval, and validation-to-test gaps."""
     replayed = [
         PlanMetricRecord(job_id, judged.key, name, "test", "replayed", *told)
         for name, told in report.quality.items()
@@ -102,26 +104,34 @@ def reported_metrics(
         PlanMetricRecord(job_id, judged.key, name, "test", "optimism", *told)
         for name, told in report.gaps.items()
     ]
-    predicted = [
+    return replayed + optimism
+
+
+def predicted_metrics(
+    job_id: str, judged: PlanCandidate, costs: Mapping[str, float]
+) -> list[PlanMetricRecord]:
+    """The `costs` predicted for the test inputs, with what the bundles of other plans taught: the
+    one prediction that is shown of a plan, whether its own bundle ran or not."""
+    return [
         PlanMetricRecord(
-            job_id,
-            judged.key,
-            name,
-            "test",
-            "predicted",
-            value * (1.0 if verified else judged.factor(name)),
+            job_id, judged.key, name, "test", "predicted", value * judged.foreseen_factor(name)
         )
-        for name, value in report.costs.items()
+        for name, value in costs.items()
     ]
-    return replayed + optimism + predicted
 
 
 def measured_metrics(
     job_id: str, judged: PlanCandidate, values: Mapping[str, float]
 ) -> list[PlanMetricRecord]:
-    """What the bundle measured, of a verification's values those that are metrics."""
-    return [
-        PlanMetricRecord(job_id, judged.key, name, "test", "measured", value)
-        for name, value in sorted(values.items())
-        if name in METRICS
-    ]
+    """What the bundle measured, of a verification's values those that are metrics; the mean
+    latency with its interval, where it took turns."""
+    found = []
+    for name, value in sorted(values.items()):
+        if name not in METRICS:
+            continue
+        record = PlanMetricRecord(job_id, judged.key, name, "test", "measured", value)
+        known = judged.paired.latency_ms.get("test") if judged.paired else None
+        if known is not None and name == "latency_mean_ms":
+            record = replace(record, low=known.low, high=known.high)
+        found.append(record)
+    return found

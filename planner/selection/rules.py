@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.selection.ties import Ties
 from trimtab.search.estimates.guard import EARLY_CAUTION
 from trimtab.search.objectives.constraints import Constraint, feasible, shortfall
 from trimtab.search.objectives.objective import Objective
@@ -37,14 +38,20 @@ class SelectionRules:
         plans: Sequence[PlanCandidate],
         baseline: PlanCandidate,
         among: Sequence[PlanCandidate],
+        ties: Ties | None = None,
     ) -> PlanCandidate | None:
-        """Judge every one of `plans`; the cheapest good one `among` them is chosen. Where there
-        is none, returns the one that comes nearest, with its reasons."""
+        """Judge every one of `plans`; the cheapest good one `among` them is chosen, or the
+        simplest of those that `ties` cannot tell from it (`preferred` says why). Where there is
+        none, returns the one that comes nearest, with its reasons."""
         eligible, good = {plan.key for plan in among}, self.good(plans, baseline)
-        for plan in good:
-            if plan.key in eligible:
-                plan.is_chosen = True
-                return None
+        first = next((plan for plan in good if plan.key in eligible), None)
+        if first is not None:
+            chosen, why = first, ""
+            if ties is not None:
+                rivals = [p for p in plans if self._allowed(p, baseline) and p.key in eligible]
+                chosen, why = ties.simplest(first, rivals)
+            chosen.is_chosen, chosen.preferred = True, why
+            return None
         if good:
             good[0].reasons.append(
                 "no plan that meets all rules could be verified; this one comes next"
@@ -80,7 +87,7 @@ class SelectionRules:
         """Judge `plans`; those that may be chosen, the cheapest first."""
         limits = _limits(baseline)
         for plan in plans:
-            plan.is_chosen = False
+            plan.is_chosen, plan.preferred = False, ""
             plan.feasible = feasible(self.constraints, plan.values, limits)
             plan.reasons = [
                 c.missed(plan.values, limits)
@@ -92,9 +99,20 @@ class SelectionRules:
                     f"it saves less than {1 - WORTHWHILE:.0%} of the baseline's {self.cost}, "
                     "which is within measurement and sampling error"
                 )
-        meeting = [p for p in plans if p.feasible == "yes" and p.certified]
-        good = [p for p in meeting if self._is_good(p, baseline) and self._pays(p, baseline)]
-        return sorted(good, key=lambda plan: plan.values[self.cost])
+        allowed = [p for p in plans if self._allowed(p, baseline)]
+        good = [p for p in allowed if self._is_good(p, baseline)]
+        return sorted(good, key=lambda plan: (plan.values[self.cost], -plan.values[self.quality]))
+
+    def cheapest(
+        self, plans: Sequence[PlanCandidate], baseline: PlanCandidate
+    ) -> PlanCandidate | None:
+        """The cheapest of plans, already judged, that may be chosen; None where none may."""
+        good = [p for p in plans if self._allowed(p, baseline) and self._is_good(p, baseline)]
+        return min(good, key=lambda plan: plan.values[self.cost], default=None)
+
+    def _allowed(self, plan: PlanCandidate, baseline: PlanCandidate) -> bool:
+        """Whether nothing that was asked for speaks against a plan that was judged."""
+        return plan.feasible == "yes" and plan.certified and self._pays(plan, baseline)
 
     @property
     def cost(self) -> str:

@@ -12,6 +12,7 @@ from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.operating_points import family
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.planner.selection.rules import FRONT_SIZE, SelectionRules
+from trimtab.planner.selection.ties import DeviceTies
 from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.correction import Learned, Pair
 from trimtab.search.estimates.cluster_bootstrap import design_effect
@@ -61,6 +62,7 @@ class PlanSelector:
     def __init__(self, data: SelectionData) -> None:
         self.data, self.evaluator = data, PlanEvaluator(data)
         self.rules = SelectionRules(data.objectives, data.constraints, data.quality[0])
+        self.ties = DeviceTies(self.evaluator, self._guard(), self.rules.quality, self.rules.cost)
 
     def screen(self, count: int) -> Screening:
         """At most `count` groups of options worth measuring together: the baseline, those of the
@@ -101,7 +103,7 @@ class PlanSelector:
         plans = self._judged(problem, swept, shown)
         attach_certificates(self.evaluator, self.data.spec.certify, plans)
         baseline = self.baseline_of(plans)
-        nearest = self.rules.choose(plans, baseline, plans)
+        nearest = self.rules.choose(plans, baseline, plans, self.ties)
         self.rules.mark_front(plans)
         kept = self.rules.thinned(plans, nearest)
         kept += [p for p in plans if any(p.composed is s for s in shown)]
@@ -125,14 +127,15 @@ class PlanSelector:
         plans = selection.plans
         learned = correct(plans, verified, self.data.correction)
         among = [p for p in plans if p.key in verified or not (last or p.key in failed)]
-        nearest = self.rules.choose(plans, selection.baseline, among)
+        nearest = self.rules.choose(plans, selection.baseline, among, self.ties)
         self.rules.mark_front(plans)
         return Selection(plans, selection.swept, selection.baseline, nearest), learned
 
     def to_verify(self, selection: Selection, count: int) -> list[PlanCandidate]:
-        """The chosen plan, the baseline, what others must be compared with, and `count` more at
-        most that span the front."""
-        always = [p for p in (selection.chosen, selection.baseline) if p is not None]
+        """The chosen plan, the cheapest that might be, the baseline, what others must be compared
+        with, and `count` more at most that span the front."""
+        cheapest = self.rules.cheapest(selection.plans, selection.baseline)
+        always = [p for p in (selection.chosen, cheapest, selection.baseline) if p is not None]
         always += [plan for plan in selection.plans if plan.composed.design.rival]
         ahead = [plan for plan in selection.plans if plan.on_front]
         spanning = self.rules.spanning(ahead, count)
@@ -151,13 +154,10 @@ class PlanSelector:
     def problem(self, together: Together | None) -> Problem:
         """What plans are composed of."""
         data = self.data
-        baseline = data.options[data.baseline].probabilities[data.rows.tune]
-        objects = None if data.rows.objects is None else data.rows.objects[data.rows.tune]
-        repeats = 1.0 if objects is None else design_effect(objects)
         return Problem(
             data.options,
             data.rows.tune,
-            Guard(data.targets["tune"], baseline, repeats, objects),
+            self._guard(),
             data.quality,
             data.objectives,
             percentiles=any(name.startswith("latency_p") for name in data.named),
@@ -165,6 +165,14 @@ class PlanSelector:
             together=together,
             correction=data.correction,
         )
+
+    def _guard(self) -> Guard:
+        """What estimates quality on tune."""
+        data = self.data
+        baseline = data.options[data.baseline].probabilities[data.rows.tune]
+        objects = None if data.rows.objects is None else data.rows.objects[data.rows.tune]
+        repeats = 1.0 if objects is None else design_effect(objects)
+        return Guard(data.targets["tune"], baseline, repeats, objects)
 
     def candidate(self, plan: ComposedPlan) -> PlanCandidate:
         """A plan that is to be judged."""

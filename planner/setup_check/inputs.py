@@ -35,11 +35,19 @@ NORMALISATIONS: Mapping[str, tuple[Values, Values]] = {
     "ImageNet's mean and std of 0..1, on pixels of 0..255": (_IMAGENET_MEAN, _IMAGENET_STD),
 }
 
-#: Ways to fit an image into the input, as fields of InputFormat.
+_PLAIN: Mapping[str, Any] = {"crop": 1.0, "resize_size": None, "resize_last": False}
+#: Ways to fit an image into the input, as fields of InputFormat. A crop of 0.875 is that of 256 to
+#: 224, as torchvision has it; Ultralytics' frame is of level 114.
 GEOMETRIES: Mapping[str, Mapping[str, Any]] = {
-    "the central 87.5 %": {"crop": 0.875},
-    "the whole image": {"crop": 1.0},
+    "squash": {"fit": "squash", **_PLAIN},
+    "squash, the central 87.5 %": {"fit": "squash", **_PLAIN, "crop": 0.875},
+    "crop": {"fit": "crop", **_PLAIN},
+    "crop, the central 87.5 %": {"fit": "crop", **_PLAIN, "crop": 0.875},
+    "pad": {"fit": "pad", **_PLAIN},
+    "pad with grey": {"fit": "pad", **_PLAIN, "pad_colour": (114,)},
 }
+#: Those that differ where images have the shape of the input.
+_OF_ONE_SHAPE = ("squash", "squash, the central 87.5 %")
 
 
 @dataclass(frozen=True)
@@ -53,13 +61,14 @@ class InputSetup:
 
 def usual_inputs(specified: InputFormat, geometry: bool) -> list[InputSetup]:
     """The specified format first, then each that differs from it in one way and in numbers; in
-    `geometry` only where images may be fitted into the input in several ways."""
+    all ways of `geometry` only where images are of another shape than the input, else in the part
+    of the image, and that only where the specified one is not the whole."""
     found = [InputSetup(specified)]
     formats = [specified]
     for cause, name, changed in [
         *_normalised(specified),
         *_coloured(specified),
-        *(_fitted(specified) if geometry else ()),
+        *_fitted(specified, geometry),
     ]:
         if not any(_same(changed, known) for known in formats):
             formats.append(changed)
@@ -116,14 +125,13 @@ def _coloured(specified: InputFormat) -> list[tuple[str, str, InputFormat]]:
     return [("colour", name, changed), ("colour", f"{name}, mean and std too", turned)]
 
 
-def _fitted(specified: InputFormat) -> list[tuple[str, str, InputFormat]]:
-    found = []
-    for name, changes in GEOMETRIES.items():
-        try:
-            found.append(("geometry", name, replace(specified, **changes)))
-        except ValueError:  # fields that do not go together with what is specified
-            continue
-    return found
+def _fitted(specified: InputFormat, geometry: bool) -> list[tuple[str, str, InputFormat]]:
+    whole = specified.resized == specified.size and specified.crop == 1
+    names = GEOMETRIES if geometry else () if whole else _OF_ONE_SHAPE
+    return [
+        ("geometry", name, replace(specified, **{"pad_colour": (0,), **GEOMETRIES[name]}))
+        for name in names
+    ]
 
 
 def _same(one: InputFormat, other: InputFormat) -> bool:

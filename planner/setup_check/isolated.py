@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from trimtab.planner.setup_check.records import CheckRequest, MemberCheck, Setup
 from trimtab_runtime import errors
 from trimtab_runtime.codec import decode, encode
 from trimtab_runtime.errors import ModelError, TrimtabError
+from trimtab_runtime.fingerprint import thread_limit
 
 _COMMAND = "from trimtab.planner.setup_check.isolated import main; main()"
 #: Loading models and decoding images take time that members are not given.
@@ -28,28 +31,46 @@ _SLACK = 5.0
 #: How faulthandler's report of a process begins that it ended.
 _STALLED = "Timeout ("
 _GLANCE_S = 1.0
+#: Members that are tried at once, for each core: one reads images while another computes.
+_SIDE_BY_SIDE = 2
 
 
 def check_in_subprocess(
     request: CheckRequest, waiting: Callable[[], None] | None = None
 ) -> SetupCheck:
-    """:func:`check_members`, each member in a fresh process; `waiting` is called about once a
-    second meanwhile. A member that cannot be tried, never answers or dies has its `problem`."""
-    found = []
-    for member in request.members:
+    """:func:`check_members`, each member in a fresh process, some side by side; `waiting` is
+    called about once a second meanwhile. A member that cannot be tried, never answers or dies has
+    its `problem`."""
+    cores = thread_limit()
+    side_by_side = min(len(request.members), _SIDE_BY_SIDE * cores)
+    alone = replace(request, threads=max(1, min(request.threads, cores // side_by_side)))
+    stopped = threading.Event()
+    with ThreadPoolExecutor(side_by_side) as pool:
         try:
-            found.append(_check_alone(replace(request, members=(member,)), waiting))
-        except TrimtabError as error:
-            check = MemberCheck(member.name, specified_text(member.variant), 0, problem=str(error))
-            found.append((check, np.zeros(0, np.int64)))
-    return joined(found, request.labels is not None)
+            running = [
+                pool.submit(_tried, replace(alone, members=(member,)), stopped)
+                for member in request.members
+            ]
+            while wait(running, timeout=_GLANCE_S).not_done:
+                if waiting is not None:
+                    waiting()
+        finally:
+            stopped.set()
+    return joined([future.result() for future in running], request.labels is not None)
 
 
-def _check_alone(
-    request: CheckRequest, waiting: Callable[[], None] | None
-) -> tuple[MemberCheck, Ints]:
+def _tried(request: CheckRequest, stopped: threading.Event) -> tuple[MemberCheck, Ints]:
+    (member,) = request.members
+    try:
+        return _check_alone(request, stopped)
+    except TrimtabError as error:
+        check = MemberCheck(member.name, specified_text(member.variant), 0, problem=str(error))
+        return check, np.zeros((1, 0), np.int64)
+
+
+def _check_alone(request: CheckRequest, stopped: threading.Event) -> tuple[MemberCheck, Ints]:
     limit_s = _SLACK * request.patience_s + request.stall_s
-    status, output, said = _run(json.dumps(encode(request)).encode(), limit_s, waiting)
+    status, output, said = _run(json.dumps(encode(request)).encode(), limit_s, stopped)
     if status != 0 and _STALLED in said:
         raise ModelError(f"an inference gave no answer within {request.stall_s:g} s")
     if status != 0:
@@ -61,9 +82,7 @@ def _check_alone(
     raise getattr(errors, told["error"])(told["reason"])
 
 
-def _run(
-    request: bytes, limit_s: float, waiting: Callable[[], None] | None
-) -> tuple[int, str, str]:
+def _run(request: bytes, limit_s: float, stopped: threading.Event) -> tuple[int, str, str]:
     """The child's status, what it printed and what it complained. Raises ModelError."""
     places = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]
     until = time.monotonic() + limit_s
@@ -77,13 +96,11 @@ def _run(
     ) as child:
         sent: bytes | None = request
         try:
-            while time.monotonic() < until:
+            while time.monotonic() < until and not stopped.is_set():
                 with suppress(subprocess.TimeoutExpired):
                     output, said = child.communicate(sent, timeout=_GLANCE_S)
                     return child.returncode, output.decode(), said.decode(errors="replace")
                 sent = None  # communicate takes it once, and keeps what it could not send yet
-                if waiting is not None:
-                    waiting()
         finally:
             if child.poll() is None:
                 child.kill()

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
+_SYNSET = re.compile(r"n[0-9]{8}")
 #: Networks that put a background in front are asked without it.
 OFFSETS = (0, 1)
 #: The network's classes sorted otherwise than they are listed: by these keys of their names.
@@ -25,6 +26,8 @@ SORTINGS: Mapping[str, Callable[[str], Any]] = {
         for part in re.split(r"([0-9]+)", name)
         if part
     ],
+    # That of networks which were trained on ImageNet, wherever in a name the id stands.
+    "by WordNet ids": lambda name: [*_SYNSET.findall(name), name],
 }
 
 

@@ -17,6 +17,8 @@ from trimtab.workloads import split_workload
 _LEAST = 16
 #: Another set-up is proposed where it answers so much better, as a share of images.
 _BETTER = 0.02
+#: Fields of how an image is fitted into an input.
+_GEOMETRY = ("fit", "crop", "pad_colour")
 
 
 def propose(models: Sequence[FoundModel], images: FoundImages) -> None:
@@ -68,6 +70,7 @@ def _take_over(model: FoundModel, found: MemberCheck) -> None:
             model.normalisation = (mean, std)
             model.sources.pop("mean", None)
         model.colour = found.input.get("colour")
+        model.geometry = {name: found.input[name] for name in _GEOMETRY if name in found.input}
         model.offset = model.offset if found.offset is None else found.offset
         doubtful = best.right <= best.images * (found.by_chance or 0) * 2
         model.doubt = f"it answers best with another {best.text}" if found.order else ""

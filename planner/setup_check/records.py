@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab_runtime.definitions.plan import Variant
 
 #: Raised whenever other set-ups are tried or judged otherwise: what was kept before is tried anew.
-CHECK_VERSION = 1
+CHECK_VERSION = 2
 
 
 @dataclass(frozen=True)
 class CheckedMember:
-    """A member's file and how the specification says it is fed and read."""
+    """A member's file and how the specification says it is fed and read; `doubts` are sentences:
+    where the file itself says otherwise."""
 
     name: str
     path: str
     variant: Variant
     width: int
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,32 @@ class TriedSetup:
     @property
     def text(self) -> str:
         """How it differs, in words."""
-        return ", ".join(f"{cause}: {what}" for cause, what in self.changes.items())
+        return changes_text(self.changes)
 
     @property
     def share(self) -> float:
         return self.right / self.images
+
+
+@dataclass(frozen=True)
+class UnlabelledSetup:
+    """How a set-up answers `images` without labels: `changes` as of TriedSetup, `sureness`,
+    `entropy` and `agreement` as of MemberCheck (the others set up as specified)."""
+
+    changes: dict[str, str]
+    images: int
+    sureness: float
+    entropy: float
+    agreement: float | None = None
+
+    @property
+    def text(self) -> str:
+        return changes_text(self.changes)
+
+
+def changes_text(changes: Mapping[str, str]) -> str:
+    """How a set-up differs, in words."""
+    return ", ".join(f"{cause}: {what}" for cause, what in changes.items())
 
 
 @dataclass(frozen=True)
@@ -72,7 +96,8 @@ class MemberCheck:
     change, `offset` and `order` (class names as the outputs have them) the same of the output.
     `sureness` (mean largest probability) and `entropy` (mean, as a share of the largest possible)
     are of the specified set-up; `agreement` is the share of images on which other members answer
-    the same class. `problem` says why it could not be tried, `notes` what its file and what
+    the same class. Without labels, `unlabelled` are other set-ups, the likeliest first. `doubts`
+    are those of the file, `problem` says why it could not be tried, `notes` what its file and what
     describes it told.
     """
 
@@ -92,6 +117,8 @@ class MemberCheck:
     sureness: float | None = None
     entropy: float | None = None
     agreement: float | None = None
+    unlabelled: tuple[UnlabelledSetup, ...] = ()
+    doubts: tuple[str, ...] = ()
     problem: str | None = None
     notes: tuple[str, ...] = ()
 

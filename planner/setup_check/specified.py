@@ -16,7 +16,7 @@ from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import ModelSpec
 from trimtab.variants import (
     describe_model,
-    export_module,
+    export_in_subprocess,
     inspect_in_subprocess,
     open_and_inspect_in_subprocess,
 )
@@ -34,7 +34,7 @@ def check_specification(spec: JobSpec) -> SetupCheck:
         for number, model in enumerate(spec.models):
             place = Path(folder) / f"member{number}"
             place.mkdir()
-            found.append(_member(model, place, classes))
+            found.append(_member(model, place, classes, spec.budget.stall_seconds))
         request = CheckRequest(
             tuple(member for member, _ in found),
             tuple(str(item.path) for item in items),
@@ -49,13 +49,13 @@ def check_specification(spec: JobSpec) -> SetupCheck:
 
 
 def _member(
-    model: ModelSpec, place: Path, classes: JobClasses
+    model: ModelSpec, place: Path, classes: JobClasses, stall_s: float
 ) -> tuple[CheckedMember, tuple[str, ...]]:
     """A member as a file, and what is told of it; what is made of it lies in `place`."""
     path, torch, size = model.path, model.torch, model.input.size
     if torch is not None:
         assert size is not None
-        path = export_module(
+        path = export_in_subprocess(
             torch.entry,
             torch.arguments,
             torch.state,
@@ -67,10 +67,10 @@ def _member(
     assert path is not None
     description = describe_model(path)
     wishes = wishes_of(model, len(classes.names) or None, description)
-    view, known = open_and_inspect_in_subprocess(path, place, wishes)
-    facts = known or inspect_in_subprocess(view.path, wishes.size)
+    view, known = open_and_inspect_in_subprocess(path, place, wishes, stall_s)
+    facts = known or inspect_in_subprocess(view.path, wishes.size, stall_s)
     if facts.inner_size is not None and wishes.size is None:
-        facts = inspect_in_subprocess(view.path, facts.inner_size)
+        facts = inspect_in_subprocess(view.path, facts.inner_size, stall_s)
     setup = set_up(model, view.path, facts, description, classes)
     offset = setup.variant.output.offset
     if setup.classes < len(classes.names):
@@ -78,5 +78,7 @@ def _member(
             f"{model.label}: answers with {setup.classes} classes, the labels have "
             f"{len(classes.names)}"
         )
-    checked = CheckedMember(model.label, str(view.path), setup.variant, setup.classes + offset)
+    doubts = (*facts.doubts, *(text for level, text in setup.notes if level == "warning"))
+    width = setup.classes + offset
+    checked = CheckedMember(model.label, str(view.path), setup.variant, width, doubts)
     return checked, (*view.notes, *(text for _, text in setup.notes))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import faulthandler
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.planner.setup_check.clock import Clock
 from trimtab.planner.setup_check.inputs import further_inputs, usual_inputs
 from trimtab.planner.setup_check.orders import (
     Ints,
@@ -20,69 +20,35 @@ from trimtab.planner.setup_check.orders import (
     usual_readings,
 )
 from trimtab.planner.setup_check.pictures import Pictures
-from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, TriedSetup
+from trimtab.planner.setup_check.records import CheckedMember, CheckRequest
+from trimtab.planner.setup_check.rivals import Rival, Setup, beside, likeliest_first, ordered
 from trimtab.planner.setup_check.statistics import (
-    MATERIAL_ELSE,
     Bools,
     beats,
     chance,
     knows,
-    sign_test,
 )
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import create_engine, format_engine
 from trimtab_runtime.formats import InputFormat
 
-#: Images that all set-ups are tried on, and numbers of images at which rivals are judged.
-SCREENED = 24
+#: Images that all set-ups are tried on, those that the best `KEPT` of them are tried on before
+#: some go on, and numbers of images at which rivals are judged.
+FIRST, SCREENED = 8, 24
+KEPT = 6
 LOOKS = (64, 128, 200, 400)
 #: Set-ups that go on from the screening, the specified one not counted.
 FINALISTS = 4
 #: Images that even a slow member is tried on, in the screening and beyond it.
 _LEAST = (8, 24)
-_SCREENING = 0.4  # of the time
-#: How much longer a member may take on a machine that does other things too.
-_BUSY = 4
+_SCREENING = 0.5  # of the time
 #: An order that was found in the answers must explain them: of the errors at least half go, or
 #: right answers become twice as many.
 _EXPLAINS = 2.0
 #: A permutation that was found must lead named set-ups by this share of images.
 _LEAD = 0.04
-#: A set-up with fewer changes is the likelier cause, unless the best one beats it with this p.
-_AS_GOOD = 0.05
-#: Rivals go on while they lead by so many standard deviations of a tie.
-_PROMISING = 1.0
-#: Causes as they are named: what makes all answers wrong comes first.
-_CAUSES = ("offset", "order", "normalisation", "colour", "geometry")
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Setup:
-    """An input and a reading of the output; `changes` say how both differ from the specified."""
-
-    input: int
-    reading: Reading
-    changes: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Rival:
-    """A set-up beside the specified one, and how it did: `right` (images,), and in figures. It
-    was `found` in the answers, where nobody thought of it before."""
-
-    setup: Setup
-    right: Bools
-    told: TriedSetup
-    found: bool = False
-
-    @property
-    def promising(self) -> bool:
-        """Whether more images may show that it is better, and by enough to matter."""
-        lead, spread = self.told.won - self.told.lost, (self.told.won + self.told.lost) ** 0.5
-        most = (lead + 2 * spread) / max(1, self.told.judged)
-        return lead > 0 and lead >= _PROMISING * spread and most >= MATERIAL_ELSE
 
 
 class MemberTrial:
@@ -95,16 +61,30 @@ class MemberTrial:
     def __init__(self, member: CheckedMember, pictures: Pictures, request: CheckRequest) -> None:
         variant = member.variant
         self._member, self._pictures = member, pictures
-        whole = replace(variant, output=replace(variant.output, offset=0))
+        # Groups are counted behind the background, and are the job's classes already.
+        self._offset = 0 if variant.output.groups else variant.output.offset
+        whole = variant
+        if not variant.output.groups:
+            whole = replace(variant, output=replace(variant.output, offset=0))
         options = RuntimeOptions(format_engine(variant.format), threads=request.threads)
         self._engine = create_engine(member.path, whole, options)
         self._geometry = pictures.of_other_shape(variant.input.size)
         self._setups = usual_inputs(variant.input, self._geometry)
         self._outputs: dict[int, list[Floats]] = {}
-        self._began, self._ran_s = time.monotonic(), time.thread_time()
+        self._clock = Clock()
         self._patience_s = request.patience_s
         self._stall_s = request.stall_s
         self.images = 0
+
+    @property
+    def offset(self) -> int:
+        """Background classes in front of the outputs."""
+        return self._offset
+
+    @property
+    def _width(self) -> int:
+        """Of the outputs, background included."""
+        return self._member.width - (self._member.variant.output.offset - self._offset)
 
     @property
     def inputs(self) -> list[InputFormat]:
@@ -118,9 +98,9 @@ class MemberTrial:
         """Bring these inputs to `images`; to `least` and what is done already where time is up."""
         wanted = list(dict.fromkeys(inputs))
         share = 1.0 if self.images else _SCREENING
+        most = share * self._patience_s
         for number in range(images):
-            late = self._spent_s() > share * self._patience_s
-            if number >= max(least, self.images) and late:
+            if number >= max(least, self.images) and self._clock.spent_s() > most:
                 images = number
                 break
             for index in wanted:
@@ -128,11 +108,6 @@ class MemberTrial:
                 if len(done) == number:
                     done.append(self._answer(number, self._setups[index].format))
         self.images = images
-
-    def _spent_s(self) -> float:
-        """The time that it has had: what this thread ran, as others may use the machine too."""
-        ran_s = time.thread_time() - self._ran_s
-        return max(ran_s, (time.monotonic() - self._began) / _BUSY)
 
     def _answer(self, number: int, fmt: InputFormat) -> Floats:
         """The outputs of an image. Where they never come, the process ends, whatever it is stuck
@@ -144,11 +119,18 @@ class MemberTrial:
         finally:
             faulthandler.cancel_dump_traceback_later()
 
+    def untold(self, images: int) -> list[Setup]:
+        """All usual inputs on `images` without labels, or on as many as time is for; the specified
+        one first."""
+        inputs = range(len(self._setups))
+        self.run(inputs, images)
+        reading = Reading(self._offset, np.arange(self._width - self._offset))
+        return [Setup(index, reading, dict(self._setups[index].changes)) for index in inputs]
+
     def compare(self, labels: Ints, classes: Sequence[str]) -> tuple[list[Rival], int]:
         """The best rivals of the specified set-up, the best first, and how many set-ups were
         tried. `labels` (images,) index `classes`."""
-        offset = self._member.variant.output.offset
-        readings = usual_readings(classes, self._member.width, offset)
+        readings = usual_readings(classes, self._width, self._offset)
         finalists = self._screened(labels, readings)
         tried = len(self._setups) * len(readings) + 1
         first = self.images
@@ -161,10 +143,10 @@ class MemberTrial:
             rivals = self._judged(finalists, labels, classes, first, compared)
             if self.images < look or self._settled(rivals, labels, finalists[0]):
                 break
-            if look >= LOOKS[1]:
-                left += [rival for rival in rivals if not rival.promising]
-                rivals = [rival for rival in rivals if rival.promising]
-                finalists = [finalists[0], *(rival.setup for rival in rivals if not rival.found)]
+            goes_on = [r.promising if look >= LOOKS[1] else r.leads for r in rivals]
+            left += [rival for rival, on in zip(rivals, goes_on, strict=True) if not on]
+            rivals = [rival for rival, on in zip(rivals, goes_on, strict=True) if on]
+            finalists = [finalists[0], *(rival.setup for rival in rivals if not rival.found)]
         return rivals + left, tried
 
     def _settled(self, rivals: Sequence[Rival], labels: Ints, specified: Setup) -> bool:
@@ -179,20 +161,46 @@ class MemberTrial:
     def _screened(self, labels: Ints, readings: Sequence[Reading]) -> list[Setup]:
         """The specified set-up, then those that are worth more images."""
         count = min(SCREENED, max(1, len(labels) // 2))
-        self.run(range(len(self._setups)), count)
-        ranked = self._ranked(self._all(readings), labels)
+        kept = self._best_inputs(range(len(self._setups)), labels, readings, count)
+        ranked = self._ranked(self._all(readings, kept), labels)
         base = next((s for s in ranked if self._setups[s.input].changes), None)
         if base is not None:  # another scale may go with another order of the colours
             first = len(self._setups)
             self._setups += further_inputs(self._setups[base.input], self._geometry)
-            self.run(range(first, len(self._setups)), self.images)
-            ranked = self._ranked(self._all(readings), labels)
+            further = range(first, len(self._setups))
+            more = self._best_inputs(further, labels, readings, self.images)
+            ranked = self._ranked(self._all(readings, [*kept, *more]), labels)
         return ranked[: 1 + FINALISTS]
 
-    def _all(self, readings: Sequence[Reading]) -> list[Setup]:
+    def _best_inputs(
+        self, inputs: Sequence[int], labels: Ints, readings: Sequence[Reading], count: int
+    ) -> list[int]:
+        """Those of `inputs` that are right most often on few images, by whatever reading; brought
+        to `count` images, as the specified one is."""
+        few = min(FIRST, count)
+        self._bring(inputs, few)
+        right = {
+            index: max(int(r.right(self._first(index, few), labels[:few]).sum()) for r in readings)
+            for index in inputs
+        }
+        kept = sorted(inputs, key=lambda index: (index != 0, -right[index]))[: 1 + KEPT]
+        self.run([0, *kept], count)
+        return kept
+
+    def _bring(self, inputs: Iterable[int], images: int) -> None:
+        """Run inputs on the first images, whatever the time."""
+        for index in inputs:
+            done = self._outputs.setdefault(index, [])
+            for number in range(len(done), images):
+                done.append(self._answer(number, self._setups[index].format))
+
+    def _first(self, index: int, images: int) -> Floats:
+        return np.stack(self._outputs[index][:images])
+
+    def _all(self, readings: Sequence[Reading], inputs: Iterable[int]) -> list[Setup]:
         return [
-            Setup(index, reading, _ordered({**setup.changes, **reading.changes}))
-            for index, setup in enumerate(self._setups)
+            Setup(index, reading, ordered({**self._setups[index].changes, **reading.changes}))
+            for index in inputs
             for reading in readings
         ]
 
@@ -228,9 +236,9 @@ class MemberTrial:
         for setup in finalists[1:]:
             right = self._right(setup, labels)
             if self._knows(setup, right, labels):
-                told = _beside(setup, right, specified, first, compared)
+                told = beside(setup, right, specified, first, compared)
                 found.append(Rival(setup, right, told))
-        found = _likeliest_first(found)
+        found = likeliest_first(found)
         best = found[0].setup.input if found else 0
         for index in dict.fromkeys((0, best)):
             rival = self._permuted(index, specified, labels, len(classes), compared)
@@ -243,7 +251,7 @@ class MemberTrial:
     ) -> Rival | None:
         """The best permutation of the classes, judged on the half that it was not found on; None
         where it does not explain the answers."""
-        offset = self._member.variant.output.offset
+        offset = self._offset
         predicted, labels = answers(self.outputs(index), offset), labels[: self.images]
         right = cross_fitted(predicted, labels, classes)
         before, after = specified.mean(), right.mean()
@@ -251,12 +259,11 @@ class MemberTrial:
             return None
         reading = Reading(offset, best_permutation(predicted, labels, classes))
         told = "a permutation found in the answers"
-        changes = _ordered({**self._setups[index].changes, "order": told})
+        changes = ordered({**self._setups[index].changes, "order": told})
         setup = Setup(index, reading, changes)
         if not self._knows(setup, right, labels):
             return None
-        beside = _beside(setup, right, specified, 0, compared)
-        return Rival(setup, right, beside, found=True)
+        return Rival(setup, right, beside(setup, right, specified, 0, compared), found=True)
 
     def _knows(self, setup: Setup, right: Bools, labels: Ints) -> bool:
         """Whether a set-up tells images apart at all: one that always answers the commonest class
@@ -264,27 +271,3 @@ class MemberTrial:
         predicted = answers(self.outputs(setup.input), setup.reading.offset)
         by_chance = chance(predicted, setup.reading.places[labels[: self.images]])
         return knows(int(right.sum()), len(right), by_chance)
-
-
-def _beside(setup: Setup, right: Bools, specified: Bools, first: int, compared: int) -> TriedSetup:
-    won, lost, p_value = sign_test(right[first:], specified[first:])
-    images, judged = len(right), len(right) - first
-    p_value = min(1.0, p_value * compared)
-    return TriedSetup(setup.changes, images, int(right.sum()), judged, won, lost, p_value)
-
-
-def _ordered(changes: Mapping[str, str]) -> dict[str, str]:
-    return {cause: changes[cause] for cause in _CAUSES if cause in changes}
-
-
-def _likeliest_first(found: Sequence[Rival]) -> list[Rival]:
-    """The best first; before it those with fewer changes that are as good."""
-    if not found:
-        return []
-    top = max(found, key=lambda rival: rival.told.right)
-
-    def place(rival: Rival) -> tuple[bool, int, int]:
-        as_good = sign_test(top.right, rival.right)[2] > _AS_GOOD
-        return not as_good, len(rival.setup.changes) if as_good else 0, -rival.told.right
-
-    return sorted(found, key=place)

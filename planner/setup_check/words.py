@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trimtab.planner.setup_check.records import MemberCheck, SetupCheck
+from trimtab.planner.setup_check.records import MemberCheck, SetupCheck, UnlabelledSetup
 from trimtab.planner.setup_check.statistics import ALPHA
 
 #: The columns of :func:`table_rows`.
 HEADERS = ("member", "set-up", "right", "better / worse", "how sure")
 _RIVALS = 3
+#: More images, as a share, on which the others agree with another set-up of a member.
+_AGREES_MORE = 0.25
 _CLASSES = 12
 
 
@@ -24,7 +26,27 @@ def findings(check: SetupCheck) -> list[str]:
             found.append(f"{member.member}: {_near_chance(member)}")
         elif member.always is not None and check.labelled:
             found.append(f"{member.member}: always answers {member.always!r}")
+        elif (better := _agrees_better(member)) is not None:
+            found.append(f"{member.member}: {better}")
+        if not check.labelled:
+            found += [f"{member.member}: {text}" for text in member.doubts]
     return found
+
+
+def _agrees_better(member: MemberCheck) -> str | None:
+    """A set-up with which a member agrees with the others much more often, and is surer: without
+    labels nothing says more. None where there is none."""
+    if not member.unlabelled or member.agreement is None:
+        return None
+    best = member.unlabelled[0]
+    lead = (best.agreement or 0.0) - member.agreement
+    if lead < _AGREES_MORE or best.entropy > (member.entropy or 0.0):
+        return None
+    return (
+        f"perhaps another {best.text}: without labels, the other members give its answer to "
+        f"{best.agreement or 0:.0%} of {best.images} images so, to {member.agreement:.0%} as "
+        f"specified ({member.specified})"
+    )
 
 
 def _beaten(member: MemberCheck) -> str:
@@ -47,7 +69,10 @@ def _near_chance(member: MemberCheck) -> str:
 
 def advice(member: MemberCheck) -> str:
     """What to write into the specification for the best rival; '' where it cannot be written."""
-    said = [f"input.{name}: {_yaml(value)}" for name, value in member.input.items()]
+    said = [
+        f"input.{name}: {_yaml(value)}" if value is not None else f"no input.{name}"
+        for name, value in member.input.items()
+    ]
     if member.offset is not None:
         said.append(f"output.offset: {member.offset}")
     if member.order:
@@ -87,7 +112,18 @@ def table_rows(check: SetupCheck) -> list[tuple[str, ...]]:
             if number == 0 and member.beaten:
                 sure += ", beyond doubt"
             rows.append(("", rival.text, right, beside, sure))
+        rows += [
+            ("", setup.text, "no labels", "", _certain(setup))
+            for setup in member.unlabelled[:_RIVALS]
+        ]
     return rows
+
+
+def _certain(found: MemberCheck | UnlabelledSetup) -> str:
+    told = f"mean confidence {found.sureness or 0:.2f}, entropy {found.entropy or 0:.2f}"
+    if found.agreement is not None:
+        told += f", agrees with the others {found.agreement:.2f}"
+    return told
 
 
 def _answered(member: MemberCheck) -> str:
@@ -109,10 +145,7 @@ def _verdict(member: MemberCheck) -> str:
     if member.always is not None:
         told.append(f"always {member.always!r}")
     if member.right is None:
-        sure = f"mean confidence {member.sureness or 0:.2f}, entropy {member.entropy or 0:.2f}"
-        told.append(sure)
-        if member.agreement is not None:
-            told.append(f"agrees with the others {member.agreement:.2f}")
+        told.append(_certain(member))
     return ", ".join(told) or f"holds ({member.tried} set-ups tried)"
 
 

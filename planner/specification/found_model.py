@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ Values = float | Sequence[float]
 @dataclass
 class FoundModel:
     """A member as it will be specified; `size` only where nothing tells it. `normalisation`
-    is mean and std, `evidence` what was seen when it was tried so (''; it was not), `doubt` what
-    speaks against it all the same. `view` is the file that stands for it. Of what describes it,
+    is mean and std, `geometry` holds fields of how images are fitted into the input, `evidence`
+    what was seen when it was tried so (''; it was not), `doubt` what speaks against it all the
+    same. `view` is the file that stands for it. Of what describes it,
     `read` are fields of its input and `sources` where they are from; `names` tell its outputs, and
     where the classes stand among them (`fit`)."""
 
@@ -41,6 +42,7 @@ class FoundModel:
     notes: tuple[str, ...] = ()
     offset: int = 0
     colour: str | None = None
+    geometry: Mapping[str, Any] = field(default_factory=dict)
     evidence: str = ""
     doubt: str = ""
     view: Path = Path()
@@ -146,13 +148,19 @@ def _input_lines(
     lines += [
         f"      {name}: {_field(model.read[name])}  # {sources[name]}"
         for name in ("colour", *GEOMETRY_FIELDS)
-        if name in model.read and not (name == "colour" and model.colour)
+        if name in model.read
+        and not (name == "colour" and model.colour)
+        and name not in model.geometry
+    ]
+    lines += [
+        f"      {name}: {_field(value)}  # {model.evidence}"
+        for name, value in model.geometry.items()
     ]
     if facts.inner_size:
         lines.append("      fit: inside  # the graph resizes images itself")
-    elif "fit" not in model.read:
+    elif "fit" not in {**model.read, **model.geometry}:
         lines += _fit_lines(shapes, size)
-    if "resize" not in model.read and not facts.inner_size:
+    if "resize" not in {**model.read, **model.geometry} and not facts.inner_size:
         lines.append(f"      resize: bilinear{GUESS} or bicubic, nearest, box, hamming, lanczos")
     if model.doubt:
         lines.append(f"      # CHECK: {comment(model.doubt)}")

@@ -135,8 +135,8 @@ class JobSpec(Section):
         return self.model_copy(update=alone)
 
     def _member(self, named: str | None) -> str | None:
-        """A member's name, which may be given by its file name."""
-        for model in self.models:
+        """A member's name, which may be given by its file name; None for None."""
+        for model in self.models if named is not None else ():
             if named in (model.label, model.path.name if model.path else None):
                 return model.label
         return named

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from trimtab_runtime.errors import SpecificationError
+from trimtab_runtime.images.decoding import open_regular
 
 #: What pydantic adds to a path where a field has alternatives.
 _ALTERNATIVES = ("constrained-", "tuple[", "function-")
@@ -86,7 +87,7 @@ class _Loader(yaml.SafeLoader):
 def read_fields(path: Path) -> dict[Any, Any]:
     """The fields of a YAML file. Raises SpecificationError, whose text begins with the path."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise SpecificationError(

@@ -13,9 +13,10 @@ import asyncssh
 
 from trimtab_runtime.errors import DeviceError
 
-_BLOCK = 2**18
+_BLOCK, _BLOCK_S = 2**18, 120.0
 _AT_ONCE = 6
 _PART = ".part"
+_MOST_FILES = 100_000
 _RESERVE_BYTES = 8 * 2**20  # for what a probe writes
 
 
@@ -64,9 +65,13 @@ class Artefacts:
 
     async def _list(self) -> dict[str, tuple[int, int]]:
         """Size and time of last use of every file."""
-        found = {}
-        for entry in await self._sftp.readdir(self._folder):
+        found: dict[str, tuple[int, int]] = {}
+        async for entry in self._sftp.scandir(self._folder):
             name, attributes = str(entry.filename), entry.attrs
+            if len(found) >= _MOST_FILES:
+                raise DeviceError(
+                    f"the device lists more than {_MOST_FILES} files in {self._folder}: empty it"
+                )
             if not name.startswith("."):
                 found[name] = (attributes.size or 0, attributes.mtime or 0)
         empty = [name for name, (size, _) in found.items() if size == 0]
@@ -125,7 +130,7 @@ class Artefacts:
                 async with self._sftp.open(part, "wb") as target:
                     for block in _blocks(path):
                         digest.update(block)
-                        await target.write(block)
+                        await asyncio.wait_for(target.write(block), _BLOCK_S)
                         sent.done_bytes += len(block)
             except asyncssh.SFTPFailure as error:  # all that version 3 says of a full disk
                 free = await self._free_bytes()

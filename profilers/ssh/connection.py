@@ -15,16 +15,18 @@ from typing import Any, TypeVar
 import asyncssh
 
 from trimtab.profilers.probe_process import Lines
-from trimtab.profilers.ssh.trust import Trust
+from trimtab.profilers.ssh.routes import connected
+from trimtab.profilers.ssh.scripts import MARK, in_shell, marked
 from trimtab.profilers.ssh_address import SshTarget
 from trimtab_runtime.errors import DeviceError
 
 T = TypeVar("T")
 
 _KEEP_ALIVES = 3
-_CONNECT_S, _LOGIN_S, _COMMAND_S = 10, 20, 60.0
+_LOGIN_S, _COMMAND_S, _LONG_S = 20, 60.0, 1800.0
 _GLANCE_S = 0.5
-_PRINTED = 4096
+_PRINTED, _MOST_PRINTED = 4096, 2**20  # of standard error; of the output of a short command
+_SHOWN = 200  # characters of what a device said
 
 
 class ConnectionBroken(DeviceError):
@@ -94,6 +96,13 @@ class Connection:
             raise ConnectionBroken(f"{self.target.address}: not connected")
         return self._sftp
 
+    @property
+    def host_key(self) -> str:
+        """The fingerprint of the key that the device has shown."""
+        key = self.ssh.get_server_host_key()
+        assert key is not None  # it was checked when the connection was made
+        return str(key.get_fingerprint())
+
     def open(self) -> None:
         """Connect anew. Raises UnknownHostKey, DeviceError where keys do not fit, and
         ConnectionBroken."""
@@ -125,18 +134,22 @@ class Connection:
         raise problem
 
     def shell(self, script: str, given: str = "") -> Completed:
-        """Run a script of the POSIX shell, which reads `given`."""
+        """Run a script of the POSIX shell, which reads `given`; what a login shell prints before
+        is left out."""
         return self.run(self._shell(script, given))
 
     def stream(self, command: str, say: Callable[[str], None]) -> int:
-        """Run a command that may take long, and pass on each line that it prints; its status."""
-        lines: Lines = queue.Queue()
-        ended = self.start(followed(self.ssh, f"{command} 2>&1", lines))
+        """Run a command that may take long, and pass on each line that it prints; its status.
+        Raises DeviceError where it prints too much, or nothing for half an hour."""
+        lines = Lines()
+        ended = self.start(followed(self.ssh, f"exec 2>&1\n{command}", lines))
         try:
-            while (line := lines.get()) is not None:
+            while (line := lines.get(_LONG_S)) is not None:
                 if line.strip():
                     say(line.decode("utf-8", errors="replace").rstrip())
             return self.result(ended)[0]
+        except queue.Empty:
+            raise DeviceError(f"{self.target.address}: silent for {_LONG_S:.0f} s") from None
         finally:
             ended.cancel()
 
@@ -169,47 +182,82 @@ class Connection:
         return self._loop
 
     async def _open(self) -> None:
-        target = self.target
-        trust = Trust(target)
-        # Only the key that was named counts, or else only known_hosts does: () is the default.
-        known: object = ([], [], []) if target.host_key else ()
-        try:
-            ssh = await asyncssh.connect(
-                target.host,
-                target.port or (),
-                username=target.user or (),
-                known_hosts=known,
-                client_factory=lambda: trust,
-                password_auth=False,
-                kbdint_auth=False,
-                connect_timeout=_CONNECT_S,
-                login_timeout=_LOGIN_S,
-                keepalive_interval=self._patience.keep_alive_s,
-                keepalive_count_max=_KEEP_ALIVES,
-            )
-        except asyncssh.HostKeyNotVerifiable as error:
-            raise trust.distrust(error) from error
-        except asyncssh.PermissionDenied as error:
-            raise DeviceError(
-                f"{target.address} rejected all SSH keys ({error.reason}); `ssh-copy-id "
-                f"{target.login}` installs one, or start an agent that has one"
-            ) from error
-        except (asyncssh.ConfigParseError, asyncssh.KeyImportError) as error:
-            raise DeviceError(f"the SSH configuration cannot be used: {error}") from error
+        ssh = await connected(
+            self.target,
+            keepalive_interval=self._patience.keep_alive_s,
+            keepalive_count_max=_KEEP_ALIVES,
+        )
         self._ssh = ssh
         try:
-            self._sftp = await asyncio.wait_for(ssh.start_sftp_client(), _LOGIN_S)
-        except (asyncssh.Error, OSError):
+            noise = await self._greeting()
+            self._sftp = await self._file_transfer(noise)
+        except (asyncssh.Error, OSError, DeviceError):
             self.drop()
             raise
 
+    async def _greeting(self) -> str:
+        """What the device prints before the first word of a command. Raises DeviceError where it
+        runs none."""
+        done = await self._bounded_run(marked(""))
+        noise, found, _ = done.out.partition(f"{MARK}\n")
+        if not found:
+            said = " ".join([*done.out.split(), *done.err.split()])[:_SHOWN]
+            raise DeviceError(
+                f"{self.target.address} runs no commands (exit status {done.status}"
+                f"{f': {said}' if said else ''}): give the user a POSIX shell on the device, e.g. "
+                f"`sudo usermod -s /bin/sh {self.target.user or 'USER'}`"
+            )
+        return noise
+
+    async def _file_transfer(self, noise: str) -> asyncssh.SFTPClient:
+        """Raises DeviceError where there is none: trying again would not help."""
+        try:
+            return await asyncio.wait_for(self.ssh.start_sftp_client(), _LOGIN_S)
+        except (asyncssh.ChannelOpenError, asyncssh.SFTPError, TimeoutError) as error:
+            if self.ssh.is_closed():
+                raise
+            if noise:
+                said = " ".join(noise.split())[:_SHOWN]
+                raise DeviceError(
+                    f"{self.target.address}: SFTP does not begin, as the shell prints {said!r} "
+                    "first; let it be silent where nobody sits before it: put `case $- in *i*) ;; "
+                    "*) return;; esac` at the top of ~/.bashrc on the device"
+                ) from error
+            raise DeviceError(
+                f"{self.target.address} offers no SFTP, which files travel by: write `Subsystem "
+                "sftp internal-sftp` into /etc/ssh/sshd_config on the device and restart sshd; "
+                "beside dropbear install openssh-sftp-server"
+            ) from error
+
     async def _shell(self, script: str, given: str) -> Completed:
-        done = await self.ssh.run(
-            script, input=given, encoding="utf-8", errors="replace", timeout=_COMMAND_S
-        )
-        if done.returncode is None:
-            raise asyncssh.ConnectionLost("the connection ended before the command did")
-        return Completed(done.returncode, str(done.stdout), str(done.stderr))
+        done = await self._bounded_run(marked(script), given)
+        return Completed(done.status, done.out.partition(f"{MARK}\n")[2], done.err)
+
+    async def _bounded_run(self, script: str, given: str = "") -> Completed:
+        """All that is printed, the greeting of a login shell too, if that is not too much."""
+        return await asyncio.wait_for(self._completed(script, given), _COMMAND_S)
+
+    async def _completed(self, script: str, given: str) -> Completed:
+        async with self.ssh.create_process(in_shell(script), encoding=None) as process:
+            process.stdin.write(given.encode())
+            process.stdin.write_eof()
+            out, err = await asyncio.gather(self._bounded(process.stdout), _end_of(process.stderr))
+            await process.wait_closed()
+            if process.returncode is None:
+                raise asyncssh.ConnectionLost("the connection ended before the command did")
+            out_text, err_text = (text.decode("utf-8", "replace") for text in (out, err))
+            return Completed(process.returncode, out_text, err_text)
+
+    async def _bounded(self, stream: asyncssh.SSHReader[bytes]) -> bytes:
+        printed = b""
+        while more := await stream.read(_PRINTED):
+            printed += more
+            if len(printed) > _MOST_PRINTED:
+                raise DeviceError(
+                    f"{self.target.address}: printed more than {_MOST_PRINTED // 2**20} MB where "
+                    "a few lines were expected"
+                )
+        return printed
 
     async def _leave(self) -> None:
         ssh = self.ssh
@@ -227,12 +275,12 @@ class Connection:
 
 
 async def followed(
-    ssh: asyncssh.SSHClientConnection, command: str, lines: Lines
+    ssh: asyncssh.SSHClientConnection, script: str, lines: Lines
 ) -> tuple[int, str]:
-    """Status of a command (negative for a signal), and the end of its standard error. Its lines go
+    """Status of a script (negative for a signal), and the end of its standard error. Its lines go
     into a queue, whose None is the end, however that comes."""
     try:
-        async with ssh.create_process(command, encoding=None) as process:
+        async with ssh.create_process(in_shell(marked(script)), encoding=None) as process:
             _, told = await asyncio.gather(
                 _passed_on(process.stdout, lines), _end_of(process.stderr)
             )
@@ -241,12 +289,21 @@ async def followed(
                 raise ConnectionBroken("the connection was lost while a command ran")
             return process.returncode, told.decode("utf-8", errors="replace")
     finally:
-        lines.put(None)
+        lines.end()
 
 
 async def _passed_on(stream: asyncssh.SSHReader[bytes], lines: Lines) -> None:
-    async for line in stream:
-        lines.put(line)
+    """Feed the lines what a script prints; what its shell prints before is left out."""
+    mark, before = f"{MARK}\n".encode("ascii"), b""
+    while printed := await stream.read(2**16):
+        if mark:
+            _, found, rest = (before + printed).partition(mark)
+            if not found:
+                before = (before + printed)[-_PRINTED:]
+                continue
+            mark, printed = b"", rest
+        if not lines.feed(printed):
+            return
 
 
 async def _end_of(stream: asyncssh.SSHReader[bytes]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,13 +14,14 @@ from trimtab.profilers.probe_process import ProbeDied, ProbeStalled
 from trimtab.profilers.ssh.artefacts import sha256_of
 from trimtab.profilers.ssh.connection import Connection, ConnectionBroken, Patience
 from trimtab.profilers.ssh.remote import RemoteProbe
-from trimtab.profilers.ssh.scripts import in_shell, open_script, running_script
+from trimtab.profilers.ssh.scripts import open_script, running_script
 from trimtab.profilers.ssh.wheel import runtime_wheel
 from trimtab.profilers.ssh_address import SshTarget
 from trimtab_runtime.codec import encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
 from trimtab_runtime.probe.requests import FingerprintRequest
 
+_SAID = 200
 #: Ends of a probe that may not be its own doing: killed, hung up, told to end; and status 3, with
 #: which it goes when nobody holds its standard input any more.
 _NOT_ITS_OWN = {-9, -15, -1, 137, 143, 129, 3}
@@ -41,6 +43,7 @@ class SshDevice(Device):
         self.connection = Connection(target, self._patience)
         self._home: str | None = None
         self._boot = ""
+        self._key = ""  # the host key, by its fingerprint
         self._rebooted = False  # and nobody has looked yet at what the device is now
         self._alone: bool | None = None
         self._fingerprint: dict[str, str] | None = None
@@ -68,6 +71,9 @@ class SshDevice(Device):
     def machine(self) -> str:
         return self._boot
 
+    def identity(self) -> str:
+        return self._key
+
     def fingerprint(self) -> dict[str, str]:
         self._fingerprint = super().fingerprint()
         return dict(self._fingerprint)
@@ -92,9 +98,9 @@ class SshDevice(Device):
 
     def running(self) -> list[int]:
         """Numbers of the processes that probe on the device, whoever asked for them."""
-        runs = f"{self.home}/runs/*"
-        told = self.connection.shell(in_shell(running_script(runs)))
-        return sorted({int(word) for word in told.out.split()})
+        runs = f"{shlex.quote(self.home)}/runs/*"
+        told = self.connection.shell(running_script(runs))
+        return sorted({int(word) for word in told.out.split() if word.isdecimal()})
 
     def _remote(self, request: Any, bundle: str | None) -> RemoteProbe:
         artefacts = f"{self.home}/artefacts"
@@ -169,13 +175,26 @@ class SshDevice(Device):
 
     def _open(self) -> None:
         self.connection.open()
-        told = self.connection.shell(in_shell(open_script(self.target.folder)))
+        key = self.connection.host_key
+        if self._key not in ("", key):
+            raise DeviceLost(
+                f"{self.address} shows another host key than before ({key}, not {self._key}): "
+                "another machine; run the job again, which measures it anew"
+            )
+        self._key = key
+        told = self.connection.shell(open_script(self.target.folder))
         if told.status != 0:
             raise DeviceError(
                 f"{self.address}: no folder {self.target.folder} can be made there: "
                 f"{told.err.strip()}"
             )
-        self._home, boot = told.out.splitlines()[-2:]
+        home, boot = ["", "", *told.out.splitlines()][-2:]
+        if not home.startswith("/") or not boot:
+            raise DeviceError(
+                f"{self.address}: said {told.out.strip()[-_SAID:]!r} where the path of its folder "
+                "and its boot were asked for"
+            )
+        self._home = home
         if self._boot not in ("", boot):
             self._rebooted = True
             self.listener.trouble("rebooted", "the device was rebooted")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trimtab.profilers.probe_process import parsed
 from trimtab.profilers.ssh.device import SshDevice
-from trimtab.profilers.ssh.scripts import in_shell, stop_script
+from trimtab.profilers.ssh.scripts import stop_script
 from trimtab.profilers.ssh.wheel import ENGINES, runtime_wheel
 from trimtab_runtime.errors import DeviceError
 
 _OLDEST = (3, 9)
 _LITTLE_MB = 512
 _ENGINES = ("onnxruntime", "litert")
+#: Platforms that wheels are tagged with; pip takes those that are named, and no others.
+_PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux2014")
 
 _FACTS = """cd {home} || exit 1
 version='import sys; print("%d.%d.%d" % sys.version_info[:3])'
@@ -30,6 +32,8 @@ echo governor=$(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev
 echo free_kb=$(df -Pk . | tail -n 1 | awk '{{print $4}}')
 echo python3=$({python} -c "$version" 2>/dev/null)
 echo venv=$({python} -c 'import venv, ensurepip' 2>/dev/null && echo yes)
+printf '#!/bin/sh\necho executes=yes\n' > .executes; chmod 700 .executes
+./.executes; rm -f .executes
 echo prepared=$(env/bin/python -c "$version" 2>/dev/null)
 """
 
@@ -55,6 +59,7 @@ def survey(device: SshDevice, python: str = "python3") -> Survey:
     facts = _facts(device, python)
     found = Survey(facts, *_engines(device, facts), _used_mb(device))
     address = device.address
+    found.missing.extend(_not_executing(device, facts))
     if not facts.get("prepared", "").startswith("3."):
         if _version(facts) < _OLDEST:
             found.missing.append(
@@ -71,7 +76,7 @@ def survey(device: SshDevice, python: str = "python3") -> Survey:
             f"an inference engine: `trimtab devices prepare {address}`, which says why where an "
             "engine does not install"
         )
-    free_mb = int(facts.get("free_kb") or 0) / 1024
+    free_mb = _whole(facts.get("free_kb")) / 1024
     if free_mb < _LITTLE_MB:
         found.advice.append(f"{free_mb:.0f} MB are free where artefacts go: make some room")
     governor = facts.get("governor") or "performance"
@@ -106,12 +111,14 @@ def prepare(
     facts = _facts(device, python)
     if _version(facts) < _OLDEST:
         raise DeviceError("\n".join(survey(device, python).missing))
+    if unfit := _not_executing(device, facts):
+        raise DeviceError(f"{device.address}: {unfit[0]}")
     env, home = f"{device.home}/env", shlex.quote(device.home)
     if not facts.get("prepared", "").startswith("3."):
         option = "--system-site-packages " if site_packages else ""
         say(f"making an environment with Python {facts['python3']}")
         command = f"rm -rf {home}/env && {shlex.quote(python)} -m venv {option}{home}/env"
-        _done(device, in_shell(command), say, "no environment can be made (python3-venv?)")
+        _done(device, command, say, "no environment can be made (python3-venv?)")
     sent = _send_wheels(device, wheels, say)
     pip = f"{shlex.quote(env)}/bin/python -m pip --disable-pip-version-check install -q"
     if wheels is not None:
@@ -120,7 +127,8 @@ def prepare(
     own = f"{home}/wheels/{sent}"
     say("installing trimtab_runtime, NumPy and Pillow")
     _done(device, f"{pip} --force-reinstall --no-deps {own}", say, "pip failed")
-    _done(device, f"{pip} {own}", say, _without_network(facts, "numpy pillow", wheels))
+    needed = ["numpy", "pillow", *(ENGINES[engine] for engine in engines)]
+    _done(device, f"{pip} {own}", say, _without_network(device, facts, needed, wheels))
     installed = []
     for engine in engines:
         say(f"installing {ENGINES[engine]}")
@@ -130,8 +138,7 @@ def prepare(
             say(f"{engine}: does not install")
     device.connection.shell(f"rm -rf {home}/wheels")
     if not (installed or _engines(device, _facts(device, python))[0]):
-        needed = " ".join(["numpy", "pillow", *(ENGINES[engine] for engine in engines)])
-        raise DeviceError(_without_network(facts, needed, wheels))
+        raise DeviceError(_without_network(device, facts, needed, wheels))
     return installed
 
 
@@ -140,7 +147,7 @@ def clean(device: SshDevice, everything: bool = False) -> float:
     too. Megabytes that they took."""
     before = _used_mb(device)
     home = shlex.quote(device.home)
-    told = device.connection.shell(in_shell(stop_script(f"{home}/runs/*")))
+    told = device.connection.shell(stop_script(f"{home}/runs/*"))
     if told.status != 0:
         raise DeviceError(f"process {told.out.strip()} on the device cannot be killed: restart it")
     inside = f"{home}/runs {home}/artefacts {home}/wheels"
@@ -155,13 +162,23 @@ def clean(device: SshDevice, everything: bool = False) -> float:
 
 def _facts(device: SshDevice, python: str) -> dict[str, str]:
     script = _FACTS.format(home=shlex.quote(device.home), python=shlex.quote(python))
-    told = device.connection.shell(in_shell(script))
+    told = device.connection.shell(script)
     pairs = (line.partition("=") for line in told.out.splitlines())
     return {name: value for name, _, value in pairs if value}
 
 
+def _not_executing(device: SshDevice, facts: Mapping[str, str]) -> list[str]:
+    """What is missing where the file system of our folder runs no programs."""
+    if facts.get("executes") == "yes":
+        return []
+    return [
+        f"a folder that programs run from: {device.home} lies on a file system that is mounted "
+        f"noexec; name another in the address, e.g. ssh://{device.target.host}/opt/trimtab"
+    ]
+
+
 def _version(facts: Mapping[str, str]) -> tuple[int, ...]:
-    return tuple(int(part) for part in facts.get("python3", "0").split("."))
+    return tuple(_whole(part) for part in facts.get("python3", "0").split("."))
 
 
 def _engines(device: SshDevice, facts: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -173,12 +190,19 @@ def _engines(device: SshDevice, facts: Mapping[str, str]) -> tuple[dict[str, str
         return engines, []
     python = shlex.quote(f"{device.home}/env/bin/python")
     done = device.connection.shell(f"{python} -c {shlex.quote(_PROVIDERS)}")
-    return engines, json.loads(done.out.splitlines()[-1]) if done.status == 0 else []
+    said = done.out.splitlines()[-1:] if done.status == 0 else []
+    providers = parsed(said[0].encode()) if said else []
+    return engines, [str(name) for name in providers] if isinstance(providers, list) else []
 
 
 def _used_mb(device: SshDevice) -> float:
     told = device.connection.shell(f"du -sk {shlex.quote(device.home)}")
-    return int(told.out.split()[0]) / 1024 if told.out else 0.0
+    return _whole(next(iter(told.out.split()), "")) / 1024
+
+
+def _whole(text: str | None) -> int:
+    """A number as a device writes it; 0 for what is none."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 16 else 0
 
 
 def _send_wheels(device: SshDevice, wheels: Path | None, say: Callable[[str], None]) -> str:
@@ -208,13 +232,15 @@ def _done(device: SshDevice, command: str, say: Callable[[str], None], problem: 
         raise DeviceError(f"{device.address}: {problem}")
 
 
-def _without_network(facts: Mapping[str, str], needed: str, wheels: Path | None) -> str:
+def _without_network(
+    device: SshDevice, facts: Mapping[str, str], needed: Sequence[str], wheels: Path | None
+) -> str:
     """What to do where the device's registry gives nothing."""
     version = "".join(facts["python3"].split(".")[:2])
-    platform = f"manylinux_2_28_{facts['machine']}"
+    platforms = " ".join(f"--platform {kind}_{facts['machine']}" for kind in _PLATFORMS)
     what = "the wheels that were sent are not enough" if wheels else "its registry gives nothing"
     return (
-        f"{what}; on a machine with network: `pip download --only-binary=:all: --platform "
-        f"{platform} --python-version {version} -d wheels {needed}`, then `trimtab devices "
-        "prepare ADDRESS --wheels wheels`"
+        f"{what}; on a machine with network: `pip download --only-binary=:all: {platforms} "
+        f"--python-version {version} -d wheels {' '.join(needed)}`, then `trimtab devices "
+        f"prepare {device.address} --wheels wheels`"
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import queue
 import secrets
 import shlex
 import tempfile
@@ -15,18 +15,27 @@ from typing import Any
 import asyncssh
 
 from trimtab.profilers.device import Listener, ProbeResult, Progress
+from trimtab.profilers.probe_answer import (
+    MOST_RESULT,
+    RESULT,
+    most_array_bytes,
+    read_result,
+)
+from trimtab.profilers.probe_arrays import ARRAYS
 from trimtab.profilers.probe_process import (
     Lines,
     ProbeDied,
     ProbeStalled,
     follow,
-    read_result,
     request_text,
+    step_limit_s,
 )
 from trimtab.profilers.ssh.artefacts import Artefacts, Sent
 from trimtab.profilers.ssh.connection import Connection, followed
-from trimtab.profilers.ssh.scripts import in_shell, probe_script, stop_script
+from trimtab.profilers.ssh.scripts import probe_script, stop_script
 from trimtab_runtime.errors import DeviceError
+
+_BLOCK, _BLOCK_S = 2**22, 120.0
 
 
 class RemoteProbe:
@@ -46,7 +55,7 @@ class RemoteProbe:
     ) -> None:
         self._connection, self._home, self._files = connection, home, files
         self._run = f"{home}/runs/{secrets.token_hex(8)}"
-        self._request = request_text(request, f"{self._run}/arrays.npz")
+        self._asked, self._request = request, request_text(request, f"{self._run}/{ARRAYS}")
         self._runtime = runtime
         self._began = False
 
@@ -69,11 +78,11 @@ class RemoteProbe:
         """Raises ProbeStalled and ProbeDied, after which nothing of it runs any more."""
         python = f"{self._home}/env/bin/python"
         script = probe_script(self._run, python, self._runtime)
-        lines: Lines = queue.Queue()
+        lines = Lines()
         self._began = True
-        ended = self._connection.start(followed(self._connection.ssh, in_shell(script), lines))
+        ended = self._connection.start(followed(self._connection.ssh, script, lines))
         try:
-            follow(lines, stall_s, progress)
+            follow(lines, stall_s, progress, step_limit_s(self._asked, stall_s))
             status, printed = self._connection.result(ended)
         except ProbeStalled:
             ended.cancel()
@@ -92,7 +101,7 @@ class RemoteProbe:
         """Kill what runs of it, and see it gone."""
         if not self._began:
             return
-        done = self._connection.shell(in_shell(stop_script(shlex.quote(self._run))))
+        done = self._connection.shell(stop_script(shlex.quote(self._run)))
         if done.status != 0:
             raise DeviceError(
                 f"process {done.out.strip()} on the device cannot be killed; restart the device"
@@ -110,7 +119,7 @@ class RemoteProbe:
         """Raises the error that the probe tells."""
         with tempfile.TemporaryDirectory(prefix="trimtab-probe-") as folder:
             self._connection.run(self._fetch(Path(folder)))
-            return read_result(Path(folder))
+            return read_result(Path(folder), self._asked)
 
     def remove(self) -> None:
         """Leave nothing of it on the device. A folder that cannot be removed now goes later."""
@@ -125,15 +134,33 @@ class RemoteProbe:
             await file.write(self._request)
 
     async def _has_result(self) -> bool:
-        try:
-            async with self._connection.sftp.open(f"{self._run}/result.json", "rb") as file:
-                json.loads(await file.read())
-        except (asyncssh.SFTPNoSuchFile, ValueError):
-            return False
+        with tempfile.TemporaryDirectory(prefix="trimtab-probe-") as folder:
+            result = Path(folder) / RESULT
+            try:
+                await self._copy(result, MOST_RESULT)
+                json.loads(result.read_bytes())
+            except (asyncssh.SFTPNoSuchFile, ValueError, RecursionError):
+                return False
         return True
 
     async def _fetch(self, folder: Path) -> None:
-        sftp = self._connection.sftp
-        for name in ("result.json", "arrays.npz"):
+        most = {RESULT: MOST_RESULT, ARRAYS: most_array_bytes(self._asked)}
+        for name, most_bytes in most.items():
             with suppress(asyncssh.SFTPNoSuchFile):
-                await sftp.get(f"{self._run}/{name}", folder / name)
+                await self._copy(folder / name, most_bytes)
+
+    async def _copy(self, target: Path, most_bytes: int) -> None:
+        """A file of the run, block by block: how long it is only the device says."""
+        # Any: asyncssh's types know no bytes.
+        opened: Any = self._connection.sftp.open(f"{self._run}/{target.name}", "rb")
+        async with opened as source:
+            left = most_bytes
+            with target.open("wb") as file:
+                while block := await asyncio.wait_for(source.read(_BLOCK), _BLOCK_S):
+                    left -= len(block)
+                    if left < 0:
+                        raise DeviceError(
+                            f"the device's answer cannot be used: {target.name}: more than "
+                            f"{most_bytes // 2**20} MB"
+                        )
+                    file.write(block)

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from trimtab.profilers.probe_process import ARGUMENTS, THREADS
 
+#: Printed before a script begins: what a login shell prints of itself lies before it.
+MARK = "trimtab-begins"
+
 #: Says where home is and which boot this is; makes our folder, which nobody else may enter.
 _OPEN = """umask 077
 mkdir -p {folder}/artefacts {folder}/runs || exit 1
@@ -77,6 +80,11 @@ def probe_script(run: str, python: str, runtime: str) -> str:
         variables=" ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items()),
         arguments=shlex.join(ARGUMENTS),
     )
+
+
+def marked(script: str) -> str:
+    """A script that prints MARK first."""
+    return f"echo {MARK}\n{script}"
 
 
 def in_shell(script: str) -> str:

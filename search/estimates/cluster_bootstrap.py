@@ -81,7 +81,7 @@ def block_interval(
         vectorized=True,
         n_resamples=_RESAMPLES,
         batch=max(1, _AT_ONCE // len(names)),
-        confidence_level=_raised(confidence, len(names)),
+        confidence_level=raised(confidence, len(names)),
         method="BCa" if len(names) <= _ACCELERATED else "percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
@@ -129,7 +129,7 @@ def block_count_interval(
         rng=np.random.default_rng(0),
     ).bootstrap_distribution
     shift = float(figure(*class_counts(labels, answers[None]))[0] - resampled.mean())
-    low, high = central(resampled, _raised(confidence, len(names)))
+    low, high = central(resampled, raised(confidence, len(names)))
     return max(low + shift, limits[0]), min(high + shift, limits[1])
 
 
@@ -138,7 +138,7 @@ def _counted(rows: Ints, columns: Ints, shape: tuple[int, int]) -> sparse.csr_ar
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape)
 
 
-def _raised(confidence: float, blocks: int) -> float:
+def raised(confidence: float, blocks: int) -> float:
     """The level at which percentiles of a bootstrap of few blocks hold what is promised."""
     wider = stats.t.ppf((1 + confidence) / 2, blocks - 1) * np.sqrt(blocks / (blocks - 1))
     return min(float(1 - 2 * stats.norm.sf(wider)), 1 - 1 / _RESAMPLES)

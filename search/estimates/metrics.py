@@ -11,6 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from trimtab.search.estimates.balanced_accuracy import balanced_interval, balanced_of_counts
+from trimtab.search.estimates.class_counts import class_counts
+from trimtab.search.estimates.cluster_bootstrap import block_count_interval
 from trimtab.search.estimates.macro_f1 import f1_of_counts, f1_slopes
 from trimtab.search.estimates.metric_bases import (
     AnswerMetric,
@@ -121,6 +124,17 @@ class BalancedAccuracy(AnswerMetric):
         weights[seen] = 1.0 / (share[seen] * seen.sum())
         found: Floats = (right(answer) * weights[answer]).astype(np.float32)
         return found
+
+    def told(self, targets: Targets, probabilities: Floats) -> tuple[float, float, float]:
+        labels, answer, limits = targets.labels, probabilities.argmax(1), self.limits
+        assert labels is not None
+        counts = class_counts(labels, answer[None])
+        value = float(balanced_of_counts(*counts)[0])
+        if targets.blocks is None:
+            return (value, *balanced_interval(counts[0][0], counts[2][0]))
+        blocks = targets.blocks
+        found = block_count_interval(balanced_of_counts, labels, answer, blocks, limits=limits)
+        return (value, *(found or limits))
 
 
 @register

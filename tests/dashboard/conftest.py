@@ -1,6 +1,7 @@
 """A small zoo, a store with a finished job on it, and the dashboard as its command starts it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,7 +76,8 @@ def environment():
 
 @contextmanager
 def served(folder, store, *options):
-    """`trimtab dashboard` in a process of its own; its address."""
+    """`trimtab dashboard` in a process of its own; its address, with that which it printed as
+    `entry`."""
     port = free_port()
     command = [*_CALL, "--store", str(store), "dashboard", "--port", str(port), "--no-browser"]
     with (folder / "dashboard.log").open("wb") as log:
@@ -85,10 +87,23 @@ def served(folder, store, *options):
     try:
         until(lambda: _answers(port) or process.poll() is not None)
         assert process.poll() is None, (folder / "dashboard.log").read_text()
-        yield f"http://127.0.0.1:{port}"
+        yield Address(_entry(folder / "dashboard.log"))
     finally:
         process.terminate()
         process.wait()
+
+
+class Address(str):
+    """Of a dashboard; `entry` is the address with the token that lets a browser in."""
+
+    def __new__(cls, entry):
+        found = super().__new__(cls, entry.partition("/?")[0])
+        found.entry = entry
+        return found
+
+
+def _entry(log):
+    return until(lambda: re.search(r"Dashboard: (\S+)", log.read_text()))[1]
 
 
 def _answers(port):

@@ -80,7 +80,7 @@ def test_from_nothing_to_a_bundle_that_runs(page, tools, tmp_path):
     (tmp_path / "bad.yaml").write_text("name: x\nmodels: [{path: gone.onnx, inputs: {}}]\n")
     store = tmp_path / "store" / "trimtab.db"
     with tools.served(tmp_path, store) as address:
-        page.goto(address)
+        page.goto(address.entry)
         page.get_by_text("There is no store yet").wait_for()
         assert not store.exists()
         page.get_by_role("button", name="New job").click()
@@ -123,6 +123,7 @@ def test_a_job_is_stopped_and_goes_on(page, tools, tmp_path):
     tools.write_zoo(tmp_path, budget={"measurements": 2}, together=12)
     store = tmp_path / "store" / "trimtab.db"
     with tools.served(tmp_path, store) as address:
+        page.goto(address.entry)
         page.goto(f"{address}/start")
         page.locator("input[type=file]").set_input_files(tmp_path / "job.yaml")
         page.get_by_role("button", name="Start", exact=True).click()
@@ -139,9 +140,12 @@ def test_a_job_is_stopped_and_goes_on(page, tools, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def address(tools, finished):
-    """A dashboard over a finished job."""
+def address(tools, finished, context):
+    """A dashboard over a finished job, which the browser has been let into."""
     with tools.served(finished, finished / "store" / "trimtab.db") as found:
+        page = context.new_page()
+        page.goto(found.entry)
+        page.close()
         yield found
 
 

@@ -5,28 +5,29 @@ import importlib.util
 import pytest
 
 from trimtab.planner.cli import main
-from trimtab.planner.cli.commands.dashboard import command, is_loopback
+from trimtab.planner.cli.commands.dashboard import command, environment
+from trimtab.planner.jobs.dashboard_access import TOKEN, is_loopback
 from trimtab.planner.jobs.store_location import StoreLocation
 
 
-def test_it_runs_the_packaged_application_from_anywhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    words = command(StoreLocation("some/trimtab.db", None), 8600, "127.0.0.1", browser=False)
-    script = words[words.index("run") + 1]
-    assert (
-        script
-        == importlib.util.find_spec("trimtab.dashboard").submodule_search_locations[0]
-        + "/script/main.py"
-    )
-    assert "--server.address=127.0.0.1" in words
-    assert "--browser.gatherUsageStats=false" in words
-    assert words[words.index("--") :] == ["--", "--store", str(tmp_path / "some" / "trimtab.db")]
+def test_it_runs_the_packaged_application_from_anywhere():
+    words = command(8600, "127.0.0.1", browser=False, login=False)
     assert "-P" in words  # nothing of the folder that it is called from is imported
+    assert importlib.util.find_spec(words[words.index("-m") + 1])
+    assert words[-4:] == ["--port", "8600", "--address", "127.0.0.1"]
+    assert command(8600, "::1", browser=True, login=True)[-2:] == ["--browser", "--login"]
 
 
-def test_a_store_by_url_stays_one(tmp_path):
-    words = command(StoreLocation("postgresql://host/db", tmp_path), 8600, "::1", browser=True)
-    assert words[-3:] == ["postgresql://host/db", "--artefacts", str(tmp_path)]
+def test_what_is_secret_goes_by_the_environment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url = "postgresql://me:secret@host/db"
+    told = environment(StoreLocation(url, tmp_path), "the token")
+    assert (told["TRIMTAB_STORE"], told["TRIMTAB_ARTEFACTS"]) == (url, str(tmp_path))
+    assert told[TOKEN] == "the token"
+    monkeypatch.setenv(TOKEN, "of another")
+    told = environment(StoreLocation("some/trimtab.db", None), None)
+    assert told["TRIMTAB_STORE"] == str(tmp_path / "some" / "trimtab.db")
+    assert TOKEN not in told
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,10 @@ def test_authentication_needs_its_library(tmp_path, monkeypatch, capsys):
     (tmp_path / ".streamlit" / "secrets.toml").write_text('[auth]\nclient_id = "x"\n')
     assert main(["dashboard", "--address", "0.0.0.0"]) == 2
     assert "streamlit[auth]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("token", ["", "short", "a" * 20 + ";", "\xe4" * 20])
+def test_a_token_that_is_too_simple_is_refused(monkeypatch, capsys, token):
+    monkeypatch.setenv(TOKEN, token)
+    assert main(["dashboard"]) == 2
+    assert "16 or more letters" in capsys.readouterr().err

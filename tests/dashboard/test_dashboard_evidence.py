@@ -8,12 +8,13 @@ from trimtab.db import Store
 from trimtab.planner.jobs.lookup import find_job
 from trimtab.planner.reports.answers.inputs import job_inputs
 from trimtab.planner.reports.answers.plan_answers import PlanAnswers, lead, plan_answers
-from trimtab.planner.reports.front import LATENCY, front_view
+from trimtab.planner.reports.front import front_view
 from trimtab.planner.reports.front_frame import front_frame, front_of, known_metrics, within
 from trimtab.planner.reports.layers import layers_of, why_no_layers
 from trimtab.planner.reports.measurements import measured_variants, same_elsewhere, samples_of
 from trimtab.planner.reports.plan.report import report_plan
 from trimtab.planner.reports.plan.waterfall import waterfall
+from trimtab.planner.reports.speedup import LATENCY
 from trimtab_runtime.errors import PlanningError
 
 
@@ -89,8 +90,8 @@ def test_a_waterfall_leads_from_the_baseline_to_the_plan(store):
             continue
         seen += 1
         changes = sum(step.ms for step in steps if step.kind == "change")
-        assert steps[0].ms == baseline.figure(LATENCY).decided
-        assert steps[-1].ms == row.figure(LATENCY).decided
+        assert steps[0].ms == baseline.figure(LATENCY).predicted
+        assert steps[-1].ms == row.figure(LATENCY).predicted
         assert steps[0].ms + changes == pytest.approx(steps[-1].ms, abs=2e-3)
     assert seen
 

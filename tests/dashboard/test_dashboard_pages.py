@@ -108,6 +108,10 @@ def test_a_plan_is_explained(look, path):
     assert "peak_memory_mb &lt;= 10000" in told
     assert "the verified file itself" in told
     assert "original model" in told
+    assert "Lowest recall: " in told
+    assert '<table class="tt-matrix"><caption' in told  # read out row by row
+    names = [f"grating {label}" for label in range(4)]
+    assert any(f'<th title="{name}" scope="row">' in told for name in names)
 
 
 def test_two_plans_are_compared(look, path):
@@ -235,7 +239,9 @@ def test_lost_photographs_are_told(look, own):
             [replace(e.plan, job_id="c" * 12) for e in entries],
             [replace(m, job_id="c" * 12) for e in entries for m in e.metrics.values()],
         )
-    assert "photographs of this job cannot be read" in texts(look(own, "plan", job="c" * 12))
+    told = texts(look(own, "plan", job="c" * 12))
+    assert "photographs of this job cannot be read" in told
+    assert 'class="tt-matrix"' in told  # which needs no photographs
 
 
 def test_errors_stand_at_their_fields(look, finished, tmp_path):

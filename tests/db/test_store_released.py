@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from trimtab.db import (
     ArtefactRecord,
     CandidateRecord,
+    CorrectionRecord,
     DeviceRecord,
     EventRecord,
     ExposureRecord,
@@ -36,6 +37,7 @@ VERSIONS = sorted(path.name[8:12] for path in FIXTURES.glob("schema_v*.sqlite.sq
 AT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 MODEL, TRACE, BUNDLE = "ab" * 32, "cd" * 32, "ef" * 32
 
+CORRECTION = CorrectionRecord("j1", "latency_mean_ms", "dev", {"stages": 0.25}, 4, 0.1, 0.05, AT)
 DEVICE = DeviceRecord("dev", "local", {"cpu": "x", "cores": 2})
 ARTEFACTS = [
     ArtefactRecord(BUNDLE, "bundle", 30, "p1.pyz"),
@@ -122,7 +124,7 @@ def test_a_released_database_keeps_all_it_held(
     holder = store.lease_holder("dev")
     assert holder is not None
     assert (holder.holder, holder.expires_at) == ("job j1", datetime(2999, 1, 1, tzinfo=UTC))
-    assert store.list_corrections() == []
+    assert store.list_corrections() == ([] if released == "0001" else [CORRECTION])
 
 
 def test_a_released_database_takes_new_rows(released: str, reopen: Callable[..., Store]) -> None:

@@ -173,7 +173,7 @@ def test_nothing_but_two_names_can_be_imported(home: Home) -> None:
 
 @pytest.fixture(scope="module")
 def address(home: Home) -> Iterator[str]:
-    """The dashboard's, as its command starts it."""
+    """The dashboard's, as its command starts it and prints it: with the token."""
     port = free_port()
     command = [home.environment / "bin" / "trimtab", "--store", "store/trimtab.db", "dashboard"]
     log = home.folder / "dashboard.log"
@@ -189,7 +189,9 @@ def address(home: Home) -> Iterator[str]:
     try:
         until(lambda: process.poll() is not None or _text(f"{found}/_stcore/health") == "ok")
         assert process.poll() is None, log.read_text(encoding="utf-8")
-        yield found
+        entry = re.search(r"Dashboard: (\S+)", log.read_text(encoding="utf-8"))
+        assert entry is not None
+        yield entry[1]
     finally:
         process.terminate()
         process.wait()
@@ -198,7 +200,8 @@ def address(home: Home) -> Iterator[str]:
 def _text(address: str) -> str | None:
     """What is there; None while nobody answers."""
     try:
-        with urllib.request.urlopen(address, timeout=30) as answer:
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with opener.open(address, timeout=30) as answer:
             return answer.read().decode()
     except OSError:
         return None
@@ -216,7 +219,7 @@ def _look_at_the_front(chromium: str, address: str) -> None:
         browser = driver.chromium.launch(executable_path=chromium, args=flags)
         page = browser.new_page()
         page.set_default_timeout(1000 * PATIENCE_S)
-        page.goto(f"{address}/front")
+        page.goto(address.replace("/?", "/front?"))
         page.get_by_text(re.compile(r"^\d+ plans? on the front")).wait_for()
         page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
         assert page.locator("[data-testid=stException]").count() == 0

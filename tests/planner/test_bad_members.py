@@ -23,9 +23,10 @@ READ = {
     "cut": r"models[2]: cut.onnx: damaged or no ONNX file",
     "halved": r"models[3]: halved.tflite: LiteRT cannot load it",
     "narrow": r"models[4]: the model has 3 classes, the labels have 4",
-    "hung": r"models[5]: hung.onnx: gave no answer to a random image within 20 s",
+    "hung": r"models[5]: hung.onnx: gave no answer within 20 s",
     "starved": r"models[6]: starved.onnx: onnxruntime cannot run it on an input (1, 3, 32, 32): "
     r"too little memory; take a smaller model",
+    "gone:Net": r"models[10]: gone:Net: whoever worked with it died of status 3",
 }
 #: ... and of candidates that fail when they are measured or traced.
 MEASURED = {
@@ -87,6 +88,9 @@ def test_every_bad_member_is_a_recorded_failure(zoo, tmp_path, monkeypatch):
     spec = job(zoo, names)
     spec["models"][3] = {"path": str(zoo / "halved.tflite")}
     spec["models"][4]["output"] = {"offset": 1}
+    (zoo / "gone.py").write_text("import os\n\n\ndef Net():\n    os._exit(3)\n")
+    gone = {"entry": "gone:Net", "folder": str(zoo)}
+    spec["models"].append({"torch": gone, "input": {"size": 32}})
     write_model(nan_model(above=darkest_outside_tune(spec)), zoo / "dark.onnx")
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
         record = trimtab.plan(spec, store, settings=QUICK, setup="ignored")

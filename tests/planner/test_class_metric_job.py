@@ -19,7 +19,7 @@ RECALL = "recall[class [1]]"
 def spec(tmp_path):
     write_onnx(tmp_path / "small.onnx", width=2)
     write_onnx(tmp_path / "large.onnx", width=16)
-    write_photos(tmp_path / "photos", 60, names=[f"class [{label}]" for label in range(4)])
+    write_photos(tmp_path / "photos", 60, names=spec_classes())
     return {
         "name": "one class",
         "models": [
@@ -37,6 +37,10 @@ def spec(tmp_path):
         "together": 4,
         "verify": 0,
     }
+
+
+def spec_classes():
+    return [f"class [{label}]" for label in range(4)]
 
 
 @pytest.fixture
@@ -62,6 +66,15 @@ def test_a_job_about_one_class(spec, place, machine, capsys):
         assert main(["--store", str(place), *shlex.split(command)]) == 0
         return capsys.readouterr().out
 
+    counts = chosen.plan.definition["confusions"]
+    assert sum(count for _, _, count in counts) == 20  # the images of test, once
+    right = sum(count for label, answer, count in counts if label == answer)
+    assert right / 20 == pytest.approx(chosen.value("top1", "test", "replayed"))
+    told = said(f"show {chosen.plan.key[:8]}")
+    assert "Recall on test, class by class" in told
+    assert "Confusion matrix on test" in told
+    matrix = json.loads(said(f"show {chosen.plan.key[:8]} --format json"))["confusions"]
+    assert {one["name"] for one in matrix["classes"]} <= set(spec_classes())
     assert RECALL in said(f"show {chosen.plan.key[:8]}")
     assert "macro_f1" in said(f"show {chosen.plan.key[:8]}")
     assert "[class [1]]" in said("front")

@@ -262,7 +262,9 @@ def _passes_selftest(bundle):
 def test_the_verdict_is_one_sentence_with_its_figures(run, chosen):
     told = " ".join(run("front")[1].split())
     line = told[told.index("Ship ") :]
-    assert re.search(r"[\d.]+ times as (fast|slow) \([\d.]+ against [\d.]+ ms, \w+\)", line)
+    assert re.search(
+        r"[\d.]+ times as fast \((95 % CI [^;]+; )?[\d.]+ against [\d.]+ ms, [\w, ]+\)", line
+    )
     assert re.search(r"accuracy [-+][\d.]+ points \(95 % CI [-+][\d.]+ to [-+][\d.]+\)", line)
     assert re.search(r"\d+ of 14 test images newly wrong, \d+ newly right, worst class: ", line)
 

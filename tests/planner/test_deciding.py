@@ -13,13 +13,20 @@ import trimtab
 from trimtab.db import EventRecord
 from trimtab.planner.cache.measurements import ATTEMPTS, StageSetup, settings_for
 from trimtab.planner.pipeline.job import opened_run
+from trimtab.planner.reports.front import front_view
 from trimtab.planner.selection.data import SelectionData
+from trimtab.planner.selection.paired import PairedFigures
 from trimtab.planner.selection.selector import PlanSelector
 from trimtab.profilers import Device, LocalDevice, ProbeResult, SteadyDevice
 from trimtab.profilers.device import Progress
 from trimtab.search.costs.correction import Pair
 from trimtab_runtime.definitions.plan import RuntimeOptions
-from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, VerifyRequest
+from trimtab_runtime.probe.requests import (
+    MeasureRequest,
+    MeasureSettings,
+    PairedRequest,
+    VerifyRequest,
+)
 
 QUICK = MeasureSettings(seconds=0.05, max_seconds=5, min_rounds=6, warmup_seconds=0.01)
 
@@ -97,22 +104,96 @@ def test_predicted_and_measured_memory_stand_side_by_side(done: Any) -> None:
 def test_what_is_decided_by_bundles_is_timed_on_tune(done: Any) -> None:
     store, record = done
     for found in store.list_verifications(record.id):
-        times = found.samples["latency_ms"]
-        assert len(times) == 80, "40 images of tune, then 40 of test"
-        paces = found.samples["parallel_ms"]
-        assert len(paces) == 10, "one for each group of eight"
-        on_tune, on_test = (found.values[f"{n}latency_mean_ms"] for n in ("tune_", ""))
-        assert on_tune / on_test == pytest.approx(sum(times[:40]) / sum(times[40:]))
-        # Moved at most as far as the reference work was from its pace.
-        moved = on_tune / (sum(times[:40]) / 40)
-        furthest = max(paces) / min(paces)
-        assert 1 / furthest - 1e-9 <= moved <= furthest + 1e-9
-        if found.values["reference_explained"] == 0:
-            assert moved == pytest.approx(1.0)
+        assert len(found.samples["latency_ms"]) == 80, "40 images of tune, then 40 of test"
+        assert len(found.samples["parallel_ms"]) == 10, "one for each group of eight"
+        paired = PairedFigures.read(found.details)
+        on_tune = found.values["tune_latency_mean_ms"]
+        assert on_tune == paired.latency_ms["tune"].value
+        assert found.values["latency_mean_ms"] == pytest.approx(paired.latency_ms["test"].value)
         entry = next(e for e in store.list_plans(record.id) if e.plan.key == found.plan_key)
         corrected = entry.value("latency_mean_ms", "tune", "predicted")
         # All of tune was timed: the corrected prediction for it is what the bundle took.
         assert corrected == pytest.approx(on_tune)
+
+
+def test_speed_ups_are_those_of_bundles_in_turns(done: Any) -> None:
+    """The quotient of the two figures beside each, with its interval; raw answers are kept."""
+    store, record = done
+    view = front_view(store, record)
+    rows = {row.key: row for row in view.rows}
+    base = rows[view.baseline].figure("latency_mean_ms")
+    took = [found.plan_key for found in store.list_verifications(record.id)]
+    assert len(took) >= 4
+    for found in store.list_verifications(record.id):
+        speedup, figure = rows[found.plan_key].speedup, rows[found.plan_key].figures
+        own = figure["latency_mean_ms"]
+        assert speedup.value == pytest.approx(base.measured / own.measured)
+        assert speedup.says == "measured"
+        assert own.low < own.measured < own.high
+        if found.plan_key != view.baseline:
+            paired = PairedFigures.read(found.details)
+            assert speedup.value == pytest.approx(paired.speedup["test"].value)
+            assert speedup.low < speedup.value < speedup.high
+            assert set(paired.against) == set(took) - {found.plan_key}
+        assert len(found.samples["turns_own_ms"]) == len(found.samples["turns_baseline_ms"]) == 80
+        assert len(found.samples["turn_start_s"]) == 8
+    predicted = [row for row in view.rows if row.status == "predicted" and row.speedup]
+    for row in predicted:
+        assert row.speedup.says == "predicted"
+        shown = row.figure("latency_mean_ms").predicted
+        assert row.speedup.value == pytest.approx(base.predicted / shown)
+
+
+class Counted(Device):
+    """Another device; how often it was asked for turns, and of how many bundles."""
+
+    def __init__(self, device: Device) -> None:
+        self._device, self.address, self.turns = device, device.address, list[int]()
+
+    def put(self, path: Path) -> str:
+        return self._device.put(path)
+
+    def machine(self) -> str:
+        return self._device.machine()
+
+    def probe(self, request: Any, **how: Any) -> ProbeResult:
+        if isinstance(request, PairedRequest):
+            self.turns.append(len(request.bundles))
+        return self._device.probe(request, **how)
+
+
+def test_turns_are_taken_once_and_those_of_a_killed_job_later(
+    zoo: Path, machine: Device, tmp_path: Path
+) -> None:
+    device = Counted(machine)
+    with trimtab.Store.open(tmp_path / "trimtab.db") as store:
+
+        def run() -> Any:
+            return trimtab.plan(job(zoo), store, settings=QUICK, device=device, setup="ignored")
+
+        record = run()
+        base = record.summary["baseline"]
+        verified = {v.plan_key: v for v in store.list_verifications(record.id)}
+        assert sum(count - 1 for count in device.turns) == len(verified) - 1
+        device.turns.clear()
+        run()
+        assert device.turns == []
+        one = next(found for key, found in verified.items() if key != base)
+        waiting = dataclasses.replace(one, details={**one.details, "paired": None})
+        store.put_verification(waiting, replace=True)
+        run()
+        assert device.turns == [2], "the baseline, and what waits"
+        told = {v.plan_key: v.details["paired"] for v in store.list_verifications(record.id)}
+        assert told[one.plan_key]["speedup"]["test"] == one.details["paired"]["speedup"]["test"]
+        # What an earlier version verified took no turns, and takes none now.
+        details = {name: value for name, value in one.details.items() if name != "paired"}
+        store.put_verification(dataclasses.replace(one, details=details), replace=True)
+        device.turns.clear()
+        view = front_view(store, run())
+        assert device.turns == []
+        row = view.row(one.plan_key)
+        assert row is not None and row.speedup is not None
+        assert row.speedup.says == "measured, not paired"
 
 
 def test_optimism_is_the_decided_lead_less_the_lead_on_test(done: Any) -> None:

@@ -15,7 +15,7 @@ from trimtab.db import Store
 from trimtab.planner.cache.facts import facts_of
 from trimtab.planner.cache.views import ViewCache
 from trimtab.variants import Wishes, inspect_model
-from trimtab.variants.inspection import isolated
+from trimtab.variants.isolation import workers
 from trimtab_runtime.errors import ModelError
 
 
@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on, whoever is started to look at a file dies."""
-    monkeypatch.setattr(isolated, "_COMMAND", "raise SystemExit(3)")
+    monkeypatch.setattr(workers, "_COMMAND", "raise SystemExit(3)")
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])

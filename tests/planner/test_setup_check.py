@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from trimtab_runtime.formats import InputFormat
 IMAGES = 200
 #: A network that is trained on centred pixels.
 CENTRED = {"mean": 127.5, "std": 40.0}
+#: The same network as the specification should have it.
+CENTRED_AS_SAID: dict[str, Any] = {"said": CENTRED, **CENTRED}
 ORDER = np.random.default_rng(3).permutation(CLASSES).tolist()
 
 
@@ -180,6 +183,47 @@ def test_without_labels_it_is_only_told(photos: Path, tmp_path: Path) -> None:
     assert "no labels" in plain_table(check)
 
 
+def test_without_labels_members_that_agree_show_the_one_that_does_not(
+    photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "right").mkdir()
+    (right,) = request_of(photos, tmp_path / "right", **CENTRED_AS_SAID).members
+    request = request_of(photos, tmp_path, said={"mean": 0, "std": 1}, **CENTRED)
+    (wrong,) = request.members
+    members = (right, replace(right, name="other"), replace(wrong, name="wrong"))
+    check = check_members(CheckRequest(members, request.images, None, request.classes))
+    assert not check.stops
+    (told,) = findings(check)
+    assert told.startswith("wrong: perhaps another normalisation: ")
+    assert "(mean 0, std 1, rgb)" in told
+    best = check.members[2].unlabelled[0]
+    assert (best.agreement or 0) > 0.8 > (check.members[2].agreement or 0)
+    rows = plain_table(check).splitlines()
+    assert sum("agrees with the others" in row for row in rows) == 3 * (1 + 3)
+
+
+def test_what_a_file_says_of_itself_is_told_without_labels(photos: Path, tmp_path: Path) -> None:
+    request = request_of(photos, tmp_path)
+    doubted = replace(request.members[0], doubts=("its graph takes off the mean itself",))
+    check = check_members(CheckRequest((doubted,), request.images, None, request.classes))
+    assert findings(check) == ["net: its graph takes off the mean itself"]
+
+
+def test_groups_of_classes_are_read_as_the_job_reads_them(photos: Path, tmp_path: Path) -> None:
+    """Groups count the network's own classes behind its background."""
+    net = write_digit_net(tmp_path / "grouped.onnx", background=True)
+    facts = inspect_model(net)
+    output = {"offset": 1}
+    variant = make_variant(net, facts, INPUT, output, "net")
+    groups = tuple((index,) for index in range(CLASSES))
+    variant = replace(variant, output=replace(variant.output, groups=groups))
+    request = request_of(photos, tmp_path)
+    member = CheckedMember("net", str(net), variant, CLASSES + 1)
+    found = check_members(replace(request, members=(member,))).members[0]
+    assert not found.beaten
+    assert (found.right or 0) / found.images > 0.8
+
+
 def test_the_process_of_its_own_says_the_same(photos: Path, tmp_path: Path) -> None:
     request = request_of(photos, tmp_path, order=ORDER)
     assert check_in_subprocess(request) == check_members(request)
@@ -244,11 +288,27 @@ def test_inputs_are_tried_once_each() -> None:
     assert found[0].format == specified
     assert not any("-1..1" in setup.changes.values() for setup in found)
     assert len({repr(setup.format) for setup in found}) == len(found)
-    assert {cause for setup in found for cause in setup.changes} == {
-        "normalisation",
-        "colour",
-        "geometry",
-    }
+    causes = {cause for setup in found for cause in setup.changes}
+    assert causes == {"normalisation", "colour", "geometry"}
+    fits = [(s.format.fit, s.format.crop) for s in found if "geometry" in s.changes]
+    assert {("crop", 1.0), ("crop", 0.875), ("squash", 0.875), ("pad", 1.0)} <= set(fits)
+    assert ("squash", 1.0) not in fits  # as specified
+
+
+def test_images_of_the_shape_of_the_input_are_tried_whole_where_a_part_is_specified() -> None:
+    def geometries(**changes: Any) -> list[tuple[str, float]]:
+        found = usual_inputs(InputFormat((8, 8), **changes), False)
+        return [(s.format.fit, s.format.crop) for s in found if "geometry" in s.changes]
+
+    assert geometries() == []
+    assert geometries(crop=0.5) == [("squash", 1.0), ("squash", 0.875)]
+    assert geometries(fit="crop", resize_size=(16, 16)) == [("squash", 1.0), ("squash", 0.875)]
+
+
+def test_ids_of_wordnet_are_found_within_names() -> None:
+    names = ("tench n01440764", "cock (n01514668)", "goldfish n01443537")
+    found = {r.changes.get("order"): r.places.tolist() for r in usual_readings(names, 3, 0)}
+    assert found["by WordNet ids"] == [0, 2, 1]
 
 
 def test_raw_pixels_have_no_other_scale() -> None:

@@ -208,6 +208,21 @@ def test_check_setup_on_the_command_line(
     assert told["members"][0]["right"] > 0.8 * told["members"][0]["images"]
 
 
+def test_init_proposes_the_geometry_that_answers_best(tmp_path: Path) -> None:
+    """Photographs three times as wide as what the network was trained on."""
+    for file in write_digits(tmp_path / "photos", 150, [f"c{number}" for number in range(10)]):
+        square = np.asarray(Image.open(file).convert("RGB"))
+        side = square.shape[1]
+        wide = np.pad(square, ((0, 0), (side, side), (0, 0)), "reflect")
+        Image.fromarray(wide).save(file)
+    write_digit_net(tmp_path / "net.onnx")
+    assert main(["init", str(tmp_path), "-o", str(tmp_path / "job.yaml")]) == 0
+    text = (tmp_path / "job.yaml").read_text()
+    assert "      fit: crop  # tried: " in text
+    assert "geometry: crop" in text
+    assert load_spec(tmp_path / "job.yaml").models[0].input.fit == "crop"
+
+
 def test_init_proposes_what_answers_best(tmp_path: Path) -> None:
     names = [f"batch_{number}" for number in range(1, 11)]
     for photo in write_digits(tmp_path / "photos", 200, names):

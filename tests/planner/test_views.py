@@ -22,6 +22,7 @@ from trimtab.planner.jobs.progress import time_text
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.front import front_view
 from trimtab.planner.reports.plots.front import write_plot
+from trimtab.planner.reports.speedup import SpeedUp
 from trimtab_runtime.errors import PlanningError, StoreError
 
 _SPEC = {"objectives": {"top1": "max", "latency_mean_ms": "min"}, "constraints": []}
@@ -87,8 +88,8 @@ def test_roles_speedups_and_status(store):
     assert rows["base"].roles == ("baseline", "front")
     assert rows["weak"].roles == ("member",)
     assert (view.baseline, view.chosen) == ("base", "chosen")
-    assert (rows["chosen"].speedup, rows["chosen"].speedup_basis) == (5.0, "measured")
-    assert (rows["k000"].speedup, rows["k000"].speedup_basis) == (40.0, "predicted")
+    assert rows["chosen"].speedup == SpeedUp(5.0, "measured, not paired")
+    assert rows["k000"].speedup == SpeedUp(40.0, "predicted")
     assert rows["blank"].speedup is None
     assert [rows[k].status for k in ("base", "k001", "k002")] == [
         "verified",

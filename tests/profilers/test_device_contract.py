@@ -47,7 +47,7 @@ from trimtab_runtime.errors import (
     WorkloadError,
 )
 from trimtab_runtime.images.preprocess import Preprocessor
-from trimtab_runtime.probe.requests import LayersRequest, RaceRequest, VerifyRequest
+from trimtab_runtime.probe.requests import LayersRequest, PairedRequest, RaceRequest, VerifyRequest
 
 
 class Replaying(Device):
@@ -194,6 +194,19 @@ def test_a_bundle_runs_with_its_own_runtime(
     plan = Plan.load(str(bundle))
     assert found.arrays["index"].tolist() == [plan.classify(photo).index for photo in photos]
     assert len(found.arrays["latency_ms"]) == 12
+
+
+def test_bundles_take_turns(device: Device, bundle: Path, photos: Sequence[str]) -> None:
+    """In processes of their own, wherever the device is."""
+    place = device.put(bundle)
+    images = tuple(device.put(Path(photo)) for photo in photos)
+    request = PairedRequest(
+        (place, place), images, (0, 5), "", rounds=3, sittings=1, spread_seconds=0.0, visits=1
+    )
+    arrays = device.probe(request).arrays
+    assert arrays["round_block"].tolist() == [0, 1, 2]
+    for number in (0, 1):
+        assert sorted(arrays["image"][arrays["bundle"] == number]) == list(range(12))
 
 
 def test_layers_have_a_time_for_every_node_and_run(

@@ -12,9 +12,19 @@ from typing import Any
 import pytest
 from ssh_server import SSHD, SshServer
 
-from trimtab.profilers import Listener, RecordedDevice, RecordingDevice, SshTarget, parse_ssh
+from trimtab.profilers import (
+    Listener,
+    LocalDevice,
+    RecordedDevice,
+    RecordingDevice,
+    SshTarget,
+    parse_ssh,
+)
 from trimtab.profilers.ssh import Patience, SshDevice, UnknownHostKey, remember_host
+from trimtab.profilers.ssh import device as device_module
+from trimtab.profilers.ssh.preparing import clean, survey
 from trimtab_runtime.errors import DeviceError, WorkloadError
+from trimtab_runtime.probe.requests import FingerprintRequest
 
 MB = 2**20
 
@@ -41,6 +51,7 @@ def target(server: SshServer, **changes: Any) -> SshTarget:
     [
         ("ssh://pi@192.0.2.7", SshTarget("192.0.2.7", "pi")),
         ("ssh://board", SshTarget("board")),
+        ("ssh://pi@Line-Camera:22", SshTarget("Line-Camera", "pi", 22)),
         ("ssh://pi@[2001:db8::7]:2222", SshTarget("2001:db8::7", "pi", 2222)),
         ("ssh://pi@board:22/data/trimtab/", SshTarget("board", "pi", 22, "/data/trimtab")),
     ],
@@ -52,7 +63,15 @@ def test_addresses_are_read_and_written(address: str, expected: SshTarget) -> No
 
 @pytest.mark.parametrize(
     "address",
-    ["ssh://", "ssh://pi@", "ssh://h:port", "ssh://h?x=1", "ssh://h/a/../b", "ssh://h:99999"],
+    [
+        "ssh://",
+        "ssh://pi@",
+        "ssh://h:port",
+        "ssh://h?x=1",
+        "ssh://h/a/../b",
+        "ssh://h:99999",
+        "ssh://-oProxyCommand=x",
+    ],
 )
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(DeviceError, match=r"ssh://\[user@\]host\[:port\]"):
@@ -299,3 +318,80 @@ def test_two_jobs_on_one_device_are_told_of(
         many = type(request)(request.stage, request.images * 400, "")
         device.probe(many, progress=second)
     assert "not alone" in noting.told
+
+
+def test_nothing_in_the_folder_of_an_address_is_run(server: SshServer) -> None:
+    """Neither in what is looked at, nor in what is cleaned up."""
+    marks = [server.folder / "one", server.folder / "two"]
+    folder = f"{server.device}/q$(touch {marks[0]})`touch {marks[1]}`;'\" *"
+    with SshDevice(target(server, folder=folder)) as device:
+        assert device.running() == []
+        assert device.home == folder
+        clean(device)
+        survey(device)
+        clean(device, everything=True)
+    assert not any(mark.exists() for mark in marks)
+    assert server.device.exists()
+
+
+def test_a_device_is_known_by_its_host_key(server: SshServer) -> None:
+    with SshDevice(server.target) as device:
+        assert device.fingerprint()
+        assert device.identity() == server.fingerprint
+        assert device.identity() != LocalDevice().identity() != ""
+
+
+def test_the_device_gets_nothing_of_the_users(
+    server: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever their configuration wants to send to every host."""
+    config = "Host *\n  ForwardAgent yes\n  SendEnv LC_*\n  SetEnv LC_SECRET=two\n"
+    (server.home / ".ssh" / "config").write_text(config)
+    with (server.folder / "sshd_config").open("a") as file:
+        file.write("AcceptEnv LC_*\n")
+    server.stop()
+    server.start()
+    monkeypatch.setenv("LC_SECRET", "one")
+    with SshDevice(server.target) as device:
+        assert device.home
+        told = device.connection.shell("env").out
+    assert "LC_SECRET" not in told
+    assert "SSH_AUTH_SOCK" not in told
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done", "more than 1 MB"),
+        ("head -c 3000000 /dev/zero", "more than 1 MB"),
+    ],
+)
+def test_a_short_command_that_floods_is_stopped(server: SshServer, script: str, told: str) -> None:
+    with SshDevice(server.target) as device:
+        assert device.home
+        with pytest.raises(DeviceError, match=told):
+            device.connection.shell(script)
+        assert device.connection.shell("echo fine").out == "fine\n"
+
+
+def test_a_result_without_end_is_not_fetched(server: SshServer) -> None:
+    """What lies in the run's folder is the device's to choose."""
+    python = server.device / "env" / "bin" / "python"
+    python.write_text("#!/bin/sh\nln -s /dev/zero result.json\n")
+    with (
+        SshDevice(server.target) as device,
+        pytest.raises(DeviceError, match=r"result\.json: more than 16 MB"),
+    ):
+        device.probe(FingerprintRequest())
+
+
+@pytest.mark.parametrize("said", ["", "one line", "relative\nboot", "\n\n"])
+def test_a_shell_that_says_something_else_is_told(
+    server: SshServer, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(device_module, "open_script", lambda folder: f"printf '{said}'")
+    with (
+        SshDevice(server.target) as device,
+        pytest.raises(DeviceError, match="where the path of its folder"),
+    ):
+        device.fingerprint()

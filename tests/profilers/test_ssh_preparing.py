@@ -91,8 +91,9 @@ def test_too_few_wheels_are_told_with_what_gets_the_rest(
         with pytest.raises(DeviceError, match=r"wheels: there is no \.whl file in it"):
             prepare(device, [], print, wheels, sys.executable)
         _packed(distribution("pillow"), wheels)
-        with pytest.raises(DeviceError, match=r"pip download .*manylinux_2_28_.* numpy pillow"):
-            prepare(device, [], print, wheels, sys.executable)
+        needed = r"pip download .*manylinux_2_28_.* numpy pillow onnxruntime ai-edge-litert`"
+        with pytest.raises(DeviceError, match=needed):
+            prepare(device, ["onnxruntime", "litert"], print, wheels, sys.executable)
 
 
 def test_a_device_without_python_is_told_how_to_get_it(server: SshServer) -> None:

@@ -170,6 +170,50 @@ def test_intervals_of_macro_f1_cover_what_they_promise() -> None:
     assert 0.89 <= held / 200 <= 0.99
 
 
+def macro_recall(labels: Array, answers: Array) -> float:
+    return float(sk.recall_score(labels, answers, labels=np.unique(labels), average="macro"))
+
+
+def balanced(labels: Array, answers: Array, blocks: Array | None = None) -> tuple[float, ...]:
+    targets = Targets(labels, None, classes=NAMES, blocks=blocks)
+    return quality_metric("balanced_accuracy").told(targets, sure(answers))
+
+
+def test_intervals_of_balanced_accuracy_stay_within_0_and_1() -> None:
+    labels = np.array([0] * 396 + [1] * 4)
+    nearly = labels.copy()
+    nearly[0] = 1
+    for answers in (labels, nearly, np.zeros(400, np.int64), 1 - labels):
+        value, low, high = balanced(labels, answers)
+        assert 0.0 <= low <= value <= high <= 1.0
+        assert value == pytest.approx(macro_recall(labels, answers))
+        assert high - low > 0.1  # four images of a class are few, whatever was answered
+        value, low, high = balanced(labels, answers, np.arange(400) // 2)
+        assert 0.0 <= low <= value <= high <= 1.0
+
+
+def test_the_interval_of_balanced_accuracy_is_wilsons_for_a_single_class() -> None:
+    answers = np.array([0] * 18 + [1] * 4)
+    told = balanced(np.zeros(22, np.int64), answers)
+    wilson = stats.binomtest(18, 22).proportion_ci(method="wilson")
+    assert told == pytest.approx((18 / 22, wilson.low, wilson.high))
+    everything = stats.binomtest(22, 22).proportion_ci(method="wilson")
+    told = balanced(np.zeros(22, np.int64), np.zeros(22, np.int64))
+    assert told == pytest.approx((1.0, everything.low, 1.0))
+
+
+def test_intervals_of_balanced_accuracy_cover_what_they_promise() -> None:
+    generator = np.random.default_rng(8)
+    everything = drawn(generator, 200_000)
+    answers = variant(everything, 1.5, generator).argmax(1)
+    truth, held = macro_recall(everything, answers), 0
+    for _ in range(200):
+        rows = generator.integers(0, len(everything), 400)
+        _, low, high = balanced(everything[rows], answers[rows])
+        held += low <= truth <= high
+    assert 0.89 <= held / 200 <= 0.99
+
+
 # ---- the guard, and composing ----------------------------------------------------------------
 
 

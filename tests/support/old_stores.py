@@ -23,7 +23,7 @@ from trimtab.planner.specification.job import load_spec
 from trimtab.profilers import LocalDevice, ProbeResult, RecordedDevice
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import DeviceError
-from trimtab_runtime.probe.requests import kind_of
+from trimtab_runtime.probe.requests import PairedRequest, kind_of
 
 
 def arithmetic() -> str:
@@ -63,7 +63,7 @@ class WatchedDevice(RecordedDevice):
 
     def probe(self, request: Any, **how: Any) -> ProbeResult:
         self.asked.setdefault(kind_of(request), set()).add(repr(request))
-        if how.get("bundle") is not None:
+        if how.get("bundle") is not None or isinstance(request, PairedRequest):
             return self._here.probe(request, **how)
         try:
             return super().probe(request, **how)

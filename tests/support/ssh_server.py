@@ -34,8 +34,8 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 MaxStartups 100
-Subsystem sftp internal-sftp
 """
+SFTP = "Subsystem sftp internal-sftp"
 
 
 class SshServer:
@@ -53,8 +53,8 @@ class SshServer:
         key = asyncssh.generate_private_key("ssh-ed25519")
         key.write_private_key(str(self.home / ".ssh" / "id_ed25519"))
         key.write_public_key(str(folder / "authorized_keys"))
-        (folder / "sshd_config").write_text(_CONFIG.format(port=self.port, folder=folder))
         self._process: subprocess.Popen[bytes] | None = None
+        self.configure(SFTP)
         self.start()
 
     @property
@@ -70,6 +70,11 @@ class SshServer:
         return SshTarget(
             "127.0.0.1", getpass.getuser(), self.port, str(self.device), self.fingerprint
         )
+
+    def configure(self, *lines: str) -> None:
+        """Lines of the server's configuration, from its next start on."""
+        own = _CONFIG.format(port=self.port, folder=self.folder)
+        (self.folder / "sshd_config").write_text("\n".join([own, *lines]) + "\n")
 
     def use_environment(self, **variables: str) -> None:
         """The interpreter of this process, as if `devices prepare` had made it, with a line in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from trimtab_runtime import Plan
 from trimtab_runtime.cli import main
+from trimtab_runtime.memory.semantic import Recall
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[Any], str]:
@@ -31,7 +33,8 @@ def stream(
     lines: Sequence[Path],
     *arguments: str,
 ) -> tuple[int, list[Any], str]:
-    monkeypatch.setattr(sys, "stdin", [f"{line}\n" for line in lines])
+    given = b"".join(os.fsencode(f"{line}\n") for line in lines)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
     return run(capsys, arguments[0], "stream", *arguments[1:])
 
 
@@ -94,8 +97,9 @@ def test_an_image_that_cannot_be_read_is_not_learned(
     file = str(tmp_path / "memory.npz")
     lines = [frames[0], Path("none.png"), frames[1]]
     status, found, error = stream(capsys, monkeypatch, lines, str(early), "--memory", file)
-    assert (status, len(found)) == (1, 2)
-    assert "none.png" in error
+    assert (status, error) == (1, "")
+    assert [line["image"] for line in found] == list(map(str, lines))
+    assert "none.png: cannot be read as an image" in found[1]["error"]
     main(str(early), ["memory", file])
     assert json.loads(capsys.readouterr().out)["frames"] == 2
 
@@ -142,7 +146,43 @@ def test_bench_tells_who_answered(early: Path, capsys: pytest.CaptureFixture[str
     assert found["without_memory_mean_ms"] > 0
 
 
-def test_ctrl_c_saves_the_memory(early: Path, frames: Sequence[Path], tmp_path: Path) -> None:
+def test_state_is_saved_from_time_to_time(
+    early: Path,
+    frames: Sequence[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A loss of power leaves what was saved last: here, after each image."""
+    saved, save = [], Recall.save
+
+    def counted(memory: Recall, path: str) -> None:
+        save(memory, path)
+        saved.append(memory.summary()["frames"])
+
+    monkeypatch.setattr(Recall, "save", counted)
+    options = ["--memory", str(tmp_path / "memory.npz"), "--save-every", "0"]
+    assert stream(capsys, monkeypatch, list(frames[:3]), str(early), *options)[0] == 0
+    assert saved == [1, 2, 3, 3]
+
+
+def test_a_line_that_is_no_path_is_answered_too(
+    early: Path,
+    frames: Sequence[Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = [Path("x" * 100_000), Path(os.fsdecode(b"\xff\xfe.png")), frames[0]]
+    status, found, error = stream(capsys, monkeypatch, lines, str(early))
+    assert (status, error) == (1, "")
+    assert "a line of more than 65536 bytes" in found[0]["error"]
+    assert ["error" in line for line in found] == [True, True, False]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_the_memory(
+    early: Path, frames: Sequence[Path], tmp_path: Path, number: signal.Signals
+) -> None:
     file = tmp_path / "memory.npz"
     program = subprocess.Popen(
         [sys.executable, str(early), "stream", "--memory", str(file)],
@@ -159,8 +199,8 @@ def test_ctrl_c_saves_the_memory(early: Path, frames: Sequence[Path], tmp_path: 
             program.stdin.write(f"{frame}\n")
             program.stdin.flush()
             assert json.loads(program.stdout.readline())["image"] == str(frame)
-        program.send_signal(signal.SIGINT)
-        assert program.wait() == 130
+        program.send_signal(number)
+        assert program.wait() == 128 + number
         assert program.stderr is not None
         assert "Traceback" not in program.stderr.read()
     plan = Plan.load(str(early))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from property_tests import examples
 from sample_recall import full, play
 
-from trimtab_runtime.errors import BundleError
+from trimtab_runtime.errors import BundleError, InferenceError
 from trimtab_runtime.memory import semantic
 
 
@@ -117,3 +117,32 @@ def test_a_damaged_file_is_refused_or_restored(
         assert str(error).startswith(f"{path}: ")
     play(recall, np.random.default_rng(0), 1)
     recall.summary()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e20])
+def test_no_number_that_spoils_a_memory_enters_it(tmp_path: Path, number: float) -> None:
+    """One such vector would make centres NaN for good, and the file one that is refused."""
+    recall = full()
+    before = {name: array.copy() for name, array in recall.snapshot().items()}
+    vector = np.zeros(len(recall._models[0].mean), np.float32)
+    vector[0] = number
+    recall.begin()
+    if recall.memory.thumbnails:
+        recall.at_thumbnail(np.zeros(3 * semantic.THUMBNAIL_SIDE**2, np.float32))
+    with pytest.raises(InferenceError, match="NaN, infinity or numbers beyond 1e"):
+        recall.at_tap(vector, None)
+    after = recall.snapshot()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_what_restore_would_refuse_is_not_saved(tmp_path: Path) -> None:
+    path = tmp_path / "memory.npz"
+    recall = full()
+    recall.save(str(path))
+    before = path.read_bytes()
+    spoiled = recall.snapshot()
+    spoiled["counts"][0] = np.nan
+    recall.put_back(spoiled)
+    with pytest.raises(BundleError, match="not saved: counts holds NaN"):
+        recall.save(str(path))
+    assert path.read_bytes() == before

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -144,8 +146,8 @@ def test_a_cache_that_others_can_write(cascade: Path, cache: Path, mode: int) ->
     with pytest.raises(BundleError, match=r"writable by others: .*chmod go-w.*TRIMTAB_CACHE"):
         open_bundle(str(cascade))
     assert not list(cache.iterdir())
-    cache.chmod(0o1777)  # as /tmp: what is ours stays ours
-    assert open_bundle(str(cascade))[1].parent == cache
+    cache.chmod(0o1777)  # as /tmp: what lies in a folder of ours stays ours
+    assert open_bundle(str(cascade))[1].parent == cache / f"trimtab-{os.getuid()}"
 
 
 def test_what_a_killed_process_had_begun_to_unpack_goes_after_a_day(
@@ -212,6 +214,88 @@ def test_what_was_changed_there_is_unpacked_again(cascade: Path, damage: str) ->
     assert model.read_bytes() == whole
     assert (folder / "golden.npz").read_bytes() == untouched
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("what", ["zeros", "link", "pipe", "folder"])
+def test_a_change_that_size_and_time_do_not_show_is_mended(
+    cascade: Path, tmp_path: Path, what: str
+) -> None:
+    _, folder = open_bundle(str(cascade))
+    model = next((folder / "models").glob("*.onnx"))
+    whole, found = model.read_bytes(), model.stat()
+    other = tmp_path / "other"
+    other.write_bytes(b"a victim's")
+    if what == "zeros":
+        model.write_bytes(whole[:64] + bytes(len(whole) - 64))
+        os.utime(model, (found.st_atime, found.st_mtime))
+    else:
+        model.unlink()
+        {"link": lambda: model.symlink_to(other), "pipe": lambda: os.mkfifo(model)}.get(
+            what, model.mkdir
+        )()
+    assert Plan.load(str(cascade)).selftest() == []
+    assert not model.is_symlink()
+    assert model.read_bytes() == whole
+    assert other.read_bytes() == b"a victim's"
+
+
+@pytest.mark.parametrize("where", ["folder", "models"])
+def test_no_link_is_followed_to_write(cascade: Path, tmp_path: Path, where: str) -> None:
+    """A folder of the victim's with a file of a name in the bundle."""
+    _, folder = open_bundle(str(cascade))
+    name = next((folder / "models").glob("*.onnx")).name
+    victims = tmp_path / "victims"
+    (victims / "models").mkdir(parents=True)
+    (victims / "models" / name).write_bytes(b"a victim's")
+    linked = folder if where == "folder" else folder / "models"
+    shutil.rmtree(linked)
+    linked.symlink_to(victims if where == "folder" else victims / "models")
+    _, again = open_bundle(str(cascade))
+    assert again == folder
+    assert not folder.is_symlink() and not (folder / "models").is_symlink()
+    assert (victims / "models" / name).read_bytes() == b"a victim's"
+    assert Plan.load(str(cascade)).selftest() == []
+
+
+def test_whoever_may_rename_the_cache_is_told(
+    cascade: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_to_all = tmp_path / "shared"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    monkeypatch.setenv("TRIMTAB_CACHE", str(open_to_all / "mine"))
+    with pytest.raises(BundleError, match=r"shared belongs to or is writable by others"):
+        open_bundle(str(cascade))
+    open_to_all.chmod(0o1777)
+    assert open_bundle(str(cascade))[1].parent == open_to_all / "mine"
+
+
+def test_the_selftest_hashes_again_and_mends(cascade: Path) -> None:
+    plan = Plan.load(str(cascade))
+    _, folder = open_bundle(str(cascade))
+    model = next((folder / "models").glob("*.onnx"))
+    whole = model.read_bytes()
+    model.unlink()
+    model.write_bytes(whole[:-64] + bytes(64))
+    (problem,) = plan.selftest()
+    assert f"models/{model.name} is damaged in the cache; it is mended now" in problem
+    assert model.read_bytes() == whole
+    assert Plan.load(str(cascade)).selftest() == []
+
+
+def test_other_names_of_classes_are_told(cascade: Path, tmp_path: Path) -> None:
+    """Nobody but the golden cases knows what a class was called."""
+    with zipfile.ZipFile(cascade) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(content["manifest.json"])
+    labels = manifest["labels"]
+    labels[0], labels[1] = labels[1], labels[0]
+    content["manifest.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(tmp_path / "swapped.pyz", "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    problems = Plan.load(str(tmp_path / "swapped.pyz")).selftest()
+    assert [problem.partition(":")[0] for problem in problems] == ["class 0", "class 1"]
 
 
 def test_a_damaged_bundle_does_not_spoil_what_lies_there(

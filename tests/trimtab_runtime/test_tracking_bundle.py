@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -206,7 +208,8 @@ def streamed(
     photos: Sequence[Path],
     *options: str,
 ) -> tuple[int, list[Any], str]:
-    monkeypatch.setattr(sys, "stdin", [f"{photo}\n" for photo in photos])
+    given = b"".join(os.fsencode(f"{photo}\n") for photo in photos)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
     status = main(str(bundle), ["stream", *options])
     told = capsys.readouterr()
     return status, [json.loads(line) for line in told.out.splitlines()], told.err

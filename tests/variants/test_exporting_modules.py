@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from trimtab_runtime.errors import ModelError
 
 NETS = '''
 import collections
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -286,7 +289,10 @@ def test_another_process_writes_the_same_bytes(
     [
         ("job_syntax:f", {}, r"SyntaxError: .* \(job_syntax\.py, line 2\)"),
         ("job_nets.Small", {}, "is named 'package.module:callable'"),
-        ("job_missing:Small", {}, "importing job_missing failed: ModuleNotFoundError"),
+        ("job_missing:Small", {}, "there is no module job_missing in "),
+        ("os:system", {"command": "true"}, "there is no module os in "),
+        ("job_nets:torch.nn.Identity", {}, "torch is a module or belongs"),
+        ("job_nets:Path", {}, "Path is a module or belongs"),
         (
             "job_broken:Small",
             {},
@@ -328,6 +334,18 @@ def write(
     """In this process, which saves the seconds that another takes to import torch."""
     with exporting(module_source(entry, arguments, state, size, folder=folder)) as module:
         module.write(out)
+
+
+def test_the_folder_is_the_users_own(tmp_path: Path) -> None:
+    """Neither the standard library nor what is installed is a folder of the user's; and a file
+    there cannot stand for a module that Python has already."""
+    library = Path(os.__file__).parent
+    for place in (library, library / "json", Path(torch.__file__).parents[1]):
+        with pytest.raises(ModelError, match="belongs to Python itself"):
+            export_module("os:system", {"command": "true"}, None, 24, tmp_path / "a", folder=place)
+    (tmp_path / "os.py").write_text("def system(): ...\n")
+    with pytest.raises(ModelError, match="Python has a module os of its own"):
+        export_module("os:system", {}, None, 24, tmp_path / "a.onnx", folder=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -233,9 +233,10 @@ def test_dropout_in_training_mode_is_named(tmp_path: Path) -> None:
     model = onnx_model()
     for name, value in (("ratio", np.float32(0.5)), ("training", np.bool_(True))):
         model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-    drop = helper.make_node("Dropout", ["logits", "ratio", "training"], ["scores"], name="drop")
-    model.graph.node.append(drop)
-    model.graph.output[0].name = "scores"
+    # Of 16 features, so that two runs do not drop the same ones by chance.
+    drop = helper.make_node("Dropout", ["features", "ratio", "training"], ["kept"], name="drop")
+    model.graph.node[-1].input[0] = "kept"
+    model.graph.node.insert(len(model.graph.node) - 1, drop)
     with pytest.raises(ModelError, match=r"Dropout in training mode \(drop\)"):
         inspect_model(save(tmp_path / "a.onnx", model))
 

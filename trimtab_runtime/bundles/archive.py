@@ -1,24 +1,23 @@
 """Reading a bundle: check everything, unpack once into a private folder named by content.
 
-The checks guard against corruption, not against forgery: a `.pyz` is code, and is run like code.
+What lies there is hashed before each use, and unpacked again where it was altered. The checks
+guard against corruption, not against forgery: a `.pyz` is code, and is run like code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 import struct
-import tempfile
-import time
 import zipfile
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
-from trimtab_runtime.bundles.cache import caches, check_safe
+from trimtab_runtime.bundles.cache import caches, check_safe, safe_place
 from trimtab_runtime.bundles.manifest import MANIFEST_NAME, Manifest, read_manifest
+from trimtab_runtime.bundles.unpacking import altered, replace_folder, write_file
 from trimtab_runtime.errors import BundleError
 
 MAX_FILES = 1000
@@ -38,10 +37,6 @@ _UNSOUND = (
     RuntimeError,
     ValueError,
 )
-#: Every unpacked file bears this time, so that a later change shows (2000-01-01, in seconds).
-_UNPACKED_TIME = 946684800
-_UNPACKING = ".unpack-"
-_UNPACKING_LASTS_S = 86400.0  # more than any
 
 
 def open_bundle(path: str) -> tuple[Manifest, Path]:
@@ -52,6 +47,11 @@ def open_bundle(path: str) -> tuple[Manifest, Path]:
     """
     if not os.path.isfile(path):
         raise BundleError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise BundleError(
+            f"{path}: its end is missing ({os.path.getsize(path)} bytes are there): it was cut "
+            "short, or is no bundle; copy it again"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             text, manifest = _read_checked(archive)
@@ -69,15 +69,14 @@ def _unpacked(archive: zipfile.ZipFile, manifest: Manifest, name: str) -> Path:
     """Where the content lies, in the first cache that is safe and has it or can take it."""
     failures: list[Exception] = []
     for cache in caches():
-        folder = cache / name
         try:
-            check_safe(cache)
+            folder = safe_place(cache) / name
             check_safe(folder)
-            if not _is_intact(archive, manifest, folder):
-                cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-                check_safe(cache)
-                _unpack(archive, manifest, folder)
-                check_safe(folder)  # where anybody may make folders, this is not yet ours before
+            if altered(folder, manifest.files):
+                replace_folder(folder, lambda partial: _unpack(archive, manifest, partial))
+                if altered(folder, manifest.files):
+                    raise BundleError(f"{folder} does not keep what is written there")
+            check_safe(folder)
         except (OSError, BundleError) as error:
             failures.append(error)
         else:
@@ -88,7 +87,9 @@ def _unpacked(archive: zipfile.ZipFile, manifest: Manifest, name: str) -> Path:
 def _read_checked(archive: zipfile.ZipFile) -> tuple[bytes, Manifest]:
     entries = _safe_entries(archive)
     if MANIFEST_NAME not in entries:
-        raise BundleError(f"no {MANIFEST_NAME} inside")
+        raise BundleError(
+            f"no {MANIFEST_NAME} inside: it was cut short, or is no bundle; copy it again"
+        )
     if entries[MANIFEST_NAME].file_size > MAX_MANIFEST_BYTES:
         raise BundleError(f"{MANIFEST_NAME} is too large")
     text = archive.read(MANIFEST_NAME)
@@ -123,65 +124,22 @@ def _safe_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return entries
 
 
-def _is_intact(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> bool:
-    """Whether every file lies there as it was unpacked, by size and time: a cleaner of caches, a
-    loss of power or an editor show; hashing everything again would cost too much at each start."""
-    for name in manifest.files:
-        try:
-            found = (folder / name).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        if found.st_size != archive.getinfo(name).file_size or found.st_mtime != _UNPACKED_TIME:
-            return False
-    return True
+def _unpack(archive: zipfile.ZipFile, manifest: Manifest, partial: Path) -> None:
+    for name, expected in manifest.files.items():
+        target = partial / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if write_file(target, _blocks(archive, name)) != expected:
+            raise BundleError(f"{name} is damaged: its sha256 is not {expected}")
 
 
-def _unpack(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> None:
-    _remove_cut_off(folder.parent)
-    partial = Path(tempfile.mkdtemp(prefix=_UNPACKING, dir=str(folder.parent)))
-    try:
-        for name, expected in manifest.files.items():
-            target = partial / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if _copy_hashed(archive, name, target) != expected:
-                raise BundleError(f"{name} is damaged: its sha256 is not {expected}")
-            os.utime(str(target), (_UNPACKED_TIME, _UNPACKED_TIME))
-        try:
-            os.rename(str(partial), str(folder))
-        except OSError:
-            if not folder.is_dir():
-                raise
-            # Another process was faster, or what lies there was damaged: the content is the same.
-            if not _is_intact(archive, manifest, folder):
-                _replace(partial, folder, manifest)
-    finally:
-        shutil.rmtree(str(partial), ignore_errors=True)
-
-
-def _remove_cut_off(cache: Path) -> None:
-    """Remove what killed processes had begun to unpack."""
-    for left in cache.glob(_UNPACKING + "*"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _UNPACKING_LASTS_S:
-                shutil.rmtree(str(left), ignore_errors=True)
-
-
-def _replace(partial: Path, folder: Path, manifest: Manifest) -> None:
-    for name in manifest.files:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(str(partial / name), str(folder / name))
-
-
-def _copy_hashed(archive: zipfile.ZipFile, name: str, target: Path) -> str:
-    left, digest = archive.getinfo(name).file_size, hashlib.sha256()
-    with archive.open(name) as source, target.open("wb") as sink:
+def _blocks(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
+    left = archive.getinfo(name).file_size
+    with archive.open(name) as source:
         while True:
             block = source.read(_CHUNK)
             if not block:
-                break
+                return
             left -= len(block)
             if left < 0:
                 raise BundleError(f"{name} is longer than it says")
-            digest.update(block)
-            sink.write(block)
-    return digest.hexdigest()
+            yield block

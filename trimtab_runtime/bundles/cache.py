@@ -20,16 +20,34 @@ def caches() -> list[Path]:
     if named:
         return [Path(named)]
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    user = str(os.getuid()) if hasattr(os, "getuid") else "cache"
-    temporary = Path(tempfile.gettempdir()) / f"trimtab-{user}"
+    temporary = Path(tempfile.gettempdir()) / _private_name()
     # Without a home `~` stays as it is: no folder of that name is to appear where one works.
     return [Path(base) / "trimtab", temporary] if os.path.isabs(base) else [temporary]
 
 
+def safe_place(cache: Path) -> Path:
+    """The folder of a cache to unpack into, made where it is not there, by its real path. Where
+    anybody may make files in the cache (as in /tmp), it is a private one of the user's inside.
+
+    Raises BundleError where another user than root could change it, or anything above it.
+    """
+    check_safe(cache)
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place = Path(os.path.realpath(str(cache)))
+    for folder in reversed((place, *place.parents)):
+        check_safe(folder)
+    if hasattr(os, "getuid") and place.stat().st_mode & _BY_OTHERS:
+        place = place / _private_name()
+        place.mkdir(mode=0o700, exist_ok=True)
+        check_safe(place)
+    return place
+
+
 def check_safe(folder: Path) -> None:
     """Raises BundleError where another user than root could change what lies in a folder: it is
-    somebody else's, or may be written by others (a sticky folder as /tmp lets nobody touch what
-    is another's). One that is not there yet is safe."""
+    somebody else's, a link of somebody else's leads there, or it may be written by others (a
+    sticky folder as /tmp lets nobody touch what is another's). One that is not there yet is
+    safe."""
     if not hasattr(os, "getuid"):
         return
     try:
@@ -43,3 +61,7 @@ def check_safe(folder: Path) -> None:
             "go-w), or set TRIMTAB_CACHE to a folder of your own; they could change what runs "
             f"here (owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o})"
         )
+
+
+def _private_name() -> str:
+    return f"trimtab-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"

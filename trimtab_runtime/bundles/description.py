@@ -27,6 +27,8 @@ def describe(manifest: Manifest, point: OperatingPoint) -> dict[str, Any]:
         "requires": list(manifest.requires),
         "planned_on": dict(manifest.device),
     }
+    if manifest.provenance is not None:
+        found["provenance"] = encode(manifest.provenance)
     if structure.router is not None:
         router = structure.router
         found["router"] = {

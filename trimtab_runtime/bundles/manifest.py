@@ -27,11 +27,23 @@ ARRAYS_FOLDER = "arrays"
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """Where a bundle comes from: the job and the key of the plan, the content of the images and
+    labels that it was decided on (`workload`, a sha256), and the `versions` of what made it."""
+
+    job: str
+    plan: str
+    workload: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A plan with everything that is needed to run and to check it.
 
     `files` maps every other file of the bundle to its sha256. `tolerance` is the largest
     difference of a golden output, relative to the largest magnitude of that output vector.
+    Bundles of before have no `provenance`.
     """
 
     protocol: int
@@ -47,6 +59,7 @@ class Manifest:
     device: dict[str, str]
     tolerance: float
     files: dict[str, str]
+    provenance: Optional[Provenance] = None
 
     def __post_init__(self) -> None:
         known = {variant.sha256: variant for variant in self.variants}

@@ -2,7 +2,8 @@
 
 A path, the bytes of a file, an open file and a Pillow image are turned as their EXIF orientation
 says. Arrays are RGB, unless they are told to be 'bgr', as OpenCV's are. Samples of more than 8
-bits are scaled by what the file declares, and refused where it declares nothing that fits.
+bits are scaled by what the file declares, and refused where it declares nothing that fits. Only
+FORMATS are opened, whatever a file's name says, and no more than MAX_PIXELS are decoded.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import math
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from typing import Any, Union
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from trimtab_runtime.errors import WorkloadError
 from trimtab_runtime.images.heif import register_heif
@@ -30,11 +32,20 @@ for _plugin in ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Ppm", "Avif"):
     with contextlib.suppress(ImportError):  # Pillow knows AVIF from 11.3 on
         importlib.import_module(f"PIL.{_plugin}ImagePlugin")
 
+#: Pixels of an image that are decoded at most (200 MB in RGB). A JPEG of more is read at a half, a
+#: quarter or an eighth of its sides, as the format allows; others are refused.
+MAX_PIXELS = 2**26
+#: Pixels that are worked on at a time where a picture is made of several.
+_STRIP = 2**22
+
 ARRAY_COLOURS = ("rgb", "bgr")
 _TAKEN = (
     "an image is given as a path, as the bytes or the open file of an image, as a Pillow image, "
     "or as an array"
 )
+_BEGINNING = 16  # bytes that tell a format
+#: What a reader raises of a file that is of another format than it seems.
+_OTHER_FORMAT = (SyntaxError, IndexError, TypeError, struct.error)
 _BROKEN = (
     OSError,
     ValueError,
@@ -64,15 +75,25 @@ def decode_image(path: Union[str, os.PathLike[str]]) -> Image.Image:
     """Read a file into memory, RGB or 8-bit gray, turned as its EXIF orientation says.
 
     Raises WorkloadError when the file is missing, no regular file, truncated, no image, of a
-    format that is not among FORMATS, or has deep samples of unknown scale.
+    format that is not among FORMATS, of more than MAX_PIXELS (but a JPEG), or has deep samples of
+    unknown scale.
     """
     name = os.fspath(path)
     try:
-        if not stat.S_ISREG(os.stat(name).st_mode):
-            raise OSError("it is no regular file")
+        with open_regular(name) as stream:
+            return _opened(stream, name)
     except (OSError, ValueError) as error:
         raise WorkloadError(f"{name}: cannot be read as an image ({error})") from None
-    return _opened(name, name)
+
+
+def open_regular(path: Union[str, os.PathLike[str]]) -> io.BufferedReader:
+    """A regular file, open to be read; no pipe or device is waited for. Raises OSError."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("it is no regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def as_image(image: ImageLike, colour: str = "rgb") -> Image.Image:
@@ -112,8 +133,8 @@ def as_image(image: ImageLike, colour: str = "rgb") -> Image.Image:
 def _opened(source: Any, name: str) -> Image.Image:
     try:
         register_heif(name)
-        known = [each for each in FORMATS if each in Image.OPEN]
-        with Image.open(source, formats=known) as opened:
+        with _identified(source) as opened:
+            _within_limit(opened)
             shown = _shown(opened)
             found = shown.copy() if shown is opened else shown
     except WorkloadError as error:
@@ -122,6 +143,43 @@ def _opened(source: Any, name: str) -> Image.Image:
         raise WorkloadError(f"{name}: cannot be read as an image ({error})") from None
     found.info = {}  # or it would be turned again where it is given on
     return found
+
+
+def _identified(source: Any) -> ImageFile.ImageFile:
+    """The image of an open file, not yet decoded: what Image.open does, without its limit of
+    pixels, which warns of what ours takes and refuses a JPEG that can be read smaller."""
+    if not hasattr(source, "seek"):
+        source = io.BytesIO(source.read())
+    source.seek(0)
+    beginning = source.read(_BEGINNING)
+    for name in FORMATS:
+        if name not in Image.OPEN:
+            continue
+        make, accepts = Image.OPEN[name]
+        if accepts is None or accepts(beginning) is True:
+            source.seek(0)
+            with contextlib.suppress(*_OTHER_FORMAT):
+                return make(source, "")
+    raise OSError(f"cannot identify it: none of {', '.join(FORMATS)}")
+
+
+def _within_limit(image: Image.Image) -> None:
+    """Have a JPEG of too many pixels read smaller. Raises WorkloadError for any other."""
+    width, height = image.size
+    if width * height <= MAX_PIXELS:
+        return
+    if image.format in ("JPEG", "MPO"):
+        for share in (2, 4, 8):
+            wanted = (-(-width // share), -(-height // share))
+            if wanted[0] * wanted[1] <= MAX_PIXELS:
+                image.draft(None, wanted)
+                break
+        if image.size[0] * image.size[1] <= MAX_PIXELS:
+            return
+    raise WorkloadError(
+        f"it has {width} x {height} pixels, and at most {MAX_PIXELS / 1e6:.0f} million are read; "
+        "scale it down, or save it as JPEG"
+    )
 
 
 def _shown(image: Image.Image) -> Image.Image:
@@ -143,9 +201,7 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):  # older Pillows say "I" for "I;16"
         return _from_deep(image)
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layer).convert("RGB")
+        return _on_white(image)
     try:
         return image.convert("RGB")
     except ValueError as error:
@@ -166,8 +222,7 @@ def _from_deep(image: Image.Image) -> Image.Image:
             f"its {kind} samples have no scale: the file declares no full one (TIFF's "
             "SMaxSampleValue: 1, 255, 4095 ...); save it with 8 or 16 bits"
         )
-    values: Any = np.asarray(image, np.float64 if image.mode == "F" else np.int64)
-    low, high = float(values.min()), float(values.max())
+    low, high = (float(value) for value in _extrema(image))
     if not 0 <= low <= high <= declared:
         raise WorkloadError(
             f"its samples go from {low:g} to {high:g}, outside of the declared 0 to {declared:g}"
@@ -175,8 +230,35 @@ def _from_deep(image: Image.Image) -> Image.Image:
     if declared == 65535 and image.format != "PPM":  # Pillow scales PPM to 16 bits
         _refuse_shallow(high)
     top = declared if image.mode == "F" else declared + 1
-    gray = np.minimum(values * 256 // top, 255).astype(np.uint8)
+    gray = np.empty(image.size[::-1], np.uint8)
+    for first, strip in _strips(image):
+        values: Any = np.asarray(strip, np.float64 if image.mode == "F" else np.int64)
+        gray[first : first + strip.size[1]] = np.minimum(values * 256 // top, 255)
     return Image.fromarray(255 - gray if tags.get(_PHOTOMETRIC) == 0 else gray)
+
+
+def _extrema(image: Image.Image) -> tuple[Any, Any]:
+    """Least and largest sample; NaN where one is."""
+    strips = [np.asarray(strip) for _, strip in _strips(image)]
+    return min(strip.min() for strip in strips), max(strip.max() for strip in strips)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """RGB of what is partly transparent."""
+    found = Image.new("RGB", image.size)
+    for first, strip in _strips(image):
+        layer = strip.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        found.paste(Image.alpha_composite(white, layer).convert("RGB"), (0, first))
+    return found
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The picture from top to bottom, with the row where each part begins."""
+    width, height = image.size
+    rows = max(1, _STRIP // width)
+    for first in range(0, height, rows):
+        yield first, image.crop((0, first, width, min(height, first + rows)))
 
 
 def _is_full_scale(largest: float) -> bool:

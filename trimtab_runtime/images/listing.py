@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import glob
 import os
 import sys
@@ -30,7 +32,7 @@ def named_images(arguments: Sequence[str]) -> list[tuple[str, Union[str, bytes]]
         elif os.path.isdir(argument):
             found += _some(sorted(_below(argument)), f"{argument}: no images in this folder")
         elif glob.has_magic(argument) and not os.path.exists(argument):
-            matching = sorted(filter(_is_image, glob.glob(argument, recursive=True)))
+            matching = sorted(filter(_is_image, _matching(argument)))
             found += _some(matching, f"{argument}: no image matches")
         else:
             found.append((argument, argument))
@@ -49,13 +51,36 @@ def _some(paths: Sequence[str], otherwise: str) -> Iterator[tuple[str, str]]:
 
 
 def _below(folder: str) -> Iterator[str]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (
-            os.path.join(place, name)
-            for name in names
-            if not name.startswith(".") and _is_image(os.path.join(place, name))
-        )
+    """Images at any depth; links to folders are not followed, or they could lead anywhere, and
+    round and round."""
+    waiting = [folder]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif _is_image(entry.path):
+                    yield entry.path
+
+
+def _matching(pattern: str) -> Iterator[str]:
+    """Files that match, of which `**` goes through folders as :func:`_below` does."""
+    start, deep, rest = pattern.partition("**")
+    if not deep:
+        return glob.iglob(pattern)
+    wanted = [part for part in rest.split("/") if part not in ("", "**")] or ["*"]
+    places = glob.iglob(start or ".")
+    found = ((path, os.path.relpath(path, place)) for place in places for path in _below(place))
+    return (os.path.normpath(path) for path, name in found if _ends(name.split(os.sep), wanted))
+
+
+def _ends(parts: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether the last parts of a path match patterns."""
+    if len(parts) < len(wanted):
+        return False
+    return all(map(fnmatch.fnmatch, parts[len(parts) - len(wanted) :], wanted))
 
 
 def _is_image(path: str) -> bool:

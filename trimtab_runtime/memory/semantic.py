@@ -41,6 +41,9 @@ __all__ = [
 
 Array = Any
 
+#: Numbers of a network whose squares can be summed in float32.
+_LARGEST = 1e15
+
 
 class Recall:
     """The memory of one plan while it runs.
@@ -128,6 +131,12 @@ class Recall:
                 f"{self.classes}"
             )
         vector = kernel.standardised(vector, model) if reads else model.mean
+        for name, values in (("a vector", vector), ("scores", logits)):
+            if not (np.abs(values) < _LARGEST).all():  # of NaN it is not either
+                raise InferenceError(
+                    f"tap {self._names[tap]} gave {name} with NaN, infinity or numbers beyond "
+                    f"{_LARGEST:g}, which no memory takes"
+                )
         self._passed.append((tap, vector))
         by, slot = kernel.look(
             vector,
@@ -192,12 +201,18 @@ class Recall:
         }
 
     def save(self, path: str) -> None:
-        """Write what is remembered to an .npz file, at once or not at all. Raises OSError."""
+        """Write what is remembered to an .npz file, at once or not at all. Raises OSError, and
+        BundleError for what :meth:`restore` would refuse."""
+        reason = why_unfit(self._everything(), self._everything())
+        if reason is not None:
+            raise BundleError(f"{path}: not saved: {reason}; reset the memory")
         target = Path(path)
         handle, partial = tempfile.mkstemp(prefix=f".{target.name}-", dir=str(target.parent))
         try:
             with os.fdopen(handle, "wb") as stream:
                 np.savez(stream, **self._everything())
+                stream.flush()
+                os.fsync(stream.fileno())
             os.replace(partial, str(target))
         finally:
             Path(partial).unlink(missing_ok=True)

@@ -29,7 +29,8 @@ def read_golden(folder: Path) -> Golden:
     run to its end. Then, for plans that do not stop early, `answer_i` (index, stage, entry); for
     the others `sequence` (frames,), the numbers of images in the order in which they are to be
     classified from an empty memory on, and `answers` (frames, 4): index, stage, tap (-1: none) and
-    entry. Protocols before 3 know no entries, and have none. Raises BundleError.
+    entry. Protocols before 3 know no entries, and have none. `labels` (classes,) are the names of
+    the classes; bundles of before had none. Raises BundleError.
     """
     try:
         return _Named(read_arrays(str(folder / GOLDEN_NAME)))
@@ -63,6 +64,17 @@ def unlike(golden: Golden, stages: Sequence[LoadedStage], tolerance: float) -> l
                     f"allowed {tolerance:.2g}"
                 )
     return problems
+
+
+def other_classes(golden: Golden, labels: Sequence[str]) -> list[str]:
+    """Which classes have other names than they had."""
+    if "labels" not in golden:
+        return []
+    named = [str(name) for name in golden["labels"]]
+    if len(named) != len(labels):
+        return [f"{len(labels)} classes have names, {len(named)} had"]
+    pairs = enumerate(zip(named, labels))
+    return [f"class {i}: {old!r} expected, got {new!r}" for i, (old, new) in pairs if old != new]
 
 
 def other_answers(golden: Golden, classify: Callable[[Any], Any]) -> list[str]:

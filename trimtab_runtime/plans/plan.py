@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from trimtab_runtime.bundles.archive import open_bundle
 from trimtab_runtime.bundles.description import describe
 from trimtab_runtime.bundles.manifest import MODELS_FOLDER, Manifest, arrays_name, onnx_name
+from trimtab_runtime.bundles.unpacking import altered
 from trimtab_runtime.definitions.plan import OperatingPoint
 from trimtab_runtime.errors import BundleError
 from trimtab_runtime.images.preprocess import ImageLike, Preprocessor, prepare
@@ -25,6 +27,7 @@ from trimtab_runtime.plans.golden import (
     Golden,
     golden_images,
     other_answers,
+    other_classes,
     other_sequence,
     read_golden,
     unlike,
@@ -100,12 +103,13 @@ class Plan:
         folder: Path,
         memory: Optional[Recall] = None,
         router: Optional[LoadedRouter] = None,
+        path: Optional[str] = None,
     ) -> None:
         self.manifest = manifest
         self.labels = manifest.labels
         self.memory = memory
         self._stages = list(stages)
-        self._folder = folder
+        self._folder, self._path = folder, path
         self._router = router
         self._tracker: Optional[Tracker] = None
         self._lock = threading.RLock()  # engines, memory and tracker know one image at a time
@@ -134,7 +138,7 @@ class Plan:
             scorer = str(folder / onnx_name(stage.scorer.model)) if stage.scorer else None
             stages.append(load_stage(stage, variant, file, segments, scorer))
         router = load_router(manifest.structure, lambda sha: folder / onnx_name(sha))
-        return cls(manifest, stages, folder, memory, router)
+        return cls(manifest, stages, folder, memory, router, str(path))
 
     @property
     def point(self) -> OperatingPoint:
@@ -242,11 +246,21 @@ class Plan:
         return golden_images(read_golden(self._folder))
 
     def selftest(self) -> list[str]:
-        """Compare with the golden answers, which belong to the plan's own operating point and, if
-        it remembers, to an empty memory. The list of what differs; empty when all is well. What
-        is remembered stays as it was, and a budget that is held does not notice."""
+        """Hash what is unpacked, and compare with the golden answers, which belong to the plan's
+        own operating point and, if it remembers, to an empty memory. The list of what differs;
+        empty when all is well. What is remembered stays as it was, and a budget that is held does
+        not notice. What was damaged is unpacked again where the bundle is still there."""
+        damaged = altered(self._folder, self.manifest.files)
+        if damaged:
+            mended = "damaged in the cache; it is mended now: load the plan again"
+            if self._path is None or not os.path.isfile(self._path):
+                mended = "damaged in the cache, and the bundle is gone"
+            else:
+                open_bundle(self._path)
+            return [f"{name} is {mended}" for name in damaged]
         with self._lock:
-            return self._compare(read_golden(self._folder))
+            golden = read_golden(self._folder)
+            return other_classes(golden, self.labels) + self._compare(golden)
 
     def _compare(self, golden: Golden) -> list[str]:
         in_force, memory = self._point, self.memory

@@ -11,7 +11,7 @@ import numpy as np
 
 from trimtab_runtime.bundles.archive import open_bundle
 from trimtab_runtime.errors import InferenceError
-from trimtab_runtime.fingerprint import core_count
+from trimtab_runtime.fingerprint import thread_limit
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 from trimtab_runtime.plans.loop import ANSWERED_BY
 from trimtab_runtime.plans.plan import Answer, Plan
@@ -48,7 +48,7 @@ def trace(request: TraceRequest, progress: Progress) -> dict[str, Any]:
     bit of an answer. Raises InferenceError on NaN or infinity, naming the image.
     """
     file = request.stage
-    workers = max(1, core_count() // file.options.threads)
+    workers = max(1, thread_limit() // file.options.threads)
     stages: queue.SimpleQueue[LoadedStage] = queue.SimpleQueue()
     for _ in range(workers):
         stages.put(load_file(file))

@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Optional
 
+from trimtab_runtime.quota import cpu_quota
+
 #: Cores busy with other programs. The services of a device at rest need some hundredths; a fifth
 #: of a core delays one run in five where it falls on ours.
 OTHER_CPU = 0.2
@@ -23,6 +25,8 @@ STEAL = 0.03
 STEADY_FREQUENCY = 0.9
 #: Any throttle event changes the speed for a while.
 THROTTLED = 0
+#: Periods in which a quota on processor time held this process: each is a hole of up to 100 ms.
+QUOTA_THROTTLED = 0
 #: Pages moved to or from swap. Some old pages of idle programs leave now and then.
 SWAPPED_PAGES = 100
 #: Times this process waited for a page from storage; on an SD card about a millisecond each.
@@ -39,13 +43,16 @@ _WARNINGS = (
      "measurement (steal); measure on a dedicated machine"),
     ("throttled", THROTTLED, "the device throttled its cores because of heat or low voltage; "
      "cool the device, or give it a stronger power supply"),
+    ("quota_throttled", QUOTA_THROTTLED, "the CPU quota of its container held the process in "
+     "{:.0f} period(s) of the measurement; use fewer threads, or raise the quota (docker run "
+     "--cpus, cpu.max)"),
     ("swapped_pages", SWAPPED_PAGES, "{:.0f} pages were swapped; "
      "free memory, or leave out models that do not fit"),
     ("major_faults", MAJOR_FAULTS, "this process waited {:.0f} times for pages from storage; "
      "free memory, or leave out models that do not fit"),
 )  # fmt: skip
 
-_COUNTS = ("swapped_pages", "major_faults")
+_COUNTS = ("quota_throttled", "swapped_pages", "major_faults")
 _PI = "sys/devices/platform/soc/soc:firmware/get_throttled"
 _PI_NOW = 0xF  # under-voltage, frequency capped, throttled, soft temperature limit
 _PI_SINCE = 0xF0000  # the same four, since the bits were last cleared
@@ -64,7 +71,8 @@ class Findings:
     """Only what is known; a warning is one sentence that begins with its name and a colon.
 
     other_cpu (cores busy with other processes), steal (share of the machine's time),
-    frequency_low_mhz, frequency_high_mhz, throttled (events), swapped_pages, major_faults.
+    frequency_low_mhz, frequency_high_mhz, throttled (events), quota_throttled (periods),
+    swapped_pages, major_faults.
     """
 
     values: dict[str, float]
@@ -137,6 +145,9 @@ class Conditions:
             found.update(major_faults=own[0], own=sum(own[1:]))
         if swapped := self._numbers("proc/vmstat", _SWAPPED):
             found["swapped_pages"] = sum(swapped)
+        quota = cpu_quota(self._root)
+        if quota.cores is not None:
+            found["quota_throttled"] = quota.throttled
         found["pi"] = read_int(os.path.join(self._root, _PI), base=16)
         for folder in self._folders:
             for kind in ("core", "package"):

@@ -34,6 +34,12 @@ def _layers(request: Any, progress: Progress) -> dict[str, Any]:
     return layers(request, progress)
 
 
+def _paired(request: Any, progress: Progress) -> dict[str, Any]:
+    from trimtab_runtime.probe.paired import paired
+
+    return paired(request, progress)
+
+
 def _race(request: Any, progress: Progress) -> dict[str, Any]:
     from trimtab_runtime.probe.race import race
 
@@ -57,6 +63,7 @@ _ANSWERS: dict[str, Callable[[Any, Progress], dict[str, Any]]] = {
     "trace": trace,
     "features": _features,
     "verify": verify,
+    "paired": _paired,
     "layers": _layers,
     "race": _race,
     "fingerprint": _fingerprint,

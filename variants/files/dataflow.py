@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.variants.files.base import first_line
+from trimtab.variants.files.graphs import read_names
 from trimtab.variants.files.onnx import read_graph
 
 if TYPE_CHECKING:
@@ -67,26 +68,6 @@ def read_flow(path: Path) -> Flow:
     return Flow(model, inputs[0], outputs[0], nodes, _carriers(nodes, inputs[0], outputs[0]))
 
 
-def read_names(node: onnx.NodeProto) -> set[str]:
-    """Tensors that a node reads, those that its subgraphs take from outside included."""
-    found = {name for name in node.input if name}
-    for attribute in node.attribute:
-        for graph in [attribute.g, *attribute.graphs]:
-            made = {name for inner in graph.node for name in inner.output}
-            made |= {value.name for value in [*graph.input, *graph.initializer]}
-            inside = {name for inner in graph.node for name in read_names(inner)}
-            found |= (inside | {value.name for value in graph.output}) - made
-    return found
-
-
-def free_name(name: str, taken: Iterable[str]) -> str:
-    """The name, underscores appended until it is none of those taken."""
-    names = set(taken)
-    while name in names:
-        name += "_"
-    return name
-
-
 def needed_nodes(
     graph: onnx.GraphProto, wanted: Iterable[str], given: Iterable[str]
 ) -> list[onnx.NodeProto]:
@@ -120,11 +101,14 @@ def _carriers(nodes: tuple[onnx.NodeProto, ...], image: str, output: str) -> dic
     Every node is before or behind such a tensor, so this holds in any topological order.
     """
     last_reader = {name: index for index, node in enumerate(nodes) for name in read_names(node)}
+    read_last: dict[int, list[str]] = {}
+    for name, index in last_reader.items():
+        read_last.setdefault(index, []).append(name)
     found: dict[str, int] = {}
     awaited = {image}
     for index, node in enumerate(nodes):
         awaited.update(name for name in node.output if name in last_reader)
-        awaited = {name for name in awaited if last_reader.get(name, -1) > index}
+        awaited.difference_update(read_last.get(index, ()))
         if len(awaited) == 1:
             (name,) = awaited
             if name in node.output:

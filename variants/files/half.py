@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from trimtab.variants.files.graphs import every_graph
 
 if TYPE_CHECKING:
     import onnx
@@ -25,7 +26,7 @@ def widen(model: onnx.ModelProto) -> None:
         for value in graph.input
         if value.name not in constants and value.type.tensor_type.elem_type == TensorProto.FLOAT16
     ]
-    for inner in _graphs(graph):
+    for inner in list(every_graph(graph)):
         _widen_graph(inner)
     for name in images:
         next(
@@ -36,14 +37,6 @@ def widen(model: onnx.ModelProto) -> None:
             node.input[:] = [wide if read == name else read for read in node.input]
         cast = helper.make_node("Cast", [name], [wide], to=TensorProto.FLOAT, name=wide)
         graph.node.insert(0, cast)
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in [attribute.g, *attribute.graphs]:
-                yield from _graphs(inner)
 
 
 def _widen_graph(graph: onnx.GraphProto) -> None:

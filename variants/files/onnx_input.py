@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trimtab.variants.files.base import Array, Normalisation
+from trimtab.variants.files.graphs import readers_of
 from trimtab_runtime.definitions.plan import Quantisation
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ _PIXEL_STD = 8.0
 def input_quantisation(graph: onnx.GraphProto, image: str) -> Quantisation | None:
     """Scale and zero point by which all readers dequantise the image, wherever these constants
     stand and whatever moves the image before; None where there are none, or several."""
-    constants = constant_values(graph)
+    constants, readers = constant_values(graph), readers_of(graph.node)
     found = set()
     waiting = [image]
     while waiting:
         name = waiting.pop()
-        for node in _readers(graph, name):
+        for node in readers.get(name, ()):
             if node.op_type == "DequantizeLinear" and node.input[0] == name:
                 found.add(linear(node, constants))
             elif node.op_type in _MOVES - {"Cast"} and node.input[0] == name:
@@ -54,11 +55,11 @@ def linear(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Quantisation
 def inner_normalisation(graph: onnx.GraphProto, image: str, channels: int) -> Normalisation | None:
     """The (mean, std), one or one a channel, that the graph itself takes off the values that it is
     fed and divides them by, before its first layer; None where it does neither."""
-    constants = constant_values(graph)
+    constants, readers = constant_values(graph), readers_of(graph.node)
     factor, shift, seen = np.ones(1), np.zeros(1), False
     name = image
     while True:
-        users = [node for node in _readers(graph, name) if node.op_type != "Shape"]
+        users = [node for node in readers.get(name, ()) if node.op_type != "Shape"]
         if len(users) != 1:
             break
         node = users[0]
@@ -100,10 +101,6 @@ def _constants(graph: onnx.GraphProto) -> Iterator[tuple[str, Array]]:
                 yield node.output[0], numpy_helper.to_array(value)
             elif attribute.name in ("value_float", "value_int"):
                 yield node.output[0], np.asarray(value)
-
-
-def _readers(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
-    return [node for node in graph.node if name in node.input]
 
 
 def _affine(

@@ -116,7 +116,9 @@ def _short(value: Any) -> float:
 def _kind(operators: Any, output: int) -> str | None:
     made_by = {int(index): operator for operator in operators for index in operator["outputs"]}
     operator = made_by.get(int(output))
-    while operator is not None and operator["op_name"] in _KEEPS_VALUES:
+    for _ in operators:  # a damaged file may lead in a circle
+        if operator is None or operator["op_name"] not in _KEEPS_VALUES:
+            break
         operator = made_by.get(int(operator["inputs"][0]))
     return None if operator is None else _KINDS.get(str(operator["op_name"]))
 

@@ -1,19 +1,8 @@
-"""Looking at a model file in a process of its own.
-
-To read a file is to run what is in it: it may never return, crash its engine, or take all memory,
-and the job must outlive that.
-"""
+"""Looking at a model file in a process of its own."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,52 +11,51 @@ from numpy.typing import NDArray
 
 from trimtab.variants.files import watchdog
 from trimtab.variants.inspection.facts import ModelFacts, inspect_model
+from trimtab.variants.inspection.operators import OperatorWork, operator_work
+from trimtab.variants.inspection.origins import Executed, Origin, find_origins
+from trimtab.variants.intake.source import source_identity
 from trimtab.variants.intake.view import View, Wishes, open_view, prepare
-from trimtab_runtime import errors
+from trimtab.variants.isolation import Ask, Limits, call, memory_for
+from trimtab.variants.isolation.limits import STEP_S
 from trimtab_runtime.codec import decode, encode
 from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
 from trimtab_runtime.engines import create_engine, format_engine
-from trimtab_runtime.errors import ModelError, TrimtabError
 from trimtab_runtime.images.preprocess import decode_image
 from trimtab_runtime.images.preprocess import prepare as prepare_image
 
 Floats = NDArray[np.float32]
 
-_COMMAND = "from trimtab.variants.inspection.isolated import main; main()"
-_KILLED = -9
-_LOOK_S = 0.05
-
 
 def inspect_in_subprocess(
-    path: Path | str, size: tuple[int, int] | None = None, limit_s: float = 120.0
+    path: Path | str, size: tuple[int, int] | None = None, limit_s: float = STEP_S
 ) -> ModelFacts:
     """:func:`variants.inspect_model` in a fresh process.
 
     Raises what it raises, and ModelError when one inference gives no answer within `limit_s`, or
-    the file crashes its engine or takes more memory than there is.
+    the file crashes its engine or takes more memory than it may.
     """
     path = Path(path)
-    told = _ask("facts", path, [str(path.absolute()), size], limit_s)
-    return decode(ModelFacts, told)
+    asked, limits = [str(path.absolute()), size], Limits(limit_s, memory_for(path))
+    return decode(ModelFacts, call(_facts, path.name, asked, limits, fresh=True))
 
 
 def open_in_subprocess(
-    path: Path | str, folder: Path, wishes: Wishes | None = None, limit_s: float = 120.0
+    path: Path | str, folder: Path, wishes: Wishes | None = None, limit_s: float = STEP_S
 ) -> View:
     """:func:`variants.open_view` in a fresh process; raises as :func:`inspect_in_subprocess`."""
     path = Path(path)
     asked = [str(path.absolute()), str(folder.absolute()), encode(wishes or Wishes())]
-    return _seen(_ask("view", path, asked, limit_s))
+    return _seen(call(_view, path.name, asked, Limits(limit_s, memory_for(path)), fresh=True))
 
 
 def open_and_inspect_in_subprocess(
-    path: Path | str, folder: Path, wishes: Wishes | None = None, limit_s: float = 120.0
+    path: Path | str, folder: Path, wishes: Wishes | None = None, limit_s: float = STEP_S
 ) -> tuple[View, ModelFacts | None]:
     """Both of the above in one fresh process: a file's view, and what the view tells when it is
     run with the size of `wishes`. A view with weights beside it is not inspected."""
     path = Path(path)
     asked = [str(path.absolute()), str(folder.absolute()), encode(wishes or Wishes())]
-    told = _ask("both", path, asked, limit_s)
+    told = call(_both, path.name, asked, Limits(limit_s, memory_for(path)), fresh=True)
     return _seen(told["view"]), decode(ModelFacts, told["facts"]) if told["facts"] else None
 
 
@@ -81,99 +69,74 @@ def _seen(told: dict[str, Any]) -> View:
 
 
 def answer_in_subprocess(
-    path: Path | str, variant: Variant, images: Sequence[Path], limit_s: float = 120.0
+    path: Path | str, variant: Variant, images: Sequence[Path], limit_s: float = STEP_S
 ) -> Floats:
-    """What a file answers to images (paths) as `variant` says that it is fed and read, in a fresh
+    """What a file answers to images (paths) as `variant` says that it is fed and read, in another
     process: float32 (images, outputs). Raises as :func:`inspect_in_subprocess`, and WorkloadError
     for an image that cannot be read."""
     path = Path(path)
     asked = [str(path.absolute()), encode(variant), [str(image.absolute()) for image in images]]
-    return np.array(_ask("answers", path, asked, limit_s), np.float32)
+    told = call(_answers, path.name, asked, Limits(limit_s, memory_for(path)))
+    return np.array(told, np.float32)
 
 
-def _ask(what: str, path: Path, arguments: list[Any], limit_s: float) -> Any:
-    request = json.dumps([what, limit_s, os.getpid(), *arguments])
-    try:
-        done = subprocess.run(
-            # -P: what lies in the working directory is not to be imported.
-            [sys.executable, "-P", "-c", _COMMAND],
-            env={**os.environ, "PYTHONPATH": _import_path()},
-            input=request.encode(),
-            capture_output=True,
-            timeout=None if watchdog.SIGNAL else limit_s,
-            check=False,
-        )
-        late = watchdog.SIGNAL is not None and done.returncode == -watchdog.SIGNAL
-    except subprocess.TimeoutExpired:
-        late = True
-    if late:
-        raise ModelError(
-            f"{path.name}: gave no answer to a random image within {limit_s:g} s; export it "
-            "again, or allow more time where it is that slow"
-        )
-    if done.returncode != 0:
-        raise ModelError(f"{path.name}: {_death(done)}; it may be damaged: export it again")
-    told = json.loads(done.stdout.splitlines()[-1])
-    if "told" in told:
-        return told["told"]
-    raise getattr(errors, told["error"])(told["reason"])
+def identity_in_subprocess(path: Path, limit_s: float = STEP_S) -> str:
+    """:func:`variants.source_identity` in another process; raises as
+    :func:`inspect_in_subprocess`."""
+    limits = Limits(limit_s, memory_for(path))
+    return str(call(_identity, path.name, str(path.absolute()), limits))
 
 
-def _import_path() -> str:
-    """This code first, then what was on the path anyway."""
-    return os.pathsep.join(
-        filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")])
-    )
+def work_in_subprocess(
+    path: Path,
+    format: str,
+    size: tuple[int, int] | None = None,
+    limit_s: float = STEP_S,
+    name: str | None = None,
+) -> tuple[OperatorWork, ...]:
+    """:func:`variants.operator_work` in another process; raises as :func:`inspect_in_subprocess`.
+    Errors call the file `name`."""
+    asked, limits = [str(path.absolute()), format, size], Limits(limit_s, memory_for(path))
+    told = call(_work, name or path.name, asked, limits)
+    return decode(tuple[OperatorWork, ...], told)
 
 
-def _death(done: subprocess.CompletedProcess[bytes]) -> str:
-    if done.returncode == _KILLED:
-        return "whoever tried to run it was killed, most likely for taking all memory"
-    last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-    how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
-    return " ".join([f"whoever tried to run it died of {how}", *(f"({line})" for line in last)])
+def origins_in_subprocess(
+    path: Path,
+    executed: Sequence[Executed],
+    size: tuple[int, int] | None = None,
+    limit_s: float = STEP_S,
+) -> list[Origin]:
+    """:func:`variants.find_origins` in another process; raises as
+    :func:`inspect_in_subprocess`."""
+    asked = [str(path.absolute()), encode(list(executed)), size]
+    told = call(_origins, path.name, asked, Limits(limit_s, memory_for(path)))
+    return decode(list[Origin], told)
 
 
-def main() -> None:
-    """Print {"told": what was asked for} or {"error": its class, "reason": its text} as the last
-    line."""
-    with suppress(OSError):  # where memory runs out, Linux shall take this process, not the job
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    what, limit_s, asked_by, path, *rest = json.load(sys.stdin)
-    if os.name == "posix":  # elsewhere a launcher may stand between
-        threading.Thread(target=_end_with, args=(asked_by,), daemon=True).start()
-    if what != "facts" and Path(path).suffix.lower() == ".onnx":
-        prepare()  # takes seconds, which are none of the model's
-    watchdog.arm(limit_s)
-    try:
-        told = {"told": _TASKS[what](Path(path), *rest)}
-    except MemoryError:
-        told = {"error": "ModelError", "reason": f"{Path(path).name}: too little memory to run it"}
-    except TrimtabError as error:
-        told = {"error": type(error).__name__, "reason": str(error)}
-    print(json.dumps(told))
+def _facts(request: Any, ask: Ask) -> Any:
+    path, size = request
+    return encode(inspect_model(Path(path), _pair(size)))
 
 
-def _end_with(process: int) -> None:
-    """Nobody waits for the answer once who asked is dead, and its folder is removed."""
-    while os.getppid() == process:
-        time.sleep(_LOOK_S)
-    os._exit(1)
+def _view(request: Any, ask: Ask) -> Any:
+    path, folder, wishes = request
+    return _told(_opened(Path(path), Path(folder), decode(Wishes, wishes)))
 
 
-def _facts(path: Path, size: list[int] | None) -> Any:
-    return encode(inspect_model(path, (size[0], size[1]) if size else None))
-
-
-def _view(path: Path, folder: str, wishes: dict[str, Any]) -> Any:
-    return _told(open_view(path, Path(folder), decode(Wishes, wishes)))
-
-
-def _both(path: Path, folder: str, wishes: dict[str, Any]) -> Any:
+def _both(request: Any, ask: Ask) -> Any:
+    path, folder, wishes = request
     said = decode(Wishes, wishes)
-    view = open_view(path, Path(folder), said)
+    view = _opened(Path(path), Path(folder), said)
     facts = None if view.beside else encode(inspect_model(view.path, said.size))
     return {"view": _told(view), "facts": facts}
+
+
+def _opened(path: Path, folder: Path, wishes: Wishes) -> View:
+    if path.suffix.lower() == ".onnx":
+        with watchdog.paused():
+            prepare()  # takes seconds, which are none of the model's
+    return open_view(path, folder, wishes)
 
 
 def _told(found: View) -> dict[str, Any]:
@@ -185,9 +148,10 @@ def _told(found: View) -> dict[str, Any]:
     }
 
 
-def _answers(path: Path, variant: dict[str, Any], images: list[str]) -> Any:
+def _answers(request: Any, ask: Ask) -> Any:
+    path, variant, images = request
     known = decode(Variant, variant)
-    engine = create_engine(str(path), known, RuntimeOptions(format_engine(known.format)))
+    engine = create_engine(path, known, RuntimeOptions(format_engine(known.format)))
     found = []
     for image in images:
         tensor = prepare_image(decode_image(Path(image))).tensor(known.input)
@@ -196,9 +160,19 @@ def _answers(path: Path, variant: dict[str, Any], images: list[str]) -> Any:
     return found
 
 
-_TASKS: dict[str, Callable[..., Any]] = {
-    "facts": _facts,
-    "view": _view,
-    "both": _both,
-    "answers": _answers,
-}
+def _identity(request: Any, ask: Ask) -> Any:
+    return source_identity(Path(request))
+
+
+def _work(request: Any, ask: Ask) -> Any:
+    path, format, size = request
+    return encode(operator_work(Path(path), format, _pair(size)))
+
+
+def _origins(request: Any, ask: Ask) -> Any:
+    path, executed, size = request
+    return encode(find_origins(Path(path), decode(list[Executed], executed), _pair(size)))
+
+
+def _pair(size: list[int] | None) -> tuple[int, int] | None:
+    return (size[0], size[1]) if size else None

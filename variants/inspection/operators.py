@@ -19,6 +19,7 @@ from trimtab.variants.files.dataflow import (
     read_flow,
     tensor_shapes,
 )
+from trimtab.variants.files.graphs import constant_tensors
 from trimtab.variants.files.tflite import open_interpreter
 from trimtab_runtime.errors import ModelError
 
@@ -87,12 +88,8 @@ def operator_work(
 
 def _of_onnx(flow: Flow, shapes: Mapping[str, tuple[int, Shape]]) -> Iterator[OperatorWork]:
     made_by = {name: node for node in flow.model.graph.node for name in node.output}
-    constants = {tensor.name for tensor in flow.model.graph.initializer}
-
-    def is_constant(name: str) -> bool:
-        """Weights may come by way of a DequantizeLinear or an Identity."""
-        node = made_by.get(name)
-        return name in constants if node is None else all(map(is_constant, node.input))
+    # Weights may come by way of a DequantizeLinear or an Identity.
+    constants = constant_tensors(flow.model.graph)
 
     def elements(names: Iterable[str]) -> int:
         return sum(_product(shapes.get(name, (0, (None,)))[1]) for name in names if name)
@@ -100,7 +97,7 @@ def _of_onnx(flow: Flow, shapes: Mapping[str, tuple[int, Shape]]) -> Iterator[Op
     for node in flow.nodes:
         if node.op_type in _FREE:
             continue
-        weights = [name for name in node.input if name and is_constant(name)]
+        weights = [name for name in node.input if name in constants]
         kind = _KIND_OF.get(node.op_type, "other")
         if "Conv" in node.op_type and node.op_type in WEIGHTS:
             kernel = shapes.get(node.input[WEIGHTS[node.op_type]], (0, (None,)))[1]

@@ -20,9 +20,9 @@ from trimtab.variants.files.dataflow import (
     Shape,
     multiply_accumulates,
     read_flow,
-    read_names,
     tensor_shapes,
 )
+from trimtab.variants.files.graphs import read_names
 
 if TYPE_CHECKING:
     import onnx

@@ -3,6 +3,7 @@ nodes named, shapes inferred, nothing that is unused."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,18 +52,20 @@ def sort_nodes(model: ir.Model) -> bool:
 def name_nodes(model: ir.Model) -> bool:
     """Names of their own for nodes without one or with another's."""
     taken: set[str] = set()
+    numbers: Counter[str] = Counter()
     changed = False
     for graph in model.graphs():
         for node in graph:
             if not node.name or node.name in taken:
-                node.name = _free(node.name or node.op_type, taken)
+                node.name = _free(node.name or node.op_type, taken, numbers)
                 changed = True
             taken.add(node.name)
     return changed
 
 
-def _free(name: str, taken: set[str]) -> str:
-    number = 1
-    while f"{name}_{number}" in taken:
-        number += 1
-    return f"{name}_{number}"
+def _free(name: str, taken: set[str], numbers: Counter[str]) -> str:
+    """The name with the next of its `numbers` that is free."""
+    numbers[name] += 1
+    while f"{name}_{numbers[name]}" in taken:
+        numbers[name] += 1
+    return f"{name}_{numbers[name]}"

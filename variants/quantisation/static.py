@@ -23,6 +23,7 @@ from trimtab.variants.files.base import Array, first_line
 from trimtab.variants.files.half import widen
 from trimtab.variants.files.onnx import KEEPS_VALUES, producers, read_graph
 from trimtab.variants.files.simplify import write_plain
+from trimtab.variants.files.watchdog import step
 from trimtab.variants.quantisation.suitability import QUANTISED_LAYERS, quantisable
 from trimtab_runtime.definitions.plan import InputFormat, Variant
 from trimtab_runtime.errors import ModelError
@@ -189,6 +190,7 @@ class _Reader:
             return None
         image = self._images[self._next]
         self._next += 1
+        step()
         source = str(image) if isinstance(image, Path) else image
         return {self._name: Preprocessor(source).tensor(self._format)}
 

@@ -9,14 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.variants.files.base import first_line
-from trimtab.variants.files.dataflow import (
-    Flow,
-    NotCuttable,
-    free_name,
-    needed_nodes,
-    read_flow,
-    read_names,
-)
+from trimtab.variants.files.dataflow import Flow, NotCuttable, needed_nodes, read_flow
+from trimtab.variants.files.graphs import free_name, read_names
 from trimtab.variants.files.writing import strip_notes, write_model
 from trimtab.variants.segments.heads import Head
 from trimtab.variants.segments.layout import block_input, blocked_tensors

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trimtab.variants.files.dataflow import Flow, free_name, read_names
+from trimtab.variants.files.dataflow import Flow
+from trimtab.variants.files.graphs import free_name, read_names
 
 if TYPE_CHECKING:
     import onnx

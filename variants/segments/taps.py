@@ -16,6 +16,7 @@ from trimtab.variants.files.dataflow import (
     read_flow,
     tensor_shapes,
 )
+from trimtab.variants.files.graphs import readers_of
 
 if TYPE_CHECKING:
     import onnx
@@ -125,11 +126,15 @@ def _places(flow: Flow, shapes: Mapping[str, tuple[int, Shape]]) -> list[TapPlac
     before = _work_before(flow, shapes)
     maps = _maps(flow)
     groups: dict[int, _Candidate] = {}  # by how many weighted operators lie before; last wins
-    weighted = _weighted_before(flow)
+    weighted, readers = _weighted_before(flow), readers_of(flow.nodes)
     for name, index in flow.carriers.items():
         shape = shapes.get(name, (0, ()))[1]
         channels = _channels(shape)
-        if name not in maps or channels is None or not _may_end(flow, name, index, shapes):
+        if (
+            name not in maps
+            or channels is None
+            or not _may_end(flow, name, index, readers, shapes)
+        ):
             continue
         place = TapPlace(name, channels, before[index], _grid(shape))
         known = groups.get(weighted[index])
@@ -209,7 +214,13 @@ def _grid(shape: Shape) -> int:
     return next((grid for grid in _GRIDS if height % grid == width % grid == 0), 1)
 
 
-def _may_end(flow: Flow, name: str, index: int, shapes: Mapping[str, tuple[int, Shape]]) -> bool:
+def _may_end(
+    flow: Flow,
+    name: str,
+    index: int,
+    readers: Mapping[str, Sequence[onnx.NodeProto]],
+    shapes: Mapping[str, tuple[int, Shape]],
+) -> bool:
     """Whether fusion survives a cut at this tensor, and it can be pooled."""
     from onnx import TensorProto
 
@@ -218,8 +229,7 @@ def _may_end(flow: Flow, name: str, index: int, shapes: Mapping[str, tuple[int, 
         return False
     if maker.op_type == "QuantizeLinear":
         return _one_scale(maker, shapes)
-    readers = [node for node in flow.nodes if name in node.input]
-    if any(node.op_type == "QuantizeLinear" for node in readers):
+    if any(node.op_type == "QuantizeLinear" for node in readers.get(name, ())):
         return False
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
     return shapes[name][0] in floats

@@ -6,6 +6,20 @@ A region has one tensor in and one out; a block is an ONNX model. Everything rai
 :class:`trimtab_runtime.errors.ModelError` where it cannot be done.
 """
 
+from trimtab.variants.slimming.isolation.calls import (
+    Progress,
+    build_in_subprocess,
+    learn_in_subprocess,
+    propose_in_subprocess,
+)
+from trimtab.variants.slimming.isolation.requests import (
+    BuiltNetwork,
+    LearnedBlock,
+    Lesson,
+    Proposals,
+    Proposed,
+    SlimmingSource,
+)
 from trimtab.variants.slimming.network.network import (
     Network,
     Region,
@@ -27,28 +41,38 @@ from trimtab.variants.slimming.training.recipes import DistillRecipe, Learned, L
 
 __all__ = [
     "RULES",
+    "BuiltNetwork",
     "Cache",
     "DistillRecipe",
     "Distilled",
     "FolderCache",
     "LearnRecipe",
     "Learned",
+    "LearnedBlock",
+    "Lesson",
     "Network",
+    "Progress",
     "Proposal",
+    "Proposals",
+    "Proposed",
     "Region",
     "Rule",
     "Slimmed",
     "SlimmedPart",
+    "SlimmingSource",
     "Step",
     "TrainingImages",
+    "build_in_subprocess",
     "distill",
     "extract",
     "is_region",
     "learn",
     "learn_alone",
+    "learn_in_subprocess",
     "overlaps",
     "plain_network",
     "propose",
+    "propose_in_subprocess",
     "read_network",
     "replace",
     "slim",

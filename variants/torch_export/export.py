@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -28,6 +29,8 @@ from trimtab_runtime.errors import ModelError, TrimtabError
 
 _COMMAND = "from trimtab.variants.torch_export.export import main; main()"
 _GRACE_S = 10.0
+#: A module that was not exported by then is taken for one that never will be.
+EXPORT_S = 900.0
 #: The checkout that holds this code; what lies there besides `trimtab` is none of the user's.
 _OURS = Path(__file__).resolve().parents[2]
 
@@ -132,12 +135,19 @@ class _Process:
     def ask(self, **request: Any) -> Any:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
+        limit = threading.Timer(EXPORT_S, self._child.kill)
+        limit.start()
         try:
             self._child.stdin.write(json.dumps(request).encode() + b"\n")
             self._child.stdin.flush()
             answer = self._child.stdout.readline()
         except BrokenPipeError:
             answer = b""
+        finally:
+            late = limit.finished.is_set()  # it killed the child
+            limit.cancel()
+        if late:
+            raise ModelError(f"{self._entry}: not exported within {EXPORT_S:g} s")
         if not answer:
             raise ModelError(f"{self._entry}: {self._death()}")
         told = json.loads(answer)

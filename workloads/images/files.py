@@ -32,7 +32,10 @@ _PICTURES = (
 )
 #: Files about images, which others read.
 _ABOUT_IMAGES = ("labels.csv", "classes.txt", "labels.txt", "class_names.txt")
+#: How often one folder is entered, by one link or another: links to links double with each level.
+MOST_WAYS = 8
 HIDDEN, SYSTEM, LOOPS, NO_SUFFIX = "hidden", "of the system", "links in a circle", "no suffix"
+NO_FILE = "pipes, devices or sockets"
 
 
 def image_suffixes() -> tuple[str, ...]:
@@ -62,8 +65,10 @@ def list_images(folder: Path) -> FolderContents:
             continue
         if suffix not in suffixes:
             left_out[suffix or NO_SUFFIX] += 1
-        elif (folder / name).exists():
+        elif (folder / name).is_file():
             names.append(name)
+        elif (folder / name).exists():
+            left_out[NO_FILE] += 1
         else:
             broken.append(name)
     return FolderContents(tuple(names), tuple(broken), dict(left_out))
@@ -75,9 +80,34 @@ def files_below(
     enter: Callable[[os.DirEntry[str]], bool] = lambda _: True,
 ) -> Iterator[str]:
     """Files below a folder as relative paths, sorted level by level. Links are followed, but not
-    round and round; what is hidden or the system's own is counted in `left_out`, and folders that
-    are not to be `enter`ed are passed over. Raises WorkloadError."""
-    yield from _below(str(folder), "", (os.path.realpath(folder),), left_out, enter)
+    round and round, nor more than MOST_WAYS to one folder; what is hidden or the system's
+    own is counted in `left_out`, and folders that are not to be `enter`ed are passed over. Raises
+    WorkloadError."""
+    ways: Counter[str] = Counter()
+    waiting = [iter(_listed(str(folder)))]
+    places = [("", os.path.realpath(folder))]
+    while waiting:
+        entry = next(waiting[-1], None)
+        if entry is None:
+            waiting.pop()
+            places.pop()
+            continue
+        prefix, is_folder = places[-1][0], entry.is_dir()
+        kind = _kind_left_out(entry.name, is_folder)
+        if kind is not None:
+            left_out[kind] += _files_in(entry.path) if is_folder and kind != HIDDEN else 1
+        elif not is_folder:
+            yield prefix + entry.name
+        elif enter(entry):
+            by_link = entry.is_symlink()
+            real = os.path.realpath(entry.path) if by_link else f"{places[-1][1]}/{entry.name}"
+            ways[real] += by_link
+            often = by_link and ways[real] > MOST_WAYS
+            if often or any(real == above for _, above in places):
+                left_out[LOOPS] += 1
+                continue
+            waiting.append(iter(_listed(entry.path)))
+            places.append((f"{prefix}{entry.name}/", real))
 
 
 def folders_in(folder: Path) -> set[str]:
@@ -86,33 +116,12 @@ def folders_in(folder: Path) -> set[str]:
         return {e.name for e in found if e.is_dir() and _kind_left_out(e.name, True) is None}
 
 
-def _below(
-    folder: str,
-    prefix: str,
-    above: tuple[str, ...],
-    left_out: Counter[str],
-    enter: Callable[[os.DirEntry[str]], bool],
-) -> Iterator[str]:
+def _listed(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError as error:  # no permission
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError as error:  # no permission, or too many links
         raise WorkloadError(f"{folder}: cannot be listed ({error.strerror})") from None
-    for entry in entries:
-        is_folder = entry.is_dir()
-        kind = _kind_left_out(entry.name, is_folder)
-        if kind is not None:
-            left_out[kind] += _files_in(entry.path) if is_folder and kind != HIDDEN else 1
-        elif not is_folder:
-            yield prefix + entry.name
-        elif enter(entry):
-            real = os.path.realpath(entry.path)
-            if real in above:
-                left_out[LOOPS] += 1
-                continue
-            yield from _below(
-                entry.path, f"{prefix}{entry.name}/", (*above, real), left_out, enter
-            )
 
 
 def _kind_left_out(name: str, is_folder: bool) -> str | None:

@@ -22,6 +22,7 @@ from trimtab.workloads.images.split_folders import split_folders
 from trimtab.workloads.images.text import first_few
 from trimtab.workloads.workload import Item, Workload
 from trimtab_runtime.errors import WorkloadError
+from trimtab_runtime.images.decoding import open_regular
 
 
 def read_workload(
@@ -125,7 +126,7 @@ def _joined(folder: Path, tables: Sequence[Path], group: str | None) -> dict[str
 
 def _item(folder: Path, name: str, layout: Layout) -> Item:
     path = folder / name
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size_bytes = file.tell()
     return Item(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from trimtab_runtime.errors import WorkloadError
+from trimtab_runtime.images.decoding import open_regular
+
+_MOST_BYTES = 2**28
 
 
 def first_few(names: Sequence[str], few: int = 3) -> str:
@@ -24,8 +28,14 @@ def composed(name: str) -> str:
 def read_text(path: Path) -> str:
     """A UTF-8 text, with or without byte order mark. Raises WorkloadError."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open_regular(path) as stream:
+            content = stream.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise WorkloadError(
+                f"{path}: has more than {_MOST_BYTES // 2**20} MB, which no table of images needs"
+            )
+        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
     except OSError as error:
-        raise WorkloadError(f"{path}: cannot be read ({error.strerror})") from None
+        raise WorkloadError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
         raise WorkloadError(f"{path}: is not UTF-8 text; save it as UTF-8") from None

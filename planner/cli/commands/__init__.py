@@ -12,6 +12,7 @@ COMMANDS = (
     "compare:compare",
     "dashboard:dashboard",
     "export:export",
+    "export:verify",
     "gc:gc",
     "devices:app",
 )

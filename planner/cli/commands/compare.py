@@ -47,7 +47,7 @@ def _print(found: Comparison) -> None:
     table = tables.plain_table("", found.first.label, found.second.label)
     for metric in names:
         values = [row.figure(metric) for row in (found.first, found.second)]
-        for basis in ("test", "measured", "decided"):
+        for basis in ("test", "measured", "predicted", "decided"):
             told = [getattr(value, basis) for value in values]
             if any(value is not None for value in told):
                 label = {"decided": "estimated on validation"}.get(basis, basis)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
+import os
+import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -14,10 +16,12 @@ from typing import Annotated
 import typer
 
 from trimtab.planner.cli.console import surroundings
+from trimtab.planner.jobs.dashboard_access import TOKEN, is_loopback
 from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab_runtime.errors import SpecificationError, TrimtabError
 
 LOOPBACK = "127.0.0.1"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,}")
 _SECRETS = Path(".streamlit") / "secrets.toml"
 _AUTHENTICATION = """\
 the dashboard starts jobs, and jobs run code that they name: who reaches it can do what you can.
@@ -53,51 +57,40 @@ def dashboard(
 ) -> None:
     """Look at jobs, fronts and plans in a browser, and start jobs there."""
     here = surroundings(context)
-    if not (is_loopback(address) or no_authentication):
+    login = not (is_loopback(address) or no_authentication)
+    if login:
         _require_authentication(address, port)
-    raise typer.Exit(_wait(subprocess.Popen(command(here, port, address, browser))))
+    token = _token() if is_loopback(address) else None
+    words = command(port, address, browser, login)
+    raise typer.Exit(_wait(subprocess.Popen(words, env=environment(here, token))))
 
 
-def command(here: StoreLocation, port: int, address: str, browser: bool) -> list[str]:
-    """How Streamlit runs the packaged application on this store."""
-    application = importlib.util.find_spec("trimtab.dashboard")
-    if application is None or not application.submodule_search_locations:
+def _token() -> str:
+    """A new one, or that of the environment. Raises SpecificationError where that will not do."""
+    given = os.environ.get(TOKEN)
+    if given is None:
+        return secrets.token_urlsafe(32)
+    if not _TOKEN.fullmatch(given):
+        raise SpecificationError(
+            f"{TOKEN} must be 16 or more letters, digits, - and _, as `python -c 'import secrets; "
+            "print(secrets.token_urlsafe(32))'` makes them"
+        )
+    return given
+
+
+def command(port: int, address: str, browser: bool, login: bool) -> list[str]:
+    """How the packaged application is served. Nothing in it is a secret."""
+    if importlib.util.find_spec("trimtab.dashboard") is None:
         raise TrimtabError("the dashboard is not installed; install Trimtab's whole wheel")
-    folder = Path(application.submodule_search_locations[0])
-    settings = {
-        "server.address": address,
-        "server.port": port,
-        "server.headless": not browser,
-        "server.fileWatcherType": "none",
-        "server.maxUploadSize": 1,
-        "browser.gatherUsageStats": False,
-        "client.toolbarMode": "viewer",
-        **_theme(folder / "theme.toml"),
-    }
-    words = [f"--{name}={_word(value)}" for name, value in settings.items()]
-    store = here.store if "://" in here.store else str(Path(here.store).expanduser().absolute())
-    application_words = ["--store", store]
-    if here.artefacts is not None:
-        application_words += ["--artefacts", str(here.artefacts.expanduser().absolute())]
-    run = [
-        sys.executable,
-        "-P",
-        "-m",
-        "trimtab.dashboard.server",
-        "run",
-        str(folder / "script" / "main.py"),
-    ]
-    return [*run, *words, "--", *application_words]
+    run = [sys.executable, "-P", "-m", "trimtab.dashboard.server"]
+    run += ["--port", str(port), "--address", address]
+    return [*run, *(["--browser"] if browser else []), *(["--login"] if login else [])]
 
 
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach it."""
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
+def environment(here: StoreLocation, token: str | None) -> dict[str, str]:
+    """What the server reads: where the store lies, and the token."""
+    found = {name: value for name, value in os.environ.items() if name != TOKEN}
+    return found | here.environment() | ({TOKEN: token} if token else {})
 
 
 def _require_authentication(address: str, port: int) -> None:
@@ -119,25 +112,6 @@ def _has_login(path: Path) -> bool:
         return False
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecificationError(f"{path}: not TOML ({error})") from None
-
-
-def _theme(path: Path) -> dict[str, object]:
-    """Streamlit's options from a file of its theme section."""
-    found: dict[str, object] = {}
-
-    def walk(prefix: str, values: dict[str, object]) -> None:
-        for name, value in values.items():
-            if isinstance(value, dict):
-                walk(f"{prefix}.{name}", value)
-            else:
-                found[f"{prefix}.{name}"] = value
-
-    walk("theme", tomllib.loads(path.read_text(encoding="utf-8")))
-    return found
-
-
-def _word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

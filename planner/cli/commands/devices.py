@@ -22,11 +22,14 @@ from trimtab.profilers.ssh_address import SSH
 from trimtab_runtime.errors import DeviceError
 
 if TYPE_CHECKING:
-    from trimtab.profilers.ssh import SshDevice
+    from trimtab.profilers.ssh import SshDevice, UnknownHostKey
     from trimtab.profilers.ssh.preparing import Survey
 
 _PROBLEM = 1
-_SHOWN = ("machine", "cpu", "cores", "isa", "memory_gb", "os", "governor", "python", "numpy")
+_SHOWN = (
+    *("machine", "cpu", "cores", "cpu_quota", "isa", "memory_gb"),
+    *("os", "governor", "python", "numpy"),
+)
 _FACTS = ("model", "machine", "cpu", "cores", "os", "kernel", "governor", "python3", "prepared")
 
 app = typer.Typer(
@@ -70,12 +73,14 @@ def show(context: typer.Context, output: _Format = Format.table) -> None:
     from trimtab.profilers.device import device_key
 
     here = surroundings(context)
-    told = LocalDevice().fingerprint()
+    local = LocalDevice()
+    told = local.fingerprint()
     key, engines = device_key(told), _engines(told)
     measured: list[dict[str, Any]] = []
     if here.exists:
         with here.reading() as store:
             measured = _measured(store)
+            key = store.known_as(local.address, told, local.identity()).key
     if output is Format.json:
         this = {"key": key, "fingerprint": told, "engines": engines}
         typer.echo(tables.json_text({"this_machine": this, "devices": measured}))
@@ -184,18 +189,28 @@ def meet(address: str, **settings: Any) -> None:
 
     target = parse_ssh(address, **settings)
     with SshDevice(target) as place:
-        try:
-            place.connection.open()
-        except UnknownHostKey as unknown:
-            print(f"{target.host} is not in known_hosts. Its host key is", file=sys.stderr)
-            print(f"  {unknown.fingerprint}", file=sys.stderr)
+        while True:  # hosts on the way may be unknown too
             try:
-                sure = typer.confirm("Is this the key of the device?", err=True)
-            except typer.Abort:
-                raise unknown from None
-            if not sure:
-                raise
-            print(f"Added to {remember_host(unknown)}.", file=sys.stderr)
+                place.connection.open()
+            except UnknownHostKey as unknown:
+                _ask(unknown)
+                print(f"Added to {remember_host(unknown)}.", file=sys.stderr)
+            else:
+                return
+
+
+def _ask(unknown: UnknownHostKey) -> None:
+    """Raises `unknown` where nobody confirms the key."""
+    if unknown.known.kept_in is None:
+        raise unknown
+    print(f"{unknown.known.name} is not in known_hosts. Its host key is", file=sys.stderr)
+    print(f"  {unknown.fingerprint}", file=sys.stderr)
+    try:
+        sure = typer.confirm(f"Is this the key of {unknown.known.name}?", err=True)
+    except typer.Abort:
+        raise unknown from None
+    if not sure:
+        raise unknown
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -74,7 +72,7 @@ def layers(
     if plot is not None:
         from trimtab.planner.reports.plots.layers import write_layers
 
-        typer.echo(f"Wrote {write_layers(found, plot)}")
+        console().print(f"Wrote {write_layers(found, plot)}", soft_wrap=True)
     elif output is FrontFormat.json:
         typer.echo(tables.json_text(found.plain()))
     elif output is FrontFormat.csv:
@@ -100,11 +98,7 @@ def _csv_text(found: LayerProfile, by: By, top: int | None) -> str:
         if row.pop("originals", None) is not None:
             row["originals"] = originals_text(each)  # type: ignore[arg-type]  # only nodes have some
         rows.append(row)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return tables.written(rows, list(rows[0]))
 
 
 def _print_profile(found: LayerProfile, by: By, top: int | None) -> None:

@@ -16,7 +16,7 @@ from trimtab.planner.cli.commands.devices import meet
 from trimtab.planner.cli.console import console, surroundings
 from trimtab.planner.cli.termination import Terminated, heeding_sigterm
 from trimtab.planner.jobs.lookup import devices_of
-from trimtab.planner.jobs.store_location import StoreLocation
+from trimtab.planner.jobs.store_location import DEFAULT_STORE, StoreLocation
 from trimtab.planner.reports import notes
 from trimtab.planner.reports.comparison import verdict
 from trimtab.planner.reports.front import FrontView, front_view
@@ -71,6 +71,7 @@ def plan(
 
     here = surroundings(context)
     spec = load_spec(job)  # before a store is made
+    _tell_of_another_store(here, job)
     for device in spec.places:
         meet(device.address, **device.settings)
     again = f"{here.command} plan {shlex.quote(str(job))}"
@@ -85,6 +86,17 @@ def plan(
         raise typer.Exit(status) from None
     if not chosen:
         raise typer.Exit(_PROBLEM)
+
+
+def _tell_of_another_store(here: StoreLocation, job: Path) -> None:
+    """Where a new store would be made although one lies beside the job."""
+    beside = job.parent / DEFAULT_STORE
+    if here.store == DEFAULT_STORE and not here.exists and beside.is_file():
+        print(
+            f"note: a new store is created in {Path.cwd()}, and all is measured again; to go on "
+            f"with the one beside the job: trimtab --store {beside} plan {job}",
+            file=sys.stderr,
+        )
 
 
 def _print_results(store: Store, record: JobRecord, here: StoreLocation) -> bool:

@@ -11,6 +11,7 @@ import typer
 
 from trimtab.db import JobRecord, Store
 from trimtab.planner.cli import tables
+from trimtab.planner.cli.confusions import confusion_lines
 from trimtab.planner.cli.console import console, surroundings
 from trimtab.planner.jobs.lookup import find_job, find_plan, job_on_device, job_state
 from trimtab.planner.jobs.summary import summary_of
@@ -130,7 +131,9 @@ def front(
     if plot is not None:
         from trimtab.planner.reports.plots.front import write_plot
 
-        typer.echo(f"Wrote {write_plot(view, view.pick(limit, dominated), plot)}")
+        console().print(
+            f"Wrote {write_plot(view, view.pick(limit, dominated), plot)}", soft_wrap=True
+        )
         return
     if output is FrontFormat.table and limit is None and not dominated:
         limit = _ROWS
@@ -171,7 +174,7 @@ def show(
     with surroundings(context).reading() as store:
         found = report_plan(store, find_plan(store, plan, device))
     if output is Format.json:
-        typer.echo(tables.json_text(asdict(found)))
+        typer.echo(tables.json_text({**asdict(found), "row": found.row.plain()}))
     else:
         _print_explanation(found)
 
@@ -183,7 +186,7 @@ def _plot_exits(context: typer.Context, plan: str, device: str | None, target: P
         raise typer.BadParameter(f"--plot must name a .png file, got {target}")
     with surroundings(context).reading() as store:
         picture = exit_picture(store, find_plan(store, plan, device))
-    typer.echo(f"Wrote {write_exits(picture, target)}")
+    console().print(f"Wrote {write_exits(picture, target)}", soft_wrap=True)
 
 
 def _print_explanation(found: PlanReport) -> None:
@@ -195,6 +198,11 @@ def _print_explanation(found: PlanReport) -> None:
     for text in found.setup:
         screen.print(f"Set-up in doubt: {text}", style="bold red", soft_wrap=True)
     screen.print(f"\n{found.why}", soft_wrap=True)
+    for line in notes.choice_notes(row):
+        screen.print(line, soft_wrap=True)
+    if row.alike:
+        alike = "; ".join(row.alike)
+        screen.print(f"Cannot be told apart in latency from: {alike}.", soft_wrap=True)
     for name, text in found.losses.items():
         screen.print(f"{name} {text}.", soft_wrap=True)
     screen.print(tables.heading(f"\nStages ({notes.route_text(found)})"))
@@ -203,6 +211,10 @@ def _print_explanation(found: PlanReport) -> None:
     _print_exits(found)
     screen.print()
     screen.print(tables.quality_table(row))
+    if found.confusions is not None:
+        screen.print()
+        for line in confusion_lines(found.confusions):
+            screen.print(line, soft_wrap=True)
     screen.print()
     screen.print(tables.cost_table(found))
     for line in [*notes.caution_notes(row), *notes.device_notes(found)]:

@@ -14,6 +14,7 @@ from trimtab.planner.jobs.dataset import load_dataset, stops_early
 from trimtab.planner.jobs.journal import Journal, NullListener, ProgressListener
 from trimtab.planner.jobs.lifecycle import closing_job, open_record, opened_job
 from trimtab.planner.jobs.scratch import scratch
+from trimtab.planner.jobs.steps import one_step
 from trimtab.planner.jobs.summary import JobSummary, summary_of
 from trimtab.planner.pipeline.multi_device.planning import WorstCasePlanning
 from trimtab.planner.pipeline.multi_device.plans import DeviceJob
@@ -137,7 +138,8 @@ class MultiDeviceJob:
             raise PlanningError("; ".join(problems))
         if self._spec.across == "worst" and not lost:
             try:
-                self._decide_across()
+                with one_step():
+                    self._decide_across()
             except TrimtabError as error:
                 problems.append(f"over all devices: {error}")
         if problems:
@@ -166,7 +168,7 @@ class MultiDeviceJob:
             )
             site.job = site.held.enter_context(job)
             self._remember()
-            with running(site.job) as run:
+            with one_step(), running(site.job) as run:
                 site.evaluator = run.evaluator
                 site.measured = run.execute(self._setup)
         except TrimtabError as error:

@@ -8,12 +8,15 @@ from typing import Any, Protocol
 
 from trimtab.db import PlanMetricRecord, PlanRecord, Store
 from trimtab.planner.bundles.export import keep_bundle
+from trimtab.planner.bundles.turns import TurnSettings, memory_mb
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.pipeline.multi_device.plans import (
     DeviceJob,
     JointPlan,
     measured_everywhere,
+    slowest_place,
     worst_metrics,
 )
 from trimtab.planner.pipeline.multi_device.selection import (
@@ -29,6 +32,7 @@ from trimtab.planner.pipeline.planning import (
     selection_summary,
 )
 from trimtab.planner.selection.corrections import correct
+from trimtab.planner.selection.decision import why_moved
 from trimtab.planner.selection.held_out import HeldOutReport, HeldOutReports
 from trimtab.planner.selection.operating_points import family
 from trimtab.planner.selection.plan import PlanCandidate
@@ -36,12 +40,13 @@ from trimtab.planner.selection.records import (
     decided_metrics,
     measured_metrics,
     plan_record,
+    predicted_metrics,
     reported_metrics,
 )
 from trimtab.planner.selection.selector import PlanSelector, Selection
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.costs.cascade import CascadeCosts
-from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.errors import TrimtabError
 
 
 class Each(Protocol):
@@ -83,6 +88,7 @@ class WorstCasePlanning:
         self._plans: list[JointPlan] = []
         self._nearest: PlanCandidate | None = None
         self._unbundled: set[str] = set()
+        self._moved = ""
 
     def decide(self, remember: Callable[..., None]) -> None:
         """Leaves a verified choice in the store, and what was found in the job's summary."""
@@ -126,17 +132,19 @@ class WorstCasePlanning:
         """Run the very same bundles on all devices; what they measure has the last word."""
         job = self._store.get_job(self._job_id)
         assert job is not None
+        baseline = self._selector.baseline_of(self._plans)
         verifiers = [
             PlaceVerifier(
                 job, self._store, p.done.job.device, p.done.job.journal, selector.evaluator,
-                p.done.items, name=p.name, ledger=ledger,
+                p.done.items, baseline.key, memory_mb(p.done.job.fingerprint),
+                TurnSettings.of(p.done.job.settings), name=p.name, ledger=ledger,
             )
             for p, selector in zip(self._places, self._selectors, strict=True)
         ]  # fmt: skip
-        baseline = self._selector.baseline_of(self._plans)
         ahead = [plan for plan in self._plans if plan.on_front]
         spanning = self._rules.spanning(ahead, self._spec.verify)
-        always = [plan for plan in (self._chosen, baseline) if plan is not None]
+        before = self._chosen
+        always = [plan for plan in (before, baseline) if plan is not None]
         wanted = {plan.key for plan in [*always, *spanning]}
         self._run_bundles(verifiers, [plan for plan in self._plans if plan.key in wanted])
         for number in range(ROUNDS):
@@ -146,11 +154,17 @@ class WorstCasePlanning:
             failed = self._unbundled.union(*(verifier.failed for verifier in verifiers))
             last = number == ROUNDS - 1
             among = [p for p in self._plans if p.key in done or not (last or p.key in failed)]
-            self._nearest = self._rules.choose(self._plans, baseline, among)
+            self._nearest = self._rules.choose(self._plans, baseline, among, self._selector.ties)
             self._rules.mark_front(self._plans)
             if self._chosen is None or self._chosen.key in done:
                 break
             self._run_bundles(verifiers, [self._chosen])
+        if before is not None:
+            ties = self._selector.ties
+            self._moved = why_moved(before, self._chosen, baseline, failed, ties)
+            if self._moved:
+                self._journal.note("warning", before.label, self._moved)
+                self._moved = f"{before.label}: {self._moved}"
         return verifiers
 
     def _run_bundles(self, verifiers: Sequence[PlaceVerifier], plans: Sequence[JointPlan]) -> None:
@@ -160,8 +174,9 @@ class WorstCasePlanning:
         for plan in plans:
             try:
                 job = verifiers[0].job
-                bundles[plan.key] = keep_bundle(self._store, job, plan.key, golden)
-            except StoreError:
+                with one_step():
+                    bundles[plan.key] = keep_bundle(self._store, job, plan.key, golden)
+            except ENDS_JOB:
                 raise
             except TrimtabError as error:
                 self._unbundled.add(plan.key)
@@ -198,7 +213,8 @@ class WorstCasePlanning:
         part, found = plan.parts[number], decided_metrics(self._job_id, plan.parts[number])
         report = self._report(plan, number, measured is not None)
         if report is not None:
-            found += reported_metrics(self._job_id, part, report, measured is not None)
+            found += reported_metrics(self._job_id, part, report)
+        found += predicted_metrics(self._job_id, part, self._reports[number].costs(part))
         return found + measured_metrics(self._job_id, part, measured or {})
 
     def _report(self, plan: JointPlan, number: int, verified: bool) -> HeldOutReport | None:
@@ -232,12 +248,27 @@ class WorstCasePlanning:
         return replace(
             record,
             label=plan.label,
-            definition={**record.definition, "devices": devices},
+            definition={
+                **record.definition,
+                "devices": devices,
+                "preferred": plan.preferred,
+                "paired": self._paired(plan),
+            },
             on_front=plan.on_front,
             is_chosen=plan.is_chosen,
             feasible=plan.feasible,
             reasons=plan.reasons,
         )
+
+    def _paired(self, plan: JointPlan) -> dict[str, Any] | None:
+        """How the plan did in turns on the device where it is slowest, if the baseline is slowest
+        there too: else its speed-up is a quotient of two devices."""
+        baseline = self._selector.baseline_of(self._plans)
+        place = slowest_place(plan)
+        if place is None or place != slowest_place(baseline):
+            return None
+        paired = plan.parts[place].paired
+        return paired.plain() if paired else None
 
     def _found(self) -> JobSummary:
         """For the job's summary."""
@@ -246,5 +277,5 @@ class WorstCasePlanning:
         return {
             "classes": self._places[0].done.job.summary["classes"],
             "candidates": len(self._data[0].measured),
-            **selection_summary(selection, self._data[0]),
+            **selection_summary(selection, self._data[0], self._moved),
         }

@@ -32,6 +32,16 @@ class JointPlan(PlanCandidate):
         return worst([part.costs for part in self.parts])
 
 
+def slowest_place(plan: JointPlan) -> int | None:
+    """The number of the device where the plan was slowest on test, in turns; None where it did not
+    take turns on all."""
+    took = [part.paired for part in plan.parts if part.paired is not None]
+    if len(took) < len(plan.parts) or not all("test" in found.latency_ms for found in took):
+        return None
+    times = [found.latency_ms["test"].value for found in took]
+    return times.index(max(times))
+
+
 @dataclass
 class DeviceJob:
     """A device, and how its own job went: `problem` says why it has no front."""

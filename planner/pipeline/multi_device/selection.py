@@ -8,13 +8,16 @@ that of the device where it is lowest, its costs are those of the device where t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from trimtab.planner.pipeline.multi_device.plans import JointPlan, worst_case
 from trimtab.planner.selection.data import SelectionData, alone_ms
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.planner.selection.rules import FRONT_SIZE
 from trimtab.planner.selection.selector import PlanSelector, add_percentiles
+from trimtab.planner.selection.ties import Ties
 from trimtab.search.costs.cascade import CascadeCosts
+from trimtab.search.estimates.paired_times import Known
 from trimtab.search.plans.cascades import Sweeps, compose
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab.search.plans.problem import Problem
@@ -29,6 +32,7 @@ class JointSelector:
     def __init__(self, selectors: Sequence[PlanSelector]) -> None:
         self._selectors, self.rules = selectors, selectors[0].rules
         self._baseline = (selectors[0].data.baseline,)
+        self.ties = JointTies([selector.ties for selector in selectors])
 
     def screen(self, count: int) -> list[Group]:
         """At most `count` groups of options worth measuring together, as PlanSelector.screen finds
@@ -53,7 +57,7 @@ class JointSelector:
             for selector, costs in zip(self._selectors, together, strict=True)
         ]
         plans = self._joint(problems, [compose(problem) for problem in problems])
-        nearest = self.rules.choose(plans, self.baseline_of(plans), plans)
+        nearest = self.rules.choose(plans, self.baseline_of(plans), plans, self.ties)
         self.rules.mark_front(plans)
         kept = {plan.key for plan in self.rules.thinned(plans, nearest)}
         found = [plan for plan in plans if plan.key in kept]
@@ -101,6 +105,34 @@ class JointSelector:
             is_baseline=first.is_baseline,
             parts=on_each,
         )
+
+
+@dataclass(frozen=True)
+class JointTies(Ties):
+    """On all devices: what holds on each of them (`devices`)."""
+
+    devices: Sequence[Ties]
+
+    def as_good(self, plan: PlanCandidate, other: PlanCandidate) -> bool:
+        return all(ties.as_good(own, its) for ties, own, its in self._parts(plan, other))
+
+    def as_cheap(self, plan: PlanCandidate, other: PlanCandidate) -> bool:
+        return all(ties.as_cheap(own, its) for ties, own, its in self._parts(plan, other))
+
+    def slower(self, plan: PlanCandidate) -> bool:
+        return any(ties.slower(own) for ties, own, _ in self._parts(plan, plan))
+
+    def faster(self, plan: PlanCandidate, other: PlanCandidate) -> Known | None:
+        found = [ties.faster(own, its) for ties, own, its in self._parts(plan, other)]
+        known = [ratio for ratio in found if ratio is not None]
+        return min(known, key=lambda ratio: ratio.value) if len(known) == len(found) else None
+
+    def _parts(
+        self, plan: PlanCandidate, other: PlanCandidate
+    ) -> list[tuple[Ties, PlanCandidate, PlanCandidate]]:
+        assert isinstance(plan, JointPlan)
+        assert isinstance(other, JointPlan)
+        return list(zip(self.devices, plan.parts, other.parts, strict=True))
 
 
 def agreed_baseline(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from trimtab.db import PlanRecord
+from trimtab.planner.jobs.stored_plans import plan_definition, plan_variants
 from trimtab.planner.reports.answers.inputs import Ints, TestInputs
 from trimtab.planner.reports.answers.traces import Floats, StoredTraces
 from trimtab.search.replay.cascade import Replay, Scoring, replay
 from trimtab.search.replay.stateful import StatefulReplay, TappedStage, replay_stateful
 from trimtab.variants import read_head
-from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.plan import PlanDefinition, Stage, Variant
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
@@ -33,9 +33,7 @@ class StoredPlan:
 
     @classmethod
     def of(cls, plan: PlanRecord, traces: StoredTraces, inputs: TestInputs) -> StoredPlan:
-        told = plan.definition
-        variants = (decode(Variant, stage["variant"]) for stage in told["stages"])
-        return cls(decode(PlanDefinition, told["plan"]), tuple(variants), traces, inputs)
+        return cls(plan_definition(plan), tuple(plan_variants(plan)), traces, inputs)
 
     def replay(self) -> Replay | StatefulReplay:
         """What it answers on the inputs, remembering nothing before the first. Raises

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab.db import JobRecord, PlanRecord, Store, VariantRecord, VerificationRecord
+from trimtab.planner.jobs.stored_plans import plan_definition
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.reports.front import LATENCY, FrontView, PlanRow, front_view
+from trimtab.planner.reports.front import FrontView, PlanRow, front_view
+from trimtab.planner.reports.plan.confusions import ConfusionView, confusions_of
 from trimtab.planner.reports.plan.precision import MIXED_DETAILS, float_steps
 from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
 from trimtab.planner.reports.plan.slimming import SLIM_DETAILS, slim_steps, slimming_told
-from trimtab.planner.reports.text import printable, split_name
+from trimtab.planner.reports.speedup import LATENCY
+from trimtab.planner.reports.text import number, printable, split_name
 from trimtab.search.objectives.constraints import Constraint
-from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.exits import ExitThresholds, Memory
 from trimtab_runtime.definitions.plan import PlanDefinition, RuntimeOptions
 from trimtab_runtime.errors import StoreError
@@ -73,7 +75,8 @@ class PlanReport:
     member. `exits` and `routes` are of the inputs of a `split`, as people call it. Of a plan on
     several devices `on_each` holds the figures of each, by 'metric split basis'. `setup` is what
     is doubtful in the set-up of the job's members, `losses` what variants of the plan lost and won
-    against their members."""
+    against their members, `confusions` which classes of test it takes for which (None: not
+    known)."""
 
     row: PlanRow
     job_id: str
@@ -101,6 +104,7 @@ class PlanReport:
     on_each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
+    confusions: ConfusionView | None = None
 
 
 def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -> PlanReport:
@@ -112,7 +116,7 @@ def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -
     row = view.row(plan.key)
     if row is None:
         raise StoreError(f"plan {plan.key[:8]} has just been replaced; its job runs")
-    definition = decode(PlanDefinition, plan.definition["plan"])
+    definition = plan_definition(plan)
     stages = _stages(store, definition, plan.definition["stages"])
     exits = tuple(
         ExitView(**{**found, "where": printable(found["where"])})
@@ -146,6 +150,7 @@ def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -
         split=split_name(plan.definition.get("split", "test")),
         on_each={printable(n): told for n, told in plan.definition.get("devices", {}).items()},
         setup=view.setup,
+        confusions=confusions_of(store, job, plan, view.baseline),
         losses={s.variant: view.losses[s.variant] for s in stages if s.variant in view.losses},
     )
 
@@ -258,35 +263,35 @@ def _why(
     if row.key == baseline.key:
         return "This is the baseline; speed-ups are relative to it."
     own, base = row.figure(LATENCY), baseline.figure(LATENCY)
-    if not own.decided or not base.decided:
+    if not own.predicted or not base.predicted:
         return "Its latency is unknown."
+    own_ms, base_ms = number(own.predicted), number(base.predicted)
     first, last = stages[0], stages[-1]
     early = sum(found.share for found in exits if found.by != "network")
     if early:
-        reason = (
-            f"{early:.0%} of the inputs leave at an early exit; {own.decided:.1f} ms on average"
-        )
+        reason = f"{early:.0%} of the inputs leave at an early exit; {own_ms} ms on average"
     elif len(stages) == 1:
-        reason = f"{first.name} answers every input in {own.decided:.1f} ms"
+        reason = f"{first.name} answers every input in {own_ms} ms"
     elif route == "premodel":
         ran = ", ".join(
             f"{stage.name} runs for {stage.reach:.0%} of the inputs" for stage in stages
         )
-        reason = f"with its router, {ran}; {own.decided:.1f} ms on average"
+        reason = f"with its router, {ran}; {own_ms} ms on average"
     else:
         reason = (
             f"{first.name} answers {1 - stages[1].reach:.0%} of the inputs in "
-            f"{first.stage_ms:.1f} ms, and the {last.reach:.0%} that reach {last.name} take "
-            f"{last.stage_ms:.1f} ms there; {own.decided:.1f} ms on average"
+            f"{number(first.stage_ms)} ms, and the {last.reach:.0%} that reach {last.name} take "
+            f"{number(last.stage_ms)} ms there; {own_ms} ms on average"
         )
     text = (
-        f"Predicted {_factor(base.decided / own.decided)} than the baseline ({baseline.label}, "
-        f"{base.decided:.1f} ms): {reason}."
+        f"Predicted {_factor(base.predicted / own.predicted)} than the baseline "
+        f"({baseline.label}, {base_ms} ms): {reason}."
     )
-    if own.measured and base.measured:
+    if row.speedup is not None and own.measured and base.measured:
+        span = f", 95 % interval {row.speedup.span}" if row.speedup.span else ""
         text += (
-            f" Measured: {own.measured:.1f} ms against {base.measured:.1f} ms, "
-            f"{_factor(base.measured / own.measured)}."
+            f" {row.speedup.says.capitalize()}: {number(own.measured)} ms against "
+            f"{number(base.measured)} ms, {row.speedup.value:.2f}x as fast{span}."
         )
     return text
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from trimtab.planner.reports.front import LATENCY, PlanRow
+from trimtab.planner.reports.front import PlanRow
 from trimtab.planner.reports.plan.report import PlanReport
+from trimtab.planner.reports.speedup import LATENCY
 
 _LEAST_MS = 5e-4  # what would be shown as zero
 
@@ -22,20 +23,18 @@ class WaterfallBar:
 
 
 def waterfall(found: PlanReport, baseline: PlanRow | None) -> list[WaterfallBar]:
-    """From the baseline's mean latency to the plan's, as predicted: on tune, or on test for plans
-    with early exits (their shares of exits are known on test). Empty where one is not known, and
-    for the baseline itself."""
+    """From the baseline's mean latency to the plan's, as predicted for the inputs of test. Empty
+    where one is not known, and for the baseline itself."""
     if baseline is None or baseline.key == found.row.key:
         return []
     early = any(row.by != "network" for row in found.exits)
     own, base = found.row.figure(LATENCY), baseline.figure(LATENCY)
-    start = base.predicted if early else base.decided
-    end = own.predicted if early else own.decided
+    start, end = base.predicted, own.predicted
     if start is None or end is None:
         return []
     changes = _early(found, start) if early else _stages(found, baseline, start)
     rest = end - start - sum(change.ms for change in changes)
-    name = "other paths" if early else "correction from measured bundles"
+    name = "other paths" if early else "correction from measured bundles, test inputs"
     changes.append(WaterfallBar(name, rest, "change"))
     shown = [change for change in changes if abs(change.ms) >= _LEAST_MS]
     return [

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.db import PlanRecord, Store
-from trimtab.planner.reports.front import LATENCY
+from trimtab.planner.jobs.stored_plans import plan_definition
 from trimtab.planner.reports.plan.report import ExitView, PlanReport, report_plan
 from trimtab.planner.reports.plots.style import INK, save_png
+from trimtab.planner.reports.speedup import LATENCY
 from trimtab.planner.reports.text import printable
 from trimtab.planner.selection.breakdowns import BY
-from trimtab_runtime.codec import decode
-from trimtab_runtime.definitions.plan import PlanDefinition
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.memory import kernel
 
@@ -85,7 +84,7 @@ def exit_picture(store: Store, plan: PlanRecord) -> ExitPicture:
             "frame; run the job again in a new store"
         )
     shown = {key: np.array(frames[key][: STRIPS * STRIP], np.int64) for key in frames}
-    structure = decode(PlanDefinition, plan.definition["plan"]).structure
+    structure = plan_definition(plan).structure
     levels = ["input"] * bool(structure.memory.thumbnails)
     first = len(levels)
     levels += [printable(tap.name) for tap in structure.taps]
@@ -117,7 +116,7 @@ def _told(found: PlanReport) -> str:
     if measured is not None:
         parts.append(f"{measured:.3g} ms a frame (measured)")
     if row.speedup is not None and "baseline" not in row.roles:
-        parts.append(f"{row.speedup:.2f}x the baseline's speed ({row.speedup_basis})")
+        parts.append(f"{row.speedup.text} the baseline's speed ({row.speedup.says})")
     return "; ".join([*parts, f"job {found.job_name}"])
 
 

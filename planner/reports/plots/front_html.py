@@ -20,6 +20,7 @@ from trimtab.planner.reports.plots.style import (
     special,
     title_of,
 )
+from trimtab.planner.reports.text import cost_text, number
 from trimtab_runtime.metrics import find_metric
 
 
@@ -118,11 +119,12 @@ def _hover(view: FrontView, row: PlanRow) -> str:
             span = f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None else ""
             lines.append(f"{name}: {figure.decided:.3f} on validation{test}{span}")
         else:
+            predicted = f"predicted {number(figure.predicted, metric)}"
             known = figure.measured is not None
-            told = f", measured {figure.measured:.4g}" if known else " (predicted)"
-            lines.append(f"{name}: {figure.decided:.4g}{told}")
+            measured = f"measured {cost_text(figure)}, " if known else ""
+            lines.append(f"{name}: {measured}{predicted}")
     if row.speedup is not None:
-        lines.append(f"{row.speedup:.2f}x as fast as the baseline ({row.speedup_basis})")
+        lines.append(f"{row.speedup.text} as fast as the baseline ({row.speedup.says})")
     if row.feasible != "yes":
         lines.append("feasible: " + html.escape(", ".join((row.feasible, *row.reasons))))
     return "<br>".join(lines)

@@ -55,7 +55,7 @@ def position(view: FrontView, row: PlanRow) -> tuple[float, float] | None:
 def on_test(view: FrontView, row: PlanRow) -> tuple[float, float, float, float] | None:
     """Cost (measured, else predicted), and the test value with its interval."""
     cost, quality = row.figure(view.cost), row.figure(view.quality)
-    x = cost.measured if cost.measured is not None else cost.decided
+    x = cost.shown
     if x is None or quality.test is None or quality.low is None or quality.high is None:
         return None
     return x, quality.test, quality.low, quality.high

@@ -12,11 +12,11 @@ from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.cache.segments import TapEquipment, segment_variant
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.stages import chain_of, overheads_of
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.selection.selector import Screening
 from trimtab.planner.techniques.base import BuiltDesign, PlanGenerator, process_values
 from trimtab.planner.techniques.exit_points.taps import TapPreparation
-from trimtab.profilers import DeviceLost
 from trimtab.search.costs.segmented import SegmentedCosts
 from trimtab.search.exits.design import BuiltExits, Early, ExitDesign, ExitPoint
 from trimtab.search.exits.search import (
@@ -30,7 +30,7 @@ from trimtab.search.exits.search import (
 )
 from trimtab.search.plans.plan import ComposedPlan
 from trimtab_runtime.definitions.plan import Structure
-from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.errors import TrimtabError
 
 #: Trials of one base, and bases that early ends are added to.
 TRIALS, BASES = 200, 4
@@ -92,8 +92,9 @@ class ExitPlans(PlanGenerator[BuiltExitDesign, SegmentedCosts]):
         built = []
         for points in found:
             try:
-                built.append(self._build(points))
-            except (StoreError, DeviceLost):
+                with one_step():
+                    built.append(self._build(points))
+            except ENDS_JOB:
                 raise
             except TrimtabError as error:
                 self.evaluator.job.journal.note(
@@ -149,13 +150,15 @@ class ExitPlans(PlanGenerator[BuiltExitDesign, SegmentedCosts]):
 
     def _build(self, points: list[ExitPoint]) -> BuiltExitDesign:
         """Cut and equip what the design asks for."""
-        design = points[0].design
+        design, job = points[0].design, self.evaluator.job
         stages, parts = [], []
         for index, taps in zip(design.options, design.taps, strict=True):
             found, stage = self.data.measured[index], self.data.options[index].stage
             if taps:
                 places: list[TapEquipment] = self.taps.fitted[index].places(taps, design.published)
-                cut = segment_variant(self.evaluator.job.store, found.built, places)
+                cut = segment_variant(
+                    job.store, found.built, places, job.spec.budget.stall_seconds
+                )
                 stage = replace(stage, exits=cut.exits)
                 parts.append(StageSetup(found.built, stage.options, cut))
             else:

@@ -11,6 +11,7 @@ from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.cache.segments import bare_place, segment_variant
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.stages import chain_of, overheads_of
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.techniques.exit_points.classifiers import (
     Calibration,
@@ -18,14 +19,13 @@ from trimtab.planner.techniques.exit_points.classifiers import (
     TrainingTargets,
     fit_tap_classifiers,
 )
-from trimtab.profilers import DeviceLost
 from trimtab.search.costs.segmented import FrameOverheads, StageSegments
 from trimtab.search.estimates.targets import Floats, Ints
 from trimtab.search.exits.design import Early
 from trimtab.search.plans.problem import Problem
-from trimtab.variants import usable_taps
+from trimtab.variants import taps_in_subprocess
 from trimtab_runtime.definitions.exits import NO_MEMORY, Centres, Memory
-from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.errors import TrimtabError
 
 #: Taps of one variant that are considered.
 TAPS = 8
@@ -64,10 +64,11 @@ class TapPreparation:
         for index in dict.fromkeys(options):
             self.chains[index] = data.whole(index)
             try:
-                if index == options[0]:
-                    overheads = self._overheads(index)
-                self._tap(index)
-            except (StoreError, DeviceLost):
+                with one_step():
+                    if index == options[0]:
+                        overheads = self._overheads(index)
+                    self._tap(index)
+            except ENDS_JOB:
                 raise
             except TrimtabError as error:
                 self.fitted.pop(index, None)
@@ -97,11 +98,14 @@ class TapPreparation:
         if options.spinning:
             self.say(built.variant.name, "has no early exits: it runs with busy-wait threads")
             return
-        places, reason = usable_taps(built.path, TAPS, built.variant.input.size)
+        limit_s = evaluator.job.spec.budget.stall_seconds
+        size, name = built.variant.input.size, built.variant.name
+        places, reason = taps_in_subprocess(built.path, TAPS, size, limit_s, name)
         if not places:
             self.say(built.variant.name, f"has no usable tap: {reason}")
             return
-        bare = segment_variant(evaluator.job.store, built, [bare_place(place) for place in places])
+        store, bare_places = evaluator.job.store, [bare_place(place) for place in places]
+        bare = segment_variant(store, built, bare_places, limit_s)
         most = _FEATURES // sum(place.channels * place.grid**2 for place in places)
         arrays, fit = evaluator.traces.trace_taps(built, options, bare, most)
         labels = evaluator.equip_labels  # without them the full network teaches
@@ -121,9 +125,8 @@ class TapPreparation:
         )
         kinds = ("heads",) if evaluator.job.spec.techniques.exits else ("centres",)
         all_taps = [(number, kinds) for number in range(len(places))]
-        cut = segment_variant(
-            evaluator.job.store, built, self.fitted[index].places(all_taps, False)
-        )
+        equipped = self.fitted[index].places(all_taps, False)
+        cut = segment_variant(store, built, equipped, limit_s)
         part = StageSetup(built, options, cut)
         memory = NO_MEMORY if "heads" in kinds else Memory(centres=Centres(update="all"))
         record = evaluator.measurements.measurement([part], memory=memory)

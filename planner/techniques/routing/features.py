@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trimtab.planner.cache.segments import TapEquipment, bare_place, segment_variant
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.data import SelectionData
 from trimtab.search.routing.sources import (
     FeatureSource,
@@ -19,9 +20,9 @@ from trimtab.search.routing.sources import (
     TensorSource,
     VectorSource,
 )
-from trimtab.variants import usable_taps
+from trimtab.variants import taps_in_subprocess
 from trimtab.variants.routers import TINY_INPUT
-from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.images.features import IMAGE_FEATURES
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 
@@ -58,12 +59,13 @@ class RouterFeatures:
         if found.built.variant.format != "onnx":
             self.say(name, "has no tap for a router: TFLite files cannot be split")
             return None
-        places, reason = usable_taps(found.built.path, TAPS, found.built.variant.input.size)
+        limit_s, size = evaluator.job.spec.budget.stall_seconds, found.built.variant.input.size
+        places, reason = taps_in_subprocess(found.built.path, TAPS, size, limit_s, name)
         if not places:
             self.say(name, f"has no tap for a router: {reason}")
             return None
         first = replace(bare_place(replace(places[0], grid=1)), kinds=())
-        cut = segment_variant(evaluator.job.store, found.built, [first])
+        cut = segment_variant(evaluator.job.store, found.built, [first], limit_s)
         options = self.data.options[option].stage.options
         vectors = evaluator.traces.trace_vectors(found.built, options, cut)["vector_0"]
         self.firsts[option] = first
@@ -72,8 +74,9 @@ class RouterFeatures:
     def tried(self, name: str, make: Callable[[], T]) -> T | None:
         """What is made; None, and a note, where it cannot be."""
         try:
-            return make()
-        except StoreError:
+            with one_step():
+                return make()
+        except ENDS_JOB:
             raise
         except TrimtabError as error:
             self.say(f"routers of {name}", str(error))

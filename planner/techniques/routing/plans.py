@@ -223,7 +223,10 @@ class RoutedPlans(PlanGenerator[BuiltRoutedDesign, RoutedCosts]):
         if design.heads is not None and design.heads.taps[number]:
             places += self.taps.fitted[option].places(design.heads.taps[number], False)
         built = self.data.measured[option].built
-        return segment_variant(self.evaluator.job.store, built, places) if places else None
+        if not places:
+            return None
+        job = self.evaluator.job
+        return segment_variant(job.store, built, places, job.spec.budget.stall_seconds)
 
     def _keep(self, file: bytes, step: str, design: RoutedDesign) -> str:
         """Store a router or a scorer with what it was made from; its sha256."""

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from trimtab.planner.cache.blocks import BlockCache
 from trimtab.planner.cache.keys import images_key
@@ -23,19 +18,15 @@ from trimtab.planner.jobs.summary import SlimmingSummary
 from trimtab.planner.techniques.slimming.timing import measured_savings
 from trimtab.search.block_sets import Replacement
 from trimtab.variants.slimming import (
-    Learned,
-    LearnRecipe,
-    Network,
-    Proposal,
+    LearnedBlock,
+    Lesson,
+    Progress,
+    Proposed,
+    SlimmingSource,
     Step,
-    TrainingImages,
-    learn_alone,
-    overlaps,
-    propose,
-    read_network,
+    learn_in_subprocess,
+    propose_in_subprocess,
 )
-from trimtab_runtime.errors import ModelError
-from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 
 #: Blocks of one member that are learned, those that save most; so many at a time, most first.
 _LEARNED, _AT_ONCE = 24, 6
@@ -51,15 +42,14 @@ _IMAGES = 4000
 @dataclass(frozen=True)
 class Blocks:
     """What could be replaced in a network: `proposals` with what each saves and loses
-    (`replacements`, in the same order), pairs of them that overlap, what was `learned` of each by
-    its key, and the `inputs` that it was learned from."""
+    (`replacements`, in the same order), pairs of them that overlap, and the `lesson` that blocks
+    were learned from."""
 
-    network: Network
-    inputs: TrainingImages
-    proposals: list[Proposal]
+    source: SlimmingSource
+    lesson: Lesson
+    proposals: list[Proposed]
     replacements: list[Replacement]
     conflicts: set[tuple[int, int]]
-    learned: dict[str, Learned]
 
 
 def learn_blocks(
@@ -79,12 +69,16 @@ def learn_blocks(
         raise NothingToSlim("only ONNX models can be slimmed, not TFLite files")
     if member.variant.input.fit == "inside":
         raise NothingToSlim("its graph takes images of any size, which it resizes itself")
-    network = _network(member)
+    variant, rules = member.variant, job.spec.techniques.slimming
+    limit_s = job.spec.budget.stall_seconds
+    source = SlimmingSource(str(member.path), variant.name, variant.input.size, rules, limit_s)
     job.journal.step("slim", f"{member.member}: timing regions", 0, 1)
-    proposals = propose(network, job.spec.techniques.slimming)
-    if not proposals:
-        raise NothingToSlim("no slimming rule matches a region of it")
-    whole, savings = measured_savings(job, member, network, proposals, threads)
+    with tempfile.TemporaryDirectory(prefix="trimtab-race-") as folder:
+        found = propose_in_subprocess(source, Path(folder), job.journal.alive)
+        if not found.found:
+            raise NothingToSlim("no slimming rule matches a region of it")
+        whole, savings = measured_savings(job, member, found, Path(folder), threads)
+    proposals = found.found
     saved = dict(zip((p.key for p in proposals), savings, strict=True))
     worth = [p for p in proposals if saved[p.key] >= _LEAST * whole]
     say(whole_ms=whole, proposals=len(proposals), saving=len(worth))
@@ -94,28 +88,28 @@ def learn_blocks(
             "time on this device"
         )
     worth = sorted(worth, key=lambda p: -saved[p.key])[: known.get("tried", _LEARNED)]
-    inputs = _inputs(job, member)
-    tried, learned = _learn(job, member, network, worth, inputs, seed, "tried" in known)
+    lesson = _lesson(job, member, seed)
+    tried, learned = _learn(job, member, source, worth, lesson, "tried" in known)
     say(tried=tried)
     kept = [proposal for proposal in worth if proposal.key in learned]
     if not kept:
         raise NothingToSlim("no block that saves time could be trained; see the log")
     regions = list(dict.fromkeys(proposal.region for proposal in kept))
-    found = [
+    replacements = [
         Replacement(regions.index(p.region), saved[p.key], max(learned[p.key].error, 0.0))
         for p in kept
     ]
     said = [
         {"rule": p.rule, "note": p.note, "saved_ms": r.saved_ms, "error": r.error}
-        for p, r in zip(kept, found, strict=True)
+        for p, r in zip(kept, replacements, strict=True)
     ]
     say(blocks=said)
     conflicts = {
         (a, b)
         for a, b in combinations(range(len(kept)), 2)
-        if overlaps(network, kept[a].region, kept[b].region)
+        if not set(kept[a].nodes).isdisjoint(kept[b].nodes)
     }
-    return Blocks(network, inputs, kept, found, conflicts, learned)
+    return Blocks(source, lesson, kept, replacements, conflicts)
 
 
 def deadline(job: JobContext, share: float = _TEACHING) -> Callable[[], bool]:
@@ -135,41 +129,28 @@ def progress_of(job: JobContext, label: str) -> Callable[[Step], None]:
     return told
 
 
-def _network(member: StoredVariant) -> Network:
-    with tempfile.TemporaryDirectory(prefix="trimtab-slim-") as folder:
-        source = Path(folder) / f"{Path(member.variant.name).name}.onnx"
-        shutil.copyfile(member.path, source)  # artefacts have no suffix
-        return read_network(source, member.variant.input.size)
-
-
-def _inputs(job: JobContext, member: StoredVariant) -> TrainingImages:
+def _lesson(job: JobContext, member: StoredVariant, seed: int) -> Lesson:
     """Images of `fit`, preprocessed as the member takes them."""
     items = [job.workload.items[index] for index in job.splits.fit[:_IMAGES]]
-
-    def feeds() -> Iterator[NDArray[np.float32]]:
-        for item in items:
-            image = Preprocessor(decode_image(str(item.path)))
-            yield np.asarray(image.tensor(member.variant.input), np.float32)
-
-    return TrainingImages(feeds, images_key(items))
+    images = tuple(str(item.path.absolute()) for item in items)
+    return Lesson(images, member.variant.input, images_key(items), seed)
 
 
 def _learn(
     job: JobContext,
     member: StoredVariant,
-    network: Network,
-    worth: list[Proposal],
-    inputs: TrainingImages,
-    seed: int,
+    source: SlimmingSource,
+    worth: list[Proposed],
+    lesson: Lesson,
     again: bool,
-) -> tuple[int, dict[str, Learned]]:
+) -> tuple[int, dict[str, LearnedBlock]]:
     """How many blocks were tried, the most worthwhile first, and those that were learned on the
     original's feature maps; one that cannot be is logged. Nothing more is begun when the time is
     over, unless a run before did all of it and it is looked up `again`."""
     over = deadline(job, _BLOCKS)
     cache, journal = BlockCache(job.store, member), job.journal
-    told: Any = progress_of(job, f"{member.member} learning")
-    learned: dict[str, Learned] = {}
+    told = Progress(progress_of(job, f"{member.member} learning"), journal.alive)
+    learned: dict[str, LearnedBlock] = {}
     for start in range(0, len(worth), _AT_ONCE):
         if not again and over():
             text = (
@@ -178,11 +159,12 @@ def _learn(
             )
             journal.note("info", member.member, text)
             return start, learned
-        some = worth[start : start + _AT_ONCE]
-        found = learn_alone(network, some, inputs, LearnRecipe(), seed, cache, told)
-        for proposal, result in found:
-            if isinstance(result, ModelError):
+        some = [proposal.key for proposal in worth[start : start + _AT_ONCE]]
+        with tempfile.TemporaryDirectory(prefix="trimtab-learn-") as folder:
+            found = learn_in_subprocess(source, some, lesson, Path(folder), cache, told)
+        for key, result in found.items():
+            if isinstance(result, str):
                 journal.note("warning", member.member, f"left out: {result}")
             else:
-                learned[proposal.key] = result
+                learned[key] = result
     return len(worth), learned

@@ -18,6 +18,7 @@ from trimtab.planner.cache.keys import slimmed_lineage, variant_key
 from trimtab.planner.cache.variants import StoredVariant, host
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured, NothingToSlim
+from trimtab.planner.jobs.steps import one_step
 from trimtab.planner.jobs.summary import SlimmedSet, SlimmingSummary
 from trimtab.planner.techniques.slimming.blocks import Blocks, deadline, learn_blocks, progress_of
 from trimtab.search.block_sets import (
@@ -29,18 +30,16 @@ from trimtab.search.block_sets import (
 from trimtab.search.estimates.metrics import can_tell, quality_metric
 from trimtab.search.estimates.targets import Targets
 from trimtab.variants.slimming import (
-    Distilled,
+    BuiltNetwork,
     DistillRecipe,
-    FolderCache,
     LearnRecipe,
-    Proposal,
-    Slimmed,
-    distill,
-    slim,
-    write_network,
+    Progress,
+    Proposed,
+    Step,
+    build_in_subprocess,
 )
 from trimtab_runtime.definitions.plan import RuntimeOptions
-from trimtab_runtime.errors import ModelError
+from trimtab_runtime.errors import ModelError, UnforeseenError
 
 _TRIALS = 1500
 #: Blocks learned alone are a good start: a short recipe will do.
@@ -80,8 +79,9 @@ class SlimmedVariants:
         found = self._prepared.get(member.key)
         if found is None:
             try:
-                found = self._find_sets(member)
-            except (ModelError, NothingToSlim) as reason:
+                with one_step():
+                    found = self._find_sets(member)
+            except (ModelError, NothingToSlim, UnforeseenError) as reason:
                 self._say(member, reason=str(reason))
                 self._evaluator.job.journal.note("info", member.member, f"not slimmed: {reason}")
                 found = NothingToSlim(str(reason))
@@ -129,14 +129,14 @@ class SlimmedVariants:
         self._say(member, built=prepared.told, predictor_error=error)
 
     def _built(
-        self, member: StoredVariant, blocks: Blocks, proposals: Sequence[Proposal], name: str
+        self, member: StoredVariant, blocks: Blocks, proposals: Sequence[Proposed], name: str
     ) -> StoredVariant:
         """The variant of a set, found in the store or learned now."""
         recipe = DistillRecipe()
         lineage = slimmed_lineage(
             member.key,
             [proposal.key for proposal in proposals],
-            blocks.inputs.key,
+            blocks.lesson.key,
             asdict(_AGAIN),
             asdict(recipe),
             self._seed,
@@ -145,58 +145,43 @@ class SlimmedVariants:
         found = builder.found(lineage, member, name)
         if found is not None:
             return found
-        slimmed = slim(
-            blocks.network,
-            proposals,
-            blocks.inputs,
-            _AGAIN,
-            self._seed,
-            BlockCache(self._evaluator.job.store, member),
-            blocks.learned,
-            progress_of(self._evaluator.job, f"{member.member} {name}"),
-        )
+        job = self._evaluator.job
         # Where teaching has come to, epoch by epoch: of use until the variant is there.
-        lesson = self._evaluator.job.store.artefacts.folder / ".learning" / variant_key(lineage)
-        taught = self._taught(member, blocks, slimmed, recipe, name, lesson)
+        state = job.store.artefacts.folder / ".learning" / variant_key(lineage)
         with tempfile.TemporaryDirectory(prefix="trimtab-slim-") as folder:
             made = Path(folder) / "model.onnx"
-            write_network(taught.model if taught else slimmed.model, made)
-            built = builder.keep_file(made, member, name, lineage, **_said(slimmed, taught))
-        shutil.rmtree(lesson, ignore_errors=True)
+            result = build_in_subprocess(
+                blocks.source,
+                [proposal.key for proposal in proposals],
+                blocks.lesson,
+                (_AGAIN, recipe),
+                made,
+                state,
+                BlockCache(job.store, member),
+                self._progress(member, name),
+            )
+            built = builder.keep_file(made, member, name, lineage, **_said(result))
+        if result.untaught is not None:
+            text = f"{name} was trained block by block only: {result.untaught}"
+            job.journal.note("info", member.member, text)
+        shutil.rmtree(state, ignore_errors=True)
         return built
 
-    def _taught(
-        self,
-        member: StoredVariant,
-        blocks: Blocks,
-        slimmed: Slimmed,
-        recipe: DistillRecipe,
-        name: str,
-        lesson: Path,
-    ) -> Distilled | None:
-        """The slimmed network taught end to end; None, with a note, where that cannot be."""
+    def _progress(self, member: StoredVariant, name: str) -> Progress:
+        """Passes the progress of building to the journal, and ends teaching in time."""
+        job, over = self._evaluator.job, deadline(self._evaluator.job)
+        learning = progress_of(job, f"{member.member} {name}")
 
-        def progress(epoch: int, epochs: int, error: float) -> None:
+        def step(done: Step) -> None:
+            nonlocal over
+            over = deadline(job)  # teaching begins behind the last block
+            learning(done)
+
+        def teaching(epoch: int, epochs: int, error: float) -> None:
             label = f"{member.member} {name}: teaching, error {error:.3f}"
-            self._evaluator.job.journal.step("slim", label, epoch, epochs)
+            job.journal.step("slim", label, epoch, epochs)
 
-        new = [part.region for part in slimmed.parts]
-        try:
-            return distill(
-                blocks.network,
-                slimmed.model,
-                blocks.inputs,
-                recipe,
-                self._seed,
-                FolderCache(lesson),
-                new,
-                progress,
-                deadline(self._evaluator.job),
-            )
-        except ModelError as error:
-            text = f"{name} was trained block by block only: {error}"
-            self._evaluator.job.journal.note("info", member.member, text)
-            return None
+        return Progress(step, job.journal.alive, teaching, lambda: over())
 
     def _disagreement(self, member: StoredVariant, built: StoredVariant) -> float:
         """Share of tune on which the variant answers otherwise than the member."""
@@ -240,7 +225,7 @@ class SlimmedVariants:
         self._evaluator.job.remember(slimming=self._summary)
 
 
-def _said(slimmed: Slimmed, taught: Distilled | None) -> dict[str, Any]:
+def _said(built: BuiltNetwork) -> dict[str, Any]:
     """What came of it, for the variant's lineage."""
     parts = [
         {
@@ -251,8 +236,6 @@ def _said(slimmed: Slimmed, taught: Distilled | None) -> dict[str, Any]:
             "error": part.error,
             "epochs": part.epochs,
         }
-        for part in slimmed.parts
+        for part in built.parts
     ]
-    if taught is None:
-        return {"parts": parts}
-    return {"parts": parts, "taught": {k: v for k, v in vars(taught).items() if k != "model"}}
+    return {"parts": parts} if built.taught is None else {"parts": parts, "taught": built.taught}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.variants.files.base import first_line
-from trimtab.variants.files.dataflow import Flow, NotCuttable, free_name, needed_nodes, read_names
+from trimtab.variants.files.dataflow import Flow, NotCuttable, needed_nodes
+from trimtab.variants.files.graphs import free_name, read_names
 from trimtab.variants.files.onnx import read_graph
 from trimtab.variants.files.writing import strip_notes, write_model
 from trimtab.variants.slimming.network.preparation import flow_of, infer_shapes, make_plain
@@ -60,11 +61,13 @@ class Network:
         return opset(self.model)
 
 
-def read_network(path: Path, size: tuple[int, int] | None = None) -> Network:
+def read_network(
+    path: Path, size: tuple[int, int] | None = None, name: str | None = None
+) -> Network:
     """Read a float ONNX classifier and make it plain.
 
-    `size` (height, width) is for files that leave it open. The same file gives the same bytes on
-    the same version of onnxruntime.
+    `size` (height, width) is for files that leave it open; errors call the file `name`. The same
+    file gives the same bytes on the same version of onnxruntime.
 
     Raises ModelError, saying why, when the file is damaged, quantised, not float32, has not one
     input and one output, custom operators, control flow, or shapes that stay unknown.
@@ -74,7 +77,7 @@ def read_network(path: Path, size: tuple[int, int] | None = None) -> Network:
     try:
         return plain_network(make_plain(model, size))
     except (NotCuttable, ModelError) as reason:
-        raise ModelError(f"{path.name}: cannot be slimmed: {reason}") from reason
+        raise ModelError(f"{name or path.name}: cannot be slimmed: {reason}") from reason
 
 
 def plain_network(model: onnx.ModelProto) -> Network:

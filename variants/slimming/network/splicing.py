@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trimtab.variants.files.dataflow import free_name
+from trimtab.variants.files.graphs import free_name
 from trimtab.variants.slimming.network.preparation import DOMAINS
 from trimtab_runtime.errors import ModelError
 

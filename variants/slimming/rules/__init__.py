@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from trimtab.variants.files.watchdog import step
 from trimtab.variants.slimming.network.network import Network
 from trimtab.variants.slimming.proposal import Proposal, Rule
 from trimtab.variants.slimming.rules.branch import branch
@@ -37,7 +38,11 @@ def propose(network: Network, rules: Sequence[str] | None = None) -> list[Propos
     unknown = [name for name in chosen if name not in RULES]
     if unknown:
         raise ModelError(f"no slimming rule {unknown[0]!r}; there are {', '.join(RULES)}")
-    found = {p.key: p for name in chosen for p in RULES[name](network)}
+    found: dict[str, Proposal] = {}
+    for name in chosen:
+        for proposal in RULES[name](network):
+            found[proposal.key] = proposal
+            step()
     places = {network.image: -1}
     for index, node in enumerate(network.model.graph.node):
         places |= {name: index for name in node.output}

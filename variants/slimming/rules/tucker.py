@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trimtab.variants.files.dataflow import free_name
+from trimtab.variants.files.graphs import free_name
 from trimtab.variants.slimming.network.network import Network, Region, extract
 from trimtab.variants.slimming.proposal import Proposal
 from trimtab.variants.slimming.rules.patterns.reading import (

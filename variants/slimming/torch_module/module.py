@@ -15,7 +15,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from trimtab.variants.files.dataflow import free_name
+from trimtab.variants.files.graphs import free_name
 from trimtab.variants.slimming.torch_module.node import Function, Node, Reader
 from trimtab.variants.slimming.torch_module.operators import OPERATORS, make_function
 from trimtab_runtime.errors import ModelError

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.variants.files.watchdog import step
 from trimtab.variants.slimming.network.splicing import block_shapes
 from trimtab.variants.slimming.training.batches import FEWEST, Maps, batch_of, held_out, parts_of
 from trimtab.variants.slimming.training.recipes import Learned, LearnRecipe
@@ -108,6 +109,7 @@ def _squared_error(
     module.eval()
     with torch.no_grad():
         for part in parts_of(indices, batch):
+            step()
             wanted = batch_of(targets, part)
             total += float(
                 (module(batch_of(inputs, part)) - wanted).square().sum(dtype=torch.float64)

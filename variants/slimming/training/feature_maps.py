@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.variants.files.base import first_line
+from trimtab.variants.files.watchdog import step
 from trimtab.variants.slimming.network.network import Network, between
 from trimtab.variants.slimming.training.batches import FEWEST
 from trimtab.variants.slimming.training.cache import TrainingImages
@@ -97,6 +98,7 @@ def _runner(network: Network, start: str, end: str) -> Callable[[Map], Map]:
     session = open_session(between(network, start, end))
 
     def run(x: Map) -> Map:
+        step()
         made: Map = session.run(None, {"input": x[None]})[0][0]
         return made
 
@@ -123,4 +125,8 @@ def open_session(model: onnx.ModelProto) -> Any:
 
 def run_all(session: Any, images: Iterable[Map]) -> Map:
     """float32 (n, ...) of images (C, H, W)."""
-    return np.concatenate([session.run(None, {"input": x[None]})[0] for x in images])
+    made = []
+    for image in images:
+        step()
+        made.append(session.run(None, {"input": image[None]})[0])
+    return np.concatenate(made)

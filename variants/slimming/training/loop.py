@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from trimtab.variants.files import watchdog
 from trimtab.variants.files.base import first_line
 from trimtab_runtime.errors import ModelError
 
@@ -114,6 +115,7 @@ def train(
 def _epoch(task: Task, epoch: int, optimiser: torch.optim.Optimizer, schedule: Schedule) -> None:
     task.module.train()
     for step, loss in enumerate(task.losses(epoch)):
+        watchdog.step()
         rate = schedule.rate((epoch + step / task.steps) / schedule.epochs)
         for group, (_, factor) in zip(optimiser.param_groups, task.groups, strict=True):
             group["lr"] = rate * factor

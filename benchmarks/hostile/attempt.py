@@ -1,0 +1,52 @@
+"""One case, in this process: `python -m benchmarks.hostile.attempt FAMILY CASE SEED FOLDER`.
+
+Prints {"outcome": ..., "detail": ..., "peak_gb": ..., "silence_s": ...} as its last line.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.hostile.cases import Attempt, Ended, Harmed, Traced
+from benchmarks.hostile.families import cases_of
+from trimtab_runtime.errors import TrimtabError
+
+
+def main(family: str, name: str, seed: str, folder: str) -> None:
+    """Run it, and print its outcome."""
+    case = next(case for case in cases_of(family, int(seed)) if case.name == name)
+    rng = np.random.default_rng([int(seed), zlib.crc32(f"{family}/{name}".encode())])
+    attempt = Attempt(Path(folder), rng)
+    began, detail = time.monotonic(), ""
+    try:
+        case.run(attempt)
+        outcome = "survived"
+    except TrimtabError as error:
+        outcome, detail = "refused", str(error)
+    except Harmed as error:
+        outcome, detail = "harmed", str(error)
+    except Ended as error:
+        outcome, detail = "ended", str(error)
+    except Exception as error:  # whatever it is, it is the finding
+        outcome = "traceback"
+        detail = str(error) if isinstance(error, Traced) else f"{type(error).__name__}: {error}"
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    silence = attempt.silence_s or time.monotonic() - began
+    told = {
+        "outcome": outcome,
+        "detail": detail,
+        "peak_gb": round(max(own, attempt.peak_gb), 3),
+        "silence_s": round(silence, 1),
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,183 @@
+"""Bundles in turns: groups that each contain the baseline, and what follows from how they did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.selection.paired import PairedFigures
+from trimtab.profilers import Device
+from trimtab.search.estimates.paired_times import Known, PairedTimes, quiet_rounds
+from trimtab_runtime.probe.paired import ENOUGH
+from trimtab_runtime.probe.requests import MeasureSettings, PairedRequest
+
+#: Bundles that take turns in one go, the baseline among them.
+MOST = 8
+#: Share of the device's memory that these may take together.
+MEMORY = 0.5
+#: Images of test that bundles take turns on at most.
+TESTED = 500
+
+
+@dataclass(frozen=True)
+class TurnSettings:
+    """How long bundles take turns: see PairedRequest."""
+
+    rounds: int = 16
+    sittings: int = 2
+    spread_seconds: float = 60.0
+    max_seconds: float = 180.0
+    visits: int = 4
+
+    @classmethod
+    def of(cls, settings: MeasureSettings | None) -> TurnSettings:
+        """In proportion to how long a candidate is measured; where that is for a moment only, a
+        quick pass without repetitions."""
+        usual = MeasureSettings().seconds
+        scale = 1.0 if settings is None else settings.seconds / usual
+        if scale < _MOMENT:
+            return cls(rounds=8, sittings=1, spread_seconds=0.0, visits=1)
+        return cls(spread_seconds=cls.spread_seconds * scale, max_seconds=cls.max_seconds * scale)
+
+
+_MOMENT = 0.25
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A plan that takes turns: its key, its bundle here, and the memory it takes."""
+
+    key: str
+    label: str
+    bundle: Path
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The images that bundles run over, files here, and how many of them are of `tune`; the rest
+    is of `test`."""
+
+    images: Sequence[Path]
+    tune: int
+
+
+def memory_mb(fingerprint: Mapping[str, str]) -> float | None:
+    """The memory of a device; None where it does not tell."""
+    told = fingerprint.get("memory_gb")
+    return float(told) * 1024 if told else None
+
+
+def groups(
+    baseline: Runner, others: Sequence[Runner], memory_mb: float | None
+) -> list[list[Runner]]:
+    """The others in groups that fit into memory at once with the baseline, each with it in
+    front."""
+    room = float("inf") if memory_mb is None else MEMORY * memory_mb
+    found: list[list[Runner]] = []
+    for runner in others:
+        last = found[-1] if found else None
+        used = sum(each.peak_mb for each in last or ())
+        if last is None or len(last) >= MOST or used + runner.peak_mb > room:
+            found.append([baseline])
+        found[-1].append(runner)
+    return found
+
+
+def run_turns(
+    device: Device,
+    group: Sequence[Runner],
+    stretch: Stretch,
+    settings: TurnSettings,
+    journal: Journal,
+) -> Mapping[str, NDArray[Any]]:
+    """What a device tells of bundles in turns (trimtab_runtime.probe.paired). Raises the error of
+    the probe."""
+
+    def progress(done: int, total: int) -> None:
+        journal.step("turns", f"{len(group)} plans", done, total)
+
+    request = PairedRequest(
+        bundles=tuple(device.put(runner.bundle) for runner in group),
+        images=tuple(device.put(path) for path in stretch.images),
+        starts=(0, stretch.tune) if stretch.tune < len(stretch.images) else (0,),
+        output="",
+        **vars(settings),
+    )
+    found = device.probe(request, progress=progress)
+    journal.step("turns", "", 1, 1)
+    return {**found.arrays, "warnings": np.array(found.warnings, dtype=np.str_)}
+
+
+def figures(
+    arrays: Mapping[str, NDArray[Any]],
+    keys: Sequence[str],
+    edge: int,
+    clock_ms: Mapping[str, Known] | None = None,
+) -> dict[str, PairedFigures]:
+    """Speeds by the keys of plans, of which the first is the baseline; images before the `edge`
+    are of tune. `clock_ms` is the baseline's latency by split where it is known from other turns:
+    what it takes in these is scaled to that."""
+    used = quiet_rounds(arrays, ENOUGH)
+    times = {
+        split: PairedTimes([_block(arrays, number, within, len(keys)) for number in used])
+        for split, within in (("tune", (0, edge)), ("test", (edge, np.inf)))
+        if np.any((arrays["image"] >= within[0]) & (arrays["image"] < within[1]))
+    }
+    warnings = tuple(map(str, arrays["warnings"]))
+    counted = np.unique(arrays["image"][np.isin(arrays["round"], used)])
+    timed = tuple(int(image) for image in counted if image < edge)
+    found = {}
+    for number, key in enumerate(keys):
+        factors = {
+            split: clock_ms[split].value / told.mean_ms(0).value if clock_ms else 1.0
+            for split, told in times.items()
+        }
+        found[key] = PairedFigures(
+            keys[0],
+            {split: told.ratio(number, 0) for split, told in times.items()},
+            {split: told.mean_ms(number).times(factors[split]) for split, told in times.items()},
+            {
+                other: times["tune"].ratio(number, place)
+                for place, other in enumerate(keys)
+                if place != number
+            },
+            len(used),
+            timed,
+            warnings,
+        )
+    return found
+
+
+def _block(
+    arrays: Mapping[str, NDArray[Any]], number: int, within: tuple[float, float], plans: int
+) -> NDArray[np.float64]:
+    """Milliseconds (plans, images) of one round on the images of a split."""
+    image = arrays["image"]
+    here = (arrays["round"] == number) & (image >= within[0]) & (image < within[1])
+    rows = [arrays["latency_ms"][here & (arrays["bundle"] == plan)] for plan in range(plans)]
+    return np.stack(rows)
+
+
+def samples_of(arrays: Mapping[str, NDArray[Any]], plan: int) -> dict[str, list[float]]:
+    """The raw answers of one plan and of the baseline (plan 0) in the same rounds, in the order in
+    which they were given; `turn_*` are of the rounds, one by one."""
+    found = {}
+    for name, number in (("own", plan), ("baseline", 0)):
+        of = arrays["bundle"] == number
+        found[f"turns_{name}_ms"] = arrays["latency_ms"][of].tolist()
+    of = arrays["bundle"] == plan
+    found["turns_round"] = arrays["round"][of].astype(float).tolist()
+    found["turns_image"] = arrays["image"][of].astype(float).tolist()
+    for name in ("block", "sitting", "start_s", "other_cpu", "steal", "pace", "disturbed"):
+        found[f"turn_{name}"] = arrays[f"round_{name}"].astype(float).tolist()
+    order = arrays["round_order"]
+    found["turn_place"] = np.argmax(order == plan, axis=1).astype(float).tolist()
+    found["turn_baseline_place"] = np.argmax(order == 0, axis=1).astype(float).tolist()
+    return found

@@ -1,0 +1,75 @@
+"""Set-ups that were tried, and how they did beside the specified one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trimtab.planner.setup_check.orders import Reading
+from trimtab.planner.setup_check.records import TriedSetup
+from trimtab.planner.setup_check.statistics import MATERIAL_ELSE, Bools, sign_test
+
+#: A set-up with fewer changes is the likelier cause, unless the best one beats it with this p.
+_AS_GOOD = 0.05
+#: Rivals go on while they lead by so many standard deviations of a tie.
+_PROMISING = 1.0
+#: Causes as they are named: what makes all answers wrong comes first.
+_CAUSES = ("offset", "order", "normalisation", "colour", "geometry")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """An input and a reading of the output; `changes` say how both differ from the specified."""
+
+    input: int
+    reading: Reading
+    changes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A set-up beside the specified one, and how it did: `right` (images,), and in figures. It
+    was `found` in the answers, where nobody thought of it before."""
+
+    setup: Setup
+    right: Bools
+    told: TriedSetup
+    found: bool = False
+
+    @property
+    def leads(self) -> bool:
+        return self.told.won > self.told.lost
+
+    @property
+    def promising(self) -> bool:
+        """Whether more images may show that it is better, and by enough to matter."""
+        lead, spread = self.told.won - self.told.lost, (self.told.won + self.told.lost) ** 0.5
+        most = (lead + 2 * spread) / max(1, self.told.judged)
+        return lead > 0 and lead >= _PROMISING * spread and most >= MATERIAL_ELSE
+
+
+def beside(setup: Setup, right: Bools, specified: Bools, first: int, compared: int) -> TriedSetup:
+    """A set-up that is `right` (images,) beside the specified one, judged from image `first` on;
+    `compared` set-ups share these images."""
+    won, lost, p_value = sign_test(right[first:], specified[first:])
+    images, judged = len(right), len(right) - first
+    p_value = min(1.0, p_value * compared)
+    return TriedSetup(setup.changes, images, int(right.sum()), judged, won, lost, p_value)
+
+
+def ordered(changes: Mapping[str, str]) -> dict[str, str]:
+    """Changes by cause, in the order in which they are named."""
+    return {cause: changes[cause] for cause in _CAUSES if cause in changes}
+
+
+def likeliest_first(found: Sequence[Rival]) -> list[Rival]:
+    """The best first; before it those with fewer changes that are as good."""
+    if not found:
+        return []
+    top = max(found, key=lambda rival: rival.told.right)
+
+    def place(rival: Rival) -> tuple[bool, int, int]:
+        as_good = sign_test(top.right, rival.right)[2] > _AS_GOOD
+        return not as_good, len(rival.setup.changes) if as_good else 0, -rival.told.right
+
+    return sorted(found, key=place)

@@ -1,0 +1,96 @@
+"""Whatever a step over a model does, it is that step's failure, and the next goes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import isolated_tasks
+import pytest
+
+from trimtab.variants.isolation import Limits, call, memory_for, workers
+from trimtab_runtime.errors import BundleError, ModelError
+
+
+@pytest.fixture(autouse=True)
+def ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that can import these steps, and no others."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(isolated_tasks.__file__).parent))
+    monkeypatch.setattr(workers, "_IDLE", [])
+
+
+@pytest.fixture
+def ending() -> Any:
+    yield
+    while workers._IDLE:
+        workers._IDLE.pop().end()
+
+
+def test_one_process_serves_call_after_call_and_asks_back(ending: None) -> None:
+    def answer(asked: Any) -> Any:
+        return asked["again"] + 1
+
+    first, process = call(isolated_tasks.asking, "a", 1, answering=answer)
+    second, same = call(isolated_tasks.asking, "a", 2, answering=answer)
+    assert (first, second, process) == (2, 3, same)
+    assert process != os.getpid()
+    _, own = call(isolated_tasks.asking, "a", 2, answering=answer, fresh=True)
+    assert own != process
+
+
+def test_what_a_model_prints_and_reads_is_not_ours(ending: None) -> None:
+    assert call(isolated_tasks.printing, "a", None) == ""
+
+
+def test_a_refusal_is_raised_as_it_was() -> None:
+    with pytest.raises(BundleError, match=r"^as it says$"):
+        call(isolated_tasks.refusing, "a", None, fresh=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "request_", "told"),
+    [
+        (isolated_tasks.recursing, None, "RecursionError: .*recursion.*foresee"),
+        (isolated_tasks.greedy, 2**31, "too little memory"),
+        (isolated_tasks.ending, 3, "died of status 3"),
+        (isolated_tasks.steps, [1, 60], "gave no answer within 1 s"),
+    ],
+)
+def test_harm_is_the_models(
+    ending: None, task: Callable[..., Any], request_: Any, told: str
+) -> None:
+    limits = Limits(step_s=1, memory_bytes=2**30)
+    with pytest.raises(ModelError, match=f"^name: .*{told}"):
+        call(task, "name", request_, limits)
+    assert call(isolated_tasks.steps, "name", [0, 0]) == "done"
+
+
+def test_steps_count_one_by_one_and_waiting_is_told(ending: None) -> None:
+    told = []
+    limits = Limits(step_s=3)
+    done = call(
+        isolated_tasks.steps, "a", [4, 1.0], limits, waiting=lambda: told.append(1), fresh=True
+    )
+    assert done == "done"
+    assert told
+
+
+def test_who_waits_may_end_it() -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        call(isolated_tasks.steps, "a", [1, 60], waiting=stop)
+    assert workers._IDLE == []
+
+
+def test_memory_follows_the_weights_beside_a_file(tmp_path: Path) -> None:
+    model = tmp_path / "a.onnx"
+    model.write_bytes(b"x" * 1000)
+    alone = memory_for(model)
+    (tmp_path / "a.data").write_bytes(b"x" * 5000)
+    (tmp_path / "b.png").write_bytes(b"x" * 5000)
+    (tmp_path / "b.onnx").write_bytes(b"x" * 5000)
+    assert (memory_for(model) - alone, alone - 4 * 2**30) == (8 * 5000, 8 * 1000)

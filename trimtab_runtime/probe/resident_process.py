@@ -1,0 +1,99 @@
+"""Processes of bundles that take turns (resident.py), seen from the one who asks them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Callable
+
+import trimtab_runtime
+from trimtab_runtime import errors
+from trimtab_runtime.errors import DeviceError, TrimtabError
+from trimtab_runtime.probe.requests import PairedRequest
+
+Progress = Callable[[int, int], None]
+
+_RESIDENT = "trimtab_runtime/probe/resident.py"
+
+
+class ResidentProcess:
+    """A bundle that runs, and waits."""
+
+    def __init__(self, request: PairedRequest, bundle: str) -> None:
+        self._bundle = bundle
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "trimtab_runtime.probe.resident"],
+            env={**os.environ, "PYTHONPATH": _runtime_of(bundle)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        told = {"bundle": bundle, "images": request.images, "starts": request.starts}
+        self._send(told)
+        self.image_ms = 0.0
+
+    def wait_until_ready(self) -> None:
+        """Until its engines are loaded and warm. Raises what went wrong there."""
+        self.image_ms = float(self._answer()["image_ms"])
+
+    def ask(self, block: list[tuple[int, int]]) -> dict[str, Any]:
+        """Its answers to a block."""
+        self._send(block)
+        return self._answer()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def _send(self, message: Any) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # why it ended is its answer
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise DeviceError(
+                f"{self._bundle}: its process ended with status {self._process.wait()} while it "
+                "took turns with others; free memory, or verify fewer plans"
+            )
+        found: dict[str, Any] = json.loads(line)
+        if "error" in found:
+            kind = getattr(errors, found["error"], DeviceError)
+            known = isinstance(kind, type) and issubclass(kind, TrimtabError)
+            raise (kind if known else DeviceError)(f"{self._bundle}: {found['reason']}")
+        return found
+
+
+def _runtime_of(bundle: str) -> str:
+    """Where a bundle's process imports from: itself, unless it is of a version without this, or no
+    bundle at all, which is for the process to say."""
+    with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(bundle) as archive:
+        if _RESIDENT in archive.namelist():
+            return os.path.abspath(bundle)
+    return str(Path(trimtab_runtime.__file__).parent.parent)
+
+
+@contextmanager
+def residents_of(request: PairedRequest, progress: Progress) -> Iterator[list[ResidentProcess]]:
+    """All bundles, loaded; they end with the context."""
+    with ExitStack() as held:
+        found = []
+        for bundle in request.bundles:
+            found.append(ResidentProcess(request, bundle))
+            held.callback(found[-1].close)
+        for resident in found:
+            resident.wait_until_ready()
+            progress(0, request.rounds)
+        yield found

@@ -1,0 +1,108 @@
+"""The side of the model: a process that carries out steps, each within its limits."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from trimtab.variants.files import watchdog
+from trimtab_runtime.errors import TrimtabError, reason_of
+
+_LOOK_S = 0.05
+#: A process that holds more than this when a step is done is replaced.
+_KEPT_BYTES = 2**30
+
+
+def main() -> None:
+    """Answer the requests on standard input, one line of JSON each: {"told": the answer}, or
+    {"error": its class (None: none of ours), "reason": its text}, where the process is not to be
+    used again with "spent"."""
+    with suppress(OSError):  # where memory runs out, Linux shall take this process, not the job
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the job's, which then ends this
+    if os.name == "posix":  # elsewhere a launcher may stand between
+        asked_by = int(sys.argv[1])
+        threading.Thread(target=_end_with, args=(asked_by,), daemon=True).start()
+    requests, answers = _own_pipes()
+
+    def ask(asked: Any) -> Any:
+        with watchdog.paused():
+            _say(answers, {"ask": asked})
+            return json.loads(requests.readline())["answer"]
+
+    for line in requests:
+        _say(answers, _answer(json.loads(line), ask))
+
+
+def _own_pipes() -> tuple[IO[str], IO[str]]:
+    """Standard input and output for this module alone: what a model's code reads is empty, and
+    what it prints goes to the errors."""
+    requests, answers = (os.fdopen(os.dup(number), mode) for number, mode in ((0, "r"), (1, "w")))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, answers
+
+
+def _say(answers: IO[str], told: dict[str, Any]) -> None:
+    answers.write(json.dumps(told) + "\n")
+    answers.flush()
+
+
+def _answer(line: dict[str, Any], ask: Any) -> dict[str, Any]:
+    module, _, name = line["task"].partition(":")
+    try:
+        tempfile.tempdir = line["temporary"]  # which the job removes, whatever happens here
+        task = getattr(importlib.import_module(module), name)  # takes time that is no model's
+        with watchdog.armed(line["step_s"]), _limited_memory(line["memory"]):
+            return {"told": task(line["request"], ask), "spent": _held_bytes() > _KEPT_BYTES}
+    except MemoryError:
+        reason = "too little memory; take a smaller model or input size, or free memory"
+        return {"error": None, "reason": reason, "spent": True}
+    except TrimtabError as error:
+        return {"error": type(error).__name__, "reason": str(error)}
+    except Exception as error:  # whatever a model makes of this code, it is that model's failure
+        return {"error": None, "reason": reason_of(error), "spent": True}
+
+
+@contextmanager
+def _limited_memory(most: int) -> Iterator[None]:
+    """What the system gives of memory that is written to; files that are mapped are not in it."""
+    try:
+        import resource
+    except ImportError:
+        yield
+        return
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
+
+
+def _held_bytes() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _end_with(process: int) -> None:
+    """Nobody waits for the answer once who asked is dead, and its folder is removed."""
+    while os.getppid() == process:
+        time.sleep(_LOOK_S)
+    os._exit(1)

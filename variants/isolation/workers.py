@@ -1,0 +1,197 @@
+"""The side of the job: workers are started, asked, and replaced where they die."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, cast
+
+from trimtab.variants.files import watchdog
+from trimtab.variants.isolation.limits import Limits
+from trimtab_runtime import errors
+from trimtab_runtime.errors import ModelError
+
+#: How a step asks the job for something, or tells it; the answer is what the job says.
+Ask = Callable[[Any], Any]
+#: A step: its request, and how it asks the job meanwhile; all of it what JSON can say.
+Task = Callable[[Any, Ask], Any]
+
+_COMMAND = "from trimtab.variants.isolation.worker import main; main()"
+_KILLED = -9
+_GLANCE_S = 1.0
+_END_S = 5.0
+
+
+def call(
+    task: Task,
+    about: str,
+    request: Any,
+    limits: Limits | None = None,
+    *,
+    answering: Ask | None = None,
+    waiting: Callable[[], None] | None = None,
+    fresh: bool = False,
+) -> Any:
+    """What `task` (a function of a module) answers to a request, in another process.
+
+    `answering` replies to what it asks; `waiting` is called about once a second meanwhile. A
+    process serves one call after another until one fails; with `fresh` it is one of its own.
+
+    Raises what the task raises where it is a TrimtabError, and else ModelError, whose text begins
+    with `about`: for a step that takes too long, a crash, too little memory, or any other error.
+    """
+    limits = limits or Limits()
+    worker = _Worker() if fresh else _idle()
+    try:
+        told = worker.ask(task, about, request, limits, answering, waiting)
+    except BaseException:
+        worker.end()
+        raise
+    if fresh or told.get("spent"):
+        worker.end()
+    else:
+        _give_back(worker)
+    if "told" in told:
+        return told["told"]
+    if told["error"] is None:
+        raise ModelError(f"{about}: {told['reason']}")
+    raise getattr(errors, told["error"])(told["reason"])
+
+
+_IDLE: list[_Worker] = []
+_LOCK = threading.Lock()
+
+
+def _idle() -> _Worker:
+    with _LOCK:
+        if _IDLE:
+            return _IDLE.pop()
+    return _Worker()
+
+
+def _give_back(worker: _Worker) -> None:
+    with _LOCK:
+        _IDLE.append(worker)
+
+
+@atexit.register
+def _end_all() -> None:
+    with _LOCK:
+        while _IDLE:
+            _IDLE.pop().end()
+
+
+class _Worker:
+    """A process that serves one call at a time."""
+
+    def __init__(self) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 as long as the process
+        self._process = subprocess.Popen(
+            # -P: what lies in the working directory is not to be imported.
+            [sys.executable, "-P", "-c", _COMMAND, str(os.getpid())],
+            env={**os.environ, "PYTHONPATH": _import_path()},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+        )
+        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        output = cast(IO[bytes], self._process.stdout)
+        threading.Thread(target=_read, args=(output, self._lines), daemon=True).start()
+
+    def ask(
+        self,
+        task: Task,
+        about: str,
+        request: Any,
+        limits: Limits,
+        answering: Ask | None,
+        waiting: Callable[[], None] | None,
+    ) -> dict[str, Any]:
+        """The last that it says of a call. Raises ModelError where it dies, or what `answering`
+        and `waiting` raise."""
+        step_s = limits.step_s
+        line = {
+            "task": f"{task.__module__}:{task.__qualname__}",
+            "request": request,
+            "step_s": step_s,
+            "memory": limits.memory_bytes,
+            "temporary": tempfile.gettempdir(),
+        }
+        self._send(line)
+        heard = time.monotonic()
+        while True:
+            try:
+                said = self._lines.get(timeout=_GLANCE_S)
+            except queue.Empty:
+                if waiting is not None:
+                    waiting()
+                if watchdog.SIGNAL is None and time.monotonic() - heard > step_s:
+                    raise ModelError(_late(about, step_s)) from None
+                continue
+            heard = time.monotonic()
+            if said is None:
+                raise ModelError(self._death(about, step_s))
+            told: dict[str, Any] = json.loads(said)
+            if "ask" not in told:
+                return told
+            self._send({"answer": answering(told["ask"]) if answering is not None else None})
+
+    def end(self) -> None:
+        """End the process, now."""
+        self._process.kill()
+        self._process.wait()
+        with suppress(OSError):
+            cast(IO[bytes], self._process.stdin).close()
+        self._said.close()
+
+    def _send(self, line: dict[str, Any]) -> None:
+        stdin = cast(IO[bytes], self._process.stdin)
+        with suppress(BrokenPipeError):  # it died, which the end of its output tells
+            stdin.write(json.dumps(line).encode() + b"\n")
+            stdin.flush()
+
+    def _death(self, about: str, step_s: float) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_S)
+        status = self._process.poll()
+        if watchdog.SIGNAL is not None and status == -watchdog.SIGNAL:
+            return _late(about, step_s)
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()[-1:]
+        how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
+        died = f"died of {how}"
+        if status == _KILLED:
+            died, lines = "was killed, most likely for taking all memory", []
+        last = "".join(f" ({line})" for line in lines)
+        return f"{about}: whoever worked with it {died}{last}; it may be damaged: export it again"
+
+
+def _late(about: str, step_s: float) -> str:
+    return (
+        f"{about}: gave no answer within {step_s:g} s; export it again, or allow more time where "
+        "it is that slow (budget.stall_seconds)"
+    )
+
+
+def _read(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
+    with stream:
+        for line in stream:
+            lines.put(line)
+    lines.put(None)
+
+
+def _import_path() -> str:
+    """This code first, then what was on the path anyway."""
+    return os.pathsep.join(
+        filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")])
+    )

@@ -1,0 +1,1 @@
+"""Slimming in a process of its own: its requests, the calls, and the steps on the other side."""
