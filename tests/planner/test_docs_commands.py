@@ -42,7 +42,7 @@ def commands_of(tool):
         pytest.param(words[len(tool) :], id=f"{page.stem}: {shlex.join(words)[:60]}")
         for page in PAGES
         for words in printed(page)
-        if words[: len(tool)] == tool
+        if words[: len(tool)] == tool and words != tool
     ]
 
 
