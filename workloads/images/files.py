@@ -65,9 +65,9 @@ def list_images(folder: Path) -> FolderContents:
             continue
         if suffix not in suffixes:
             left_out[suffix or NO_SUFFIX] += 1
-        elif (folder / name).is_file():
+        elif os.path.isfile(folder / name):
             names.append(name)
-        elif (folder / name).exists():
+        elif os.path.exists(folder / name):
             left_out[NO_FILE] += 1
         else:
             broken.append(name)
@@ -92,7 +92,10 @@ def files_below(
             waiting.pop()
             places.pop()
             continue
-        prefix, is_folder = places[-1][0], entry.is_dir()
+        prefix, is_folder = (
+            places[-1][0],
+            os.path.isdir(entry.path),
+        )  # False where it may not be looked at
         kind = _kind_left_out(entry.name, is_folder)
         if kind is not None:
             left_out[kind] += _files_in(entry.path) if is_folder and kind != HIDDEN else 1

@@ -29,7 +29,8 @@ def cases(seed: int) -> Iterator[Case]:
     """Rows by hand, then images cut and altered at random, in each format."""
     for name, write in _WRITTEN.items():
         yield Case(name, partial(_read, write))
-        yield Case(f"{name}: by a bundle", partial(_classified, write))
+        if name != "folder":  # one without images is a wrong argument
+            yield Case(f"{name}: by a bundle", partial(_classified, write))
     for name, make in _FOLDERS.items():
         yield Case(f"folder: {name}", partial(_folder, make))
         yield Case(f"folder: {name}: by a bundle", partial(_listed, make))
