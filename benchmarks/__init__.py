@@ -8,6 +8,7 @@ HELPERS = (
     "googlenet",
     "search_space",
     "setup_cases",
+    "setup_pack",
     "slim_sets",
     "stateful_replay",
     "zoo",

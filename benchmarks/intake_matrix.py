@@ -14,7 +14,7 @@ is known; reasons follow, each with the files that it was told of; the seconds a
 processor took for the export and all of this. `taken` and `answers_equal` are shares, of the
 files that their engine itself runs and of those taken; `untrue_reasons` counts refusals of files
 that the engine runs, and reasons that the graph itself shows to be false: the rest is to be read.
-The last line is one JSON object.
+Prints one JSON object as its last line.
 """
 
 from __future__ import annotations

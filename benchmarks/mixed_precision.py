@@ -5,10 +5,10 @@
 Three EfficientNet-Lites with heads for solar cells (the demo's members, made by
 `examples/solar_cells/build.py` in `--folder` where they are not there yet) are quantised on
 training photographs, one thread. Top-1 is of the demo's photographs, which nothing was fitted on;
-latencies are medians of interleaved rounds. Per member, the last line's JSON has `top1` and
-`latency_ms` of every precision, `top1_recovered` (the share of what w8a8 loses that is back; None
-where it loses less than a point), `saving_kept` (the share of its time saving that is kept) and
-`minutes`.
+latencies are medians of interleaved rounds. Prints one JSON object as its last line: per member
+`top1` and `latency_ms` of every precision, `top1_recovered` (the share of what w8a8 loses that is
+back; None where it loses less than a point), `saving_kept` (the share of its time saving that is
+kept) and `minutes`.
 """
 
 from __future__ import annotations

@@ -15,16 +15,19 @@ from trimtab_runtime.probe.requests import LayersRequest
 
 
 def device_limit(
-    device: Device, path: Path, size: tuple[int, int] | None, known: NewestVersions | None
+    device: Device,
+    version: str,
+    path: Path,
+    size: tuple[int, int] | None,
+    known: NewestVersions | None,
 ) -> NewestVersions | None:
-    """The versions that a device's onnxruntime takes, found by one run of the file at `path`
-    there; None where it takes the file, where what happens is not about versions (which is told
-    when it is measured), and where its onnxruntime is the one here.
+    """The versions that a device's onnxruntime, which is of a `version`, takes, found by one run
+    of the file at `path` there; None where it takes the file, where what happens is not about
+    versions (which is told when it is measured), and where its onnxruntime is the one here.
 
     `known` is what it told before. Raises ModelError with both versions where the file was lowered
     to those and is refused again, and DeviceLost.
     """
-    version = device.fingerprint().get("onnxruntime", onnxruntime.__version__)
     if version == onnxruntime.__version__:
         return None
     options = RuntimeOptions("onnxruntime")

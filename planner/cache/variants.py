@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
+
 from trimtab.db import Store, VariantRecord
 from trimtab.planner.cache.keys import io_of, member_lineage, precision_lineage, variant_key
 from trimtab.planner.cache.views import ViewCache
@@ -43,7 +45,8 @@ def host(journal: Journal) -> Iterator[None]:
 @dataclass(frozen=True)
 class VariantCache:
     """Builds variants or finds them; `fit` are the images that quantisation is calibrated on,
-    `device` is where they are to run (None: anywhere), and each of its steps has `limit_s`
+    `device` is where they are to run (None: anywhere), by an onnxruntime of the version `engine`;
+     each of its steps has `limit_s`
     seconds. Raises the TrimtabError of a failure, and raises it again without another try."""
 
     store: Store
@@ -52,11 +55,12 @@ class VariantCache:
     limit_s: float = 120.0
     failed: dict[str, TrimtabError] = field(default_factory=dict)
     device: Device | None = None
+    engine: str = onnxruntime.__version__
 
     @property
     def views(self) -> ViewCache:
         """Model files of members, opened once."""
-        return ViewCache(self.store, self.device)
+        return ViewCache(self.store, self.device, self.engine)
 
     def member(self, variant: Variant, view: View, torch: str | None = None) -> StoredVariant:
         """Keep a member, known by its file as it came (exported from what `torch` names), as its

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnxruntime
+
 from trimtab.db import Store, VariantRecord
 from trimtab.planner.cache.device_limits import device_limit
 from trimtab.planner.cache.facts import keep_facts
@@ -30,10 +32,12 @@ _MADE: OrderedDict[str, tuple[bytes | None, View]] = OrderedDict()
 @dataclass(frozen=True)
 class ViewCache:
     """What :func:`variants.open_view` makes, kept as a variant, with what the view tells; where
-    there is a `device` whose engine is another version than the one here, as that takes it."""
+    there is a `device` whose `engine` (the version of its onnxruntime) is another than the one
+    here, as that takes it."""
 
     store: Store
     device: Device | None = None
+    engine: str = onnxruntime.__version__
 
     def open(self, path: Path, wishes: Wishes, folder: Path, limit_s: float) -> View:
         """The view of a member's file, in `folder` where it is another one.
@@ -46,7 +50,7 @@ class ViewCache:
         if self.device is None or path.suffix.lower() != ".onnx":
             return found
         for number in range(_LOWERINGS):
-            newest = device_limit(self.device, found.path, wishes.size, wishes.newest)
+            newest = device_limit(self.device, self.engine, found.path, wishes.size, wishes.newest)
             if newest is None:
                 break
             wishes = replace(wishes, newest=newest)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import onnxruntime
+
 from trimtab.planner.cache.measurements import MeasurementCache, StageSetup, settings_for
 from trimtab.planner.cache.traces import TraceCache, TracedImages
 from trimtab.planner.cache.variants import StoredVariant, VariantCache
@@ -74,6 +76,7 @@ class CandidateEvaluator:
                 [items[row] for row in rows.fit],
                 job.spec.budget.stall_seconds,
                 device=job.device,
+                engine=job.fingerprint.get("onnxruntime", onnxruntime.__version__),
             ),
             TraceCache(job.store, job.device, job.fingerprint, inputs, job.journal),
             MeasurementCache(

@@ -159,7 +159,7 @@ def test_a_file_too_new_for_the_device_is_lowered(tmp_path):
     path = newer(tmp_path / "newer.onnx", 22)
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
         device = OlderEngineDevice("1.19.2", ir_version=10, opset=21)
-        found = ViewCache(store, device).open(path, Wishes(), tmp_path / "older", 60)
+        found = ViewCache(store, device, "1.19.2").open(path, Wishes(), tmp_path / "older", 60)
         model = onnx.load(str(found.path))
         assert (model.ir_version, model.opset_import[0].version) == (10, 21)
         assert found.notes == (
@@ -183,7 +183,7 @@ def test_a_file_that_cannot_be_lowered_tells_both_versions(tmp_path):
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
         device = OlderEngineDevice("1.2.0", ir_version=11, opset=5)
         with pytest.raises(ModelError, match=r"opset 22, the device's onnxruntime 1.2.0 knows"):
-            ViewCache(store, device).open(path, Wishes(), tmp_path / "older", 60)
+            ViewCache(store, device, "1.2.0").open(path, Wishes(), tmp_path / "older", 60)
 
 
 @pytest.mark.slow

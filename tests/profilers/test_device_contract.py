@@ -270,7 +270,7 @@ def test_errors_are_of_the_tree(
     (tmp_path / "note.png").write_text("no image")
     with pytest.raises(WorkloadError, match=r"note\.png: cannot be read as an image"):
         ask(tracing("small", [str(tmp_path / "note.png")]))
-    with pytest.raises(BundleError, match=r"note\.png: not a sound bundle"):
+    with pytest.raises(BundleError, match=r"note\.png: its end is missing"):
         device.probe(VerifyRequest(device.put(tmp_path / "note.png"), (), ""))
     monkeypatch.setitem(models, "small", (tmp_path / "absent.onnx", models["small"][1]))
     with pytest.raises(ModelError, match=r"small: .* cannot load it"):

@@ -99,7 +99,7 @@ def test_an_unreadable_image(device: LocalDevice, tracing: Any, tmp_path: Path) 
 
 def test_a_bundle_that_is_none(device: LocalDevice, tmp_path: Path, photos: Sequence[str]) -> None:
     (tmp_path / "plan.pyz").write_text("no bundle")
-    with pytest.raises(BundleError, match=r"plan\.pyz: not a sound bundle"):
+    with pytest.raises(BundleError, match=r"plan\.pyz: its end is missing"):
         device.probe(VerifyRequest(str(tmp_path / "plan.pyz"), tuple(photos), ""))
 
 

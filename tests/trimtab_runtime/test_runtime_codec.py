@@ -47,11 +47,13 @@ quantisations = st.builds(Quantisation, scale=positive, zero_point=st.integers(-
 def geometries(draw: st.DrawFn, channels: int) -> dict[str, Any]:
     """Fields of an InputFormat that go together."""
     fit = draw(st.sampled_from(FITS))
-    last = fit != "squash" and draw(st.booleans())
+    last = fit in ("crop", "pad") and draw(st.booleans())
     size = draw(st.tuples(st.integers(1, 8000), st.integers(1, 8000)))
     more = draw(st.tuples(st.integers(0, 99), st.integers(0, 99)))
     found: dict[str, Any] = {"size": size, "fit": fit, "resize_last": last}
-    if not last and draw(st.booleans()):
+    if fit == "inside":
+        pass  # the graph resizes
+    elif not last and draw(st.booleans()):
         found["resize_size"] = (size[0] + more[0], size[1] + more[1])
     elif not (last and fit == "pad"):
         found["crop"] = draw(st.floats(0.5, 1))
@@ -195,6 +197,14 @@ def manifests(draw: st.DrawFn) -> Manifest:
     )
 
 
+provenances = st.builds(
+    manifest.Provenance,
+    job=texts,
+    plan=hexes,
+    workload=hexes,
+    versions=st.dictionaries(texts, texts, max_size=3),
+)
+
 ANY: dict[type, st.SearchStrategy[Any]] = {
     Quantisation: quantisations,
     InputFormat: input_formats(),
@@ -206,6 +216,7 @@ ANY: dict[type, st.SearchStrategy[Any]] = {
     Structure: structures(),
     PlanDefinition: plan_definitions(),
     Manifest: manifests(),
+    manifest.Provenance: provenances,
     Tap: early.taps,
     Exits: early.exit_plans,
     ExitThresholds: early.thresholds,
