@@ -138,7 +138,7 @@ def _bundle_ms(bundle: Path, answers: Mapping[str, np.ndarray[Any, Any]]) -> Any
         elif tap >= 0:
             ran.append(stages[last][: tap - before[last] + 1])
         overheads = 2 * len(ran) + (manifest.structure.router is not None)
-        times.append(sum(map(sum, ran)) + overheads * _SMALL_MS)
+        times.append(sum(map(sum, ran)) + max(overheads, 1) * _SMALL_MS)
     return np.array(times, np.float64)
 
 

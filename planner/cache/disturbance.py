@@ -45,8 +45,10 @@ def assess_bundle(found: ProbeResult) -> ProbeResult:
     paths = np.stack([found.arrays[name] for name in ("entry", "stage", "tap", "by")])
     _, path = np.unique(paths, axis=1, return_inverse=True)
     of_path = np.array([np.median(latency[path == n]) for n in range(path.max() + 1)])
-    usual = np.where(of_path > 0, of_path, 1.0)  # what takes no time on a clock varies by none
-    even = np.where(of_path[path] > 0, latency / usual[path], 1.0) * np.median(latency)
+    timed = (latency > 0) & (of_path[path] > 0)  # what takes no time on a clock does not vary
+    if not timed.any():
+        return found
+    even = latency[timed] / of_path[path][timed] * np.median(latency[timed])
     return _told(found, find_speeds([even], in_order=True))
 
 

@@ -44,7 +44,10 @@ def followed(times: Doubles, reference: Doubles) -> Followed:
     count = min(_BLOCKS, len(times), len(reference))
     if count < _FEWEST:
         return Followed()
-    x, y = (np.log(blocks_of(each, count)) for each in (reference, times))
+    work, own = (blocks_of(each, count) for each in (reference, times))
+    if min(work.min(), own.min()) <= 0:  # what takes no time on a clock follows nothing
+        return Followed()
+    x, y = np.log(work), np.log(own)
     x, y = x - x.mean(), y - y.mean()
     xx, xy, yy = float(x @ x), float(x @ y), float(y @ y)
     if xx <= 0 or yy <= 0 or xy <= 0:  # what slows the one does not make the other faster
