@@ -26,7 +26,7 @@ READ = {
     "hung": r"models[5]: hung.onnx: gave no answer within 20 s",
     "starved": r"models[6]: starved.onnx: onnxruntime cannot run it on an input (1, 3, 32, 32): "
     r"too little memory; take a smaller model",
-    "Net": r"models[10]: gone:Net: whoever worked with it died of status 3",
+    "Net": r"models[10]: gone:Net: the process that exported it died of status 3",
 }
 #: ... and of candidates that fail when they are measured or traced.
 MEASURED = {
