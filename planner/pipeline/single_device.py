@@ -19,6 +19,7 @@ from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.dataset import quality_metrics, unseen_classes
 from trimtab.planner.jobs.journal import ProgressListener
 from trimtab.planner.jobs.lifecycle import closing_job, opened_job
+from trimtab.planner.pipeline.earlier import decided_without_turns
 from trimtab.planner.pipeline.planning import PlanningStage
 from trimtab.planner.setup_check.images import checked_images
 from trimtab.planner.setup_check.job import SetupPolicy, check_job
@@ -49,8 +50,14 @@ class SingleDeviceJob:
         if setup != "ignored":
             check_job(self.job, members, force=setup == "forced")
         measured = self.measure(members)
+        known = self.job.summary
         self.job.remember(classes=members[0].classes, candidates=len(measured))
-        PlanningStage(self.evaluator, measured).decide()
+        stage = PlanningStage(self.evaluator, measured)
+        if decided_without_turns(self.job, known, stage.selector.data):
+            text = "the choice of an earlier version, which verified plans one by one, stays"
+            self.job.journal.note("info", "plans", text)
+        else:
+            stage.decide()
         return measured
 
     def members(self) -> list[Member]:
