@@ -53,7 +53,6 @@ from trimtab.variants.torch_export.export import (
     exported_module,
     module_source,
 )
-from trimtab.variants.torch_export.isolated import export_in_subprocess
 
 __all__ = [
     "INSPECTION_VERSION",
@@ -88,7 +87,6 @@ __all__ = [
     "cut_segments",
     "derive_variant",
     "describe_model",
-    "export_in_subprocess",
     "export_module",
     "exported_module",
     "find_contradictions",

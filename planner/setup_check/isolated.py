@@ -12,7 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from trimtab.planner.setup_check.judgement import check_member, joined, specified_text
 from trimtab.planner.setup_check.orders import Ints
 from trimtab.planner.setup_check.records import CheckRequest, MemberCheck, SetupCheck
+from trimtab.variants.isolation import child
 from trimtab_runtime import errors
 from trimtab_runtime.codec import decode, encode
 from trimtab_runtime.errors import ModelError, TrimtabError
@@ -74,8 +74,7 @@ def _check_alone(request: CheckRequest, stopped: threading.Event) -> tuple[Membe
     if status != 0 and _STALLED in said:
         raise ModelError(f"an inference gave no answer within {request.stall_s:g} s")
     if status != 0:
-        last = "".join(f" ({line})" for line in said.strip().splitlines()[-1:])
-        raise ModelError(f"the process that tried set-ups died of status {status}{last}")
+        raise ModelError(child.death("the process that tried set-ups", status, said))
     told = json.loads(output.splitlines()[-1])
     if "check" in told:
         return decode(MemberCheck, told["check"]), np.array(told["answers"], np.int64)
@@ -84,33 +83,30 @@ def _check_alone(request: CheckRequest, stopped: threading.Event) -> tuple[Membe
 
 def _run(request: bytes, limit_s: float, stopped: threading.Event) -> tuple[int, str, str]:
     """The child's status, what it printed and what it complained. Raises ModelError."""
-    places = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]
     until = time.monotonic() + limit_s
     with subprocess.Popen(
-        # -P: what lies in the working directory is not to be imported.
-        [sys.executable, "-P", "-c", _COMMAND],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))},
+        child.command(_COMMAND, str(os.getpid())),
+        env=child.environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    ) as child:
+    ) as process:
         sent: bytes | None = request
         try:
             while time.monotonic() < until and not stopped.is_set():
                 with suppress(subprocess.TimeoutExpired):
-                    output, said = child.communicate(sent, timeout=_GLANCE_S)
-                    return child.returncode, output.decode(), said.decode(errors="replace")
+                    output, said = process.communicate(sent, timeout=_GLANCE_S)
+                    return process.returncode, output.decode(), said.decode(errors="replace")
                 sent = None  # communicate takes it once, and keeps what it could not send yet
         finally:
-            if child.poll() is None:
-                child.kill()
+            if process.poll() is None:
+                process.kill()
     raise ModelError(f"the set-ups could not be tried within {limit_s:.0f} s")
 
 
 def main() -> None:
     """Print {"check": ...} or {"error": its class, "reason": its text} as the last line."""
-    with suppress(OSError):  # where memory runs out, Linux shall take this process, not the job
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    child.serve(int(sys.argv[1]))
     request = decode(CheckRequest, json.load(sys.stdin))
     told: dict[str, Any]
     try:

@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from trimtab.planner.candidates.exported import exported_member
 from trimtab.planner.candidates.member_setup import set_up, wishes_of
 from trimtab.planner.candidates.output_labels import JobClasses
 from trimtab.planner.jobs.dataset import load_dataset
@@ -16,7 +17,6 @@ from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import ModelSpec
 from trimtab.variants import (
     describe_model,
-    export_in_subprocess,
     inspect_in_subprocess,
     open_and_inspect_in_subprocess,
 )
@@ -52,19 +52,12 @@ def _member(
     model: ModelSpec, place: Path, classes: JobClasses, stall_s: float
 ) -> tuple[CheckedMember, tuple[str, ...]]:
     """A member as a file, and what is told of it; what is made of it lies in `place`."""
-    path, torch, size = model.path, model.torch, model.input.size
-    if torch is not None:
-        assert size is not None
-        path = export_in_subprocess(
-            torch.entry,
-            torch.arguments,
-            torch.state,
-            size,
-            place / f"module.{torch.format}",
-            channels=1 if model.input.colour == "gray" else 3,
-            folder=torch.folder,
-        )
-    assert path is not None
+    path = model.path
+    if path is None:
+        own = place / "exported"  # views of the same name lie in `place`
+        own.mkdir()
+        with exported_member(model, own) as exported:
+            path = exported.path
     description = describe_model(path)
     wishes = wishes_of(model, len(classes.names) or None, description)
     view, known = open_and_inspect_in_subprocess(path, place, wishes, stall_s)

@@ -8,17 +8,13 @@ import os
 import signal
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from trimtab.variants.files import watchdog
+from trimtab.variants.isolation import child
 from trimtab_runtime.errors import TrimtabError, reason_of
 
-_LOOK_S = 0.05
 #: A process that holds more than this when a step is done is replaced.
 _KEPT_BYTES = 2**30
 
@@ -27,12 +23,8 @@ def main() -> None:
     """Answer the requests on standard input, one line of JSON each: {"told": the answer}, or
     {"error": its class (None: none of ours), "reason": its text}, where the process is not to be
     used again with "spent"."""
-    with suppress(OSError):  # where memory runs out, Linux shall take this process, not the job
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the job's, which then ends this
-    if os.name == "posix":  # elsewhere a launcher may stand between
-        asked_by = int(sys.argv[1])
-        threading.Thread(target=_end_with, args=(asked_by,), daemon=True).start()
+    child.serve(int(sys.argv[1]))
     requests, answers = _own_pipes()
 
     def ask(asked: Any) -> Any:
@@ -65,7 +57,7 @@ def _answer(line: dict[str, Any], ask: Any) -> dict[str, Any]:
     try:
         tempfile.tempdir = line["temporary"]  # which the job removes, whatever happens here
         task = getattr(importlib.import_module(module), name)  # takes time that is no model's
-        with watchdog.armed(line["step_s"]), _limited_memory(line["memory"]):
+        with watchdog.armed(line["step_s"]), child.limited_memory(line["memory"]):
             return {"told": task(line["request"], ask), "spent": _held_bytes() > _KEPT_BYTES}
     except MemoryError:
         reason = "too little memory; take a smaller model or input size, or free memory"
@@ -76,33 +68,9 @@ def _answer(line: dict[str, Any], ask: Any) -> dict[str, Any]:
         return {"error": None, "reason": reason_of(error), "spent": True}
 
 
-@contextmanager
-def _limited_memory(most: int) -> Iterator[None]:
-    """What the system gives of memory that is written to; files that are mapped are not in it."""
-    try:
-        import resource
-    except ImportError:
-        yield
-        return
-    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
-
-
 def _held_bytes() -> int:
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _end_with(process: int) -> None:
-    """Nobody waits for the answer once who asked is dead, and its folder is removed."""
-    while os.getppid() == process:
-        time.sleep(_LOOK_S)
-    os._exit(1)

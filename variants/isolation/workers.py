@@ -7,16 +7,15 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, Any, cast
 
 from trimtab.variants.files import watchdog
+from trimtab.variants.isolation import child
 from trimtab.variants.isolation.limits import Limits
 from trimtab_runtime import errors
 from trimtab_runtime.errors import ModelError
@@ -27,7 +26,6 @@ Ask = Callable[[Any], Any]
 Task = Callable[[Any, Ask], Any]
 
 _COMMAND = "from trimtab.variants.isolation.worker import main; main()"
-_KILLED = -9
 _GLANCE_S = 1.0
 _END_S = 5.0
 
@@ -97,9 +95,8 @@ class _Worker:
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 as long as the process
         self._process = subprocess.Popen(
-            # -P: what lies in the working directory is not to be imported.
-            [sys.executable, "-P", "-c", _COMMAND, str(os.getpid())],
-            env={**os.environ, "PYTHONPATH": _import_path()},
+            child.command(_COMMAND, str(os.getpid())),
+            env=child.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -167,13 +164,9 @@ class _Worker:
         if watchdog.SIGNAL is not None and status == -watchdog.SIGNAL:
             return _late(about, step_s)
         self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").strip().splitlines()[-1:]
-        how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
-        died = f"died of {how}"
-        if status == _KILLED:
-            died, lines = "was killed, most likely for taking all memory", []
-        last = "".join(f" ({line})" for line in lines)
-        return f"{about}: whoever worked with it {died}{last}; it may be damaged: export it again"
+        said = self._said.read().decode(errors="replace")
+        died = child.death("whoever worked with it", status, said)
+        return f"{about}: {died}; it may be damaged: export it again"
 
 
 def _late(about: str, step_s: float) -> str:
@@ -188,10 +181,3 @@ def _read(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
         for line in stream:
             lines.put(line)
     lines.put(None)
-
-
-def _import_path() -> str:
-    """This code first, then what was on the path anyway."""
-    return os.pathsep.join(
-        filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")])
-    )

@@ -20,8 +20,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from trimtab.variants.files import child
 from trimtab.variants.files.base import Array
+from trimtab.variants.isolation import child, memory_for
 from trimtab.variants.torch_export.checks import Agreement
 from trimtab.variants.torch_export.exporting import Exporting, ModuleSource, exporting
 from trimtab_runtime import errors
@@ -53,7 +53,9 @@ class ExportedModule:
 
 
 @contextmanager
-def exported_module(source: ModuleSource, out: Path) -> Iterator[ExportedModule]:
+def exported_module(
+    source: ModuleSource, out: Path, limit_s: float = EXPORT_S
+) -> Iterator[ExportedModule]:
     """Build a module, load its weights, write `out`: ONNX, or TFLite where it ends in .tflite (by
     litert-torch, the extra `trimtab[tflite]`).
 
@@ -61,11 +63,17 @@ def exported_module(source: ModuleSource, out: Path) -> Iterator[ExportedModule]
     images (1, height, width, channels). The same code and weights give the same bytes.
 
     Raises ModelError when the import, the call, the weights, the export or the comparison fails,
-    with the file and line where the user's code is at fault, and when the process dies. Importing
-    runs the code of the named module: it is done only because the specification says so.
+    with the file and line where the user's code is at fault, and when the process dies, is given
+    no more memory, or takes more than `limit_s` seconds. Importing runs the code of the named
+    module: it is done only because the specification says so.
     """
-    with _Process(source.entry) as process:
-        told = process.ask(source=asdict(source), out=str(out.absolute()), path=_other_paths())
+    with _Process(source.entry, limit_s) as process:
+        told = process.ask(
+            source=asdict(source),
+            out=str(out.absolute()),
+            path=_other_paths(),
+            memory=memory_for(Path(source.state or out)),
+        )
         yield ExportedModule(out, told, process)
 
 
@@ -77,11 +85,12 @@ def export_module(
     out: Path,
     channels: int = 3,
     folder: Path | str | None = None,
+    limit_s: float = EXPORT_S,
 ) -> Path:
     """Write `out` as :func:`exported_module` does, and be done with the module. `size` is a side,
     or (height, width); `folder` is first on the import path."""
     source = module_source(entry, arguments, state_dict, size, channels, folder)
-    with exported_module(source, Path(out)) as exported:
+    with exported_module(source, Path(out), limit_s) as exported:
         return exported.path
 
 
@@ -107,8 +116,8 @@ def _other_paths() -> list[str]:
 class _Process:
     """A process that answers requests, a line each, until it is left."""
 
-    def __init__(self, entry: str) -> None:
-        self._entry = entry
+    def __init__(self, entry: str, limit_s: float) -> None:
+        self._entry, self._limit_s = entry, limit_s
 
     def __enter__(self) -> _Process:
         self._said: IO[bytes] = tempfile.TemporaryFile()
@@ -135,7 +144,7 @@ class _Process:
     def ask(self, **request: Any) -> Any:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        limit = threading.Timer(EXPORT_S, self._child.kill)
+        limit = threading.Timer(self._limit_s, self._child.kill)
         limit.start()
         try:
             self._child.stdin.write(json.dumps(request).encode() + b"\n")
@@ -147,7 +156,7 @@ class _Process:
             late = limit.finished.is_set()  # it killed the child
             limit.cancel()
         if late:
-            raise ModelError(f"{self._entry}: not exported within {EXPORT_S:g} s")
+            raise ModelError(f"{self._entry}: gave no answer within {self._limit_s:g} s")
         if not answer:
             raise ModelError(f"{self._entry}: {self._death()}")
         told = json.loads(answer)
@@ -180,7 +189,7 @@ def main() -> None:
         print(json.dumps(made), file=answers, flush=True)
 
     try:
-        with exporting(source) as module:
+        with child.limited_memory(request["memory"]), exporting(source) as module:
             answer({"told": module.write(Path(request["out"]))})
             for line in lines:
                 answer({"told": _compared(module, json.loads(line))})

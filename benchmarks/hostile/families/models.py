@@ -17,7 +17,7 @@ from benchmarks.hostile.cases import Attempt, Case
 from benchmarks.hostile.families.jobs import must_go_on
 from trimtab.variants import (
     cut_in_subprocess,
-    export_in_subprocess,
+    export_module,
     identity_in_subprocess,
     inspect_in_subprocess,
     make_variant,
@@ -115,7 +115,7 @@ def _sample(kind: str, folder: Path) -> tuple[Path, bytes]:
 def _module(code: str, attempt: Attempt) -> None:
     (attempt.folder / "net.py").write_text(code)
     out = attempt.folder / "model.onnx"
-    export_in_subprocess("net:Net", {}, None, 32, out, folder=attempt.folder, limit_s=3.0)
+    export_module("net:Net", {}, None, 32, out, folder=attempt.folder, limit_s=30.0)
 
 
 def _job(write: Callable[[Path], Any], attempt: Attempt) -> None:

@@ -7,8 +7,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _KILLED = -9
@@ -27,12 +27,12 @@ def environment() -> Mapping[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
-def death(who: str, status: int, said: str) -> str:
+def death(who: str, status: int | None, said: str) -> str:
     """How the process that tried to do something ended; `said` is what it complained of."""
     if status == _KILLED:
         return f"{who} was killed, most likely for taking all memory"
     last = said.strip().splitlines()[-1:]
-    how = f"signal {-status}" if status < 0 else f"status {status}"
+    how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
     return " ".join([f"{who} died of {how}", *(f"({line})" for line in last)])
 
 
@@ -50,3 +50,20 @@ def _end_with(process: int) -> None:
     while os.getppid() == process:
         time.sleep(_LOOK_S)
     os._exit(1)
+
+
+@contextmanager
+def limited_memory(most: int) -> Iterator[None]:
+    """What the system gives of memory that is written to; files that are mapped are not in it."""
+    try:
+        import resource
+    except ImportError:
+        yield
+        return
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
