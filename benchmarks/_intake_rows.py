@@ -23,6 +23,7 @@ from trimtab.variants import (
     quantise_w8a8,
     usable_taps,
 )
+from trimtab.variants.files.base import first_line
 from trimtab.variants.quantisation.suitability import INTEGER_OPERATORS, QUANTISED_LAYERS
 from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
 from trimtab_runtime.engines import create_engine, format_engine
@@ -66,7 +67,9 @@ class Row:
 def row_of(cell: Cell, folder: Path) -> Row:
     """Open a file as a job does, run it, and make of it what jobs make."""
     answers = _engine_answers(cell.path, cell.tensors)
-    row = Row(cell.framework, cell.network, cell.variation, answers is not None)
+    row = Row(cell.framework, cell.network, cell.variation, not isinstance(answers, str))
+    if isinstance(answers, str):
+        row.answers = f"the engine itself does not run it: {answers}"
     try:
         size = (cell.tensors.shape[2], cell.tensors.shape[3])
         if cell.tensors.shape[3] == 3:
@@ -87,8 +90,8 @@ def row_of(cell: Cell, folder: Path) -> Row:
     return row
 
 
-def _engine_answers(path: Path, tensors: Array) -> Array | None:
-    """What the engine itself answers; None where it does not run the file."""
+def _engine_answers(path: Path, tensors: Array) -> Array | str:
+    """What the engine itself answers; its reason where it does not run the file."""
     if path.suffix == ".tflite":
         return _litert_answers(path, tensors)
     options = onnxruntime.SessionOptions()
@@ -98,8 +101,8 @@ def _engine_answers(path: Path, tensors: Array) -> Array | None:
         session = onnxruntime.InferenceSession(str(path), options)
         name = session.get_inputs()[0].name
         found = [session.run(None, {name: tensor[None]})[0] for tensor in tensors]
-    except Exception:  # onnxruntime's errors share no public base class
-        return None
+    except Exception as error:  # onnxruntime's errors share no public base class
+        return first_line(error)
     return np.stack([answer.reshape(-1) for answer in found])
 
 
@@ -117,13 +120,13 @@ def _litert_answers(path: Path, tensors: Array) -> Array:
     return np.stack(answers)
 
 
-def _compared(cell: Cell, own: Array | None, path: Path, variant: Variant) -> bool | str:
+def _compared(cell: Cell, own: Array | str, path: Path, variant: Variant) -> bool | str:
     """Against the engine on the file as it is, and the framework where it has answered."""
     engine = create_engine(str(path), variant, RuntimeOptions(format_engine(variant.format)))
     dtype = np.dtype(variant.input.dtype)
     found = np.stack([engine.run(tensor[None].astype(dtype)) for tensor in cell.tensors])
     pairs = [("the framework", cell.answers, cell.tolerance)]
-    if own is not None:
+    if not isinstance(own, str):
         pairs.append(("the file on its engine", own, min(cell.tolerance, 2.0**-9)))
     for name, wanted, tolerance in pairs:
         if wanted is None:

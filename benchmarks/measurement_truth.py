@@ -23,11 +23,8 @@ Shares of nothing are null.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +33,7 @@ import numpy as np
 import typer
 from PIL import Image
 
+from benchmarks._neighbour import neighbour
 from benchmarks._options import DEFAULT_DATA, SUPPORT, NoData
 from trimtab.planner.cache.disturbance import assess_measurement
 from trimtab.planner.cache.measurements import ATTEMPTS, steadiest
@@ -48,16 +46,6 @@ from trimtab_runtime.probe.requests import MeasureRequest, MeasureSettings, Stag
 
 #: Errors up to this are right, and beyond that wrong.
 _RIGHT, _WRONG = 0.03, 0.08
-
-_NEIGHBOUR = """
-import random, sys, time
-chance, longest = random.Random(int(sys.argv[1])), float(sys.argv[2])
-while True:
-    end = time.monotonic() + chance.uniform(min(1.0, longest), longest)
-    while time.monotonic() < end:
-        pass
-    time.sleep(chance.uniform(min(1.0, longest), longest))
-"""
 
 
 def main(
@@ -128,17 +116,6 @@ class Reported:
         options = RuntimeOptions("onnxruntime")
         cost = StageCost.from_visits(self.variant.input, options, 0.0, [self.visit], factors)
         return float(cost.total("hot").mean())
-
-
-@contextmanager
-def neighbour(seed: int, burst: float) -> Iterator[None]:
-    """A process that takes a core in bursts."""
-    process = subprocess.Popen([sys.executable, "-c", _NEIGHBOUR, str(seed), str(burst)])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def figures(quiet: list[Reported], beside: list[Reported]) -> dict[str, Any]:

@@ -21,7 +21,9 @@ def who() -> str | None:
     if not _configured("auth"):
         return None
     told = st.user.to_dict()
-    return str(told.get("email") or told.get("sub") or "")
+    # An address that nobody verified is anybody's.
+    email = told.get("email") if told.get("email_verified", True) else None
+    return str(email or told.get("sub") or "")
 
 
 def is_administrator() -> bool:
@@ -29,7 +31,8 @@ def is_administrator() -> bool:
     named = who()
     if not named or not _configured("trimtab"):
         return False
-    return named in st.secrets["trimtab"].get("administrators", [])
+    listed = st.secrets["trimtab"].get("administrators", [])
+    return named in ([listed] if isinstance(listed, str) else list(listed))
 
 
 def _configured(section: str) -> bool:

@@ -114,7 +114,7 @@ def change(
 ) -> None:
     """Change fields of the records that fulfil every condition."""
     if changes:
-        reseal(connection, row, field_names(kind), encode_changes(kind, changes), where)
+        reseal(connection, row, kind, field_names(kind), encode_changes(kind, changes), where)
 
 
 def find_one(

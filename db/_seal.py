@@ -46,16 +46,19 @@ def damaged(kind: type, which: str) -> StoreError:
 def reseal(
     connection: Connection,
     row: type[Base],
+    kind: type,
     names: Sequence[str],
     changed: Mapping[str, Any],
     where: Sequence[ColumnElement[bool]],
 ) -> int:
     """Change columns of the rows that fulfil every condition, and their checksums with them; how
-    many there were."""
+    many there were. Raises StoreError for a row that is not what was written: a new checksum would
+    hide it."""
     keys = [column.name for column in row.__table__.primary_key]
-    columns = [getattr(row, name) for name in names]
+    columns = [getattr(row, name) for name in (*names, SEAL)]
     found = connection.execute(select(*columns).where(*where).with_for_update()).all()
-    for values in found:
+    for *values, was in found:
+        check(row, kind, names, values, was)
         told = {**dict(zip(names, values, strict=True)), **changed}
         own = and_(*(getattr(row, key) == told[key] for key in keys))
         sealed = seal(row.__tablename__, (told[name] for name in names))

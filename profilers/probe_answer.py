@@ -25,6 +25,7 @@ from trimtab_runtime.probe.requests import (
     FingerprintRequest,
     LayersRequest,
     MeasureRequest,
+    PairedRequest,
     RaceRequest,
     TraceRequest,
     VerifyRequest,
@@ -174,6 +175,27 @@ def _told_what_it_is(result: ProbeResult, request: FingerprintRequest) -> None:
         raise wrong("fingerprint: missing")
 
 
+def _in_turns(result: ProbeResult, request: PairedRequest) -> None:
+    """An answer a row, a round of all bundles a block."""
+    count = len(_shaped(result, "latency_ms", (None,), "f"))
+    for name, most in (
+        ("round", None),
+        ("bundle", len(request.bundles)),
+        ("image", len(request.images)),
+    ):
+        found = _shaped(result, name, (count,), "iu")
+        if found.min() < 0 or (most is not None and found.max() >= most):
+            raise wrong(f"arrays.{name}: out of range")
+    rounds = len(_shaped(result, "round_block", (None,), "iu"))
+    if result.arrays["round"].max() >= rounds:
+        raise wrong(f"arrays.round: there are {rounds} rounds")
+    _shaped(result, "round_order", (rounds, len(request.bundles)), "iu")
+    for name in ("sitting", "start_s", "other_cpu", "steal", "pace", "disturbed"):
+        _shaped(result, f"round_{name}", (rounds,), "iuf")
+    if result.arrays["latency_ms"].min() < 0:
+        raise wrong("arrays.latency_ms: must not be negative")
+
+
 _CHECKS: dict[type, Callable[[ProbeResult, Any], None]] = {
     MeasureRequest: _measured,
     RaceRequest: _raced,
@@ -182,6 +204,7 @@ _CHECKS: dict[type, Callable[[ProbeResult, Any], None]] = {
     VerifyRequest: _verified,
     LayersRequest: _layered,
     FingerprintRequest: _told_what_it_is,
+    PairedRequest: _in_turns,
 }
 
 
@@ -192,6 +215,9 @@ def _paced(result: ProbeResult, count: int | None = None) -> None:
         raise wrong("samples.reference_ms: must be some, and positive")
     if count is not None:
         _count(result, "reference_ms", count)
+    parallel = result.samples.get("parallel_ms", reference)
+    if len(parallel) != len(reference) or min(parallel) <= 0:
+        raise wrong(f"samples.parallel_ms: must be {len(reference)}, and positive")
     if result.values["unsteadiness"] < 0:
         raise wrong("values.unsteadiness: must not be negative")
 

@@ -213,7 +213,9 @@ class _Ending:
             raise KeyboardInterrupt
 
     def __enter__(self) -> _Ending:
-        self._before = {number: signal.signal(number, self) for number in _ENDING}
+        # What is ignored (nohup, jobs in the background) stays so.
+        heeded = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self) for number in heeded}
         return self
 
     def __exit__(self, *error: Any) -> None:

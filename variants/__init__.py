@@ -17,10 +17,12 @@ from trimtab.variants.inspection.facts import (
 from trimtab.variants.inspection.formats import derive_variant, make_variant
 from trimtab.variants.inspection.isolated import (
     answer_in_subprocess,
+    describe_in_subprocess,
     identity_in_subprocess,
     inspect_in_subprocess,
     open_and_inspect_in_subprocess,
     open_in_subprocess,
+    operators_in_subprocess,
     origins_in_subprocess,
     work_in_subprocess,
 )
@@ -86,6 +88,7 @@ __all__ = [
     "cut_in_subprocess",
     "cut_segments",
     "derive_variant",
+    "describe_in_subprocess",
     "describe_model",
     "export_module",
     "exported_module",
@@ -107,6 +110,7 @@ __all__ = [
     "open_in_subprocess",
     "open_view",
     "operator_work",
+    "operators_in_subprocess",
     "origins_in_subprocess",
     "quantisable",
     "quantise_in_subprocess",

@@ -143,7 +143,11 @@ def _stop_button(job: JobRecord, where: str) -> None:
     elif not may_stop(start, login.who(), login.is_administrator()):
         markup.show(markup.span(f"started by {start.by or 'somebody else'}", cls="tt-mute"))
     elif st.button("Stop", icon=":material/stop:", key=f"{where}-stop-{job.id}"):
-        stop_job(store_cache.store(), job, login.who(), login.is_administrator())
+        try:
+            stop_job(store_cache.store(), job, login.who(), login.is_administrator())
+        except TrimtabError as error:
+            markup.problem("The job was not stopped", str(error))
+            return
         st.toast("The job stops after the current step; all measurements are kept.")
 
 

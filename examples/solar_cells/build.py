@@ -92,7 +92,6 @@ models:
 workload:
   images: photographs/        # a folder per class: defective, functional
   splits: {splits}
-baseline: lite2               # what plans are compared with: the largest member
 objectives: {{top1: max, latency_mean_ms: min, peak_memory_mb: min}}
 techniques: {{cascade: true, quantisation: [w8a8]}}
 runtime: {{threads: [{cores}]}}    # all of this machine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,9 +17,10 @@ from trimtab.planner.bundles.turns import (
     samples_of,
 )
 from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.paired import PairedFigures
-from trimtab.profilers import Device, DeviceLost
-from trimtab_runtime.errors import StoreError, TrimtabError
+from trimtab.profilers import Device
+from trimtab_runtime.errors import TrimtabError
 
 #: Detail of a verification: how it did in turns; None while it waits for them.
 PAIRED = "paired"
@@ -63,13 +65,17 @@ class TurnTaking:
         record = self.records[key]
         assert record.bundle_sha256 is not None
         bundle = self.store.artefacts.path(record.bundle_sha256)
-        return Runner(key, label, bundle, record.values.get("peak_memory_mb", 0.0))
+        return Runner(key, label, bundle, record.values.get("peak_memory_mb", math.inf))
 
     def _run_group(self, group: Sequence[Runner]) -> None:
         """One group; in halves where it cannot run as it is."""
+        base = PairedFigures.read(self.records[self.baseline].details)
+        clock_ms = base.latency_ms if base is not None else None
         try:
-            found = run_turns(self.device, group, self.stretch, self.settings, self.journal)
-        except (StoreError, DeviceLost):
+            with one_step():
+                found = run_turns(self.device, group, self.stretch, self.settings, self.journal)
+                known = figures(found, [r.key for r in group], self.stretch.tune, clock_ms)
+        except ENDS_JOB:
             raise
         except TrimtabError as error:
             baseline, *others = group
@@ -87,9 +93,6 @@ class TurnTaking:
         for warning in found["warnings"]:
             labels = ", ".join(runner.label for runner in group)
             self.journal.note("warning", f"in turns: {labels}", str(warning))
-        base = PairedFigures.read(self.records[self.baseline].details)
-        clock_ms = base.latency_ms if base is not None else None
-        known = figures(found, [r.key for r in group], self.stretch.tune, clock_ms)
         for number, runner in enumerate(group):
             if number or base is None:
                 samples = samples_of(found, number)

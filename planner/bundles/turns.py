@@ -51,7 +51,8 @@ _MOMENT = 0.25
 
 @dataclass(frozen=True)
 class Runner:
-    """A plan that takes turns: its key, its bundle here, and the memory it takes."""
+    """A plan that takes turns: its key, its bundle here, and the memory it takes (infinity where
+    that is not known, so that it takes turns with the baseline alone)."""
 
     key: str
     label: str
@@ -125,14 +126,14 @@ def figures(
     are of tune. `clock_ms` is the baseline's latency by split where it is known from other turns:
     what it takes in these is scaled to that."""
     used = quiet_rounds(arrays, ENOUGH)
+    seen = arrays["image"][np.isin(arrays["round"], used)]
     times = {
         split: PairedTimes([_block(arrays, number, within, len(keys)) for number in used])
         for split, within in (("tune", (0, edge)), ("test", (edge, np.inf)))
-        if np.any((arrays["image"] >= within[0]) & (arrays["image"] < within[1]))
+        if np.any((seen >= within[0]) & (seen < within[1]))
     }
     warnings = tuple(map(str, arrays["warnings"]))
-    counted = np.unique(arrays["image"][np.isin(arrays["round"], used)])
-    timed = tuple(int(image) for image in counted if image < edge)
+    timed = tuple(int(image) for image in np.unique(seen) if image < edge)
     found = {}
     for number, key in enumerate(keys):
         factors = {

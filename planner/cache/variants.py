@@ -22,7 +22,14 @@ from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.jobs.steps import one_step
 from trimtab.profilers import Device
-from trimtab.variants import SCHEMES, NothingToGain, View, derive_variant, quantise_in_subprocess
+from trimtab.variants import (
+    SCHEMES,
+    NothingToGain,
+    View,
+    derive_variant,
+    inspect_in_subprocess,
+    quantise_in_subprocess,
+)
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import StoreError, TrimtabError
@@ -46,8 +53,8 @@ def host(journal: Journal) -> Iterator[None]:
 class VariantCache:
     """Builds variants or finds them; `fit` are the images that quantisation is calibrated on,
     `device` is where they are to run (None: anywhere), by an onnxruntime of the version `engine`;
-     each of its steps has `limit_s`
-    seconds. Raises the TrimtabError of a failure, and raises it again without another try."""
+    each of its steps has `limit_s` seconds. Raises the TrimtabError of a failure, and raises it
+    again without another try."""
 
     store: Store
     journal: Journal
@@ -131,7 +138,9 @@ class VariantCache:
         **details: Any,
     ) -> StoredVariant:
         """Keep a file made of `parent`, with `details` of how that went."""
-        variant = derive_variant(path, parent.variant, f"{parent.variant.name} {precision}")
+        name = f"{parent.variant.name} {precision}"
+        facts = inspect_in_subprocess(path, parent.variant.input.size, self.limit_s)
+        variant = derive_variant(path, parent.variant, name, facts)
         self.store.save_file(path, kind="model", name=f"{variant.name}.onnx")
         return self.keep(parent.member, precision, variant, lineage, **details)
 

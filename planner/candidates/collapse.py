@@ -3,52 +3,70 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.candidates.measured import Measured
+from trimtab.planner.jobs.steps import ENDS_JOB
 from trimtab.search.estimates.targets import Ints
 from trimtab.variants import block_errors_in_subprocess
-from trimtab_runtime.errors import ModelError, PlanningError
+from trimtab_runtime.errors import PlanningError, TrimtabError
 
 #: Of fewer of its parent's answers than this share nothing useful is left, whatever the network.
 KEPT = 0.6
 _SHOWN = 3
+#: Schemes whose blocks are scored as they quantise them, and that another one mends.
+_STATIC = ("w8a8", "w8a8-full")
 
 
 class Collapsed(PlanningError):
     """A quantised variant answers otherwise than its parent on most images."""
 
 
-def check_answers(found: Measured, parent: Measured, fit: Ints, images: Sequence[Path]) -> None:
+def check_answers(
+    found: Measured,
+    parent: Measured,
+    fit: Ints,
+    images: Sequence[Path],
+    limit_s: float,
+    waiting: Callable[[], None],
+) -> None:
     """Raise Collapsed, with the blocks that quantisation hurts most, unless a variant answers as
     its float `parent` on at least :data:`KEPT` of the `fit` rows of their outputs.
 
-    `images` are those that it was calibrated on.
+    `images` are those that it was calibrated on; to score a block may take `limit_s` seconds, and
+    `waiting` is called about once a second meanwhile.
     """
     same = (found.outputs[fit].argmax(1) == parent.outputs[fit].argmax(1)).mean()
     if same >= KEPT:
         return
+    scheme = found.candidate.form.scheme
+    worst = _worst(parent.built, images, limit_s, waiting) if scheme in _STATIC else ""
     raise Collapsed(
         f"collapsed: it answers as {parent.candidate.member} in float on {same:.0%} of "
-        f"{len(fit)} images of 'fit' (at least {KEPT:.0%} are asked for). "
-        f"{_worst(parent.built, images)}"
+        f"{len(fit)} images of 'fit' (at least {KEPT:.0%} are asked for){worst}"
     )
 
 
-def _worst(parent: StoredVariant, images: Sequence[Path]) -> str:
+def _worst(
+    parent: StoredVariant, images: Sequence[Path], limit_s: float, waiting: Callable[[], None]
+) -> str:
     """Which blocks it is due to, read from each when it alone is quantised."""
     with tempfile.TemporaryDirectory(prefix="trimtab-worst-") as folder:
         source = Path(folder) / "source.onnx"
         source.symlink_to(parent.path)  # artefacts have no suffix
         try:
-            scored = block_errors_in_subprocess(source, parent.variant, images)
-        except ModelError as error:
-            return f"Which blocks are at fault could not be told: {error}"
+            scored = block_errors_in_subprocess(
+                source, parent.variant, images, limit_s, waiting=waiting
+            )
+        except ENDS_JOB:
+            raise
+        except TrimtabError as error:
+            return f". Which blocks are at fault could not be told: {error}"
     worst = sorted(scored, key=lambda each: -each.error)[:_SHOWN]
     listed = "; ".join(f"{each.block.label} ({each.error:.2g})" for each in worst)
     return (
-        f"Worst when quantised alone (error as a share of the answers' variance): {listed}. "
+        f". Worst when quantised alone (error as a share of the answers' variance): {listed}. "
         "The scheme 'w8a8-mixed' keeps such blocks in float"
     )

@@ -19,7 +19,7 @@ from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import ModelSpec
 from trimtab.planner.specification.shapes import misfits
-from trimtab.variants import SCHEMES, ExportedModule, describe_model
+from trimtab.variants import SCHEMES, ExportedModule, describe_in_subprocess
 from trimtab.workloads import Item, Workload
 from trimtab_runtime.errors import PlanningError, TrimtabError
 
@@ -104,7 +104,7 @@ class _Loader:
         self, model: ModelSpec, path: Path, module: ExportedModule | None = None
     ) -> Member:
         classes = JobClasses(self.workload.classes, self.spec.workload.classes is not None)
-        description = describe_model(path)
+        description = describe_in_subprocess(path, self.spec.budget.stall_seconds)
         stall_s = self.spec.budget.stall_seconds
         with tempfile.TemporaryDirectory(prefix="trimtab-view-") as folder:
             wishes = wishes_of(model, len(classes.names) or None, description)

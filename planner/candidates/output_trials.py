@@ -107,7 +107,7 @@ class LabelledTrial:
         best = best if value(best) > before else 0.5
         return best, (
             f"its threshold is {best:g}, the best of tune for {self.metric}: {value(best):.3f} "
-            f"({before:.3f} with 0.5) on {len(items)} images"
+            f"({before:.3f} with 0.5) on the {len(items)} images that it was chosen on"
         )
 
     def _answers(self, path: Path, variant: Variant, items: Sequence[Item]) -> Floats:

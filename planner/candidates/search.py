@@ -16,7 +16,7 @@ from trimtab.planner.candidates.stages import metric_names, reference_answers, s
 from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.specification.sections import BudgetSpec
 from trimtab.search.candidates.acquisition import Advisor
-from trimtab.search.candidates.candidate import Candidate, VariantForm
+from trimtab.search.candidates.candidate import ORIGINAL, Candidate, VariantForm
 from trimtab.search.candidates.study import CandidateStudy, Proposal
 from trimtab.variants import SCHEMES, NothingToGain
 from trimtab_runtime.codec import content_key
@@ -136,20 +136,18 @@ class CandidateSearch:
         candidate = found.candidate
         if not candidate.form.scheme:
             return
-        parent = next(
-            (
-                seen
-                for seen in self._seen
-                if seen.candidate.member == candidate.member
-                and seen.candidate.form == candidate.form.unquantised
-            ),
-            None,
-        )
-        if parent is None:
-            return
-        images = [item.path for item in self._evaluator.variants.fit]
+        forms = {
+            seen.candidate.form: seen
+            for seen in self._seen
+            if seen.candidate.member == candidate.member
+        }
+        # Where it was not measured in float yet, the original is what it must answer as.
+        parent = forms.get(candidate.form.unquantised) or forms[ORIGINAL]
+        variants = self._evaluator.variants
+        images = [item.path for item in variants.fit]
+        fit, waiting = self._evaluator.rows.fit, self._job.journal.alive
         try:
-            check_answers(found, parent, self._evaluator.rows.fit, images)
+            check_answers(found, parent, fit, images, variants.limit_s, waiting)
         except Collapsed:
             self._collapsed[candidate.member, candidate.form] = (
                 f"{candidate.form.text} of it collapsed with other options"
@@ -164,7 +162,6 @@ class CandidateSearch:
         self._job.journal.step("measure", candidate.label, share, 1.0)
         usable = {found.candidate.member for found in self._seen}
         if candidate.key not in self._baselines and candidate.member not in usable:
-            # To build from a member is to run it here, where nothing would end a hang.
             raise PlanningError(
                 f"not tried: the original {candidate.member} could not be measured"
             )

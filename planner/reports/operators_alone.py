@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.planner.reports.layer_profile import LayerProfile, NodeTime, by_operator
+from trimtab.planner.reports.text import device_text
 from trimtab.profilers import Device
 from trimtab.profilers.device import Progress, device_key
-from trimtab.variants import OperatorFile, holds_weights, operator_work, write_operator_files
+from trimtab.variants import OperatorFile, holds_weights, operators_in_subprocess
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.probe.requests import RaceRequest
 
@@ -34,18 +35,17 @@ def profile_alone(
     told apart, EngineError and DeviceError."""
     options = dataclasses.replace(options, engine="litert")
     with tempfile.TemporaryDirectory(prefix="trimtab-operators-") as folder:
-        parts = write_operator_files(model, Path(folder))
+        parts, work = operators_in_subprocess(model, Path(folder))
         files = tuple(device.put(path) for path in (model, *(part.path for part in parts)))
         request = RaceRequest(files, options, runs, warmup_seconds=_WARMUP_S)
         found = device.probe(request, progress=progress)
-        work = [_multiply_accumulates(part) for part in parts]
     told = device.fingerprint()
     whole = np.array(found.samples["0_ms"])
     ms = np.array([found.samples[f"{number + 1}_ms"] for number in range(len(parts))])
     nodes = _nodes(parts, work, ms, whole)
     return LayerProfile(
         model=model.name,
-        device=f"{device.address} ({told.get('cpu', 'unknown')}, {told.get('cores', '?')} cores)",
+        device=device_text(device.address, told),
         engine=str(told.get("litert", "LiteRT")),
         threads=options.threads,
         runs=len(whole),
@@ -60,10 +60,6 @@ def profile_alone(
         nodes=nodes,
         measured="alone",
     )
-
-
-def _multiply_accumulates(part: OperatorFile) -> int:
-    return sum(work.multiply_accumulates for work in operator_work(part.path, "tflite"))
 
 
 def _nodes(

@@ -34,6 +34,8 @@ def why_moved(
     if before.feasible != "yes":
         missed = "; ".join(before.reasons)
         return f"with what its bundle measured it misses a constraint ({missed}); {instead}"
+    if not before.factors:  # of several devices, each has its own
+        return f"what bundles measured decides otherwise; {instead}"
     ratio = before.factor("latency_mean_ms")
     return f"its bundle measured {ratio:.2f} times the predicted latency; {instead}"
 

@@ -24,17 +24,17 @@ _ROUNDING = 1e-9
 _LATENCY, _MEMORY_MB = "latency_mean_ms", "peak_memory_mb"
 
 
-def simplicity(plan: PlanCandidate) -> tuple[int, int, int, int]:
+def simplicity(plan: PlanCandidate) -> tuple[int, int, int, float]:
     """What makes a plan more than another, the weightiest first: stages (a router is one more),
     state from frame to frame and exits, threads that are kept spinning, and memory, in steps of
-    5 %."""
+    5 %; unknown is most."""
     structure = plan.definition.structure
     memory_mb = plan.costs.get(_MEMORY_MB)
     return (
         len(structure.stages) + (structure.router is not None),
         2 * (structure.memory != NO_MEMORY) + bool(structure.taps),
         sum(stage.options.spinning for stage in structure.stages),
-        0 if not memory_mb else round(math.log(memory_mb) / math.log(MEMORY)),
+        round(math.log(memory_mb) / math.log(MEMORY)) if memory_mb else math.inf,
     )
 
 
@@ -47,7 +47,7 @@ class Ties(ABC):
 
     @abstractmethod
     def as_cheap(self, plan: PlanCandidate, other: PlanCandidate) -> bool:
-        """Whether the plan is known to cost no more than the other."""
+        """Whether the plan is not known to cost more than the other."""
 
     @abstractmethod
     def slower(self, plan: PlanCandidate) -> bool:
@@ -71,7 +71,7 @@ class Ties(ABC):
         return first, ""
 
     def _told(self, plan: PlanCandidate, other: PlanCandidate) -> str:
-        words = ("fewer stages", "less state", "no threads that busy-wait", "less memory")
+        words = ("fewer stages", "less state", "fewer threads that busy-wait", "less memory")
         pairs = zip(words, simplicity(plan), simplicity(other), strict=True)
         less = next((word for word, own, its in pairs if own < its), "figures from a bundle")
         known, cost = self.faster(plan, other), "predicted"

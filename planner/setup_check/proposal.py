@@ -11,14 +11,13 @@ from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, Mem
 from trimtab.planner.specification.found_model import FoundModel
 from trimtab.planner.specification.template import SPLITS, FoundImages
 from trimtab.variants import make_variant
+from trimtab.variants.inspection.preprocessing import GEOMETRY_FIELDS
 from trimtab.workloads import split_workload
 
 #: Images below which figures say too little to stand beside a proposal.
 _LEAST = 16
 #: Another set-up is proposed where it answers so much better, as a share of images.
 _BETTER = 0.02
-#: Fields of how an image is fitted into an input.
-_GEOMETRY = ("fit", "crop", "pad_colour")
 
 
 def propose(models: Sequence[FoundModel], images: FoundImages) -> None:
@@ -56,7 +55,8 @@ def _take_over(model: FoundModel, found: MemberCheck) -> None:
     right, images = found.right or 0, found.images
     best = found.rivals[0] if found.rivals else None
     told = f"{right / images:.2f} of {images} labelled images answered rightly"
-    guessed = not model.sources  # what was read gives way only to what is beyond doubt
+    # What was read gives way only to what is beyond doubt.
+    guessed = best is None or not model.sources.keys() & found.input.keys()
     if best is not None and (found.beaten or (guessed and best.share > right / images + _BETTER)):
         told = (
             f"{best.share:.2f} of {best.images} labelled images answered rightly so "
@@ -70,7 +70,9 @@ def _take_over(model: FoundModel, found: MemberCheck) -> None:
             model.normalisation = (mean, std)
             model.sources.pop("mean", None)
         model.colour = found.input.get("colour")
-        model.geometry = {name: found.input[name] for name in _GEOMETRY if name in found.input}
+        tried = {name: found.input[name] for name in GEOMETRY_FIELDS if name in found.input}
+        model.read = {name: value for name, value in model.read.items() if name not in tried}
+        model.geometry = {n: v for n, v in tried.items() if v not in (None, False)}
         model.offset = model.offset if found.offset is None else found.offset
         doubtful = best.right <= best.images * (found.by_chance or 0) * 2
         model.doubt = f"it answers best with another {best.text}" if found.order else ""

@@ -16,7 +16,7 @@ from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, Set
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import ModelSpec
 from trimtab.variants import (
-    describe_model,
+    describe_in_subprocess,
     inspect_in_subprocess,
     open_and_inspect_in_subprocess,
 )
@@ -52,13 +52,13 @@ def _member(
     model: ModelSpec, place: Path, classes: JobClasses, stall_s: float
 ) -> tuple[CheckedMember, tuple[str, ...]]:
     """A member as a file, and what is told of it; what is made of it lies in `place`."""
-    path = model.path
+    path, exported_so = model.path, tuple[str, ...]()
     if path is None:
         own = place / "exported"  # views of the same name lie in `place`
         own.mkdir()
         with exported_member(model, own) as exported:
-            path = exported.path
-    description = describe_model(path)
+            path, exported_so = exported.path, exported.notes
+    description = describe_in_subprocess(path, stall_s)
     wishes = wishes_of(model, len(classes.names) or None, description)
     view, known = open_and_inspect_in_subprocess(path, place, wishes, stall_s)
     facts = known or inspect_in_subprocess(view.path, wishes.size, stall_s)
@@ -74,4 +74,5 @@ def _member(
     doubts = (*facts.doubts, *(text for level, text in setup.notes if level == "warning"))
     width = setup.classes + offset
     checked = CheckedMember(model.label, str(view.path), setup.variant, width, doubts)
-    return checked, (*view.notes, *(text for _, text in setup.notes))
+    told = [text for _, text in setup.notes if text not in doubts or classes.names]
+    return checked, (*exported_so, *view.notes, *told, *(facts.doubts if classes.names else ()))

@@ -20,7 +20,7 @@ from trimtab.variants import (
     ModelFacts,
     Wishes,
     complete_input,
-    describe_model,
+    describe_in_subprocess,
     inspect_in_subprocess,
     make_variant,
     open_and_inspect_in_subprocess,
@@ -144,7 +144,7 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 def _read_model(path: Path, name: str | None, place: Path) -> FoundModel:
     """A model with what describes it; its view lies in `place`."""
-    description = describe_model(path)
+    description = describe_in_subprocess(path)
     view, known = open_and_inspect_in_subprocess(path, place, Wishes(size=description.size))
     facts = known or inspect_in_subprocess(view.path)
     size = None if facts.input_size or facts.inner_size else OPEN_SIZE

@@ -105,13 +105,16 @@ def taken_unasked(name: str) -> bool:
     ssh, config = shutil.which("ssh"), Path("~/.ssh/config").expanduser()
     if ssh is None or not config.is_file():
         return False
-    told = subprocess.run(
-        [ssh, "-F", str(config), "-G", "--", name],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_QUESTION_S,
-        check=False,
-    )
+    try:
+        told = subprocess.run(
+            [ssh, "-F", str(config), "-G", "--", name],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_QUESTION_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
     pairs = (line.partition(" ") for line in told.stdout.splitlines())
     return any(key == "stricthostkeychecking" and value in _UNASKED for key, _, value in pairs)

@@ -73,6 +73,14 @@ ALTERED = {
 }
 
 
+def test_a_change_of_a_damaged_row_hides_nothing(filled: Store) -> None:
+    with filled.transaction(write=True) as connection:
+        connection.execute(text("UPDATE trimtab_job SET name = 'jot'"))
+    for _ in range(2):
+        with pytest.raises(StoreError, match="not what was written"):
+            filled.update_job("j", state="failed")
+
+
 @pytest.mark.parametrize("table", sorted(READ))
 def test_an_altered_row_is_told(filled: Store, table: str) -> None:
     assert READ[table](filled)

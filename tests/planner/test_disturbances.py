@@ -144,7 +144,7 @@ def test_predicted_costs_have_intervals_whose_coverage_is_kept(done: Any) -> Non
     assert abs(told["covered"] - covered) <= 1
     memory = record.summary["predictions"]["peak_memory_mb"]
     assert memory["disturbed"] == 0, "memory is no figure of time"
-    assert memory["covered"] == memory["plans"] == memory["taught_by"]
+    assert memory["plans"] == memory["taught_by"]
 
 
 def probed(parallel_ms: float, threads: float = 2.0) -> ProbeResult:

@@ -60,8 +60,9 @@ def test_it_makes_a_file_that_answers_much_like_its_source(
         engine = create_engine(str(path), known, RuntimeOptions("onnxruntime"))
         seen = [engine.run(Preprocessor(image).tensor(known.input)) for image in images]
         answers.append(np.stack(seen).argmax(-1))
-    if scheme.runs_on(fingerprint()["isa"]):
-        assert (answers[0] == answers[1]).mean() >= 0.9
+    if not scheme.runs_on(fingerprint()["isa"]):
+        pytest.skip(f"sums saturate here, for which {name} is not meant")
+    assert (answers[0] == answers[1]).mean() >= 0.9
 
 
 def test_the_same_is_made_again_to_the_byte(

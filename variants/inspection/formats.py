@@ -75,12 +75,15 @@ def needs_normalisation(facts: ModelFacts) -> bool:
     return False
 
 
-def derive_variant(path: Path | str, parent: Variant, name: str) -> Variant:
+def derive_variant(
+    path: Path | str, parent: Variant, name: str, facts: ModelFacts | None = None
+) -> Variant:
     """The variant of a file made from `parent`: same image in, same classes out, other content.
+    `facts` are the file's, where they are known.
 
     Raises ModelError when the file cannot be read, or does not take and give what `parent` does.
     """
-    facts = inspect_model(path, size=parent.input.size)
+    facts = facts or inspect_model(path, size=parent.input.size)
     found = (facts.format, facts.input_size or parent.input.size, facts.layout, facts.dtype)
     wanted = (parent.format, parent.input.size, parent.input.layout, parent.input.dtype)
     if found != wanted or facts.channels != parent.input.channels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.variants.files import watchdog
+from trimtab.variants.files.operator_files import OperatorFile, write_operator_files
 from trimtab.variants.inspection.facts import ModelFacts, inspect_model
 from trimtab.variants.inspection.operators import OperatorWork, operator_work
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins
@@ -17,6 +19,8 @@ from trimtab.variants.intake.source import source_identity
 from trimtab.variants.intake.view import View, Wishes, open_view, prepare
 from trimtab.variants.isolation import Ask, Limits, call, memory_for
 from trimtab.variants.isolation.limits import STEP_S
+from trimtab.variants.metadata.description import Description
+from trimtab.variants.metadata.reading import ModelDescription, describe_model
 from trimtab_runtime.codec import decode, encode
 from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
 from trimtab_runtime.engines import create_engine, format_engine
@@ -112,6 +116,48 @@ def origins_in_subprocess(
     asked = [str(path.absolute()), encode(list(executed)), size]
     told = call(_origins, path.name, asked, Limits(limit_s, memory_for(path)))
     return decode(list[Origin], told)
+
+
+def operators_in_subprocess(
+    path: Path, folder: Path, limit_s: float = STEP_S
+) -> tuple[list[OperatorFile], list[int]]:
+    """:func:`variants.write_operator_files` in another process, and the multiply-accumulates of
+    each operator; raises as :func:`inspect_in_subprocess`."""
+    asked = [str(path.absolute()), str(folder.absolute())]
+    told = call(_operators, path.name, asked, Limits(limit_s, memory_for(path)))
+    parts = [
+        OperatorFile(folder / name, made, operator, tuple(shape))
+        for name, made, operator, shape in told["files"]
+    ]
+    return parts, list(told["work"])
+
+
+def describe_in_subprocess(path: Path, limit_s: float = STEP_S) -> ModelDescription:
+    """:func:`variants.describe_model` in another process; raises as
+    :func:`inspect_in_subprocess`."""
+    told = call(_described, path.name, str(path.absolute()), Limits(limit_s, memory_for(path)))
+    found = decode(ModelDescription, told)
+    return replace(found, sources=tuple(map(_with_tuples, found.sources)))
+
+
+def _with_tuples(source: Description) -> Description:
+    """JSON has lists."""
+    fields = {n: tuple(v) if isinstance(v, list) else v for n, v in source.input.items()}
+    return replace(source, input=fields)
+
+
+def _operators(request: Any, ask: Ask) -> Any:
+    path, folder = map(Path, request)
+    parts = write_operator_files(path, folder)
+    work = [operator_work(part.path, "tflite") for part in parts]
+    return {
+        "files": [[part.path.name, part.name, part.operator, part.shape] for part in parts],
+        "work": [sum(each.multiply_accumulates for each in found) for found in work],
+    }
+
+
+def _described(request: Any, ask: Ask) -> Any:
+    return encode(describe_model(Path(request)))
 
 
 def _facts(request: Any, ask: Ask) -> Any:

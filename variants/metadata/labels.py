@@ -61,11 +61,6 @@ def fit_labels(labels: Sequence[str], width: int, classes: Sequence[str]) -> Lab
     return f"it does not name {', '.join(map(repr, strange[:3]))}" if strange else several
 
 
-def has_background(labels: Sequence[str]) -> bool:
-    """Whether the first of a model's outputs is no class."""
-    return bool(labels) and labels[0].casefold() in _BACKGROUND
-
-
 def _of_one_score(labels: Sequence[str], classes: Sequence[str]) -> list[str]:
     if len(labels) == 1 and len(classes) == 2 and labels[0] in classes:
         return [next(name for name in classes if name != labels[0]), labels[0]]

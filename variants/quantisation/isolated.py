@@ -45,13 +45,18 @@ def quantise_in_subprocess(
 
 
 def block_errors_in_subprocess(
-    source: Path, variant: Variant, images: Sequence[Path], limit_s: float = STEP_S
+    source: Path,
+    variant: Variant,
+    images: Sequence[Path],
+    limit_s: float = STEP_S,
+    waiting: Callable[[], None] | None = None,
 ) -> list[BlockError]:
-    """:func:`variants.block_errors_alone` in another process; raises as
+    """:func:`variants.block_errors_alone` in another process; `waiting` and errors as of
     :func:`quantise_in_subprocess`."""
     listed = [str(image.absolute()) for image in images]
     asked = [str(source.absolute()), encode(variant), listed]
-    told = call(_block_errors, variant.name, asked, Limits(limit_s, memory_for(source)))
+    limits = Limits(limit_s, memory_for(source))
+    told = call(_block_errors, variant.name, asked, limits, waiting=waiting)
     return decode(list[BlockError], told)
 
 

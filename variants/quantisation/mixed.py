@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from trimtab.variants.files import watchdog
 from trimtab.variants.files.base import Array
 from trimtab.variants.files.writing import strip_notes, write_model
 from trimtab.variants.quantisation.sensitivity import (
@@ -128,6 +129,7 @@ def _built(
         kept = kept_float(scored, limit)
         if len(kept) == len(scored):
             break
+        watchdog.step()
         model = quantiser.quantised([node for each in kept for node in each.block.nodes])
         found = answers(model, shown)
         if answer_error(found, right) <= bound:

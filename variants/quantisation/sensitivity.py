@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.variants.files import watchdog
 from trimtab.variants.files.base import Array, first_line
 from trimtab.variants.files.dataflow import multiply_accumulates, read_flow, tensor_shapes
 from trimtab.variants.quantisation.static import QuantisationRecipe, StaticQuantiser
@@ -73,7 +74,10 @@ def answers(model: onnx.ModelProto | Path, images: Sequence[Array]) -> Floats:
     try:
         session = onnxruntime.InferenceSession(source, options, ["CPUExecutionProvider"])
         (given,) = session.get_inputs()
-        found = [session.run(None, {given.name: image})[0].reshape(-1) for image in images]
+        found = []
+        for image in images:
+            watchdog.step()
+            found.append(session.run(None, {given.name: image})[0].reshape(-1))
     except Exception as error:  # onnxruntime's errors share no public base class
         raise ModelError(f"onnxruntime cannot run it ({first_line(error)})") from error
     return np.stack(found).astype(np.float32)
@@ -100,6 +104,7 @@ def block_errors(
     found = []
     for block in blocks:
         others = [name for other in blocks if other is not block for name in other.nodes]
+        watchdog.step()
         try:
             model = quantiser.quantised(others)
         except ModelError:  # nothing of this block can be quantised
