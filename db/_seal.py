@@ -1,6 +1,8 @@
 """The checksum of a row: a bit that a disk or a copy lost must not become another figure.
 
 It guards against accidents, not against forgery. Rows from before it have none, and are believed.
+It covers all fields of a record: a migration that adds one must set the checksums of rows that
+were there to NULL.
 """
 
 from __future__ import annotations

@@ -122,14 +122,23 @@ class _Rounds:
         """How long each round took, (rounds,), relative to a quick one: the lower median over
         bundles, for what one bundle alone does is no noise; each answer relative to quick ones of
         the same bundle that took the same way through it, for harder images are no noise either.
+        Only images of the first part count, on which plans are decided: no other may say which
+        rounds that is done by.
         """
         bundles = range(len(self.request.bundles))
         paces = np.stack([self._paces_of(number) for number in bundles], axis=1)
         return np.percentile(paces, 50, axis=1, method="lower")
 
     def _paces_of(self, bundle: int) -> Doubles:
-        answers = [found.answers[bundle] for found in self.found]
+        end = self.request.parts[0][1]
+        first = [np.array(found.images) < end for found in self.found]
+        answers = [
+            {name: np.array(found.answers[bundle][name])[own] for name in _FIELDS}
+            for found, own in zip(self.found, first)
+        ]
         times = np.concatenate([told["latency_ms"] for told in answers])
+        if not len(times):
+            return np.ones(len(answers))
         ways = np.concatenate(
             [np.stack([told[name] for name in _FIELDS[1:]], axis=1) for told in answers]
         )
@@ -138,7 +147,8 @@ class _Rounds:
         for number in range(way.max() + 1):
             times[way == number] /= np.percentile(times[way == number], 25)
         ends = np.cumsum([len(told["latency_ms"]) for told in answers])
-        return np.array([part.mean() for part in np.split(times, ends[:-1])])
+        parts = np.split(times, ends[:-1])
+        return np.array([part.mean() if len(part) else 1.0 for part in parts])
 
     def disturbed(self) -> Any:
         """Which rounds were, (rounds,): others used the processor, or all were slow."""
