@@ -19,6 +19,7 @@ from typing import Any
 
 import onnx
 from filelock import FileLock
+from threadpoolctl import threadpool_limits
 
 from trimtab.profilers.device import Device, ProbeResult, Progress
 from trimtab.profilers.probe_answer import read_result
@@ -106,7 +107,7 @@ class InProcessDevice(Device):
         with tempfile.TemporaryDirectory(prefix="trimtab-probe-") as folder:
             scratch = Path(folder)
             encoded = json.loads(request_text(request, str(scratch / "arrays.npz")))
-            with _cores_as_before():
+            with _cores_as_before(), threadpool_limits(1, "blas"):  # as in a probe
                 result = result_of(encoded, progress or _nobody)
             (scratch / "result.json").write_text(json.dumps(result), encoding="utf-8")
             return read_result(scratch, request)

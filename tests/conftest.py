@@ -10,7 +10,7 @@ import property_tests
 import pytest
 from hypothesis import settings
 
-from trimtab.profilers import LocalDevice, RecordOrReplayDevice, SteadyDevice
+from trimtab.profilers import InProcessDevice, RecordOrReplayDevice, SteadyDevice
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,7 +37,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def machine(recording: Path) -> RecordOrReplayDevice:
-    """This machine as a device, with times that do not depend on what else it does. What another
-    test asked before is answered from the recording, so that of all jobs over the same models and
-    images one measures them."""
-    return RecordOrReplayDevice(SteadyDevice(LocalDevice()), recording)
+    """This machine as a device, with times and memory that do not depend on what else it does, and
+    without a process a request. What another test asked before is answered from the recording, so
+    that of all jobs over the same models and images one measures them."""
+    return RecordOrReplayDevice(SteadyDevice(InProcessDevice()), recording)

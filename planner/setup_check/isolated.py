@@ -1,17 +1,12 @@
-"""The check in a process of its own: a model may crash its engine, or take all time and memory."""
+"""The check in other processes: a model may crash its engine, or take all time and memory."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,17 +14,11 @@ import numpy as np
 from trimtab.planner.setup_check.judgement import check_member, joined, specified_text
 from trimtab.planner.setup_check.orders import Ints
 from trimtab.planner.setup_check.records import CheckRequest, MemberCheck, SetupCheck
-from trimtab.variants.isolation import child
-from trimtab_runtime import errors
+from trimtab.variants.isolation import Ask, Limits, call, memory_for
 from trimtab_runtime.codec import decode, encode
-from trimtab_runtime.errors import ModelError, TrimtabError
+from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.fingerprint import thread_limit
 
-_COMMAND = "from trimtab.planner.setup_check.isolated import main; main()"
-#: Loading models and decoding images take time that members are not given.
-_SLACK = 5.0
-#: How faulthandler's report of a process begins that it ended.
-_STALLED = "Timeout ("
 _GLANCE_S = 1.0
 #: Members that are tried at once, for each core: one reads images while another computes.
 _SIDE_BY_SIDE = 2
@@ -38,7 +27,7 @@ _SIDE_BY_SIDE = 2
 def check_in_subprocess(
     request: CheckRequest, waiting: Callable[[], None] | None = None
 ) -> SetupCheck:
-    """:func:`check_members`, each member in a fresh process, some side by side; `waiting` is
+    """:func:`check_members`, each member in another process, some side by side; `waiting` is
     called about once a second meanwhile. A member that cannot be tried, never answers or dies has
     its `problem`."""
     cores = thread_limit()
@@ -61,59 +50,21 @@ def check_in_subprocess(
 
 def _tried(request: CheckRequest, stopped: threading.Event) -> tuple[MemberCheck, Ints]:
     (member,) = request.members
+    path = Path(member.path)
+
+    def go_on() -> None:
+        if stopped.is_set():
+            raise CancelledError
+
     try:
-        return _check_alone(request, stopped)
+        limits = Limits(request.stall_s, memory_for(path))
+        told = call(_check, path.name, encode(request), limits, waiting=go_on)
     except TrimtabError as error:
         check = MemberCheck(member.name, specified_text(member.variant), 0, problem=str(error))
         return check, np.zeros((1, 0), np.int64)
+    return decode(MemberCheck, told["check"]), np.array(told["answers"], np.int64)
 
 
-def _check_alone(request: CheckRequest, stopped: threading.Event) -> tuple[MemberCheck, Ints]:
-    limit_s = _SLACK * request.patience_s + request.stall_s
-    status, output, said = _run(json.dumps(encode(request)).encode(), limit_s, stopped)
-    if status != 0 and _STALLED in said:
-        raise ModelError(f"an inference gave no answer within {request.stall_s:g} s")
-    if status != 0:
-        raise ModelError(child.death("the process that tried set-ups", status, said))
-    told = json.loads(output.splitlines()[-1])
-    if "check" in told:
-        return decode(MemberCheck, told["check"]), np.array(told["answers"], np.int64)
-    raise getattr(errors, told["error"])(told["reason"])
-
-
-def _run(request: bytes, limit_s: float, stopped: threading.Event) -> tuple[int, str, str]:
-    """The child's status, what it printed and what it complained. Raises ModelError."""
-    until = time.monotonic() + limit_s
-    with subprocess.Popen(
-        child.command(_COMMAND, str(os.getpid())),
-        env=child.environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        sent: bytes | None = request
-        try:
-            while time.monotonic() < until and not stopped.is_set():
-                with suppress(subprocess.TimeoutExpired):
-                    output, said = process.communicate(sent, timeout=_GLANCE_S)
-                    return process.returncode, output.decode(), said.decode(errors="replace")
-                sent = None  # communicate takes it once, and keeps what it could not send yet
-        finally:
-            if process.poll() is None:
-                process.kill()
-    raise ModelError(f"the set-ups could not be tried within {limit_s:.0f} s")
-
-
-def main() -> None:
-    """Print {"check": ...} or {"error": its class, "reason": its text} as the last line."""
-    child.serve(int(sys.argv[1]))
-    request = decode(CheckRequest, json.load(sys.stdin))
-    told: dict[str, Any]
-    try:
-        check, answers = check_member(request, 0)
-        told = {"check": encode(check), "answers": answers.tolist()}
-    except MemoryError:
-        told = {"error": "ModelError", "reason": "too little memory to try set-ups"}
-    except TrimtabError as error:
-        told = {"error": type(error).__name__, "reason": str(error)}
-    print(json.dumps(told))
+def _check(request: Any, ask: Ask) -> Any:
+    check, answers = check_member(decode(CheckRequest, request), 0)
+    return {"check": encode(check), "answers": answers.tolist()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -28,6 +27,7 @@ from trimtab.planner.setup_check.statistics import (
     chance,
     knows,
 )
+from trimtab.variants.files import watchdog
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import create_engine, format_engine
 from trimtab_runtime.formats import InputFormat
@@ -73,7 +73,6 @@ class MemberTrial:
         self._outputs: dict[int, list[Floats]] = {}
         self._clock = Clock()
         self._patience_s = request.patience_s
-        self._stall_s = request.stall_s
         self.images = 0
 
     @property
@@ -110,14 +109,10 @@ class MemberTrial:
         self.images = images
 
     def _answer(self, number: int, fmt: InputFormat) -> Floats:
-        """The outputs of an image. Where they never come, the process ends, whatever it is stuck
-        in."""
+        """The outputs of an image."""
         tensor = self._pictures.tensor(number, fmt)
-        faulthandler.dump_traceback_later(self._stall_s, exit=True)
-        try:
-            return self._engine.run(tensor).copy()
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+        watchdog.step()
+        return self._engine.run(tensor).copy()
 
     def untold(self, images: int) -> list[Setup]:
         """All usual inputs on `images` without labels, or on as many as time is for; the specified

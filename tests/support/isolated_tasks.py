@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,13 +36,26 @@ def greedy(request: Any, ask: Any) -> Any:
     return int(np.ones(request, np.uint8).sum())
 
 
-def steps(request: Any, ask: Any) -> Any:
-    """Each of so many steps takes so many seconds."""
-    count, seconds = request
-    for _ in range(count):
-        watchdog.step()
-        time.sleep(seconds)
-    return "done"
+def stepping(left_s: float, ask: Any) -> float:
+    """How many seconds there are in a step that begins where the last had so many left."""
+    signal.setitimer(signal.ITIMER_REAL, left_s)
+    watchdog.step()
+    return signal.getitimer(signal.ITIMER_REAL)[0]
+
+
+def endless(file: str | None, ask: Any) -> None:
+    """`file` gets the number of the process."""
+    if file is not None:
+        whole = Path(f"{file}.part")
+        whole.write_text(str(os.getpid()))
+        whole.rename(file)
+    while True:
+        time.sleep(60)
+
+
+def until_there(file: str, ask: Any) -> None:
+    while not Path(file).exists():
+        time.sleep(0.02)
 
 
 def ending(request: Any, ask: Any) -> Any:

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import isolated_tasks
+import psutil
 import pytest
+from processes import PATIENCE_S
 
-from trimtab.variants.isolation import Limits, call, memory_for, workers
+from trimtab.variants.isolation import Limits, call, end_idle, memory_for
 from trimtab_runtime.errors import BundleError, ModelError
 
 
 @pytest.fixture(autouse=True)
-def ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Processes that can import these steps, and no others."""
     monkeypatch.setenv("PYTHONPATH", str(Path(isolated_tasks.__file__).parent))
-    monkeypatch.setattr(workers, "_IDLE", [])
-
-
-@pytest.fixture
-def ending() -> Any:
+    end_idle()
     yield
-    while workers._IDLE:
-        workers._IDLE.pop().end()
+    end_idle()
 
 
-def test_one_process_serves_call_after_call_and_asks_back(ending: None) -> None:
+def test_one_process_serves_call_after_call_and_asks_back() -> None:
     def answer(asked: Any) -> Any:
         return asked["again"] + 1
 
@@ -36,54 +33,59 @@ def test_one_process_serves_call_after_call_and_asks_back(ending: None) -> None:
     second, same = call(isolated_tasks.asking, "a", 2, answering=answer)
     assert (first, second, process) == (2, 3, same)
     assert process != os.getpid()
-    _, own = call(isolated_tasks.asking, "a", 2, answering=answer, fresh=True)
-    assert own != process
+    end_idle()
+    _, other = call(isolated_tasks.asking, "a", 2, answering=answer)
+    assert other != process
 
 
-def test_what_a_model_prints_and_reads_is_not_ours(ending: None) -> None:
+def test_what_a_model_prints_and_reads_is_not_ours() -> None:
     assert call(isolated_tasks.printing, "a", None) == ""
 
 
 def test_a_refusal_is_raised_as_it_was() -> None:
     with pytest.raises(BundleError, match=r"^as it says$"):
-        call(isolated_tasks.refusing, "a", None, fresh=True)
+        call(isolated_tasks.refusing, "a", None)
 
 
 @pytest.mark.parametrize(
-    ("task", "request_", "told"),
+    ("task", "request_", "told", "step_s"),
     [
-        (isolated_tasks.recursing, None, "RecursionError: .*recursion.*foresee"),
-        (isolated_tasks.greedy, 2**31, "too little memory"),
-        (isolated_tasks.ending, 3, "died of status 3"),
-        (isolated_tasks.steps, [1, 60], "gave no answer within 1 s"),
+        (isolated_tasks.recursing, None, "RecursionError: .*recursion.*foresee", PATIENCE_S),
+        (isolated_tasks.greedy, 2**31, "too little memory", PATIENCE_S),
+        (isolated_tasks.ending, 3, "died of status 3", PATIENCE_S),
+        (isolated_tasks.endless, None, "gave no answer within 0.5 s", 0.5),
     ],
 )
 def test_harm_is_the_models(
-    ending: None, task: Callable[..., Any], request_: Any, told: str
+    task: Callable[..., Any], request_: Any, told: str, step_s: float
 ) -> None:
-    limits = Limits(step_s=1, memory_bytes=2**30)
+    limits = Limits(step_s, memory_bytes=2**30)
     with pytest.raises(ModelError, match=f"^name: .*{told}"):
         call(task, "name", request_, limits)
-    assert call(isolated_tasks.steps, "name", [0, 0]) == "done"
+    assert call(isolated_tasks.stepping, "name", 1.0) > 1.0
 
 
-def test_steps_count_one_by_one_and_waiting_is_told(ending: None) -> None:
-    told = []
-    limits = Limits(step_s=3)
-    done = call(
-        isolated_tasks.steps, "a", [4, 1.0], limits, waiting=lambda: told.append(1), fresh=True
-    )
-    assert done == "done"
-    assert told
+def test_each_step_has_the_whole_time() -> None:
+    limits = Limits(step_s=PATIENCE_S)
+    assert call(isolated_tasks.stepping, "a", 20.0, limits) > 20.0
 
 
-def test_who_waits_may_end_it() -> None:
+def test_who_waits_is_told(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    call(isolated_tasks.until_there, "a", str(seen), waiting=seen.touch)
+    assert seen.exists()
+
+
+def test_who_waits_may_end_it(tmp_path: Path) -> None:
+    begun = tmp_path / "process"
+
     def stop() -> None:
-        raise KeyboardInterrupt
+        if begun.exists():
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        call(isolated_tasks.steps, "a", [1, 60], waiting=stop)
-    assert workers._IDLE == []
+        call(isolated_tasks.endless, "a", str(begun), waiting=stop)
+    assert not psutil.pid_exists(int(begun.read_text()))
 
 
 def test_memory_follows_the_weights_beside_a_file(tmp_path: Path) -> None:

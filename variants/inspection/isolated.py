@@ -1,4 +1,4 @@
-"""Looking at a model file in a process of its own."""
+"""Looking at a model file in another process."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ Floats = NDArray[np.float32]
 def inspect_in_subprocess(
     path: Path | str, size: tuple[int, int] | None = None, limit_s: float = STEP_S
 ) -> ModelFacts:
-    """:func:`variants.inspect_model` in a fresh process.
+    """:func:`variants.inspect_model` in another process.
 
     Raises what it raises, and ModelError when one inference gives no answer within `limit_s`, or
     the file crashes its engine or takes more memory than it may.
     """
     path = Path(path)
     asked, limits = [str(path.absolute()), size], Limits(limit_s, memory_for(path))
-    return decode(ModelFacts, call(_facts, path.name, asked, limits, fresh=True))
+    return decode(ModelFacts, call(_facts, path.name, asked, limits))
 
 
 def open_in_subprocess(
     path: Path | str, folder: Path, wishes: Wishes | None = None, limit_s: float = STEP_S
 ) -> View:
-    """:func:`variants.open_view` in a fresh process; raises as :func:`inspect_in_subprocess`."""
+    """:func:`variants.open_view` in another process; raises as :func:`inspect_in_subprocess`."""
     path = Path(path)
     asked = [str(path.absolute()), str(folder.absolute()), encode(wishes or Wishes())]
-    return _seen(call(_view, path.name, asked, Limits(limit_s, memory_for(path)), fresh=True))
+    return _seen(call(_view, path.name, asked, Limits(limit_s, memory_for(path))))
 
 
 def open_and_inspect_in_subprocess(
     path: Path | str, folder: Path, wishes: Wishes | None = None, limit_s: float = STEP_S
 ) -> tuple[View, ModelFacts | None]:
-    """Both of the above in one fresh process: a file's view, and what the view tells when it is
+    """Both of the above in one call: a file's view, and what the view tells when it is
     run with the size of `wishes`. A view with weights beside it is not inspected."""
     path = Path(path)
     asked = [str(path.absolute()), str(folder.absolute()), encode(wishes or Wishes())]
-    told = call(_both, path.name, asked, Limits(limit_s, memory_for(path)), fresh=True)
+    told = call(_both, path.name, asked, Limits(limit_s, memory_for(path)))
     return _seen(told["view"]), decode(ModelFacts, told["facts"]) if told["facts"] else None
 
 

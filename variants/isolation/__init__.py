@@ -5,6 +5,6 @@ engine, or take all memory, and the job must outlive that.
 """
 
 from trimtab.variants.isolation.limits import Limits, memory_for
-from trimtab.variants.isolation.workers import Ask, call
+from trimtab.variants.isolation.workers import Ask, call, end_idle
 
-__all__ = ["Ask", "Limits", "call", "memory_for"]
+__all__ = ["Ask", "Limits", "call", "end_idle", "memory_for"]

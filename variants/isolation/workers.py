@@ -28,6 +28,8 @@ Task = Callable[[Any, Ask], Any]
 _COMMAND = "from trimtab.variants.isolation.worker import main; main()"
 _GLANCE_S = 1.0
 _END_S = 5.0
+#: Processes that wait for the next call: each holds what it has imported.
+_KEPT = 2
 
 
 def call(
@@ -38,24 +40,23 @@ def call(
     *,
     answering: Ask | None = None,
     waiting: Callable[[], None] | None = None,
-    fresh: bool = False,
 ) -> Any:
     """What `task` (a function of a module) answers to a request, in another process.
 
     `answering` replies to what it asks; `waiting` is called about once a second meanwhile. A
-    process serves one call after another until one fails; with `fresh` it is one of its own.
+    process serves one call after another until one fails.
 
     Raises what the task raises where it is a TrimtabError, and else ModelError, whose text begins
     with `about`: for a step that takes too long, a crash, too little memory, or any other error.
     """
     limits = limits or Limits()
-    worker = _Worker() if fresh else _idle()
+    worker = _idle()
     try:
         told = worker.ask(task, about, request, limits, answering, waiting)
     except BaseException:
         worker.end()
         raise
-    if fresh or told.get("spent"):
+    if told.get("spent"):
         worker.end()
     else:
         _give_back(worker)
@@ -79,11 +80,15 @@ def _idle() -> _Worker:
 
 def _give_back(worker: _Worker) -> None:
     with _LOCK:
-        _IDLE.append(worker)
+        if len(_IDLE) < _KEPT:
+            _IDLE.append(worker)
+            return
+    worker.end()
 
 
 @atexit.register
-def _end_all() -> None:
+def end_idle() -> None:
+    """End the processes that wait for the next call, which then begins with a new one."""
     with _LOCK:
         while _IDLE:
             _IDLE.pop().end()
