@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,7 @@ from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 COMPARED = 16
 
 
-@contextmanager
-def exported_member(model: ModelSpec, folder: Path) -> Iterator[ExportedModule]:
+def exported_member(model: ModelSpec, folder: Path) -> AbstractContextManager[ExportedModule]:
     """The module of a member as a file in `folder`. Raises ModelError."""
     torch, size = model.torch, model.input.size
     assert torch is not None
@@ -34,8 +33,7 @@ def exported_member(model: ModelSpec, folder: Path) -> Iterator[ExportedModule]:
         channels=1 if model.input.colour == "gray" else 3,
         folder=torch.folder,
     )
-    with exported_module(source, folder / f"model.{torch.format}") as exported:
-        yield exported
+    return exported_module(source, folder / f"model.{torch.format}")
 
 
 def compared(

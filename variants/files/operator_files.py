@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.variants.files.base import Array, first_line
+from trimtab.variants.files.base import Array
 from trimtab.variants.files.tflite import open_interpreter
+from trimtab.variants.files.tflite_objects import CALLS, packed, unpacked
 from trimtab_runtime.errors import ModelError
-
-#: An operator that calls other graphs cannot stand alone.
-_CALLS = {"CALL", "CALL_ONCE", "IF", "STABLEHLO_COMPOSITE", "WHILE"}
 
 
 @dataclass(frozen=True)
@@ -34,19 +32,14 @@ def write_operator_files(path: Path, folder: Path) -> list[OperatorFile]:
 
     Raises ModelError where the file is damaged, or has operators that cannot stand alone.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
     interpreter = open_interpreter(path, preserve=True)
     operators = interpreter._get_ops_details()
-    called = sorted({str(o["op_name"]) for o in operators} & _CALLS)
+    called = sorted({str(o["op_name"]) for o in operators} & CALLS)
     if called:
         raise ModelError(
             f"{path.name}: its operators cannot be told apart, {', '.join(called)} call(s) others"
         )
-    try:
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes()))
-    except Exception as error:  # flatbuffers raises what unpacking raises
-        raise ModelError(f"{path.name}: damaged ({first_line(error)})") from error
+    model = unpacked(path)
     steering = _Steering(interpreter)
     found = []
     for number, part in enumerate(model.subgraphs[0].operators):
@@ -83,7 +76,6 @@ class _Steering:
 
 
 def _alone(model: Any, operator: Any, steering: _Steering) -> bytes:
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     whole = model.subgraphs[0]
@@ -117,6 +109,4 @@ def _alone(model: Any, operator: Any, steering: _Steering) -> bytes:
     graph.operators = [alone]
     graph.inputs, graph.outputs = inputs, list(alone.outputs)
     part.subgraphs = [graph]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(part.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(part)

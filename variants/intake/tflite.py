@@ -11,12 +11,10 @@ import numpy as np
 
 from trimtab.variants.files.base import Array, first_line
 from trimtab.variants.files.tflite import load_tflite, open_interpreter
+from trimtab.variants.files.tflite_objects import CALLS, packed, unpacked
 from trimtab.variants.files.watchdog import step
 from trimtab.variants.intake.ends import looks_like_scores
 from trimtab_runtime.errors import ModelError
-
-#: Operators that run other graphs of the file.
-_CALLS = {"CALL", "CALL_ONCE", "IF", "STABLEHLO_COMPOSITE", "WHILE"}
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,11 @@ def view_tflite(
     first that looks like scores. Raises ModelError where none does, and where what is said is not
     there.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
     open_interpreter(path)  # which says what is wrong with it
+    model = unpacked(path)
     try:
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes()))
         found = _signatures(model)
-    except Exception as error:  # flatbuffers raises what unpacking raises
+    except Exception as error:  # a damaged file's signatures may be anything
         raise ModelError(f"{path.name}: damaged ({first_line(error)})") from error
     plain = len(model.subgraphs[0].inputs) == len(model.subgraphs[0].outputs) == 1
     if plain and len(found) == 1 and signature is None and output is None:
@@ -61,7 +57,7 @@ def view_tflite(
     name, told = _output(path, chosen, answers, output, classes)
     _leave(path, model, chosen, chosen.outputs[name])
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(_packed(model))
+    target.write_bytes(packed(model))
     _compare(path, target, chosen, answers[name])
     return target, notes + told
 
@@ -202,26 +198,18 @@ def _leave(path: Path, model: Any, chosen: _Signature, output: int) -> None:
     graph = model.subgraphs[chosen.graph]
     codes = {value: name for name, value in vars(schema.BuiltinOperator).items()}
     used = {codes.get(model.operatorCodes[o.opcodeIndex].builtinCode) for o in graph.operators}
-    if chosen.graph and used & _CALLS:
+    if chosen.graph and used & CALLS:
         raise ModelError(
             f"{path.name}: its signature {chosen.name!r} runs other graphs of the file "
-            f"({', '.join(sorted(str(name) for name in used & _CALLS))}), and cannot stand alone; "
+            f"({', '.join(sorted(str(name) for name in used & CALLS))}), and cannot stand alone; "
             "convert it again with this signature alone"
         )
     graph.outputs = [output]
     if chosen.inputs:
         graph.inputs = list(chosen.inputs.values())
-    if not used & _CALLS:
+    if not used & CALLS:
         model.subgraphs = [graph]
     model.signatureDefs = None
-
-
-def _packed(model: Any) -> bytes:
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def _compare(path: Path, made: Path, chosen: _Signature, wanted: Array) -> None:

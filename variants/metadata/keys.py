@@ -3,7 +3,7 @@ other files likewise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from trimtab.variants.metadata.description import (
@@ -132,8 +132,3 @@ def _colour(value: object) -> str:
     if found is None:
         raise Unreadable(f"{value!r} is no known order of colours")
     return found
-
-
-def onnx_properties(properties: Iterator[tuple[str, str]]) -> Description:
-    """What an ONNX file's metadata_props say."""
-    return read_keys(dict(properties), "the file's metadata")

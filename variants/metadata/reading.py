@@ -11,7 +11,7 @@ from typing import Any
 from trimtab.variants.metadata.class_files import read_class_files
 from trimtab.variants.metadata.description import Description, parsed
 from trimtab.variants.metadata.hugging_face import read_model_config, read_processor
-from trimtab.variants.metadata.keys import onnx_properties
+from trimtab.variants.metadata.keys import read_keys
 from trimtab.variants.metadata.module_file import read_module_file
 from trimtab.variants.metadata.tflite import read_tflite
 from trimtab.variants.metadata.timm import read_pretrained_config
@@ -84,7 +84,7 @@ def _of_onnx(path: Path) -> tuple[list[Description], bool]:
     sides = [side.dim_value for value in images for side in value.type.tensor_type.shape.dim[1:]]
     properties = {entry.key: entry.value for entry in model.metadata_props}
     nested = parsed(properties.pop("pretrained_cfg", None))
-    found = [onnx_properties(iter(properties.items()))]
+    found = [read_keys(properties, "the file's metadata")]
     if isinstance(nested, dict):
         source = "the file's metadata (pretrained_cfg)"
         found.insert(0, read_pretrained_config(nested, source))

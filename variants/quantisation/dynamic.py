@@ -10,9 +10,10 @@ from pathlib import Path
 
 from trimtab.variants.files.base import Array, first_line
 from trimtab.variants.files.onnx import read_graph
+from trimtab.variants.files.quiet import quiet
 from trimtab.variants.files.writing import strip_notes, write_model
 from trimtab.variants.inspection.facts import ModelFacts
-from trimtab.variants.quantisation.static import quiet, write_prepared
+from trimtab.variants.quantisation.static import write_prepared
 from trimtab.variants.quantisation.suitability import Suitability, quantisable
 from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import ModelError

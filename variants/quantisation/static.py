@@ -8,11 +8,9 @@ The graph is made plain and its ranges are found once; it can be quantised as of
 
 from __future__ import annotations
 
-import io
-import logging
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +20,7 @@ import numpy as np
 from trimtab.variants.files.base import Array, first_line
 from trimtab.variants.files.half import widen
 from trimtab.variants.files.onnx import KEEPS_VALUES, producers, read_graph
+from trimtab.variants.files.quiet import quiet
 from trimtab.variants.files.simplify import write_plain
 from trimtab.variants.files.watchdog import step
 from trimtab.variants.quantisation.suitability import QUANTISED_LAYERS, quantisable
@@ -115,7 +114,7 @@ class StaticQuantiser:
     def quantised(self, kept: Collection[str] = ()) -> onnx.ModelProto:
         """The quantised graph. Nodes named in `kept`, and those of the recipe, stay float.
         Raises ModelError where nothing is left that could be quantised."""
-        with quiet():
+        with quiet():  # it logs advice on the root logger, and prints each step
             model = self._quantised(kept)
         if self._recipe.float_output:
             _free_output(model)
@@ -193,18 +192,6 @@ class _Reader:
         step()
         source = str(image) if isinstance(image, Path) else image
         return {self._name: Preprocessor(source).tensor(self._format)}
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """onnxruntime.quantization logs advice on the root logger, and prints each step."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
 
 
 def write_prepared(source: Path, variant: Variant, folder: Path) -> Path:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trimtab.variants.files.quiet import quiet
 from trimtab.variants.files.writing import strip_notes, write_model
 from trimtab.variants.torch_export.user_code import told
 from trimtab_runtime.errors import ModelError
@@ -20,21 +20,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def quiet() -> Iterator[list[warnings.WarningMessage]]:
+def exporter_quiet() -> Iterator[list[warnings.WarningMessage]]:
     """Exporters print their progress and warn about their own code; errors still raise. Gives the
     warnings."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        with (
-            warnings.catch_warnings(record=True) as warned,
-            redirect_stdout(io.StringIO()),
-            redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("always")
-            yield warned
-    finally:
-        logging.disable(before)
+    with (
+        quiet(),
+        warnings.catch_warnings(record=True) as warned,
+        redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("always")
+        yield warned
 
 
 def write_onnx(
@@ -96,6 +91,6 @@ def _export(
     import torch
 
     options = {"input_names": ["image"], "output_names": ["scores"], **options}
-    with quiet() as warned:
+    with exporter_quiet() as warned:
         torch.onnx.export(module, (image,), str(path), **options)
     return warned

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.variants.files.base import first_line
-from trimtab.variants.torch_export.onnx import quiet
+from trimtab.variants.torch_export.onnx import exporter_quiet
 from trimtab.variants.torch_export.user_code import told
 from trimtab_runtime.errors import ModelError
 
@@ -43,7 +43,7 @@ def _convert(
     entry: str,
     folder: Path | str | None,
 ) -> None:
-    with quiet():
+    with exporter_quiet():
         try:
             import litert_torch
         except ImportError:
