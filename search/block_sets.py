@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import optuna
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from trimtab.search.objectives.pareto import non_dominated
 
@@ -124,18 +124,23 @@ def _best_at_prices(
     ratios = 0.999 * np.quantile(saved / (error + 1e-6), np.linspace(0, 1, _PRICES))
     found = []
     for price in (0.0, *ratios):
-        solved = milp(price * error - saved, integrality=1, bounds=Bounds(0, 1), constraints=apart)
+        solved = scipy.optimize.milp(
+            price * error - saved,
+            integrality=1,
+            bounds=scipy.optimize.Bounds(0, 1),
+            constraints=apart,
+        )
         found.append(tuple(n for n, taken in zip(worth, solved.x, strict=True) if taken > 0.5))
     return list(dict.fromkeys(found))
 
 
 def _exclusions(
     numbers: Sequence[int], slots: Sequence[int], conflicts: Collection[tuple[int, int]]
-) -> list[LinearConstraint]:
+) -> list[scipy.optimize.LinearConstraint]:
     """At most one of a slot, and of two in conflict."""
     rows = [np.isin(slots, [slot]) for slot in sorted(set(slots))]
     rows += [np.isin(numbers, pair) for pair in sorted(conflicts) if set(pair) <= set(numbers)]
-    return [LinearConstraint(np.array(rows, np.float64), ub=1)]
+    return [scipy.optimize.LinearConstraint(np.array(rows, np.float64), ub=1)]
 
 
 class LossPredictor:

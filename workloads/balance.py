@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chisquare
+import scipy
 
 from trimtab.workloads.workload import Workload
 
@@ -39,7 +39,7 @@ class ClassCounts:
         values = [count for _, count in self.counts]
         if len(values) < 2 or values[0] < _RATIO * values[-1]:
             return False
-        return bool(chisquare(values).pvalue < _CHANCE)
+        return bool(scipy.stats.chisquare(values).pvalue < _CHANCE)
 
     @property
     def text(self) -> str:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from trimtab_runtime.codec import content_key
 
@@ -75,8 +74,8 @@ class Workload:
         if pairs:
             ends = numbers[np.array(pairs)]
             count = int(numbers.max()) + 1
-            links = coo_array((np.ones(len(ends)), ends.T), shape=(count, count))
-            numbers = connected_components(links, directed=False)[1][numbers]
+            links = scipy.sparse.coo_array((np.ones(len(ends)), ends.T), shape=(count, count))
+            numbers = scipy.sparse.csgraph.connected_components(links, directed=False)[1][numbers]
         return read_only(numbers.tolist())
 
     @cached_property

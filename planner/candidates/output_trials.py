@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from trimtab.search.estimates.metrics import quality_metric
 from trimtab.search.estimates.targets import Targets
@@ -60,7 +60,7 @@ class LabelledTrial:
             f"background, {last.sum()} with the last"
         )
         won, lost = int((first & ~last).sum()), int((last & ~first).sum())
-        if won + lost == 0 or binomtest(won, won + lost).pvalue > _ALPHA:
+        if won + lost == 0 or scipy.stats.binomtest(won, won + lost).pvalue > _ALPHA:
             raise ModelError(self._unclear(figures))
         if lost > won:
             raise ModelError(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -92,7 +92,7 @@ def best_permutation(predicted: Ints, labels: Ints, classes: int) -> Ints:
     inside = predicted < classes
     np.add.at(counts, (labels[inside], predicted[inside]), 1.0)
     counts[np.arange(classes), np.arange(classes)] += 0.5  # ties leave a class in its place
-    found: Ints = linear_sum_assignment(counts, maximize=True)[1].astype(np.int64)
+    found: Ints = scipy.optimize.linear_sum_assignment(counts, maximize=True)[1].astype(np.int64)
     return found
 
 

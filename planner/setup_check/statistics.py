@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binom, binomtest
 
 from trimtab.planner.setup_check.records import TriedSetup
 
@@ -30,7 +30,8 @@ def sign_test(better: Bools, worse: Bools) -> tuple[int, int, float]:
     won, lost = int((better & ~worse).sum()), int((worse & ~better).sum())
     if won + lost == 0:
         return won, lost, 1.0
-    return won, lost, float(binomtest(won, won + lost, 0.5, alternative="greater").pvalue)
+    found = scipy.stats.binomtest(won, won + lost, 0.5, alternative="greater")
+    return won, lost, float(found.pvalue)
 
 
 def chance(predicted: NDArray[np.int64], places: NDArray[np.int64]) -> float:
@@ -49,12 +50,12 @@ def near_chance(right: int, images: int, by_chance: float) -> bool:
     if knows(right, images, by_chance):
         return False
     halfway = (1 + by_chance) / 2
-    return bool(binom.cdf(right, images, halfway) < NEAR_CHANCE)
+    return bool(scipy.stats.binom.cdf(right, images, halfway) < NEAR_CHANCE)
 
 
 def knows(right: int, images: int, by_chance: float) -> bool:
     """Whether so many right answers are more than chance gives."""
-    return bool(binom.sf(right - 1, images, by_chance) <= NEAR_CHANCE)
+    return bool(scipy.stats.binom.sf(right - 1, images, by_chance) <= NEAR_CHANCE)
 
 
 def material(causes: Iterable[str]) -> float:

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from sklearn.linear_model import Ridge
-from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from trimtab_runtime.metrics import METRICS, find_metric
 
@@ -69,6 +67,9 @@ def learn(pairs: Sequence[Pair], prior: Mapping[str, float]) -> Learned | None:
     None with fewer than four plans. Disturbed ones teach only where there are fewer than four
     others. Where held-out plans are not predicted better, the prior stays as it is.
     """
+    from sklearn.linear_model import Ridge  # a second of imports
+    from sklearn.model_selection import LeaveOneOut, cross_val_predict
+
     steady = [pair for pair in pairs if not pair.disturbed]
     pairs = steady if len(steady) >= _FEWEST else pairs
     if len(pairs) < _FEWEST:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import trim_mean
+import scipy
 
 from trimtab.search.costs.stage import Doubles, Visit
 from trimtab.search.costs.steadiness import blocks_of, inference_ms
@@ -27,7 +27,7 @@ PLAIN = "plain"
 def pace_ms(reference: Sequence[float] | Doubles) -> float:
     """How fast the device was: the mean time of the reference work without its extremes, a fifth
     at either end. (The median jumps where a machine changes between two speeds.)"""
-    return float(trim_mean(np.asarray(reference), 0.2))
+    return float(scipy.stats.trim_mean(np.asarray(reference), 0.2))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t
+import scipy
 
 from trimtab.search.costs.correction import Pair
 
@@ -38,7 +38,7 @@ class PredictionErrors:
         """What a new plan will measure with a probability of 95 %."""
         freedom = _PLANS + self.plans
         spread = np.sqrt((_PLANS * _SPREAD**2 + self.squares) / freedom)
-        half = float(t.ppf((1 + _LEVEL) / 2, freedom) * spread)
+        half = float(scipy.stats.t.ppf((1 + _LEVEL) / 2, freedom) * spread)
         return predicted * float(np.exp(-half)), predicted * float(np.exp(half))
 
     def covers(self, pair: Pair) -> bool:

@@ -27,8 +27,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import median_abs_deviation
 
 from trimtab.search.costs.stage import Doubles
 
@@ -210,7 +210,7 @@ def _stretches(count: int) -> tuple[Ints, Ints, Doubles]:
 def _apart(times: Doubles) -> Speeds | None:
     """Single times far above the others that move the mean; None where there are none."""
     usual = float(np.median(times))
-    spread = float(median_abs_deviation(times, scale="normal"))
+    spread = float(scipy.stats.median_abs_deviation(times, scale="normal"))
     far = times - usual > max(_FAR * usual, _FAR_SPREADS * spread)
     if not far.any() or times.mean() / times[~far].mean() - 1 < MATERIAL:
         return None

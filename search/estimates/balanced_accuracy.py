@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 Doubles = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ def balanced_interval(
 
 def _wilson(share: float, count: float, confidence: float) -> tuple[float, float]:
     """Wilson's interval of a share of a number of inputs that need not be whole."""
-    z = float(stats.norm.ppf((1.0 + confidence) / 2.0))
+    z = float(scipy.stats.norm.ppf((1.0 + confidence) / 2.0))
     scale = 1.0 + z**2 / count
     middle = (share + z**2 / (2.0 * count)) / scale
     half = z * np.sqrt(share * (1.0 - share) / count + z**2 / (4.0 * count**2)) / scale

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from trimtab.search.estimates.targets import Floats, Ints
 from trimtab_runtime.definitions.plan import OutputFormat
@@ -49,5 +49,5 @@ def fit_temperature(outputs: Floats, fmt: OutputFormat, targets: Ints) -> float:
         found = calibrated(outputs, fmt, float(np.exp(log_temperature)))
         return float(-np.log(np.maximum(found[rows, targets], 1e-9)).mean())
 
-    best = minimize_scalar(loss, bounds=_LIMITS, method="bounded").x
+    best = scipy.optimize.minimize_scalar(loss, bounds=_LIMITS, method="bounded").x
     return float(f"{np.exp(best):.3g}")

@@ -7,8 +7,8 @@ Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8).
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse, stats
 
 from trimtab.search.estimates.class_counts import CountFigure, class_counts
 from trimtab.search.estimates.intervals import central, wilson
@@ -74,7 +74,7 @@ def block_interval(
         found: Doubles = sums.sum(axis=axis) / sizes.sum(axis=axis)
         return found
 
-    found = stats.bootstrap(
+    found = scipy.stats.bootstrap(
         (sums, sizes.astype(np.float64)),
         mean,
         paired=True,
@@ -119,7 +119,7 @@ def block_count_interval(
         weights = times.reshape(drawn.shape).astype(np.float64)
         return figure(*(weights @ counts for counts in by_block))
 
-    resampled = stats.bootstrap(
+    resampled = scipy.stats.bootstrap(
         (np.arange(len(names)),),
         drawn_figure,
         vectorized=True,
@@ -133,12 +133,12 @@ def block_count_interval(
     return max(low + shift, limits[0]), min(high + shift, limits[1])
 
 
-def _counted(rows: Ints, columns: Ints, shape: tuple[int, int]) -> sparse.csr_array:
+def _counted(rows: Ints, columns: Ints, shape: tuple[int, int]) -> scipy.sparse.csr_array:
     """How often each cell occurs."""
-    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape)
+    return scipy.sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape)
 
 
 def raised(confidence: float, blocks: int) -> float:
     """The level at which percentiles of a bootstrap of few blocks hold what is promised."""
-    wider = stats.t.ppf((1 + confidence) / 2, blocks - 1) * np.sqrt(blocks / (blocks - 1))
-    return min(float(1 - 2 * stats.norm.sf(wider)), 1 - 1 / _RESAMPLES)
+    wider = scipy.stats.t.ppf((1 + confidence) / 2, blocks - 1) * np.sqrt(blocks / (blocks - 1))
+    return min(float(1 - 2 * scipy.stats.norm.sf(wider)), 1 - 1 / _RESAMPLES)

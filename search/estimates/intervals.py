@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -33,7 +33,7 @@ def central(resampled: Doubles, confidence: float) -> tuple[float, float]:
 
 def wilson(right: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a share."""
-    found = stats.binomtest(right, count).proportion_ci(confidence, method="wilson")
+    found = scipy.stats.binomtest(right, count).proportion_ci(confidence, method="wilson")
     return float(found.low), float(found.high)
 
 

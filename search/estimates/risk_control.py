@@ -25,8 +25,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
 
 Bools = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
@@ -67,7 +67,7 @@ class Certificate:
         if not self.objects:
             return 1.0
         error = (1.0 - self.risk.confidence) / self.candidates
-        return float(stats.beta.isf(error, 1, self.objects))
+        return float(scipy.stats.beta.isf(error, 1, self.objects))
 
     def text(self) -> str:
         """One line for tables and reports; bounds are rounded up."""
@@ -126,23 +126,24 @@ def _bound(losses: Bools | Doubles, error: float) -> float:
     if total >= count:
         return 1.0
     if losses.dtype == np.bool_:
-        return float(stats.beta.isf(error, total + 1, count - total))
+        return float(scipy.stats.beta.isf(error, total + 1, count - total))
 
     def excess(level: float) -> float:
         return hoeffding_bentkus(total, count, level) - error
 
     # The p-value falls from 1, at the mean itself, to 0, strictly.
-    return float(optimize.brentq(excess, total / count, 1.0, xtol=1e-9))
+    return float(scipy.optimize.brentq(excess, total / count, 1.0, xtol=1e-9))
 
 
 def hoeffding_bentkus(total: float, count: int, level: float) -> float:
     """The p-value of 'the expected loss is above `level`' from `count` losses in [0, 1] of this
     total: the lesser of Hoeffding's and Bentkus' bounds on the probability of so low a mean."""
     mean = min(total / count, level)
-    divergence = special.rel_entr(mean, level) + special.rel_entr(1.0 - mean, 1.0 - level)
+    entropy = scipy.special.rel_entr
+    divergence = entropy(mean, level) + entropy(1.0 - mean, 1.0 - level)
     # Thirds and the like may add up to a hair above a whole number.
     whole = math.ceil(round(total, 9))
-    bentkus = math.e * float(special.bdtr(whole, count, level))
+    bentkus = math.e * float(scipy.special.bdtr(whole, count, level))
     return min(math.exp(-count * float(divergence)), bentkus)
 
 

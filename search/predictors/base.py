@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtr
 
 from trimtab.search.predictors.description import Description
 from trimtab_runtime.metrics import find_metric
@@ -30,7 +30,7 @@ def to_scale(metric: str, values: Doubles) -> Doubles:
     if find_metric(metric).kind == "cost":
         found: Doubles = np.log(np.maximum(values, 1e-9))
     else:
-        found = logit(np.clip(values, _EDGE, 1 - _EDGE))
+        found = scipy.special.logit(np.clip(values, _EDGE, 1 - _EDGE))
     return found
 
 
@@ -39,7 +39,7 @@ def from_scale(metric: str, values: Doubles) -> Doubles:
     if find_metric(metric).kind == "cost":
         found: Doubles = np.exp(values)
     else:
-        found = expit(values)
+        found = scipy.special.expit(values)
     return found
 
 
@@ -63,7 +63,7 @@ class Prediction:
     def below(self, limits: Doubles) -> Doubles:
         """(n, limits): the probability of each value to be at most each of the limits."""
         scaled = to_scale(self.metric, limits)
-        found: Doubles = ndtr((scaled - self.mean[:, None]) / self.spread[:, None])
+        found: Doubles = scipy.special.ndtr((scaled - self.mean[:, None]) / self.spread[:, None])
         return found
 
 

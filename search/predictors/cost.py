@@ -22,9 +22,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from scipy.linalg import solve_triangular
-from scipy.spatial.distance import cdist
-from scipy.special import logsumexp
+import scipy
 
 from trimtab.search.predictors.base import Doubles, Prediction, Predictor, to_scale
 from trimtab.search.predictors.description import Description
@@ -151,7 +149,7 @@ class _Columns:
         n, k = self.parts.shape
         split = k * self.effects.shape[1]
         logs = np.log(np.maximum(self.parts, 1e-12)) + self.effects @ beta[:split].reshape(k, -1).T
-        total = logsumexp(logs, axis=1)
+        total = scipy.special.logsumexp(logs, axis=1)
         shares = np.exp(logs - total[:, None])
         slopes = (shares[:, :, None] * self.effects[:, None, :]).reshape(n, split)
         return total + self.factors @ beta[split:], np.hstack([slopes, self.factors])
@@ -195,7 +193,9 @@ def _likeness(parts: Doubles) -> Doubles:
     whole = parts.sum(axis=1, keepdims=True)
     places = np.hstack([np.sqrt(parts / whole) / _SHARES, np.log(whole) / _WHOLE])
     places, which = np.unique(places.round(9), axis=0, return_inverse=True)
-    weights, vectors = np.linalg.eigh(np.exp(-0.5 * cdist(places, places, "sqeuclidean")))
+    weights, vectors = np.linalg.eigh(
+        np.exp(-0.5 * scipy.spatial.distance.cdist(places, places, "sqeuclidean"))
+    )
     kept = weights > _LITTLE * weights.max()
     found: Doubles = (vectors[:, kept] * np.sqrt(weights[kept]))[which.ravel()]
     return found
@@ -257,9 +257,9 @@ class _Fit:
         for _ in range(_STEPS):
             rows, factor = _covered(slopes, spread, noise)
             gap = target - value + slopes @ (beta - known.mean)
-            white = solve_triangular(factor, gap, lower=True)
+            white = scipy.linalg.solve_triangular(factor, gap, lower=True)
             aim = known.mean + spread * (
-                rows.T @ solve_triangular(factor, white, lower=True, trans=1)
+                rows.T @ scipy.linalg.solve_triangular(factor, white, lower=True, trans=1)
             )
             for share in _SHORTER:
                 tried = beta + share * (aim - beta)
@@ -280,7 +280,7 @@ class _Fit:
         """Means and spreads (m,)."""
         mean, slopes = wanted.values(self.beta)
         rows = slopes * self.spread
-        told = solve_triangular(self.factor, self.rows @ rows.T, lower=True)
+        told = scipy.linalg.solve_triangular(self.factor, self.rows @ rows.T, lower=True)
         left = (rows**2).sum(axis=1) - (told**2).sum(axis=0)
         return mean, np.sqrt(np.maximum(left, 0.0) + self.noise**2)
 

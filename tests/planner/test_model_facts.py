@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import only_does
 from sample_models import write_onnx
 from sample_tflite import write_tflite
 
@@ -15,7 +16,6 @@ from trimtab.db import Store
 from trimtab.planner.cache.facts import facts_of
 from trimtab.planner.cache.views import ViewCache
 from trimtab.variants import Wishes, inspect_model
-from trimtab.variants.isolation import workers
 from trimtab_runtime.errors import ModelError
 
 
@@ -23,11 +23,6 @@ from trimtab_runtime.errors import ModelError
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store.open(tmp_path / "trimtab.db") as opened:
         yield opened
-
-
-def nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on, whoever is started to look at a file dies."""
-    monkeypatch.setattr(workers, "_COMMAND", "raise SystemExit(3)")
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
@@ -38,7 +33,7 @@ def test_facts_are_those_of_the_file_and_found_again_wherever_it_lies(
     write_onnx(path, 2) if kind == "onnx" else write_tflite(path, 4, quantised=True)
     expected = inspect_model(path)
     assert facts_of(store, path, None, 60.0) == expected
-    nobody_answers(monkeypatch)
+    only_does("exit 3", tmp_path, monkeypatch)
     moved = shutil.copy(path, tmp_path / f"b.{kind}")
     assert facts_of(store, path, None, 60.0) == expected
     assert facts_of(store, Path(moved), None, 60.0) == expected
@@ -53,7 +48,7 @@ def test_who_opens_a_file_tells_its_facts_too(
     monkeypatch.setattr("trimtab.planner.cache.facts._TOLD", {})
     monkeypatch.setattr("trimtab.planner.cache.views._MADE", OrderedDict())
     view = ViewCache(store).open(path, Wishes(size=size), tmp_path / "view", 60.0)
-    nobody_answers(monkeypatch)
+    only_does("exit 3", tmp_path, monkeypatch)
     assert facts_of(store, view.path, size, 60.0) == inspect_model(view.path, size)
 
 
@@ -67,7 +62,7 @@ def test_another_content_or_size_is_asked_for(
     assert facts_of(store, path, None, 60.0) == inspect_model(path)
     assert len(store.list_variants()) == 3
     write_onnx(path, 8, size="side")
-    nobody_answers(monkeypatch)
+    only_does("exit 3", tmp_path, monkeypatch)
     with pytest.raises(ModelError, match=r"open\.onnx: .* status 3"):
         facts_of(store, path, None, 60.0)
 
@@ -77,7 +72,7 @@ def test_another_version_of_the_inspection_asks_again(
 ) -> None:
     path = write_onnx(tmp_path / "a.onnx", 2)
     facts_of(store, path, None, 60.0)
-    nobody_answers(monkeypatch)
+    only_does("exit 3", tmp_path, monkeypatch)
     monkeypatch.setattr("trimtab.planner.cache.keys.INSPECTION_VERSION", 0)
     with pytest.raises(ModelError):
         facts_of(store, path, None, 60.0)
@@ -89,7 +84,7 @@ def test_a_refusal_is_not_kept(
     path = write_onnx(tmp_path / "a.onnx", 2)
     monkeypatch.setattr("trimtab.planner.cache.facts._TOLD", {})
     with monkeypatch.context() as patched:
-        nobody_answers(patched)
+        only_does("exit 3", tmp_path, patched)
         with pytest.raises(ModelError):
             facts_of(store, path, None, 60.0)
     assert store.list_variants() == []

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import random
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
+import pytest
+
+from trimtab.variants.isolation import end_idle
 
 T = TypeVar("T")
 
@@ -55,3 +60,12 @@ def left_after(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
             break
         time.sleep(0.02)
     return left
+
+
+def only_does(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on a process that carries out steps does one line of a shell instead."""
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\n{line}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    end_idle()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from bad_models import endless_model, greedy_model, nan_model, write_model
+from processes import only_does
 from sample_models import onnx_model, write_onnx
 from sample_tflite import write_tflite
 
 from trimtab.variants import inspect_in_subprocess, inspect_model
-from trimtab.variants.isolation import workers
 from trimtab_runtime.errors import ModelError
 
 
@@ -63,7 +63,7 @@ def test_a_crash_is_the_files_failure(
 ) -> None:
     path = write_onnx(tmp_path / "crash.onnx", 2)
     # No harmless file makes an engine crash: the process ends itself instead.
-    monkeypatch.setattr(workers, "_COMMAND", f"import os; os.kill(os.getpid(), {number.value})")
+    only_does(f"kill -{number.value} $$", tmp_path, monkeypatch)
     with pytest.raises(ModelError, match=rf"crash\.onnx: .*{told}.*export it again"):
         inspect_in_subprocess(path)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
+import scipy
 
 from trimtab.variants.files import watchdog
 from trimtab.variants.files.base import Array
@@ -147,8 +147,13 @@ def kept_float(scored: Sequence[BlockError], bound: float) -> list[BlockError]:
     errors = np.array([each.error for each in scored])
     work = np.array([each.block.multiply_accumulates for each in scored], float)
     cost = work / max(work.sum(), 1.0) + 1e-4  # blocks without arithmetic are not for nothing
-    enough = LinearConstraint(errors[None], lb=errors.sum() - bound)
-    solved = milp(cost, integrality=np.ones(len(scored)), bounds=Bounds(0, 1), constraints=enough)
+    enough = scipy.optimize.LinearConstraint(errors[None], lb=errors.sum() - bound)
+    solved = scipy.optimize.milp(
+        cost,
+        integrality=np.ones(len(scored)),
+        bounds=scipy.optimize.Bounds(0, 1),
+        constraints=enough,
+    )
     if solved.x is None:  # a limit below what rounding of the sum allows
         return list(scored)
     return [each for each, chosen in zip(scored, solved.x > 0.5, strict=True) if chosen]

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import imagehash
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 #: Bits by which the hashes of a pair may differ, and grey levels (root mean square) by which the
 #: thumbnails may.
@@ -89,5 +88,6 @@ def longest_chain(pairs: Sequence[tuple[int, int]], images: int) -> int:
     if not pairs:
         return 0
     ends = np.array(pairs).T
-    links = coo_array((np.ones(len(pairs)), (ends[0], ends[1])), shape=(images, images))
-    return int(np.bincount(connected_components(links, directed=False)[1]).max())
+    sparse = scipy.sparse
+    links = sparse.coo_array((np.ones(len(pairs)), (ends[0], ends[1])), shape=(images, images))
+    return int(np.bincount(sparse.csgraph.connected_components(links, directed=False)[1]).max())

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 
 from trimtab.planner.cache.segments import TapEquipment
 from trimtab.search.estimates.targets import Floats, Ints
@@ -157,7 +156,11 @@ def _temperature(logits: NDArray[Any], targets: Ints, limits: tuple[float, float
     rows = np.arange(len(targets))
 
     def loss(log_temperature: float) -> float:
-        return float(-log_softmax(logits / np.exp(log_temperature), axis=1)[rows, targets].mean())
+        return float(
+            -scipy.special.log_softmax(logits / np.exp(log_temperature), axis=1)[
+                rows, targets
+            ].mean()
+        )
 
-    best = minimize_scalar(loss, bounds=limits, method="bounded").x
+    best = scipy.optimize.minimize_scalar(loss, bounds=limits, method="bounded").x
     return float(f"{np.exp(best):.3g}")
