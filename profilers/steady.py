@@ -27,6 +27,7 @@ REFERENCE_MS = 2.0
 _PART_MS, _MB_MS, _SMALL_MS = 0.05, 1.0, 0.02
 #: MB of a process, of each engine, and of what a file leaves there for each of its own.
 _START_MB, _ENGINE_MB, _RESIDENT = 40.0, 20.0, 3.0
+_NEVER_S = 3600.0
 #: Factors of the times of a sample, in turn: the least that has a spread.
 _TURNS = (0.99, 1.01)
 _INFERENCE = re.compile(r"(\d+)(_(hot|beside)_inference)?_ms")
@@ -40,7 +41,8 @@ class SteadyDevice(Device):
     reference work takes 2 ms, and all else that takes time (resizing, a router's features, ...)
     0.02 ms; in turn 1 % less and 1 % more. A bundle takes what its parts take. A process takes
     40 MB, 20 for each engine, and four times its files, of which a quarter for a moment. Answers
-    and outputs are the device's own; nothing is warned of.
+    and outputs are the device's own; nothing is warned of. Nothing is waited for: of what a
+    request leaves open, each is done as seldom as it may be.
     """
 
     def __init__(self, device: Device) -> None:
@@ -66,7 +68,7 @@ class SteadyDevice(Device):
         return placed
 
     def probe(self, request: Any, **how: Any) -> ProbeResult:
-        found = self._device.probe(request, **how)
+        found = self._device.probe(_brief(request), **how)
         if isinstance(request, PairedRequest):
             return self._paired(request, found)
         values = {**found.values, "unsteadiness": 0.0}
@@ -133,6 +135,20 @@ class SteadyDevice(Device):
 
     def _file(self, placed: str) -> Path:
         return self._local.get(placed, Path(placed))
+
+
+def _brief(request: Any) -> Any:
+    """The same request for as short a time as it allows."""
+    if isinstance(request, MeasureRequest):
+        settings = dataclasses.replace(
+            request.settings, seconds=0.0, max_seconds=_NEVER_S, warmup_seconds=0.0
+        )
+        return dataclasses.replace(request, settings=settings)
+    if isinstance(request, PairedRequest):
+        return dataclasses.replace(
+            request, sittings=1, spread_seconds=0.0, max_seconds=_NEVER_S, visits=1
+        )
+    return request
 
 
 class _Bundle:

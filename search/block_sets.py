@@ -125,10 +125,7 @@ def _best_at_prices(
     found = []
     for price in (0.0, *ratios):
         solved = scipy.optimize.milp(
-            price * error - saved,
-            integrality=1,
-            bounds=scipy.optimize.Bounds(0, 1),
-            constraints=apart,
+            price * error - saved, integrality=1, bounds=(0, 1), constraints=apart
         )
         found.append(tuple(n for n, taken in zip(worth, solved.x, strict=True) if taken > 0.5))
     return list(dict.fromkeys(found))

@@ -17,7 +17,7 @@ from PIL import Image
 from sample_devices import Wrapped
 
 import trimtab
-from trimtab.db import Store
+from trimtab.db import JobRecord, Store
 from trimtab.planner.cli import main
 from trimtab.planner.reports.front import front_view
 from trimtab.planner.reports.notes import front_notes
@@ -108,8 +108,17 @@ def test_forced_it_goes_on_and_says_so(zoo: Path, store: Store, machine: Device)
     assert again.summary["setup"]["forced"]
 
 
-def test_a_right_set_up_is_not_mentioned(zoo: Path, store: Store, machine: Device) -> None:
-    record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
+@pytest.fixture(scope="module")
+def done(
+    zoo: Path, machine: Device, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Store, JobRecord]]:
+    """A job whose set-up is right, and its store."""
+    with Store.open(tmp_path_factory.mktemp("done") / "trimtab.db") as opened:
+        yield opened, trimtab.plan(job(zoo), opened, settings=QUICK, device=machine)
+
+
+def test_a_right_set_up_is_not_mentioned(done: tuple[Store, JobRecord]) -> None:
+    store, record = done
     assert record.summary["setup"] == {"findings": [], "forced": False}
     assert front_view(store, record).setup == ()
 
@@ -143,7 +152,7 @@ def test_answers_that_differ_from_the_replay_fail_a_plan(
     zoo: Path, store: Store, machine: Device
 ) -> None:
     device = Straying(machine, answers=2)
-    record = trimtab.plan(job(zoo), store, settings=QUICK, device=device)
+    record = trimtab.plan(job(zoo), store, settings=QUICK, device=device, setup="ignored")
     found = store.list_verifications(record.id)
     assert found and all(v.state == "failed" for v in found)
     assert all("differ from the replay" in (v.reason or "") for v in found)
@@ -152,7 +161,7 @@ def test_answers_that_differ_from_the_replay_fail_a_plan(
 
 def test_the_limit_is_the_specifications(zoo: Path, store: Store, machine: Device) -> None:
     device, loose = Straying(machine, answers=2), job(zoo, verify_mismatch=0.1)
-    record = trimtab.plan(loose, store, settings=QUICK, device=device)
+    record = trimtab.plan(loose, store, settings=QUICK, device=device, setup="ignored")
     assert record.summary["chosen"] is not None
     # What was verified under another limit is held against that of today.
     kept = store.list_verifications(record.id)
@@ -162,19 +171,20 @@ def test_the_limit_is_the_specifications(zoo: Path, store: Store, machine: Devic
 def test_a_bundle_that_does_not_repeat_itself_fails(
     zoo: Path, store: Store, machine: Device
 ) -> None:
-    record = trimtab.plan(job(zoo), store, settings=QUICK, device=Straying(machine, 0, 0.25))
+    device = Straying(machine, 0, 0.25)
+    record = trimtab.plan(job(zoo), store, settings=QUICK, device=device, setup="ignored")
     (found, *_) = store.list_verifications(record.id)
     assert found.state == "failed"
     assert "25.00% of its answers differ when the same images run again" in (found.reason or "")
 
 
-def test_bundles_repeat_themselves(zoo: Path, store: Store, machine: Device) -> None:
-    record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
+def test_bundles_repeat_themselves(done: tuple[Store, JobRecord]) -> None:
+    store, record = done
     assert {v.values["repeat_mismatch"] for v in store.list_verifications(record.id)} == {0.0}
 
 
-def test_what_a_variant_lost_is_told(zoo: Path, store: Store, machine: Device) -> None:
-    record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
+def test_what_a_variant_lost_is_told(done: tuple[Store, JobRecord]) -> None:
+    store, record = done
     ((name, told),) = record.summary["losses"].items()
     assert told.startswith("against digits: ")
     assert "top1 points, " in told

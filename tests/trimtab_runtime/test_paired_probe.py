@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import PATIENCE_S
 
 from trimtab.planner.bundles.archive import write_bundle
 from trimtab.profilers import InProcessDevice, LocalDevice, SteadyDevice
@@ -100,7 +101,7 @@ def test_a_block_that_is_asked_for_again_is_answered_the_same(
             print(json.dumps(line), file=process.stdin, flush=True)
             answers.append(json.loads(process.stdout.readline()))
         process.stdin.close()
-        assert process.wait(60) == 3
+        assert process.wait(PATIENCE_S) == 3
     ready, first, second, _, second_again, first_again = answers
     assert ready["image_ms"] > 0
     for name in ("entry", "stage", "tap", "by"):

@@ -149,10 +149,7 @@ def kept_float(scored: Sequence[BlockError], bound: float) -> list[BlockError]:
     cost = work / max(work.sum(), 1.0) + 1e-4  # blocks without arithmetic are not for nothing
     enough = scipy.optimize.LinearConstraint(errors[None], lb=errors.sum() - bound)
     solved = scipy.optimize.milp(
-        cost,
-        integrality=np.ones(len(scored)),
-        bounds=scipy.optimize.Bounds(0, 1),
-        constraints=enough,
+        cost, integrality=np.ones(len(scored)), bounds=(0, 1), constraints=enough
     )
     if solved.x is None:  # a limit below what rounding of the sum allows
         return list(scored)

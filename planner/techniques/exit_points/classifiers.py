@@ -156,11 +156,8 @@ def _temperature(logits: NDArray[Any], targets: Ints, limits: tuple[float, float
     rows = np.arange(len(targets))
 
     def loss(log_temperature: float) -> float:
-        return float(
-            -scipy.special.log_softmax(logits / np.exp(log_temperature), axis=1)[
-                rows, targets
-            ].mean()
-        )
+        said = scipy.special.log_softmax(logits / np.exp(log_temperature), axis=1)
+        return float(-said[rows, targets].mean())
 
     best = scipy.optimize.minimize_scalar(loss, bounds=limits, method="bounded").x
     return float(f"{np.exp(best):.3g}")
