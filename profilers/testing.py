@@ -22,6 +22,7 @@ from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
 from trimtab.profilers.device import Device, ProbeResult, Progress
+from trimtab.profilers.local import LocalDevice
 from trimtab.profilers.probe_answer import read_result
 from trimtab.profilers.probe_process import request_text
 from trimtab.profilers.recorded import Recording, RecordingDevice, cut_torn_line, replayed
@@ -81,20 +82,15 @@ class RecordOrReplayDevice(RecordingDevice):
                 super()._keep(entry)
 
 
-class InProcessDevice(Device):
-    """This process as the device: what answers is what a probe runs, without a process to
-    start.
+class InProcessDevice(LocalDevice):
+    """This machine, and in it this process, as the device: what answers is what a probe runs,
+    without a process to start.
 
     It has none of the isolation of other devices, so use it for models that are known to behave:
     one that hangs or crashes takes the caller with it, and `stall_s` has no effect. Memory is that
     of this whole process, times are those of a process that does other things too, and a bundle
     runs with the trimtab_runtime of this process instead of its own.
     """
-
-    address = "in-process"
-
-    def put(self, path: Path) -> str:
-        return str(path.resolve())
 
     def probe(
         self,
@@ -119,6 +115,7 @@ class OlderEngineDevice(InProcessDevice):
     onnxruntime's words."""
 
     def __init__(self, version: str, ir_version: int, opset: int) -> None:
+        super().__init__()
         self._version, self._ir_version, self._opset = version, ir_version, opset
 
     def fingerprint(self) -> dict[str, str]:

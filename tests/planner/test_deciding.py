@@ -17,7 +17,7 @@ from trimtab.planner.reports.front import front_view
 from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.selection.paired import PairedFigures
 from trimtab.planner.selection.selector import PlanSelector
-from trimtab.profilers import Device, LocalDevice, ProbeResult, SteadyDevice
+from trimtab.profilers import Device, InProcessDevice, ProbeResult, SteadyDevice
 from trimtab.profilers.device import Progress
 from trimtab.search.costs.correction import Pair
 from trimtab_runtime.definitions.plan import RuntimeOptions
@@ -213,23 +213,28 @@ def test_optimism_is_the_decided_lead_less_the_lead_on_test(done: Any) -> None:
         assert found.low <= found.value <= found.high
 
 
-def test_a_later_job_begins_with_what_was_learned_and_keeps_it(done: Any, zoo: Path) -> None:
+def test_a_later_job_begins_with_what_was_learned_and_keeps_it(
+    done: Any, zoo: Path, machine: Device
+) -> None:
     store, record = done
     learned = {c.metric: c for c in store.list_corrections(job_id=record.id)}
     assert set(learned) == {"latency_mean_ms", "peak_memory_mb"}
     assert all(c.plans >= 4 for c in learned.values())
     assert record.summary["correction"] == {}, "it was the first job"
-    later = trimtab.plan(job(zoo, name="later", verify=0), store, settings=QUICK, setup="ignored")
+    how: Any = {"settings": QUICK, "device": machine, "setup": "ignored"}
+    later = trimtab.plan(job(zoo, name="later", verify=0), store, **how)
     assert later.summary["correction"] == {m: c.model for m, c in learned.items()}
-    again = trimtab.plan(job(zoo), store, settings=QUICK, setup="ignored")
+    again = trimtab.plan(job(zoo), store, **how)
     assert (again.id, again.summary["correction"]) == (record.id, {})
 
 
-def test_what_the_bundle_measured_has_the_last_word(zoo: Path, tmp_path: Path) -> None:
+def test_what_the_bundle_measured_has_the_last_word(
+    zoo: Path, tmp_path: Path, machine: Device
+) -> None:
     spec = trimtab.load_spec(job(zoo, baseline="large", constraints=["top1 >= 0"]))
     with (
         trimtab.Store.open(tmp_path / "trimtab.db") as store,
-        opened_run(spec, store, settings=QUICK) as run,
+        opened_run(spec, store, settings=QUICK, device=machine) as run,
     ):
         data = SelectionData.of(spec, run.measure(run.members()), run.evaluator.rows)
     selector = PlanSelector(data)
@@ -268,7 +273,7 @@ class Disturbed(Device):
     disturbed."""
 
     def __init__(self, steady: int) -> None:
-        self._device, self._steady = SteadyDevice(LocalDevice()), steady
+        self._device, self._steady = SteadyDevice(InProcessDevice()), steady
         self.address, self.measured = "local", 0
         self.verified: list[VerifyRequest] = []
 

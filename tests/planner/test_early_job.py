@@ -121,11 +121,13 @@ def test_what_the_store_lost_is_what_the_bundle_said_or_not_known(done):
     assert sources == {"unknown", "measured"}
 
 
-def test_the_same_job_again_measures_nothing(done, home):
+def test_the_same_job_again_measures_nothing(done, home, machine):
     store, record = done
     before = [(m.key, m.created_at) for m in store.list_measurements()]
     plans = [entry.plan.key for entry in store.list_plans(record.id)]
-    again = trimtab.plan(job(home, "net.onnx", STREAM), store, settings=SETTINGS, setup="ignored")
+    again = trimtab.plan(
+        job(home, "net.onnx", STREAM), store, settings=SETTINGS, device=machine, setup="ignored"
+    )
     assert again.id == record.id
     assert [(m.key, m.created_at) for m in store.list_measurements()] == before
     assert [entry.plan.key for entry in store.list_plans(record.id)] == plans

@@ -15,6 +15,7 @@ from trimtab.planner.jobs.dataset import load_dataset
 from trimtab.planner.jobs.journal import NullListener
 from trimtab.planner.specification.scaffold import write_starter
 from trimtab.planner.specification.shapes import misfits
+from trimtab.profilers import Device
 from trimtab_runtime import Plan
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.probe.requests import MeasureSettings
@@ -71,10 +72,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         yield opened
 
 
-def test_a_crop_is_the_same_in_job_and_bundle(wide: Path, store: Any, tmp_path: Path) -> None:
+def test_a_crop_is_the_same_in_job_and_bundle(
+    wide: Path, store: Any, tmp_path: Path, machine: Device
+) -> None:
     """The centre is what the network was trained on, pixel by pixel, so its answers are those."""
     notes, spec = Notes(), job(wide, fit="crop")
-    record = trimtab.plan(spec, store, notes, QUICK, setup="ignored")
+    record = trimtab.plan(spec, store, notes, QUICK, machine, setup="ignored")
     workload, splits = load_dataset(trimtab.load_spec(spec))
     paths = [item.path for item in workload.items]
     centres = np.stack([np.asarray(Image.open(path))[:, LEFT:-RIGHT] for path in paths])
@@ -90,9 +93,10 @@ def test_a_crop_is_the_same_in_job_and_bundle(wide: Path, store: Any, tmp_path: 
     assert not [text for _, _, text in notes.found if "input.fit" in text]
 
 
-def test_a_squashed_photograph_is_told(wide: Path, store: Any) -> None:
+def test_a_squashed_photograph_is_told(wide: Path, store: Any, machine: Device) -> None:
     notes = Notes()
-    trimtab.plan({**job(wide), "verify": 0}, store, notes, QUICK, setup="ignored")
+    spec = {**job(wide), "verify": 0}
+    trimtab.plan(spec, store, notes, QUICK, machine, setup="ignored")
     told = [note for note in notes.found if "input.fit" in note[2]]
     assert told == [
         (
@@ -105,9 +109,10 @@ def test_a_squashed_photograph_is_told(wide: Path, store: Any) -> None:
     ]
 
 
-def test_squash_can_be_meant(wide: Path, store: Any) -> None:
+def test_squash_can_be_meant(wide: Path, store: Any, machine: Device) -> None:
     notes = Notes()
-    trimtab.plan({**job(wide, fit="squash"), "verify": 0}, store, notes, QUICK, setup="ignored")
+    spec = {**job(wide, fit="squash"), "verify": 0}
+    trimtab.plan(spec, store, notes, QUICK, machine, setup="ignored")
     assert not [text for _, _, text in notes.found if "input.fit" in text]
 
 

@@ -98,11 +98,11 @@ def test_they_are_candidates_like_any_other(done):
     assert roles["inception 1t"] == "baseline" and roles["inception slim1 1t"] == "candidate"
 
 
-def test_the_same_job_again_builds_and_measures_nothing(done, home):
+def test_the_same_job_again_builds_and_measures_nothing(done, home, machine):
     store, record = done
     before = [(m.key, m.created_at) for m in store.list_measurements()]
     variants = [variant.key for variant in store.list_variants()]
-    again = trimtab.plan(job(home), store, settings=SETTINGS, setup="ignored")
+    again = trimtab.plan(job(home), store, settings=SETTINGS, device=machine, setup="ignored")
     assert again.id == record.id
     assert [(m.key, m.created_at) for m in store.list_measurements()] == before
     assert [variant.key for variant in store.list_variants()] == variants

@@ -21,7 +21,13 @@ from sample_models import INPUT, texture_images, write_onnx
 
 from trimtab.db import Store
 from trimtab.planner.pipeline.job import plan
-from trimtab.profilers import LocalDevice, ProbeResult, RecordedDevice, RecordOrReplayDevice
+from trimtab.profilers import (
+    InProcessDevice,
+    ProbeResult,
+    RecordedDevice,
+    RecordOrReplayDevice,
+    SteadyDevice,
+)
 from trimtab_runtime.probe.requests import MeasureSettings
 
 SETTINGS = MeasureSettings(seconds=0.0, max_seconds=5.0, min_rounds=8, warmup_seconds=0.0)
@@ -207,7 +213,7 @@ class Killing:
                 self._spec,
                 store,
                 settings=SETTINGS,
-                device=RecordOrReplayDevice(LocalDevice(), self._recording),
+                device=RecordOrReplayDevice(SteadyDevice(InProcessDevice()), self._recording),
                 setup="ignored",
             )
         home = self._home("undisturbed")

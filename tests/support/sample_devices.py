@@ -16,11 +16,12 @@ from trimtab.planner.jobs.journal import ProgressListener
 from trimtab.planner.pipeline.job import plan
 from trimtab.profilers import (
     Device,
-    LocalDevice,
+    InProcessDevice,
     ProbeResult,
     RecordedDevice,
     RecordingDevice,
     RecordOrReplayDevice,
+    SteadyDevice,
 )
 from trimtab.profilers.recorded import Recording
 
@@ -89,7 +90,9 @@ def record_both(spec: Mapping[str, Any], store: Store, folder: Path) -> JobRecor
     """Run the job, and leave what the devices answered in its recordings."""
     given = {
         name: RecordingDevice(
-            Disguised(RecordOrReplayDevice(LocalDevice(), folder / "truth.jsonl"), name),
+            Disguised(
+                RecordOrReplayDevice(SteadyDevice(InProcessDevice()), folder / "truth.jsonl"), name
+            ),
             folder / f"{name}.jsonl",
         )
         for name in SLOWNESS
