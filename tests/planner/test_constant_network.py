@@ -77,11 +77,13 @@ def job(folder, metric, models=("able", "lazy")):
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["top1", "balanced_accuracy"])
 def test_it_is_not_chosen_where_another_knows_the_rare_class(
-    folder, metric, tmp_path, monkeypatch
+    folder, metric, tmp_path, monkeypatch, machine
 ):
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
-        record = trimtab.plan(job(folder, metric), store, settings=QUICK, setup="ignored")
+        record = trimtab.plan(
+            job(folder, metric), store, settings=QUICK, device=machine, setup="ignored"
+        )
         view = front_view(store, record)
         told = [e for e in store.list_events(record.id) if e.subject == "workload"]
     chosen = view.row(view.chosen)
@@ -95,11 +97,11 @@ def test_it_is_not_chosen_where_another_knows_the_rare_class(
 
 
 @pytest.mark.slow
-def test_where_there_is_no_other_it_is_said(folder, tmp_path, monkeypatch):
+def test_where_there_is_no_other_it_is_said(folder, tmp_path, monkeypatch, machine):
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
         record = trimtab.plan(
-            job(folder, "top1", ("lazy",)), store, settings=QUICK, setup="ignored"
+            job(folder, "top1", ("lazy",)), store, settings=QUICK, device=machine, setup="ignored"
         )
         view = front_view(store, record)
         events = [event.text for event in store.list_events(record.id)]

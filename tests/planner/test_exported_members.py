@@ -98,7 +98,7 @@ def member(zoo, name, **said):
 
 
 @pytest.mark.slow
-def test_all_are_taken_with_one_accuracy(zoo, tmp_path, monkeypatch):
+def test_all_are_taken_with_one_accuracy(zoo, tmp_path, monkeypatch, machine):
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
     models = [
         member(zoo, "functions", input=INPUT),
@@ -109,7 +109,9 @@ def test_all_are_taken_with_one_accuracy(zoo, tmp_path, monkeypatch):
     ]
     names = {Path(each["path"]).stem for each in models}
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
-        record = trimtab.plan(job(zoo / "photos", models), store, settings=QUICK, setup="ignored")
+        record = trimtab.plan(
+            job(zoo / "photos", models), store, settings=QUICK, device=machine, setup="ignored"
+        )
         assert record.state == "done"
         assert store.list_candidates(record.id, state="failed") == []
         told = {}
@@ -187,7 +189,7 @@ def test_a_file_that_cannot_be_lowered_tells_both_versions(tmp_path):
 
 
 @pytest.mark.slow
-def test_one_score_for_two_folders(tmp_path, monkeypatch):
+def test_one_score_for_two_folders(tmp_path, monkeypatch, machine):
     """Class 2 against the others: `rest` comes first, so that `two` is what the score tells."""
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
     images, labels = texture_images(60, 5)
@@ -201,7 +203,11 @@ def test_one_score_for_two_folders(tmp_path, monkeypatch):
         models.append({"path": str(path), "input": INPUT, "output": {"kind": "binary"}})
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
         record = trimtab.plan(
-            job(tmp_path / "photos", models), store, settings=QUICK, setup="ignored"
+            job(tmp_path / "photos", models),
+            store,
+            settings=QUICK,
+            device=machine,
+            setup="ignored",
         )
         assert record.state == "done"
         assert record.summary["chosen"]
@@ -215,7 +221,7 @@ def test_one_score_for_two_folders(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_quantised_fails_once_a_job(tmp_path, monkeypatch):
+def test_what_cannot_be_quantised_fails_once_a_job(tmp_path, monkeypatch, machine):
     """Its one MatMul multiplies whole numbers, which no scheme of ours quantises."""
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
     write_photos(tmp_path / "photos", 60)
@@ -238,7 +244,7 @@ def test_what_cannot_be_quantised_fails_once_a_job(tmp_path, monkeypatch):
     spec = job(tmp_path / "photos", [{"path": str(path)}], verify=0)
     spec["runtime"] = {"threads": [1, 2]}  # two candidates want the variant
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
-        record = trimtab.plan(spec, store, settings=QUICK, setup="ignored")
+        record = trimtab.plan(spec, store, settings=QUICK, device=machine, setup="ignored")
         events = [e for e in store.list_events(record.id) if e.text == "building w8a8"]
         assert len(events) == 1
         (failed,) = [v for v in store.list_variants() if v.state == "failed"]

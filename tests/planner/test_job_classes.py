@@ -112,7 +112,7 @@ def write_foreign(path, source):
 
 
 @pytest.mark.slow
-def test_a_member_with_classes_of_its_own_answers_with_the_jobs(tmp_path, monkeypatch):
+def test_a_member_with_classes_of_its_own_answers_with_the_jobs(tmp_path, monkeypatch, machine):
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
     write_onnx(tmp_path / "plain.onnx", width=16)
     own = write_foreign(tmp_path / "foreign.onnx", tmp_path / "plain.onnx")
@@ -135,7 +135,11 @@ def test_a_member_with_classes_of_its_own_answers_with_the_jobs(tmp_path, monkey
     }
     with trimtab.Store.open(tmp_path / "trimtab.db") as store:
         record = trimtab.plan(
-            trimtab.load_spec(spec, tmp_path), store, settings=QUICK, setup="ignored"
+            trimtab.load_spec(spec, tmp_path),
+            store,
+            settings=QUICK,
+            device=machine,
+            setup="ignored",
         )
         view = front_view(store, record)
         told = [e.text for e in store.list_events(record.id) if e.subject == "foreign"]
