@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
+from processes import PATIENCE_S
 
 from trimtab.dashboard.access import Access, Rules
 from trimtab.dashboard.server import access_rules
@@ -144,7 +145,9 @@ def started(tools, tmp_path_factory):
 def cookie(started):
     """What a browser has once it was let in."""
     place = urlsplit(started.entry)
-    with closing(http.client.HTTPConnection(place.hostname, place.port, timeout=30)) as asking:
+    with closing(
+        http.client.HTTPConnection(place.hostname, place.port, timeout=PATIENCE_S)
+    ) as asking:
         asking.request("GET", f"/?{place.query}")
         return asking.getresponse().headers["set-cookie"].partition(";")[0]
 
@@ -153,7 +156,7 @@ def status(started, request, *headers):
     """That of the answer to a raw request."""
     place = urlsplit(started)
     lines = "".join(f"{line}\r\n" for line in headers)
-    with socket.create_connection((place.hostname, place.port), timeout=60) as wire:
+    with socket.create_connection((place.hostname, place.port), timeout=PATIENCE_S) as wire:
         wire.sendall(f"{request} HTTP/1.1\r\n{lines}\r\n".encode())
         return int(wire.recv(4096).split()[1])
 

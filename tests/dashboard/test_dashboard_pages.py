@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from processes import PATIENCE_S
 from sample_devices import record_both, two_devices
 from sqlalchemy import Engine, event
 from streamlit.testing.v1 import AppTest
@@ -30,7 +31,7 @@ def look(monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
     def run(store, page="jobs", **parameters):
-        app = AppTest.from_function(opened, default_timeout=120, args=(str(store), page))
+        app = AppTest.from_function(opened, default_timeout=PATIENCE_S, args=(str(store), page))
         for name, value in parameters.items():
             app.query_params[name] = value
         app.run()

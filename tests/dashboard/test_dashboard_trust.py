@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from processes import PATIENCE_S
 from streamlit.testing.v1 import AppTest
 
 from trimtab.dashboard.tables import csv_of
@@ -95,7 +96,7 @@ def test_a_store_that_is_replaced_is_seen(tmp_path, monkeypatch):
         with Store.open(tmp_path / name / "trimtab.db") as store:
             store.add_job(JobRecord(name[:1] * 12, f"{name} job", {}, "aa", state="done"))
     path = tmp_path / "first" / "trimtab.db"
-    app = AppTest.from_function(opened, default_timeout=120, args=(str(path),)).run()
+    app = AppTest.from_function(opened, default_timeout=PATIENCE_S, args=(str(path),)).run()
 
     def shown():
         return "".join(element.proto.body for element in app.get("html"))

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from killing import SETTINGS, committed, probes
+from processes import PATIENCE_S
 from sample_devices import SLOWNESS, Wrapped, record_both, replayed, run_both, two_devices
 from typer.testing import CliRunner
 
@@ -192,7 +193,7 @@ class Meeting(Wrapped):
 
     def probe(self, request, **how):
         if kind_of(request) == "measure" and not self.met:
-            self.both.wait(timeout=120)
+            self.both.wait(timeout=PATIENCE_S)
             self.met = True
         return super().probe(request, **how)
 
