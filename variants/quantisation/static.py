@@ -114,7 +114,7 @@ class StaticQuantiser:
     def quantised(self, kept: Collection[str] = ()) -> onnx.ModelProto:
         """The quantised graph. Nodes named in `kept`, and those of the recipe, stay float.
         Raises ModelError where nothing is left that could be quantised."""
-        with quiet():  # it logs advice on the root logger, and prints each step
+        with quiet():
             model = self._quantised(kept)
         if self._recipe.float_output:
             _free_output(model)
