@@ -6,8 +6,7 @@ measures on this machine and keeps every answer; with `device: recorded:line.jso
 specification (or `connect("recorded:line.jsonl")`) the same work is answered from the file, in no
 time and without noise, wherever models and images of the same content lie.
 
-A line of the file is one probe, in JSON, arrays as `.npz` in base64. Lines are only ever added,
-each in one write, so that a killed process leaves at most a torn last line, which does not count.
+A line of the file (recording_file.py) is one probe, in JSON, arrays as `.npz` in base64.
 """
 
 from __future__ import annotations
@@ -17,9 +16,7 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +33,7 @@ from trimtab.profilers.device import (
 from trimtab.profilers.kind import DeviceKind
 from trimtab.profilers.probe_answer import Told, result_of
 from trimtab.profilers.probe_arrays import read_arrays
+from trimtab.profilers.recording_file import Recording, append_line, cut_torn_line
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
 from trimtab_runtime.probe.requests import FingerprintRequest, kind_of
@@ -111,7 +109,7 @@ class RecordingDevice(Device):
 
     def _keep(self, entry: dict[str, Any]) -> None:
         try:
-            _append_line(self._file, json.dumps(entry))
+            append_line(self._file, json.dumps(entry))
         except OSError as error:
             cut_torn_line(self._file)
             raise DeviceError(f"recording {self._file} cannot be written: {error}") from error
@@ -155,7 +153,7 @@ class RecordedDevice(Device):
     ) -> ProbeResult:
         kind, key = kind_of(request), self._contents.key(request, bundle)
         if self._log is not None:
-            _append_line(self._log, f"{key} {kind}")
+            append_line(self._log, f"{key} {kind}")
         number = self._asked.get(key, 0)
         self._asked[key] = number + 1
         entry = self._recording.entry(key, number)
@@ -167,37 +165,6 @@ class RecordedDevice(Device):
             )
         self._identity = str(entry.get("identity", self._identity))
         return replayed(entry, progress)
-
-
-class Recording:
-    """The whole lines of a file, by the key of their request.
-
-    Raises DeviceError for a file that cannot be read or is no recording.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file, self._read_to = file, 0
-        self._offsets: dict[str, list[int]] = {}
-        self._one_reader = threading.Lock()
-        self.read_on()
-
-    def read_on(self) -> None:
-        """Take in what was added since."""
-        with self._one_reader:
-            for begin, entry, end in _entries(self._file, self._read_to):
-                self._offsets.setdefault(entry["key"], []).append(begin)
-                self._read_to = end
-
-    def entry(self, key: str, number: int = 0) -> dict[str, Any] | None:
-        """The answer to a request that is asked for the `number`-th time (from 0), or the last
-        one; None where there is no answer."""
-        found = self._offsets.get(key)
-        if found is None:
-            return None
-        with self._file.open("rb") as stream:
-            stream.seek(found[min(number, len(found) - 1)])
-            entry: dict[str, Any] = json.loads(stream.readline())
-            return entry
 
 
 def replayed(entry: dict[str, Any], progress: Progress | None) -> ProbeResult:
@@ -283,43 +250,3 @@ def _read(written: Any) -> ProbeResult:
         raise DeviceError(f"the recording's arrays cannot be read: {error}") from None
     arrays = read_arrays(io.BytesIO(content), _MOST_ARRAYS, packed=True)
     return dataclasses.replace(result_of(fields), arrays=Told("arrays", arrays))
-
-
-def _append_line(file: Path, line: str) -> None:
-    handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        left = memoryview(line.encode() + b"\n")
-        while left:  # once, unless the disk is nearly full
-            left = left[os.write(handle, left) :]
-    finally:
-        os.close(handle)
-
-
-def cut_torn_line(file: Path) -> None:
-    """Remove what a killed process began to write, or the next line would be lost with it."""
-    if not file.exists():
-        return
-    content = file.read_bytes()
-    os.truncate(file, content.rfind(b"\n") + 1)
-
-
-def _entries(file: Path, start: int) -> Iterator[tuple[int, dict[str, Any], int]]:
-    """The whole lines from an offset on, between where each begins and ends. DeviceError unless
-    each is a probe."""
-    begin = start
-    try:
-        with file.open("rb") as stream:
-            stream.seek(start)
-            for line in stream:
-                if not line.endswith(b"\n"):
-                    return
-                entry = json.loads(line)
-                if not isinstance(entry, dict) or not {"key", "kind", "progress"} <= set(entry):
-                    raise ValueError("fields are missing")
-                end = begin + len(line)
-                yield begin, entry, end
-                begin = end
-    except OSError as error:
-        raise DeviceError(f"recording {file} cannot be read: {error}") from error
-    except ValueError as error:
-        raise DeviceError(f"{file} is no recording of a device ({error})") from error

@@ -25,7 +25,8 @@ from trimtab.profilers.device import Device, ProbeResult, Progress
 from trimtab.profilers.local import LocalDevice
 from trimtab.profilers.probe_answer import read_result
 from trimtab.profilers.probe_process import request_text
-from trimtab.profilers.recorded import Recording, RecordingDevice, cut_torn_line, replayed
+from trimtab.profilers.recorded import RecordingDevice, replayed
+from trimtab.profilers.recording_file import Recording, cut_torn_line
 from trimtab_runtime.errors import ModelError, TrimtabError
 from trimtab_runtime.probe.dispatch import result_of
 

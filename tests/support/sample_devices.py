@@ -23,7 +23,7 @@ from trimtab.profilers import (
     RecordOrReplayDevice,
     SteadyDevice,
 )
-from trimtab.profilers.recorded import Recording
+from trimtab.profilers.recording_file import Recording
 
 #: How many times slower than this machine they are.
 SLOWNESS = {"board": 3.0, "box": 1.0}
