@@ -15,6 +15,7 @@ from trimtab.profilers import (
     Device,
     DeviceLost,
     InProcessDevice,
+    LocalDevice,
     ProbeResult,
     RecordedDevice,
     RecordOrReplayDevice,
@@ -29,7 +30,12 @@ from trimtab_runtime.definitions.plan import (
 )
 from trimtab_runtime.engines import format_engine
 from trimtab_runtime.errors import DeviceError, InferenceError
-from trimtab_runtime.probe.requests import FingerprintRequest, TraceRequest, VerifyRequest
+from trimtab_runtime.probe.requests import (
+    FingerprintRequest,
+    MeasureSettings,
+    TraceRequest,
+    VerifyRequest,
+)
 
 
 class Counting(Device):
@@ -180,6 +186,31 @@ def test_steady_times_follow_the_sizes_of_files(measuring: Any, models: Any) -> 
     assert device.probe(measuring("small", "bytes")).samples == found.samples
 
 
+def test_steady_memory_follows_the_sizes_of_files(measuring: Any, models: Any) -> None:
+    found = SteadyDevice(InProcessDevice()).probe(measuring("small", "bytes")).values
+    size_mb = sum(models[name][0].stat().st_size for name in ("small", "bytes")) / 2**20
+    assert found["peak_mb"] == pytest.approx(40 + 2 * 20 + 4 * size_mb)
+    parts = ("start_mb", "engine_mb", "resident_mb", "run_transient_mb")
+    assert sum(found[name] for name in parts) == pytest.approx(found["peak_mb"])
+
+
+def test_nothing_is_waited_for(measuring: Any) -> None:
+    """A request may say hours: only a device that obeys would not end."""
+    hours = MeasureSettings(seconds=1e4, max_seconds=1e4, min_rounds=3, warmup_seconds=1e4)
+    found = SteadyDevice(InProcessDevice()).probe(measuring("small", settings=hours))
+    assert len(found.samples["reference_ms"]) == 3
+
+
+def test_this_process_is_of_this_machine() -> None:
+    here, local = InProcessDevice(), LocalDevice()
+    assert here.fingerprint() == local.fingerprint()
+    assert (here.address, here.identity(), here.machine()) == (
+        local.address,
+        local.identity(),
+        local.machine(),
+    )
+
+
 def test_steady_bundles_take_what_their_stages_take(
     tmp_path: Path, models: Any, photos: Sequence[str]
 ) -> None:
@@ -203,4 +234,6 @@ def test_steady_bundles_take_what_their_stages_take(
     each = [0.04 + 0.05 + models[name][0].stat().st_size / 2**20 for name in names]
     expected = [sum(each[: stage + 1]) for stage in found.arrays["stage"]]
     assert found.arrays["latency_ms"] == pytest.approx(expected)
+    size_mb = sum(models[name][0].stat().st_size for name in names) / 2**20
+    assert found.values["peak_memory_mb"] == pytest.approx(40 + 2 * 20 + 4 * size_mb)
     assert len(set(found.arrays["stage"].tolist())) == 2, "else one stage answers them all"
