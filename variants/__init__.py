@@ -35,6 +35,8 @@ from trimtab.variants.metadata.labels import LabelFit, fit_labels
 from trimtab.variants.metadata.reading import ModelDescription, describe_model
 from trimtab.variants.quantisation.isolated import (
     block_errors_in_subprocess,
+    quantisation_details,
+    quantisation_work,
     quantise_in_subprocess,
 )
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
@@ -113,6 +115,8 @@ __all__ = [
     "operators_in_subprocess",
     "origins_in_subprocess",
     "quantisable",
+    "quantisation_details",
+    "quantisation_work",
     "quantise_in_subprocess",
     "quantise_w8a8",
     "read_head",

@@ -97,22 +97,33 @@ class VariantCache:
             self.failed[key] = reason
             raise
         except TrimtabError as error:
-            self.failed[key] = error
-            self.store.put_variant(
-                VariantRecord(
-                    key=key,
-                    member=parent.member,
-                    name=f"{parent.variant.name} {scheme}",
-                    format=parent.variant.format,
-                    artefact_sha256=None,
-                    size_bytes=None,
-                    recipe=lineage,
-                    io=io_of(parent.variant),
-                    state="failed",
-                    reason=str(error),
-                )
-            )
+            self.keep_failure(parent, scheme, lineage, error)
             raise
+
+    def keep_failure(
+        self,
+        parent: StoredVariant,
+        scheme: str,
+        lineage: Mapping[str, Any],
+        error: TrimtabError,
+    ) -> None:
+        """Record that a variant cannot be made; this job does not try again."""
+        key = variant_key(lineage)
+        self.failed[key] = error
+        self.store.put_variant(
+            VariantRecord(
+                key=key,
+                member=parent.member,
+                name=f"{parent.variant.name} {scheme}",
+                format=parent.variant.format,
+                artefact_sha256=None,
+                size_bytes=None,
+                recipe=dict(lineage),
+                io=io_of(parent.variant),
+                state="failed",
+                reason=str(error),
+            )
+        )
 
     def _quantise(
         self,

@@ -25,6 +25,7 @@ from trimtab.planner.reports.text import printable
 _DOING = {
     "members": "reading models",
     "setup": "checking the set-up:",
+    "build": "making",
     "measure": "measuring",
     "trace": "tracing",
     "search": "searching:",

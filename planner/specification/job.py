@@ -39,7 +39,8 @@ class JobSpec(Section):
     `baseline` the one to compare with (by default the most capable on tune). `devices` stand in
     place of `device`: each gets a front, and with `across: worst` there is one over all of them,
     by the worst case. A bundle counts as failed where more than the share `verify_mismatch` of its
-    answers differ from the replay."""
+    answers differ from the replay. On the `cluster` (`auto`, or the address of one of Ray)
+    variants are made; that changes nothing of what is found, nor which job it is."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     device: DeviceSpec = DeviceSpec()
@@ -58,6 +59,7 @@ class JobSpec(Section):
     together: Annotated[int, Field(ge=1, le=100)] = 12
     verify: Annotated[int, Field(ge=0, le=100)] = 6
     verify_mismatch: Annotated[float, Field(ge=0, lt=1)] = VERIFY_MISMATCH
+    cluster: Annotated[str, Field(min_length=1)] | None = None
 
     @field_validator("objectives")
     @classmethod
@@ -122,6 +124,8 @@ class JobSpec(Section):
         hidden = {"device"} if self.devices else {"devices", "across"}
         if self.verify_mismatch == VERIFY_MISMATCH:
             hidden.add("verify_mismatch")
+        if self.cluster is None:
+            hidden.add("cluster")
         return {name: value for name, value in found.items() if name not in hidden}
 
     @property

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trimtab.variants.execution import Work
 from trimtab.variants.isolation import Ask, Limits, call, memory_for
 from trimtab.variants.isolation.limits import STEP_S
 from trimtab.variants.quantisation.registry import SCHEMES
@@ -30,15 +31,34 @@ def quantise_in_subprocess(
     Raises what the scheme raises, and ModelError where a step of it takes more than `limit_s`,
     crashes, or takes more memory than it may.
     """
+    work = quantisation_work(scheme, source, variant, images, out, limit_s)
+    told = call(work.task, work.about, work.request, work.limits, waiting=waiting)
+    return quantisation_details(told)
+
+
+def quantisation_work(
+    scheme: str,
+    source: Path,
+    variant: Variant,
+    images: Sequence[Path],
+    out: Path,
+    limit_s: float = STEP_S,
+) -> Work:
+    """The same as a step for an executor; its answer is read by :func:`quantisation_details`."""
+    images, source, out = [image.absolute() for image in images], source.absolute(), out.absolute()
     asked = {
         "scheme": scheme,
-        "source": str(source.absolute()),
+        "source": str(source),
         "variant": encode(variant),
-        "images": [str(image.absolute()) for image in images],
-        "out": str(out.absolute()),
+        "images": [str(image) for image in images],
+        "out": str(out),
     }
     limits = Limits(limit_s, memory_for(source))
-    told = call(_quantise, variant.name, asked, limits, waiting=waiting)
+    return Work(_quantise, variant.name, asked, ((source,), tuple(images)), out.parent, limits)
+
+
+def quantisation_details(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a scheme gives beside the file. Raises NothingToGain."""
     if told["nothing"] is not None:
         raise NothingToGain(told["nothing"])
     return dict(told["beside"])
