@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -36,19 +37,43 @@ def connected(address: str, told: Callable[[str], None] = lambda text: None) -> 
         import ray
     except ImportError:
         raise ClusterError(f"a cluster needs Ray, which is not installed: {_INSTALL}") from None
-    try:
-        ray.init(
-            address=None if address == "auto" else address,
-            log_to_driver=False,
-            logging_level="error",
-            include_dashboard=None if address != "auto" else False,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(_refused(address, error)) from error
+    _join(ray, address)
     try:
         yield RayExecutor(ray, told)
     finally:
-        ray.shutdown()
+        _leave(ray)
+
+
+_LOCK = threading.Lock()
+_JOINED: list[str] = []  # a process has one connection, which its jobs share
+
+
+def _join(ray: Any, address: str) -> None:
+    """Connect, where no job of this process has."""
+    with _LOCK:
+        if set(_JOINED) - {address}:
+            raise ClusterError(
+                f"another job of this process uses the cluster {_JOINED[0]!r}, and a process can "
+                "use one; name the same, or run the jobs one after the other"
+            )
+        if not _JOINED:
+            try:
+                ray.init(
+                    address=None if address == "auto" else address,
+                    log_to_driver=False,
+                    logging_level="error",
+                    include_dashboard=False if address == "auto" else None,
+                )
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise ClusterError(_refused(address, error)) from error
+        _JOINED.append(address)
+
+
+def _leave(ray: Any) -> None:
+    with _LOCK:
+        _JOINED.pop()
+        if not _JOINED:
+            ray.shutdown()
 
 
 def _refused(address: str, error: Exception) -> str:

@@ -63,6 +63,10 @@ def plan(
     force: Annotated[
         bool, typer.Option("--force", help="Go on where the set-up of members is in doubt.")
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Make variants on this Ray cluster: auto, or its address."),
+    ] = None,
 ) -> None:
     """Run a planning job, or resume one that was stopped."""
     from trimtab.planner.cli.progress import watcher
@@ -71,6 +75,8 @@ def plan(
 
     here = surroundings(context)
     spec = load_spec(job)  # before a store is made
+    if cluster is not None:
+        spec = spec.model_copy(update={"cluster": cluster})
     _tell_of_another_store(here, job)
     for device in spec.places:
         meet(device.address, **device.settings)
