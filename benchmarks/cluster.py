@@ -1,5 +1,5 @@
-"""Steps on a Ray cluster of three nodes on this machine: the same bytes, no step lost to nodes that
-die, and how busy scheduling keeps eight simulated CPUs with steps that sleep. No speed of
+"""Steps on a Ray cluster of three nodes on this machine: the same bytes, no step lost to nodes
+that die, and how busy scheduling keeps eight simulated CPUs with steps that sleep. No speed of
 arithmetic is claimed: the nodes share one machine.
 
     python -m benchmarks.cluster [--kills 10]

@@ -60,7 +60,7 @@ def planned(home, place, machine, **changes):
             device=machine,
             setup="ignored",
         )
-        plans = {plan.key: plan.definition for plan in store.list_plans(job.id)}
+        plans = {e.plan.key: e.plan.definition for e in store.list_plans(job.id)}
         variants = {(v.key, v.artefact_sha256) for v in store.list_variants()}
         events = [event.text for event in store.list_events(job.id)]
     return job, plans, variants, events
