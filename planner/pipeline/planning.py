@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trimtab.db import CorrectionRecord, ExposureRecord, MeasurementRecord, Store
-from trimtab.planner.bundles.turns import TurnSettings, memory_mb
+from trimtab.planner.bundles.turns import memory_mb, turn_settings
 from trimtab.planner.bundles.verification import BundleVerifier
 from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
@@ -88,7 +88,7 @@ class PlanningStage:
             self._evaluator.items,
             selection.baseline.key,
             memory_mb(job.fingerprint),
-            TurnSettings.of(job.settings),
+            turn_settings(job.settings),
         )
         selection, learned = self._verify(selection, verifier)
         values = {key: found.values for key, found in verifier.records.items()}

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from trimtab.db import PlanMetricRecord, PlanRecord, Store
 from trimtab.planner.bundles.export import keep_bundle
-from trimtab.planner.bundles.turns import TurnSettings, memory_mb
+from trimtab.planner.bundles.turns import memory_mb, turn_settings
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.jobs.summary import JobSummary
@@ -137,7 +137,7 @@ class WorstCasePlanning:
             PlaceVerifier(
                 job, self._store, p.done.job.device, p.done.job.journal, selector.evaluator,
                 p.done.items, baseline.key, memory_mb(p.done.job.fingerprint),
-                TurnSettings.of(p.done.job.settings), name=p.name, ledger=ledger,
+                turn_settings(p.done.job.settings), name=p.name, ledger=ledger,
             )
             for p, selector in zip(self._places, self._selectors, strict=True)
         ]  # fmt: skip
