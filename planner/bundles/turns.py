@@ -128,11 +128,8 @@ def figures(
     used, keys = quiet_rounds(arrays, ENOUGH), list(expected_ms)
     expected, splits = np.stack(list(expected_ms.values())), ("tune", "test")
     parts = dict(zip(splits, np.split(np.arange(expected.shape[1]), [edge]), strict=True))
-    times = {
-        split: found
-        for split, part in parts.items()
-        if (found := _times(arrays, used, expected, part)) is not None
-    }
+    every = {split: _times(arrays, used, expected, part) for split, part in parts.items()}
+    times = {split: told for split, told in every.items() if told is not None}
     warnings, found = tuple(map(str, arrays["warnings"])), {}
     for number, key in enumerate(keys):
         factors = {

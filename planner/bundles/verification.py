@@ -3,7 +3,7 @@ images, then all of them in turns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,11 @@ class BundleVerifier:
             done = self.records[plan.key]
             plan.paired = PairedFigures.read(done.details)
             self.pairs[plan.key] = self._pairs(plan, done)
+
+    @property
+    def verified(self) -> Collection[str]:
+        """The keys of plans that ran."""
+        return self.records.keys()
 
     def _entrant(self, plan: PlanCandidate) -> Entrant:
         """What it took alone tells which images are harder: of those that go the same way through
