@@ -19,12 +19,13 @@ from trimtab.planner.bundles.turns import (
     samples_of,
     turn_settings,
 )
+from trimtab.planner.pipeline.multi_device.plans import JointPlan
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.speedup import SpeedUp, relative
 from trimtab.planner.selection.decision import why_moved
 from trimtab.planner.selection.paired import PairedFigures
 from trimtab.planner.selection.plan import PlanCandidate
-from trimtab.planner.selection.rules import SelectionRules
+from trimtab.planner.selection.rules import Selection, SelectionRules
 from trimtab.planner.selection.ties import Ties, simplicity
 from trimtab.search.estimates.paired_times import Known
 from trimtab.search.objectives.objective import Objective
@@ -239,6 +240,40 @@ def test_the_simplest_of_equals_is_chosen_and_says_why() -> None:
     assert "preferred to cascade" in single.preferred and "fewer stages" in single.preferred
     RULES.choose(plans, baseline, plans, SaidTies({"single"}, {"single"}))
     assert cascade.is_chosen, "what was slower than the baseline is not preferred"
+
+
+def joint(name: str, ms: float, turns: tuple[bool, ...], stages: int = 1) -> JointPlan:
+    """A plan on several devices, on some of which it took turns."""
+    known = figures(told(), {"base": BASE, "plan": PLAN}, 16)["plan"]
+    parts = [plan(name, ms, stages) for _ in turns]
+    for part, took in zip(parts, turns, strict=True):
+        part.paired = known if took else None
+    return JointPlan(parts[0].composed, parts[0].definition, name, parts=parts)
+
+
+def test_of_equals_on_several_devices_one_that_took_turns_on_all_is_chosen() -> None:
+    """And of those the cheapest."""
+    baseline = joint("baseline", 10.0, (True, True))
+    near, half = joint("near", 4.0, (False, False)), joint("half", 4.05, (True, False))
+    slow, well = joint("slow", 4.15, (True, True)), joint("well", 4.1, (True, True))
+    plans = [near, half, slow, well, baseline]
+    RULES.choose(plans, baseline, plans, SaidTies({"half", "slow", "well"}))
+    assert [p.label for p in plans if p.is_chosen] == ["well"]
+    assert "it has figures from a bundle" in well.preferred
+
+
+def test_the_cheapest_is_verified_too_where_a_simpler_one_is_chosen() -> None:
+    """On one device and on several alike."""
+    baseline, cascade, single = (
+        joint(name, ms, (False, False), stages)
+        for name, ms, stages in (("baseline", 10.0, 1), ("cascade", 4.0, 2), ("single", 4.1, 1))
+    )
+    baseline.definition = plan("baseline", 10.0, 3).definition
+    plans = [cascade, single, baseline]
+    RULES.choose(plans, baseline, plans, SaidTies({"single"}))
+    assert single.is_chosen
+    found = RULES.to_verify(Selection(plans, (), baseline, None), 0)
+    assert [p.label for p in found] == ["single", "cascade", "baseline"]
 
 
 def test_simpler_means_stages_then_memory() -> None:
