@@ -14,6 +14,7 @@ from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.selection.paired import PairedFigures
 from trimtab.profilers import Device
 from trimtab.search.estimates.paired_times import Known, PairedTimes, quiet_rounds
+from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.probe.requests import MeasureSettings, PairedRequest, TurnSettings
 from trimtab_runtime.probe.rounds import ENOUGH
 
@@ -124,7 +125,7 @@ def figures(
     """Speeds by the keys of plans, of which the first is the baseline. They speak of all images
     that `expected_ms` (images,) is told of, whichever of them ran; those before the `edge` are of
     tune. `clock_ms` is the baseline's latency by split where it is known from other turns: what it
-    takes in these is scaled to that."""
+    takes in these is scaled to that. Raises PlanningError where too few ran."""
     used, keys = quiet_rounds(arrays, ENOUGH), list(expected_ms)
     expected, splits = np.stack(list(expected_ms.values())), ("tune", "test")
     parts = dict(zip(splits, np.split(np.arange(expected.shape[1]), [edge]), strict=True))
@@ -159,11 +160,13 @@ def _times(
     arrays: Mapping[str, NDArray[Any]], used: Sequence[int], expected: Doubles, part: Ints
 ) -> PairedTimes | None:
     """What plans took in some rounds for the images of a `part`; None where none of these ran.
-    `expected` (plans, images) are milliseconds of all images."""
+    `expected` (plans, images) are milliseconds of all images. Raises PlanningError."""
     here = np.isin(arrays["round"], used) & np.isin(arrays["image"], part)
     rows = [np.flatnonzero(here & (arrays["bundle"] == plan)) for plan in range(len(expected))]
     if not len(rows[0]):
         return None
+    if len(rows[0]) == 1:
+        raise PlanningError("turns on a single image of a split do not tell their error")
     image, number = arrays["image"][rows[0]], arrays["round"][rows[0]]
     return PairedTimes(
         np.stack([arrays["latency_ms"][own] for own in rows]),

@@ -20,7 +20,7 @@ from trimtab.planner.cache.measurements import steadiest
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.evaluation import PlanEvaluator
-from trimtab.planner.selection.paired import PairedFigures
+from trimtab.planner.selection.paired import PairedFigures, disturbances
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.profilers import Device
 from trimtab.search.costs.correction import Pair, corrected_metrics
@@ -239,8 +239,7 @@ class BundleVerifier:
             for metric in corrected_metrics()
         }
         stages = len(plan.composed.options)
-        told = plan.paired.warnings if plan.paired else done.details.get("warnings")
-        disturbed = bool(plan.composed.design.costs.warnings or told)
+        disturbed = bool(plan.composed.design.costs.warnings or disturbances(done.details))
         return {
             metric: Pair(
                 stages, predicted[metric], value, disturbed and find_metric(metric).unit != "MB"

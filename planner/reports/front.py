@@ -23,7 +23,7 @@ from trimtab.planner.reports.places import job_place
 from trimtab.planner.reports.predictor_errors import PredictorError, predictor_errors
 from trimtab.planner.reports.speedup import LATENCY, SpeedUp, alike_in_latency, speedup_columns
 from trimtab.planner.reports.text import printable
-from trimtab.planner.selection.paired import PairedFigures
+from trimtab.planner.selection.paired import disturbances
 from trimtab.search.objectives.pareto import spread
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
@@ -273,10 +273,8 @@ def _row(
 
 
 def _disturbances(plan: PlanRecord, record: VerificationRecord | None) -> tuple[str, ...]:
-    """Of a verified plan what disturbed its bundle, in turns where it took them; of others what
-    disturbed its parts."""
+    """Of a verified plan what disturbed its bundle; of others what disturbed its parts."""
     told = plan.definition.get("disturbed", ())
     if record is not None and record.state == "ok":
-        paired = PairedFigures.read(plan.definition)
-        told = paired.warnings if paired else record.details.get("warnings", ())
+        told = disturbances(record.details)
     return tuple(map(printable, told))

@@ -9,6 +9,13 @@ from typing import Any
 from trimtab.search.estimates.paired_times import Known
 
 
+def disturbances(details: Mapping[str, Any]) -> tuple[str, ...]:
+    """What disturbed a bundle, from the details of its verification: in turns where it took them,
+    which is where its figures are from, else when it ran alone."""
+    paired = PairedFigures.read(details)
+    return paired.warnings if paired is not None else tuple(details.get("warnings") or ())
+
+
 @dataclass(frozen=True)
 class PairedFigures:
     """`speedup` over the baseline and mean `latency_ms`, by split, each with the interval that

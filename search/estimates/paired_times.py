@@ -62,7 +62,7 @@ class PairedTimes:
     `expected_ms` (plans, answers): what such an answer takes, in any unit of the plan's own: it
     says which images are harder, and `whole_ms` (plans,) is its mean over all the images that
     figures are to speak of. `sittings` and `rounds` (answers,) are the numbers of those.
-    Raises ValueError where there is no answer.
+    Raises ValueError for fewer than two answers: nothing is known of their error.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class PairedTimes:
         sittings: Ints,
         rounds: Ints,
     ) -> None:
-        if not times_ms.size:
-            raise ValueError("at least one answer of each plan is needed")
+        if times_ms.shape[1] < 2:
+            raise ValueError(f"two answers of each plan are needed, got {times_ms.shape[1]}")
         _, unit = np.unique(_repeated(sittings, rounds), return_inverse=True)
         took, expected = (
             np.stack([np.bincount(unit, row) for row in rows]) for rows in (times_ms, expected_ms)
@@ -99,8 +99,6 @@ class PairedTimes:
     def _known(self, value: float, off: Doubles, again: bool) -> Known:
         """A value of which units (u,) were `off` by so much, on a log scale."""
         count, off = len(off), off - self._shares @ off
-        if count == 1:  # nothing is known of its error
-            return Known(float(value), 0.0, float(np.finfo(np.float64).max))
         correction = count / (count - 1)
         variance = correction * float(self._shares**2 @ off**2)
         if again:

@@ -31,6 +31,7 @@ from trimtab.search.estimates.paired_times import Known
 from trimtab.search.objectives.objective import Objective
 from trimtab.search.plans.design import CascadeDesign
 from trimtab.search.plans.plan import ComposedPlan
+from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.probe.requests import MeasureSettings, TurnSettings
 
 LATENCY = "latency_mean_ms"
@@ -122,6 +123,15 @@ def test_figures_speak_of_all_images_whichever_of_them_ran() -> None:
     assert found.latency_ms["test"].value == pytest.approx((4 * 7 + 20 * 31) / 38, rel=0.01)
     assert found.latency_ms["tune"].value == pytest.approx(3.0, rel=0.01)
     assert len(found.timed) == 16
+
+
+def test_a_single_image_tells_no_error() -> None:
+    arrays = told()
+    one = {"base": BASE[:17], "plan": PLAN[:17]}
+    for name in ("round", "bundle", "latency_ms", "image"):
+        arrays[name] = arrays[name][told()["image"] < 17]
+    with pytest.raises(PlanningError, match="single image"):
+        figures(arrays, one, 16)
 
 
 def test_later_turns_are_told_by_the_clock_of_the_first() -> None:

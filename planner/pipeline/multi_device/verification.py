@@ -14,6 +14,7 @@ from trimtab.planner.bundles.verification import BundleVerifier
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.pipeline.multi_device.plans import joint, worst
+from trimtab.planner.selection.paired import disturbances
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.search.costs.correction import Pair
 from trimtab_runtime.errors import TrimtabError
@@ -104,7 +105,7 @@ class VerificationLedger:
         warnings = [
             f"{name}: {text}"
             for name in self._names
-            for text in devices.get(name, {}).get("details", {}).get("warnings", ())
+            for text in disturbances(devices.get(name, {}).get("details", {}))
         ]
         return VerificationRecord(
             self._job_id,
