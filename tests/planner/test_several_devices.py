@@ -14,12 +14,11 @@ from killing import SETTINGS, committed, probes
 from sample_devices import SLOWNESS, Wrapped, record_both, replayed, run_both, two_devices
 from typer.testing import CliRunner
 
-from trimtab.db import Store, VerificationRecord
+from trimtab.db import Store
 from trimtab.planner.bundles.export import export_plan
 from trimtab.planner.cli import app
 from trimtab.planner.jobs.lookup import devices_of, find_job, find_plan, job_on_device, job_state
 from trimtab.planner.pipeline.job import plan
-from trimtab.planner.pipeline.multi_device.verification import VerificationLedger
 from trimtab.planner.reports.front import front_view
 from trimtab.planner.specification.job import load_spec
 from trimtab.profilers import DeviceLost
@@ -227,20 +226,6 @@ def test_recorded_devices_without_a_quiet_moment_end_flagged(done, spec, home, s
     assert (again.state, again.summary) == (record.state, record.summary)
     told = [event.text for event in store.list_events(record.id)]
     assert "the choice of an earlier version, which verified plans one by one, stays" in told
-
-
-def test_what_disturbed_turns_on_any_device_is_told_of_all(store, done):
-    _, record = done
-    store.add_job(dataclasses.replace(record, id="job"))
-    ledger = VerificationLedger(store, "job", list(SLOWNESS))
-    known = {"speedup": {}, "latency_ms": {}, "against": {}, "rounds": 1, "timed": []}
-    paired = {"baseline": "b", "warnings": ["never quiet"], **known}
-    values = {"answer_mismatch": 0.0, "latency_mean_ms": 1.0}
-    for name, turns in (("board", paired), ("box", {**paired, "warnings": []})):
-        details = {"warnings": ["when it ran alone"], "paired": turns}
-        ledger.keep(name, VerificationRecord("job", "key", "sha", values, {}, details=details))
-    (found,) = store.list_verifications("job")
-    assert (found.state, found.details["warnings"]) == ("ok", ["board: never quiet"])
 
 
 class Meeting(Wrapped):

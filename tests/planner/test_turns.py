@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sample_early import independent, make_early
 
-from trimtab.db import PlanRecord
+from trimtab.db import JobRecord, PlanRecord, Store, VerificationRecord
 from trimtab.planner.bundles.turns import (
     MOST,
     Runner,
@@ -20,6 +20,7 @@ from trimtab.planner.bundles.turns import (
     turn_settings,
 )
 from trimtab.planner.pipeline.multi_device.plans import JointPlan
+from trimtab.planner.pipeline.multi_device.verification import VerificationLedger
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.speedup import SpeedUp, relative
 from trimtab.planner.selection.decision import why_moved
@@ -307,3 +308,18 @@ def test_why_the_choice_moved_is_told() -> None:
     before.factors[LATENCY] = 1.5
     moved = why_moved(before, after, baseline, (), SaidTies())
     assert moved == "its bundle measured 1.50 times the predicted latency; other is chosen instead"
+
+
+def test_what_disturbed_turns_on_any_device_is_told_of_all(tmp_path: Path) -> None:
+    known = figures(told(), {"base": BASE, "plan": PLAN}, 16)["plan"].plain()
+    values = {"answer_mismatch": 0.0, LATENCY: 1.0}
+    with Store.open(tmp_path / "trimtab.db") as store:
+        store.add_job(JobRecord("job", "two", {}, "aa"))
+        ledger = VerificationLedger(store, "job", ["board", "box"])
+        for name, warnings in (("board", ["never quiet"]), ("box", [])):
+            paired = {**known, "warnings": warnings}
+            details = {"warnings": ["when it ran alone"], "paired": paired}
+            record = VerificationRecord("job", "key", None, values, {}, details=details)
+            ledger.keep(name, record)
+        (found,) = store.list_verifications("job")
+    assert (found.state, found.details["warnings"]) == ("ok", ["board: never quiet"])
