@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from trimtab.db import JobRecord, Store
 from trimtab.planner.jobs.lookup import devices_of
 from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
-from trimtab.planner.reports.answers.plan_answers import PlanAnswers, lead, plan_answers
+from trimtab.planner.reports.answers.plan_answers import (
+    PlanAnswers,
+    agreement,
+    answered_confusions,
+    lead,
+    plan_answers,
+)
 from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.speedup import LATENCY, PREDICTED, relative
 from trimtab.planner.reports.text import number
@@ -106,12 +110,13 @@ def _changes(store: Store, job: JobRecord, first: str, second: str) -> Changes:
         plan_answers(store, place, store.find_plan(key, job_id=place.id), inputs)
         for key in (first, second)
     )
-    if own.right is None or base.right is None:
+    both = agreement(own, base)
+    if both is None:
         raise PlanningError("the job has no labels")
     return Changes(
-        count=len(own.right),
-        newly_wrong=int((base.right & ~own.right).sum()),
-        newly_right=int((own.right & ~base.right).sum()),
+        count=both.count,
+        newly_wrong=both.second_only,
+        newly_right=both.first_only,
         lead=lead(own, base, inputs),
         worst=_worst(own, base, inputs),
     )
@@ -120,21 +125,20 @@ def _changes(store: Store, job: JobRecord, first: str, second: str) -> Changes:
 def _worst(
     own: PlanAnswers, base: PlanAnswers, inputs: TestInputs
 ) -> tuple[str, float, float] | None:
-    """The class of which the first plan recognises the smallest share."""
-    if inputs.labels is None or own.right is None or base.right is None:
-        return None
-    recalls = {
-        int(label): float(own.right[inputs.labels == label].mean())
-        for label in np.unique(inputs.labels)
-    }
-    lowest = min(recalls, key=lambda label: recalls[label])
-    before = float(base.right[inputs.labels == lowest].mean())
-    return inputs.classes[lowest], recalls[lowest], before
+    """The class of which the first plan recognises the smallest share; None where only that
+    answers are right is known."""
+    found = answered_confusions(inputs, own, base)
+    for lowest in found.worst(1) if found else ():
+        if lowest.recall is not None and lowest.baseline_recall is not None:
+            return lowest.name, lowest.recall, lowest.baseline_recall
+    return None
 
 
 def _speed(own: PlanRow, base: PlanRow) -> str:
     ours, theirs = own.figure(LATENCY), base.figure(LATENCY)
-    found = relative(own.speedup, base.speedup)
+    found = own.speedup
+    if "baseline" not in base.roles:
+        found = relative(own.speedup, base.speedup)
     if found is None:
         return "its speed-up is not known"
     span = f"95 % CI {found.span}; " if found.span else ""

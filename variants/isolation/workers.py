@@ -17,8 +17,7 @@ from typing import IO, Any, cast
 from trimtab.variants.files import watchdog
 from trimtab.variants.isolation import child
 from trimtab.variants.isolation.limits import Limits
-from trimtab_runtime import errors
-from trimtab_runtime.errors import ModelError
+from trimtab_runtime.errors import ModelError, told_error
 
 #: How a step asks the job for something, or tells it; the answer is what the job says.
 Ask = Callable[[Any], Any]
@@ -63,7 +62,7 @@ def call(
         return told["told"]
     if told["error"] is None:
         raise ModelError(f"{about}: {told['reason']}")
-    raise getattr(errors, told["error"])(told["reason"])
+    raise told_error(told["error"], told["reason"], ModelError)
 
 
 _IDLE: list[_Worker] = []

@@ -24,8 +24,7 @@ from trimtab.variants.files.base import Array
 from trimtab.variants.isolation import child, memory_for
 from trimtab.variants.torch_export.checks import Agreement
 from trimtab.variants.torch_export.exporting import Exporting, ModuleSource, exporting
-from trimtab_runtime import errors
-from trimtab_runtime.errors import ModelError, TrimtabError
+from trimtab_runtime.errors import ModelError, TrimtabError, told_error
 
 _COMMAND = "from trimtab.variants.torch_export.export import main; main()"
 _GRACE_S = 10.0
@@ -162,7 +161,7 @@ class _Process:
         told = json.loads(answer)
         if "told" in told:
             return told["told"]
-        raise getattr(errors, told["error"])(told["reason"])
+        raise told_error(told["error"], told["reason"], ModelError)
 
     def _death(self) -> str:
         status = self._child.wait()

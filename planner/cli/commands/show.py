@@ -17,7 +17,8 @@ from trimtab.planner.jobs.lookup import find_job, find_plan, job_on_device, job_
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports import notes
 from trimtab.planner.reports.comparison import verdict
-from trimtab.planner.reports.front import front_view, job_place
+from trimtab.planner.reports.front import front_view
+from trimtab.planner.reports.places import job_place
 from trimtab.planner.reports.plan.report import PlanReport, report_plan
 from trimtab.planner.reports.text import number, printable
 

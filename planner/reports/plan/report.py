@@ -15,7 +15,7 @@ from trimtab.planner.reports.plan.confusions import ConfusionView, confusions_of
 from trimtab.planner.reports.plan.precision import MIXED_DETAILS, float_steps
 from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
 from trimtab.planner.reports.plan.slimming import SLIM_DETAILS, slim_steps, slimming_told
-from trimtab.planner.reports.speedup import LATENCY
+from trimtab.planner.reports.speedup import LATENCY, predicted_speedup
 from trimtab.planner.reports.text import number, printable, split_name
 from trimtab.search.objectives.constraints import Constraint
 from trimtab_runtime.definitions.exits import ExitThresholds, Memory
@@ -263,7 +263,8 @@ def _why(
     if row.key == baseline.key:
         return "This is the baseline; speed-ups are relative to it."
     own, base = row.figure(LATENCY), baseline.figure(LATENCY)
-    if not own.predicted or not base.predicted:
+    predicted = predicted_speedup(own, base)
+    if predicted is None:
         return "Its latency is unknown."
     own_ms, base_ms = number(own.predicted), number(base.predicted)
     first, last = stages[0], stages[-1]
@@ -284,7 +285,7 @@ def _why(
             f"{number(last.stage_ms)} ms there; {own_ms} ms on average"
         )
     text = (
-        f"Predicted {_factor(base.predicted / own.predicted)} than the baseline "
+        f"Predicted {_factor(predicted.value)} than the baseline "
         f"({baseline.label}, {base_ms} ms): {reason}."
     )
     if row.speedup is not None and own.measured and base.measured:
