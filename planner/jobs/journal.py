@@ -33,6 +33,7 @@ class NullListener:
 
 class Journal:
     """Passes everything to a watcher, and to the store: notes at once, progress once a second.
+    Work that belongs to no job (`job_id` None) is not kept in the store.
 
     Progress also shows other hosts that the holder of the device's `lease` lives. A job that runs
     in a thread ends, as by Ctrl-C, when `stop` is set.
@@ -41,7 +42,7 @@ class Journal:
     def __init__(
         self,
         store: Store,
-        job_id: str,
+        job_id: str | None,
         watcher: ProgressListener,
         lease: Lease,
         stop: threading.Event | None = None,
@@ -54,7 +55,7 @@ class Journal:
     def step(self, name: str, detail: str, done: float, total: float) -> None:
         self._watcher.step(name, detail, done, total)
         now = time.monotonic()
-        if now - self._stored_at >= 1.0 or done == 0:
+        if self._job_id is not None and (now - self._stored_at >= 1.0 or done == 0):
             self._stored_at = now
             progress = {"step": name, "detail": detail, "done": done, "total": total}
             self._store.update_job(self._job_id, progress=progress)
@@ -70,7 +71,8 @@ class Journal:
             self._lease.refresh()
 
     def note(self, level: Level, subject: str, text: str) -> None:
-        self._store.add_event(EventRecord(self._job_id, utc_now(), level, subject, text))
+        if self._job_id is not None:
+            self._store.add_event(EventRecord(self._job_id, utc_now(), level, subject, text))
         self._watcher.note(level, subject, text)
 
 

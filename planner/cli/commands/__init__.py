@@ -5,6 +5,7 @@ COMMANDS = (
     "plan:init",
     "check_setup:check_setup",
     "plan:plan",
+    "check:check",
     "layers:layers",
     "show:jobs",
     "show:front",
