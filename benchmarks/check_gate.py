@@ -43,8 +43,9 @@ from trimtab.planner.gate.findings import CheckReport
 from trimtab.planner.gate.gate import check
 from trimtab.planner.gate.judgement import SlowerTest
 from trimtab.planner.gate.turns import take_turns
+from trimtab.planner.jobs.dataset import load_dataset
 from trimtab.planner.jobs.journal import Journal, NullListener
-from trimtab.planner.specification.job import load_spec
+from trimtab.planner.specification.job import JobSpec, load_spec
 from trimtab.profilers import LocalDevice
 from trimtab.variants import inspect_model, make_variant
 from trimtab_runtime.definitions.plan import (
@@ -72,7 +73,7 @@ KINDS = ("same", "slower", "worse")
 _ACCURATE, _TIMED = 2000, 160
 #: Links of the chain in the models: of the shipped one, and of the slower one.
 _LINKS, _SLOWER = 40, 44
-_WIDTH, _POINTS, _SEED = 8, 1.0, 7
+_WIDTH, _POINTS, _SEED = 16, 1.0, 7
 
 
 def main(
@@ -129,7 +130,7 @@ class Bench:
         place = self.folder / ("accurate" if kind == "worse" else "timed")
         changed = 0
         if kind == "worse":
-            net, changed = worse_net(tested_images(), number)
+            net, changed = worse_net(tested_images(load_spec(place / "job.yaml")), number)
             write_model(place / "net.onnx", net, 0)
         else:
             links = _SLOWER if kind == "slower" else _LINKS
@@ -227,10 +228,12 @@ def write_shipped(place: Path, name: str = "plan.pyz") -> Path:
     return write_bundle(parts, place / name)
 
 
-def tested_images() -> tuple[Any, Any]:
-    """As many images as the check of accuracy has, and labels: those of its photographs (some of
-    which it leaves to other splits, so that a loss there is 1 point give or take a tenth)."""
-    return texture_images(_ACCURATE + 40, _SEED)
+def tested_images(spec: JobSpec) -> tuple[Any, Any]:
+    """The test images of the check of accuracy, and their labels."""
+    workload, splits = load_dataset(spec)
+    numbers = [int(workload.items[index].path.stem) for index in splits.test]
+    images, labels = texture_images(_ACCURATE + 40, _SEED)
+    return images[numbers], labels[numbers]
 
 
 def worse_net(told: tuple[Any, Any], seed: int) -> tuple[Net, int]:

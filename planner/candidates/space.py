@@ -49,7 +49,7 @@ def candidate_space(
             for scheme in ("", *schemes):
                 found += [
                     Candidate(member.name, replace(form, scheme=scheme), options)
-                    for options in _options(member.built.variant.format, counts, accelerators)
+                    for options in runtime_options(member.built.variant.format, counts, accelerators)
                 ]
 
     def wave(candidate: Candidate) -> int:
@@ -73,9 +73,10 @@ def wave_of(candidate: Candidate, threads: int) -> int:
     return 1 if candidate.form.number <= 1 and usual else 2
 
 
-def _options(
+def runtime_options(
     model_format: str, counts: Sequence[int], accelerators: Sequence[str]
 ) -> list[RuntimeOptions]:
+    """Every way to run a model of a format, on these numbers of threads."""
     if model_format == "tflite":
         return [
             RuntimeOptions("litert", provider, threads)

@@ -46,7 +46,7 @@ def route_table(found: PlanReport) -> Table:
 
 
 _WIDE = 130  # columns of a screen
-_ROLE_STYLES = {"chosen": "bold green", "baseline": "bold", "rival": "", "member": "", "front": ""}
+ROLE_STYLES = {"chosen": "bold green", "baseline": "bold", "rival": "", "member": "", "front": ""}
 
 
 def plain_table(*headers: str, title: str | None = None) -> Table:
@@ -77,7 +77,7 @@ def front_table(view: FrontView, rows: Sequence[PlanRow], width: int) -> Table:
     for text in ("speed-up", "status") if wide else ("speed-up\nstatus",):
         table.add_column(text, header_style="bold", min_width=9, overflow="fold")
     for row in rows:
-        style = next((_ROLE_STYLES[role] for role in row.roles), "dim")
+        style = next((ROLE_STYLES[role] for role in row.roles), "dim")
         groups = _front_cells(view, row, wide)
         cells = [cell for group in groups for cell in group]
         joined = ["\n".join(group) for group in groups]

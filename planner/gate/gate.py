@@ -19,7 +19,13 @@ from trimtab.planner.gate.rebuilding import Rebuilder
 from trimtab.planner.gate.sources import bundle_of
 from trimtab.planner.gate.turns import LOOKS, take_turns
 from trimtab.planner.jobs.dataset import SplitRows, class_names, load_dataset, used_inputs
-from trimtab.planner.jobs.journal import DeviceEvents, Journal, NullListener, ProgressListener
+from trimtab.planner.jobs.journal import (
+    DeviceEvents,
+    Journal,
+    NullListener,
+    ProgressListener,
+    images_step,
+)
 from trimtab.planner.jobs.scratch import scratch
 from trimtab.planner.reports.text import device_text, printable
 from trimtab.planner.specification.job import JobSpec
@@ -132,7 +138,7 @@ def _bench(
             found = connect(spec.device.address, spec.budget.stall_seconds, **spec.device.settings)
             device = ours.enter_context(found)
         fingerprint = device.fingerprint()
-        workload, splits = load_dataset(spec)
+        workload, splits = load_dataset(spec, images_step(watcher or NullListener()))
         place = machine_key(fingerprint, device.machine())
         lease = ours.enter_context(store.lease(place, holder=f"check ({spec.name})"))
         journal = Journal(store, None, watcher or NullListener(), lease)

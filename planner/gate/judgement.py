@@ -1,7 +1,7 @@
 """From answers and times to findings: what is worse beyond noise.
 
-All figures together are wrongly called worse in at most 2 of 100 checks of what did not change:
-accuracy and latency have one of these each; memory must be worse twice, and size has no noise.
+What did not change answers the same, so that accuracy cannot fail it; its latency is wrongly called
+worse in 1 of 100 checks at most, memory must be worse twice, and size has no noise.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from scipy.stats import t as student
 from trimtab.planner.gate.findings import Finding, Limits, Verdict
 from trimtab.search.estimates.cluster_bootstrap import block_interval
 
-#: Probability of calling accuracy worse that is not; the same of latency, over all looks at it.
-ALPHA = 0.01
+#: Probability of calling the accuracy of another model worse that is not (its 95 % interval then
+#: excludes zero); the same of latency, over all looks at it.
+ACCURACY_ALPHA, LATENCY_ALPHA = 0.025, 0.01
 #: Probability of not looking again at a latency that is too long.
 _BETA = 0.05
 
@@ -38,7 +39,7 @@ def accuracy(
     lost, won = int((net < 0).sum()), int((net > 0).sum())
     chance = float(binomtest(lost, lost + won, alternative="greater").pvalue) if lost else 1.0
     points = 100.0 * float(change.mean())
-    worse = chance < ALPHA and points < -limits.points
+    worse = chance < ACCURACY_ALPHA and points < -limits.points
     interval = block_interval(change.astype(np.float64), blocks)
     span = ""
     if interval is not None:
@@ -75,7 +76,7 @@ class SlowerTest:
 
     allowed: float
     looks: int
-    alpha: float = ALPHA
+    alpha: float = LATENCY_ALPHA
 
     def decided(self, logs: Sequence[float]) -> bool:
         """Whether more sittings are not needed."""

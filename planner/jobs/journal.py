@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from trimtab.db import EventRecord, Lease, Level, Store, utc_now
@@ -21,6 +22,11 @@ class ProgressListener(Protocol):
 
     def note(self, level: Level, subject: str, text: str) -> None:
         """Something that the user should know about `subject`."""
+
+
+def images_step(watcher: ProgressListener) -> Callable[[int, int], None]:
+    """What passes the reading of images on to a watcher, which a job's journal cannot yet."""
+    return lambda done, total: watcher.step("images", f"{total}", done, total)
 
 
 class NullListener:
