@@ -5,8 +5,8 @@ shipped bundle: of the same model (`same`), of one that takes about 10 % longer 
 chain of convolutions has more links, and nothing else differs), and of one whose head was moved at
 random until it is 1 point worse on the 2,000 test images (`worse`: another one in each run).
 
-    python -m benchmarks.check_gate --folder /tmp/gate                 # 600 checks, about 90 minutes
-    python -m benchmarks.check_gate --folder /tmp/gate --runs 20       # 60 checks
+    python -m benchmarks.check_gate --folder /tmp/gate             # 600 checks
+    python -m benchmarks.check_gate --folder /tmp/gate --runs 20   # 60 checks
 
 What is in the folder is not run again: the same command goes on after an interruption. Prints one
 JSON object as its last line:
@@ -57,7 +57,7 @@ from trimtab_runtime.definitions.plan import (
 )
 
 sys.path.insert(0, str(SUPPORT))
-from sample_models import (  # noqa: E402  # of the folder above
+from sample_models import (  # of the folder above
     CLASSES,
     INPUT,
     Net,
@@ -151,16 +151,16 @@ class Bench:
         slower = write_shipped(place, "slower.pyz")
         images = sorted((place / "photos").rglob("*.png"))
         never = SlowerTest(10.0, looks=4, alpha=0.0)
-        with Store.open(self.folder / "store" / "trimtab.db") as store:
-            with store.lease("benchmark", holder="benchmark") as lease:
-                journal = Journal(store, None, NullListener(), lease)
-                logs = [
-                    log
-                    for _ in range(4)
-                    for log in take_turns(
-                        LocalDevice(), (shipped, slower), images, 1.0, never, journal
-                    ).logs
-                ]
+        with (
+            Store.open(self.folder / "store" / "trimtab.db") as store,
+            store.lease("benchmark", holder="benchmark") as lease,
+        ):
+            journal, device = Journal(store, None, NullListener(), lease), LocalDevice()
+            found = (
+                take_turns(device, (shipped, slower), images, 1.0, never, journal)
+                for _ in range(4)
+            )
+            logs = [log for turns in found for log in turns.logs]
         return float(np.exp(np.median(logs)) - 1)
 
 

@@ -47,10 +47,9 @@ def candidate_space(
         schemes = [s for s in asked if s in member.schemes]
         for form in floats:
             for scheme in ("", *schemes):
-                found += [
-                    Candidate(member.name, replace(form, scheme=scheme), options)
-                    for options in runtime_options(member.built.variant.format, counts, accelerators)
-                ]
+                ways = runtime_options(member.built.variant.format, counts, accelerators)
+                made = replace(form, scheme=scheme)
+                found += [Candidate(member.name, made, options) for options in ways]
 
     def wave(candidate: Candidate) -> int:
         return wave_of(candidate, min(counts))

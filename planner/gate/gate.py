@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ def check(
     store: Store | None = None,
     watcher: ProgressListener | None = None,
     candidate: str | None = None,
-    limits: Limits = Limits(),
+    limits: Limits | None = None,
     device: Device | None = None,
 ) -> CheckReport:
     """Compare what was shipped (`against`: a bundle's file, or a plan or job of the store) with
@@ -72,7 +72,7 @@ def check(
         else:
             bench.journal.step("members", "the shipped plan", 0, 1)
             new, rebuilt = bench.rebuilder.rebuild(shipped, folder / "new.pyz")
-        findings, notes = _compare(bench, shipped, new, limits)
+        findings, notes = _compare(bench, shipped, new, limits or Limits())
         manifests = [open_bundle(str(bundle))[0] for bundle in (shipped, new)]
         notes += _engine_notes(*manifests, bench.rebuilder.fingerprint)
         return CheckReport(
@@ -145,9 +145,7 @@ def _bench(
         device.listener = DeviceEvents(journal, device.address)
         items, rows = used_inputs(workload, splits, spec, folder / "frames")
         fit = [items[row] for row in rows.fit]
-        rebuilder = Rebuilder(
-            spec, store, device, fingerprint, journal, workload, splits, fit
-        )
+        rebuilder = Rebuilder(spec, store, device, fingerprint, journal, workload, splits, fit)
         yield _Bench(device, journal, rebuilder, items, rows)
 
 
@@ -167,9 +165,7 @@ def _compare(
     findings = [_accuracy(bench, [found.arrays["index"] for found in told], limits)]
     about_ms = float(np.median(told[0].arrays["latency_ms"]))
     test = judgement.SlowerTest(limits.slower, LOOKS)
-    turns = take_turns(
-        bench.device, (shipped, new), bench.tested, about_ms, test, bench.journal
-    )
+    turns = take_turns(bench.device, (shipped, new), bench.tested, about_ms, test, bench.journal)
     findings.append(judgement.latency(turns.logs, turns.shipped_ms, test, bool(turns.warnings)))
     peaks = [[found.values.get("peak_memory_mb")] for found in told]
     found = judgement.memory(*peaks, limits)
@@ -200,11 +196,8 @@ def _accuracy(bench: _Bench, answers: Sequence[NDArray[np.int64]], limits: Limit
     return judgement.accuracy(shipped, new, own.astype(np.int64), limits)
 
 
-def _engine_notes(
-    shipped: Manifest, new: Manifest, fingerprint: dict[str, str] | object
-) -> list[str]:
+def _engine_notes(shipped: Manifest, new: Manifest, fingerprint: Mapping[str, str]) -> list[str]:
     """Where an engine is another than what was shipped ran with."""
-    assert isinstance(fingerprint, dict)
     return [
         f"both ran with {engine} {fingerprint[engine]}; what was shipped was made with {version}"
         for engine, version in shipped.engines.items()

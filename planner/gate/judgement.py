@@ -1,7 +1,7 @@
 """From answers and times to findings: what is worse beyond noise.
 
-What did not change answers the same, so that accuracy cannot fail it; its latency is wrongly called
-worse in 1 of 100 checks at most, memory must be worse twice, and size has no noise.
+What did not change answers the same, so that accuracy cannot fail it; its latency is wrongly
+called worse in 1 of 100 checks at most, memory must be worse twice, and size has no noise.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ _BETA = 0.05
 Bools = NDArray[np.bool_]
 
 
-def accuracy(
-    shipped: Bools, new: Bools, blocks: NDArray[np.int64], limits: Limits
-) -> Finding:
+def accuracy(shipped: Bools, new: Bools, blocks: NDArray[np.int64], limits: Limits) -> Finding:
     """Which answers of each are right, (n,), on the same images; those of a block of `blocks` (n,)
     depend on each other. Worse: the exact test of blocks that lost against blocks that gained
     (McNemar's, where each image is its own block)."""
@@ -110,8 +108,8 @@ def _error(logs: Sequence[float]) -> float:
 
 def sitting_log(shipped_ms: NDArray[np.float64], new_ms: NDArray[np.float64]) -> float:
     """The logarithm of how many times as long the new one took in one sitting, from what both
-    took in its rounds, (rounds,) each: the median of all means of two (Hodges and Lehmann's), which a few
-    disturbed rounds do not move."""
+    took in its rounds, (rounds,) each: the median of all means of two (Hodges and Lehmann's),
+    which a few disturbed rounds do not move."""
     logs = np.log(new_ms / shipped_ms)
     pairs = (logs[:, None] + logs) / 2
     return float(np.median(pairs[np.triu_indices(len(logs))]))

@@ -86,9 +86,7 @@ class Rebuilder:
         )
         trial = labelled_trial(self.spec, self.workload, self.splits, self.journal.alive)
         own = self.spec.model_copy(update={"models": models})
-        members = {
-            m.name: m for m in load_members(own, cache, self.workload, self.journal, trial)
-        }
+        members = {m.name: m for m in load_members(own, cache, self.workload, self.journal, trial)}
         found = {}
         for variant in manifest.variants:
             name, scheme = names[variant.sha256]
@@ -126,7 +124,7 @@ def _check_fitted(manifest: Manifest, changed: set[str]) -> None:
     for stage in structure.stages:
         fitted = "early exits" if stage.exits else "a learned confidence" if stage.scorer else ""
         fitted = "a router" if structure.router and changed else fitted
-        if fitted and (stage.variant in changed or structure.router and changed):
+        if fitted and (stage.variant in changed or (structure.router and changed)):
             raise PlanningError(
                 f"{names[stage.variant]}: the shipped plan has {fitted}, fitted to models that "
                 "have changed; plan the new ones (`trimtab plan`), and check the result: "

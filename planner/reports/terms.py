@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: By the name that a table or a sentence shows.
 TERMS = {
-    "plan": "the first letters of its key, as commands take it; `chosen` and `baseline` name these",
+    "plan": "the first letters of its key, as commands take it, like `chosen` and `baseline`",
     "chosen": "the cheapest plan that meets the constraints and is not worse than the baseline on "
     "validation data, or the simplest of those that cannot be told from it",
     "baseline": "the original model that plans are compared with: the most accurate on validation "

@@ -9,7 +9,6 @@ from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
 from trimtab.planner.reports.answers.plan_answers import PlanAnswers, lead, plan_answers
 from trimtab.planner.reports.comparison import place_of
 from trimtab.planner.reports.front import FrontView, PlanRow
-from trimtab.planner.reports.speedup import LATENCY
 from trimtab.planner.reports.text import number, printable
 from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.metrics import find_metric

@@ -179,7 +179,9 @@ def check_present(spec: JobSpec) -> None:
     line for each, beginning with the path of its field."""
     named = [("workload.images", spec.workload.images), ("workload.labels", spec.workload.labels)]
     named += [(f"models[{n}].path", model.path) for n, model in enumerate(spec.models)]
-    missing = [f"{field}: {path} is missing" for field, path in named if path and not path.exists()]
+    missing = [
+        f"{field}: {path} is missing" for field, path in named if path and not path.exists()
+    ]
     if missing:
         raise SpecificationError("\n".join(missing))
 

@@ -122,7 +122,7 @@ def test_what_does_not_fit_is_said(folder, machine, tmp_path):
         check(spec, "nosuch", device=machine)
     with (
         Store.open(tmp_path / "store" / "trimtab.db") as store,
-        pytest.raises(SpecificationError, match="is no file, no plan .*, and no job"),
+        pytest.raises(SpecificationError, match=r"is no file, no plan .*, and no job"),
     ):
         check(spec, "nosuch", store, device=machine)
     other = bundle_of(folder, ["north", "north-east", "east", "south-east"])

@@ -59,7 +59,14 @@ def answers(images, lost, won, right=1500):
 
 @pytest.mark.parametrize(
     ("lost", "won", "verdict"),
-    [(0, 0, "ok"), (20, 0, "worse"), (50, 30, "worse"), (4, 0, "ok"), (60, 60, "ok"), (0, 9, "ok")],
+    [
+        (0, 0, "ok"),
+        (20, 0, "worse"),
+        (50, 30, "worse"),
+        (4, 0, "ok"),
+        (60, 60, "ok"),
+        (0, 9, "ok"),
+    ],
 )
 def test_a_point_of_accuracy_on_2000_images(lost, won, verdict):
     found = accuracy(*answers(2000, lost, won), np.arange(2000), Limits())

@@ -33,8 +33,9 @@ def checked_images(
 ) -> Workload:
     """The workload without images that cannot be read, and with pairs that look alike (`alike`).
 
-    Every image is decoded, once in a process. `unreadable` is the share of all images that may be
-    left out so; `progress` is told how many of how many were looked at. Notices tell of what was left out, of pairs, and of pairs whose labels differ.
+    Every image is decoded, once in a process; `progress` is told how many of how many were.
+    `unreadable` is the share of all images that may be left out so. Notices tell of what was left
+    out, of pairs, and of pairs whose labels differ.
     Raises one WorkloadError that tells how many cannot be read, and why for the first few.
     """
     # Pillow decodes outside the interpreter lock, so threads are enough.

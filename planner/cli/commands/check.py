@@ -59,13 +59,14 @@ def check(
     output: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
 ) -> None:
     """Compare a new model or runtime with what was shipped. Exit status 1 where accuracy, latency,
-    memory or size are worse beyond noise."""
+    memory or size are worse beyond noise, 2 for wrong use."""
     from trimtab.planner.cli.progress import watcher
     from trimtab.planner.gate.findings import Limits
     from trimtab.planner.gate.gate import check as run
-    from trimtab.planner.specification.job import load_spec
+    from trimtab.planner.specification.job import check_present, load_spec
 
-    here, spec = surroundings(context), load_spec(job)
+    here, spec = surroundings(context).beside(job), load_spec(job)
+    check_present(spec)
     for device in spec.places:
         meet(device.address, **device.settings)
     limits = Limits(slower / 100, points, memory / 100, size / 100)

@@ -18,8 +18,9 @@ from trimtab.planner.reports import notes
 from trimtab.planner.reports.comparison import verdict
 from trimtab.planner.reports.front import FrontView, front_view
 from trimtab.planner.reports.plan.report import PlanReport, report_plan
-from trimtab.planner.reports.why_not import why_not
 from trimtab.planner.reports.text import number, printable
+from trimtab.planner.reports.why_not import why_not
+
 
 class Format(StrEnum):
     table = "table"

@@ -28,9 +28,10 @@ from trimtab_runtime.metrics import find_metric
 
 @dataclass(frozen=True)
 class StageView:
-    """A stage, by its `name` for people and the `short` one that a job knows: `reach` is the share of inputs that come to it, `stage_ms` what it takes when it
-    runs, `time_share` its part of the plan's mean latency (all predicted, on tune). `threshold`
-    is the confidence from which on it answers; None for the last one."""
+    """A stage, by its `name` for people and the `short` one that a job knows: `reach` is the
+    share of inputs that come to it, `stage_ms` what it takes when it runs, `time_share` its part
+    of the plan's mean latency (all predicted, on tune). `threshold` is the confidence from which
+    on it answers; None for the last one."""
 
     name: str
     short: str
