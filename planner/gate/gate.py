@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from trimtab.planner.jobs.journal import (
 from trimtab.planner.jobs.scratch import scratch
 from trimtab.planner.reports.text import device_text, printable
 from trimtab.planner.specification.job import JobSpec
-from trimtab.profilers import Device, ProbeResult, connect
+from trimtab.profilers import Device, LocalDevice, ProbeResult, connect
 from trimtab.profilers.device import machine_key
 from trimtab.workloads import Item
 from trimtab_runtime.bundles.archive import open_bundle
@@ -40,6 +40,7 @@ from trimtab_runtime.probe.requests import VerifyRequest
 _MB = 2**20
 #: Answers with fewer test images than this tell little of accuracy.
 _FEW = 200
+_NAMES = ("shipped", "new")
 
 
 def check(
@@ -50,10 +51,14 @@ def check(
     candidate: str | None = None,
     limits: Limits | None = None,
     device: Device | None = None,
+    shipped_python: str | None = None,
 ) -> CheckReport:
     """Compare what was shipped (`against`: a bundle's file, or a plan or job of the store) with
     the same plan made anew of the models that `spec` names, or with the bundle that `candidate`
     names in the same way. Both run on the device, on the test images of `spec`.
+
+    `shipped_python` is the interpreter, on this machine, that runs what was shipped, with the
+    engine that it was shipped with: so that a new runtime is compared with the old one.
 
     What is made anew is kept in the `store` (None: nowhere). `device` stands in for that of the
     specification. Raises SpecificationError, WorkloadError, DeviceError, StoreError, BundleError
@@ -61,20 +66,23 @@ def check(
     """
     if spec.devices:
         raise SpecificationError("devices: a check runs on one; give the specification `device`")
+    if shipped_python is not None and spec.device.address != LocalDevice.address:
+        raise SpecificationError("another interpreter can be named on this machine only (local)")
     began = time.monotonic()
     with ExitStack() as held:
         folder = Path(held.enter_context(TemporaryDirectory(prefix="trimtab-gate-")))
         shipped = bundle_of(against, store, folder / "shipped.pyz")
         kept = store or held.enter_context(Store.open(folder / "store" / "trimtab.db"))
-        bench = held.enter_context(_bench(spec, kept, watcher, device, folder))
+        bench = held.enter_context(_bench(spec, kept, watcher, device, folder, shipped_python))
+        rebuilt: tuple[str, ...] = ()
         if candidate is not None:
-            new, rebuilt = bundle_of(candidate, store, folder / "new.pyz"), ()
+            new = bundle_of(candidate, store, folder / "new.pyz")
         else:
             bench.journal.step("members", "the shipped plan", 0, 1)
             new, rebuilt = bench.rebuilder.rebuild(shipped, folder / "new.pyz")
         findings, notes = _compare(bench, shipped, new, limits or Limits())
         manifests = [open_bundle(str(bundle))[0] for bundle in (shipped, new)]
-        notes += _engine_notes(*manifests, bench.rebuilder.fingerprint)
+        notes += bench.engine_notes(manifests[0])
         return CheckReport(
             job=printable(spec.name),
             device=device_text(bench.device.address, dict(bench.rebuilder.fingerprint)),
@@ -102,6 +110,26 @@ class _Bench:
     rebuilder: Rebuilder
     items: Sequence[Item]
     rows: SplitRows
+    other: LocalDevice | None
+
+    def engine_notes(self, shipped: Manifest) -> list[str]:
+        """What engines both ran with, where that is not what was shipped ran with."""
+        own = self.rebuilder.fingerprint
+        before = own if self.other is None else self.other.fingerprint()
+        notes = []
+        for engine, version in shipped.engines.items():
+            old, new = (found.get(engine, "none") for found in (before, own))
+            if old != new:
+                notes.append(f"what was shipped ran with {engine} {old}, what is new with {new}")
+            elif new != version:
+                text = f"both ran with {engine} {new}; what was shipped was made with {version}"
+                notes.append(text)
+        return notes
+
+    @property
+    def pythons(self) -> tuple[str, ...]:
+        """The interpreters of both bundles; none where that is the same."""
+        return () if self.other is None else (self.other.python, "")
 
     @property
     def tested(self) -> list[Path]:
@@ -109,16 +137,18 @@ class _Bench:
         return [self.items[row].path for row in self.rows.test]
 
     def run(self, bundle: Path, name: str) -> ProbeResult:
-        """Its answers to the images of test, and its memory, in a process of its own."""
-        images, placed = self.tested, self.device.put(bundle)
+        """The answers of the bundle, 'shipped' or 'new', to the images of test, and its memory, in
+        a process of its own."""
+        device = self.other if name == "shipped" and self.other is not None else self.device
+        images, placed = self.tested, device.put(bundle)
         request = VerifyRequest(
-            placed, tuple(self.device.put(path) for path in images), "", deciding=len(images)
+            placed, tuple(device.put(path) for path in images), "", deciding=len(images)
         )
 
         def progress(done: int, total: int) -> None:
             self.journal.step("verify", name, done, total)
 
-        found = self.device.probe(request, progress=progress, bundle=placed)
+        found = device.probe(request, progress=progress, bundle=placed)
         self.journal.step("verify", name, 1, 1)
         return found
 
@@ -130,6 +160,7 @@ def _bench(
     watcher: ProgressListener | None,
     device: Device | None,
     folder: Path,
+    shipped_python: str | None,
 ) -> Iterator[_Bench]:
     """Nothing else of Trimtab measures on the device meanwhile. Raises WorkloadError, DeviceError,
     or StoreError where a job measures there."""
@@ -146,7 +177,10 @@ def _bench(
         items, rows = used_inputs(workload, splits, spec, folder / "frames")
         fit = [items[row] for row in rows.fit]
         rebuilder = Rebuilder(spec, store, device, fingerprint, journal, workload, splits, fit)
-        yield _Bench(device, journal, rebuilder, items, rows)
+        other = None
+        if shipped_python is not None:
+            other = LocalDevice(shipped_python, spec.budget.stall_seconds)
+        yield _Bench(device, journal, rebuilder, items, rows, other)
 
 
 def _compare(
@@ -161,20 +195,23 @@ def _compare(
                 f"the bundle {manifest.name} answers other classes than the images have; give the "
                 "specification that it was planned with"
             )
-    told = [bench.run(bundle, name) for bundle, name in ((shipped, "shipped"), (new, "new"))]
+    told = [bench.run(*pair) for pair in zip((shipped, new), _NAMES, strict=True)]
     findings = [_accuracy(bench, [found.arrays["index"] for found in told], limits)]
     about_ms = float(np.median(told[0].arrays["latency_ms"]))
     test = judgement.SlowerTest(limits.slower, LOOKS)
-    turns = take_turns(bench.device, (shipped, new), bench.tested, about_ms, test, bench.journal)
+    bundles = (shipped, new)
+    turns = take_turns(
+        bench.device, bundles, bench.tested, about_ms, test, bench.journal, bench.pythons
+    )
     findings.append(judgement.latency(turns.logs, turns.shipped_ms, test, bool(turns.warnings)))
     peaks = [[found.values.get("peak_memory_mb")] for found in told]
-    found = judgement.memory(*peaks, limits)
-    if found.verdict == "worse":  # once more, each in another process
-        for peak, bundle in zip(peaks, (shipped, new), strict=True):
-            peak.append(bench.run(bundle, "memory").values.get("peak_memory_mb"))
-        found = judgement.memory(*peaks, limits)
-    sizes = [bundle.stat().st_size / _MB for bundle in (shipped, new)]
-    findings += [found, judgement.size(*sizes, limits)]
+    memory = judgement.memory(peaks[0], peaks[1], limits)
+    if memory.verdict == "worse":  # once more, each in another process
+        for peak, bundle, name in zip(peaks, (shipped, new), _NAMES, strict=True):
+            peak.append(bench.run(bundle, name).values.get("peak_memory_mb"))
+        memory = judgement.memory(peaks[0], peaks[1], limits)
+    sizes = [bundle.stat().st_size / _MB for bundle in bundles]
+    findings += [memory, judgement.size(sizes[0], sizes[1], limits)]
     notes = [f"The device was disturbed: {text}" for text in turns.warnings]
     if len(bench.tested) < _FEW:
         notes.append(
@@ -194,12 +231,3 @@ def _accuracy(bench: _Bench, answers: Sequence[NDArray[np.int64]], limits: Limit
     own = rows.test if blocks is None else blocks[rows.test]
     shipped, new = (found == labels for found in answers)
     return judgement.accuracy(shipped, new, own.astype(np.int64), limits)
-
-
-def _engine_notes(shipped: Manifest, new: Manifest, fingerprint: Mapping[str, str]) -> list[str]:
-    """Where an engine is another than what was shipped ran with."""
-    return [
-        f"both ran with {engine} {fingerprint[engine]}; what was shipped was made with {version}"
-        for engine, version in shipped.engines.items()
-        if fingerprint.get(engine, version) != version
-    ]

@@ -43,9 +43,10 @@ def take_turns(
     about_ms: float,
     test: SlowerTest,
     journal: Journal,
+    pythons: tuple[str, ...] = (),
 ) -> Turns:
     """Let the shipped bundle and the new one (of which one takes `about_ms`) answer the same
-    images in turns; a sitting has new processes."""
+    images in turns; a sitting has new processes, of `pythons` where these are given."""
     least, most = _BLOCK
     block = min(most, max(least, math.ceil(_BLOCK_MS / max(about_ms, 1e-3))))
     wanted = _ROUNDS * SITTINGS * block
@@ -68,6 +69,7 @@ def take_turns(
             max_seconds=_MOST_S,
             visits=1,
             seed=look,
+            pythons=pythons,
         )
         found = device.probe(request, progress=lambda done, total: journal.alive())
         warnings.update(dict.fromkeys(map(str, found.warnings)))

@@ -15,6 +15,7 @@ from trimtab.db import Store
 from trimtab.planner.bundles.archive import BundleParts, write_bundle
 from trimtab.planner.gate.documents import junit_xml, markdown
 from trimtab.planner.gate.gate import check
+from trimtab.planner.gate.turns import SITTINGS
 from trimtab.planner.specification.job import load_spec
 from trimtab.variants import inspect_model, make_variant
 from trimtab_runtime.definitions.plan import (
@@ -148,6 +149,22 @@ def bundle_with_numbers(folder, photos):
     (folder / "photos").rmdir() if not any((folder / "photos").iterdir()) else None
     shutil.copytree(photos, folder / "photos", dirs_exist_ok=True)
     return bundle_of(folder, ["0", "1", "2", "3"])
+
+
+def test_what_was_shipped_may_run_by_another_interpreter(folder):
+    """Its own packages are those of an interpreter that is named; here it tells that it ran."""
+    other = folder / "python"
+    other.write_text(f'#!/bin/sh\necho "$@" >> {folder}/ran\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    spec = write_job(folder, 8)
+    report = check(spec, str(folder / "shipped" / "plan.pyz"), shipped_python=str(other))
+    ran = (folder / "ran").read_text(encoding="utf-8").splitlines()
+    assert len([line for line in ran if "trimtab_runtime.probe.resident" in line]) >= SITTINGS
+    assert [line for line in ran if "request.json" in line], "its answers are its own too"
+    assert report.findings[0].details["newly_wrong"] == 0
+    with pytest.raises(SpecificationError, match="on this machine only"):
+        away = write_job(folder, 8, device="recorded:nothing")
+        check(away, "plan.pyz", shipped_python=str(other))
 
 
 @pytest.mark.slow

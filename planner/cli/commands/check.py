@@ -40,6 +40,14 @@ def check(
             help="What would be shipped; default: the shipped plan, made anew of JOB's models.",
         ),
     ] = None,
+    shipped_python: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="The interpreter that runs what was shipped, with the packages that it was "
+            "shipped with; default: this one.",
+        ),
+    ] = None,
     slower: Annotated[
         float, typer.Option(min=0, help="Latency that may be added, in percent.")
     ] = 3.0,
@@ -72,7 +80,15 @@ def check(
     limits = Limits(slower / 100, points, memory / 100, size / 100)
     opened = here.writing() if here.exists else nullcontext(None)
     with opened as store, watcher(console(sys.stderr)) as watching:
-        found = run(spec, against, store, watching, candidate, limits)
+        found = run(
+            spec,
+            against,
+            store,
+            watching,
+            candidate,
+            limits,
+            shipped_python=shipped_python,
+        )
     _write(found, junit, markdown)
     if output is Format.json:
         typer.echo(tables.json_text({**asdict(found), "passed": found.passed}))

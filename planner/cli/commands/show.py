@@ -94,7 +94,7 @@ def _plot_exits(context: typer.Context, plan: str, device: str | None, target: P
 def _print_explanation(found: PlanReport) -> None:
     screen, row = console(), found.row
     screen.print(tables.heading(row.label))
-    screen.print(f"plan {row.key}", soft_wrap=True)
+    screen.print(f"plan {row.key}, {row.short}", soft_wrap=True)
     roles = ", ".join(row.roles) or "dominated"
     screen.print(f"{roles}; job {found.job_id} ({found.job_name}) on {found.device}")
     for text in found.setup:
