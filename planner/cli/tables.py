@@ -16,6 +16,7 @@ from rich.text import Text
 
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.front import FrontView, PlanRow
+from trimtab.planner.reports.names import variant_name
 from trimtab.planner.reports.plan.report import PlanReport, StageView
 from trimtab.planner.reports.speedup import UNPAIRED, SpeedUp, speedup_text
 from trimtab.planner.reports.text import (
@@ -38,7 +39,10 @@ def route_table(found: PlanReport) -> Table:
     for column in table.columns[2:-1]:
         column.justify = "right"
     for row in found.routes:
-        names = (f"{place + 1} {found.stages[place].name}" for place in (row.enter, row.stop))
+        names = (
+            f"{place + 1} {variant_name(found.stages[place].variant)}"
+            for place in (row.enter, row.stop)
+        )
         examples = "  ".join(PurePath(path).name for path in row.examples)
         shares = [row.share, row.right, *([row.heads] if inside else [])]
         table.add_row(*names, *(f"{share:.1%}" for share in shares), examples)
@@ -149,7 +153,7 @@ def stage_table(stages: Sequence[StageView]) -> Table:
     for number_, stage in enumerate(stages, 1):
         last = stage.threshold is None
         table.add_row(
-            f"{number_} {stage.name}",
+            f"{number_} {variant_name(stage.variant)}",
             f"{stage.reach:.1%}",
             f"{stage.time_share:.1%}",
             number(stage.stage_ms),

@@ -106,13 +106,14 @@ def _error(logs: Sequence[float]) -> float:
     return found if found > 1e-9 else 0.0
 
 
-def sitting_log(shipped_ms: NDArray[np.float64], new_ms: NDArray[np.float64]) -> float:
-    """The logarithm of how many times as long the new one took in one sitting, from what both
-    took in its rounds, (rounds,) each: the median of all means of two (Hodges and Lehmann's),
-    which a few disturbed rounds do not move."""
-    logs = np.log(new_ms / shipped_ms)
-    pairs = (logs[:, None] + logs) / 2
-    return float(np.median(pairs[np.triu_indices(len(logs))]))
+def typical_ms(latency_ms: NDArray[np.float64], ways: NDArray[np.int64]) -> float:
+    """The mean latency of answers, (n,), as it is where nobody else works: of each way through the
+    plan (`ways` (n, fields) says which an answer took) the lower quartile, which answers that were
+    held up do not move, times the share of answers that took it."""
+    _, way = np.unique(ways, axis=0, return_inverse=True)
+    way = way.reshape(-1)
+    parts = [latency_ms[way == number] for number in range(int(way.max()) + 1)]
+    return float(sum(len(part) * np.percentile(part, 25) for part in parts) / len(latency_ms))
 
 
 def latency(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.planner.gate.judgement import SlowerTest, sitting_log
+from trimtab.planner.gate.judgement import SlowerTest, typical_ms
 from trimtab.planner.jobs.journal import Journal
 from trimtab.profilers import Device
 from trimtab_runtime.probe.requests import PairedRequest
@@ -29,7 +29,7 @@ _MOST_S = 60.0
 @dataclass(frozen=True)
 class Turns:
     """What two bundles did: of every sitting the logarithm of how many times as long the new one
-    took, the mean milliseconds of the shipped one, and whether the machine was disturbed."""
+    took, the typical milliseconds of the shipped one, and whether the machine was disturbed."""
 
     logs: tuple[float, ...]
     shipped_ms: float
@@ -74,27 +74,26 @@ def take_turns(
         found = device.probe(request, progress=lambda done, total: journal.alive())
         warnings.update(dict.fromkeys(map(str, found.warnings)))
         for shipped, new in _sittings(found.arrays):
-            logs.append(sitting_log(shipped, new))
-            shipped_ms.append(float(np.median(shipped)))
+            logs.append(math.log(new / shipped))
+            shipped_ms.append(shipped)
         if test.decided(logs):
             break
     journal.step("turns", "", test.looks, test.looks)
     return Turns(tuple(logs), float(np.median(shipped_ms)), tuple(warnings))
 
 
-def _sittings(
-    arrays: Mapping[str, NDArray[Any]],
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Of every sitting the mean milliseconds of each round, (rounds,), of both bundles."""
+def _sittings(arrays: Mapping[str, NDArray[Any]]) -> list[tuple[float, float]]:
+    """Of every sitting what both bundles typically took, in ms."""
+    ways = np.stack([arrays[name] for name in ("entry", "stage", "tap", "by")], axis=1)
+    sitting = arrays["round_sitting"][arrays["round"]]
     found = []
-    for sitting in np.unique(arrays["round_sitting"]):
-        rounds = np.flatnonzero(arrays["round_sitting"] == sitting)
-        shipped, new = (
-            np.array([
-                arrays["latency_ms"][(arrays["bundle"] == bundle) & (arrays["round"] == n)].mean()
-                for n in rounds
-            ])
-            for bundle in (0, 1)
-        )  # fmt: skip
-        found.append((shipped, new))
+    for number in np.unique(sitting):
+        shipped, new = ((sitting == number) & (arrays["bundle"] == bundle) for bundle in (0, 1))
+        latency_ms = arrays["latency_ms"]
+        found.append(
+            (
+                typical_ms(latency_ms[shipped], ways[shipped]),
+                typical_ms(latency_ms[new], ways[new]),
+            )
+        )
     return found

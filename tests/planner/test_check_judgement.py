@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trimtab.planner.gate.findings import Limits
-from trimtab.planner.gate.judgement import SlowerTest, accuracy, memory, sitting_log, size
+from trimtab.planner.gate.judgement import SlowerTest, accuracy, memory, size, typical_ms
 from trimtab.planner.gate.turns import LOOKS, SITTINGS
 
 TEST = SlowerTest(Limits().slower, LOOKS)
@@ -41,11 +41,17 @@ def test_intervals_are_around_the_ratio():
     assert low < ratio < high
 
 
-def test_a_few_disturbed_rounds_move_no_sitting():
-    shipped = np.full(12, 4.0)
-    new = shipped * 1.1
-    new[[2, 7]] *= 3.0
-    assert sitting_log(shipped, new) == pytest.approx(np.log(1.1))
+def test_answers_that_were_held_up_do_not_count_and_other_ways_do():
+    """A cascade whose second stage is asked twice as often takes longer, though no stage does."""
+    often, seldom = (np.array([0] * few + [1] * (40 - few))[:, None] for few in (20, 30))
+    times = {
+        name: np.where(way[:, 0] == 1, 9.0, 3.0) for name, way in (("o", often), ("s", seldom))
+    }
+    assert typical_ms(times["s"], seldom) == pytest.approx(4.5)
+    assert typical_ms(times["o"], often) == pytest.approx(6.0)
+    held_up = times["s"].copy()
+    held_up[::2] *= 5.0
+    assert typical_ms(held_up, seldom) == pytest.approx(4.5)
 
 
 def answers(images, lost, won, right=1500):
