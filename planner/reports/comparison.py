@@ -96,10 +96,11 @@ def _beside(view: FrontView, chosen: PlanRow) -> list[str]:
     told = list(view.setup)
     if chosen.status != "verified":
         told.append(f"Its figures are {chosen.status}, not measured on the exported file.")
-    rows = {"It": chosen, "The baseline": view.row(view.baseline)}
-    for name, row in rows.items():
-        if row is not None and row.disturbances:
-            told.append(f"{name} was measured while the device was disturbed: measure again.")
+    baseline = view.row(view.baseline)
+    if chosen.disturbances:
+        told.append("It was measured while the device was disturbed: measure again.")
+    elif baseline is not None and baseline.disturbances:
+        told.append("The baseline was measured while the device was disturbed: measure again.")
     return told
 
 
@@ -109,8 +110,8 @@ def _few(changes: Changes | None) -> list[str]:
         return []
     _, low, high = changes.lead
     return [
-        f"Only {changes.count} test images: the accuracy may differ by "
-        f"{50 * (high - low):.0f} points either way."
+        f"Only {changes.count} test images: less than about {50 * (high - low):.0f} points of "
+        "accuracy cannot be told from chance."
     ]
 
 

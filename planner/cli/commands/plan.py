@@ -72,6 +72,7 @@ def plan(
     for device in spec.places:
         meet(device.address, **device.settings)
     again = f"{here.command} plan {shlex.quote(str(job))}"
+    again += "" if budget is None else f" --budget {budget:g}"
     errors, began = console(sys.stderr), time.monotonic()
     watcher = progress.QuietWatcher(errors) if quiet else progress.watcher(errors)
     if as_json:
