@@ -5,9 +5,11 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from sample_models import INPUT, write_onnx, write_photos
 from sample_tflite import write_tflite
 
 import trimtab
-from trimtab.db import Store
+from trimtab.db import Store, utc_now
 from trimtab.planner.cli import main
 from trimtab.planner.jobs.store_location import DEFAULT_STORE, StoreLocation
 
@@ -473,6 +475,20 @@ def test_without_a_feasible_plan_the_nearest_is_named(planned, run):
     key = re.search(r"no plan is chosen; nearest: (\w{8}) ", shown)[1]
     told = run("show", key)[1]
     assert re.search(r"violated: load_ms <= 0\.001 .*; this plan \S+, missed by \d", told)
+
+
+def test_the_front_is_that_of_the_latest_job_with_plans(planned, run, tmp_path):
+    shutil.copytree(planned[0] / "trimtab-store", tmp_path / "store")
+    place = tmp_path / "store" / "trimtab.db"
+    with Store.open(place) as store:
+        latest = store.list_jobs()[0]
+        failed = {"state": "failed", "finished_at": utc_now(), "summary": {}}
+        store.add_job(replace(latest, id="f" * 12, name="fell", started_at=utc_now(), **failed))
+    status, text, errors = run("--store", place, "front")
+    assert status == 0
+    assert f"Job {latest.id} ({latest.name})" in text
+    assert "note: job ffffffffffff (fell) has no plans (failed)" in errors
+    assert run("--store", place, "show")[0] == 1, "what is shipped is never another job's"
 
 
 def test_where_nothing_beats_the_baseline_what_came_nearest_is_said(planned, recording):
