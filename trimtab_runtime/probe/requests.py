@@ -146,10 +146,14 @@ class PairedRequest:
     output: str
     settings: TurnSettings = TurnSettings()
     seed: int = 0
+    #: The interpreter of each bundle's process; none: that of the probe.
+    pythons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.bundles:
             raise ValueError("turns need at least one bundle")
+        if len(self.pythons) not in (0, len(self.bundles)):
+            raise ValueError(f"{len(self.bundles)} pythons needed, got {len(self.pythons)}")
         if self.starts[:1] != (0,) or any(a >= b for a, b in zip(self.starts, self._ends)):
             raise ValueError(
                 f"starts must rise from 0 to below {len(self.images)}, got {self.starts}"
