@@ -25,7 +25,7 @@ IN_PARALLEL := -n 2 --dist worksteal
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo test test-all check lint types floors wheels clean distclean
+.PHONY: help setup demo test test-all check lint types floors docs figures wheels clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,12 @@ types: $(DEV)  ## mypy
 
 floors: $(DEV)  ## who may import whom
 	$(BIN)/lint-imports
+
+# The page of commands is what their --help says; mkdocs-material's advertisement of its successor is left out.
+docs: $(DEV)  ## build the documentation as a site, in build/site; broken links are errors
+	@mkdir -p docs/reference
+	$(BIN)/python -m typer trimtab.planner.cli.app utils docs --name trimtab --output docs/reference/commands.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 wheels: $(DEV)  ## build both wheels into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
