@@ -38,6 +38,14 @@ _ENDED = {"failed": "The job failed", "interrupted": "The job was interrupted"}
 
 
 def jobs_page() -> None:
+    show_jobs()
+    wanted = addresses.parameter("job")
+    if wanted is not None and store_cache.exists():
+        _detail(store_cache.pick_job(wanted))
+
+
+def show_jobs() -> None:
+    """What runs, and all jobs; which store they are in."""
     left, right = st.columns([4, 1], vertical_alignment="bottom", wrap=False)
     with left:
         markup.heading("Jobs")
@@ -53,9 +61,7 @@ def jobs_page() -> None:
     busy = any(state == "running" for _, state in store_cache.job_lines())
     busy = busy or any(start.runs for start in starts(store_cache.store())[:1])
     st.fragment(_live, run_every=_EVERY_S if busy else _IDLE_S)(busy)
-    wanted = addresses.parameter("job")
-    if wanted is not None:
-        _detail(store_cache.pick_job(wanted))
+    st.text(f"Store: {store_cache.here().shown}")
 
 
 def _live(busy: bool) -> None:
@@ -126,7 +132,9 @@ def _actions(job: JobRecord, state: str, where: str) -> None:
             addresses.link("front", "Front", ":material/scatter_plot:", job=job.id)
         if state == "running":
             _stop_button(job, where)
-        elif python_code.named_code(job.spec):
+            return
+        addresses.link("start", "Edit and run again", ":material/edit:", job=job.id)
+        if python_code.named_code(job.spec):
             with st.popover(_AGAIN.get(state, "Resume"), icon=":material/play_arrow:"):
                 may_run = python_code.confirmed(job.spec, f"{where}-confirmed-{job.id}")
                 _resume_button(job, state, where, disabled=not may_run)
@@ -228,14 +236,13 @@ def _jobs_table(frame: pd.DataFrame) -> None:
             "started", "minutes", "workload", "device", "id",
         ],
         on_select="rerun",
-        selection_mode="single-row",
+        selection_mode=["single-row", "single-cell"],
         height=min(38 + 35 * len(frame), 520),
     )  # fmt: skip
-    rows = event["selection"]["rows"]
-    if rows and frame["id"].iloc[rows[0]] != addresses.parameter("job"):
-        addresses.remember(job=frame["id"].iloc[rows[0]])
-        st.rerun()
-    if not rows and addresses.parameter("job") is None:
+    row = tables.clicked(event)
+    if row is not None and frame["id"].iloc[row] != addresses.parameter("job"):
+        addresses.open_page("jobs", job=frame["id"].iloc[row])
+    if row is None and addresses.parameter("job") is None:
         st.caption("Select a job to see its details.")
 
 

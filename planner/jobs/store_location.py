@@ -60,6 +60,11 @@ class StoreLocation:
         return None if self._is_url else Path(self.store).expanduser()
 
     @property
+    def shown(self) -> str:
+        """Where it lies, for people: without the password of a URL."""
+        return shown(self.store) if self._is_url else _absolute(self.store)
+
+    @property
     def _is_url(self) -> bool:
         return "://" in self.store
 

@@ -13,7 +13,7 @@ _BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE |
 
 
 def steps():
-    """What a reader does, in order: a file to save as (name, text), or a command as (None, text)."""
+    """What a reader does, in order: files to save (name, text), and commands (None, text)."""
     for kind, title, text in _BLOCK.findall(TUTORIAL.read_text(encoding="utf-8")):
         if title:
             yield title, text

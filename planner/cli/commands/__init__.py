@@ -10,6 +10,7 @@ COMMANDS = (
     "show:front",
     "show:show",
     "compare:compare",
+    "report:report",
     "dashboard:dashboard",
     "export:export",
     "export:verify",
