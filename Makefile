@@ -53,7 +53,7 @@ floors: $(DEV)  ## who may import whom
 	$(BIN)/lint-imports
 
 # The page of commands is what their --help says; mkdocs-material's advertisement of its successor is left out.
-docs: $(DEV)  ## build the documentation as a site, in build/site; broken links are errors
+docs: $(DEV)  ## build the documentation as a site, in site/; broken links are errors
 	@mkdir -p docs/reference
 	$(BIN)/python -m typer trimtab.planner.cli.app utils docs --name trimtab --output docs/reference/commands.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -63,7 +63,7 @@ wheels: $(DEV)  ## build both wheels into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist packaging/runtime
 
 clean:  ## remove caches, build and demo output (a store of measurements stays)
-	rm -rf build dist demo-output .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist site docs/reference demo-output .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -rf .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 

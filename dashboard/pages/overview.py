@@ -14,7 +14,7 @@ from trimtab.planner.jobs.summary import summary_of
 
 def overview_page() -> None:
     place = st.container()
-    show_jobs()  # the verdict takes a moment more: answers are compared image by image
+    show_jobs("overview")  # the verdict takes a moment more: answers are compared image by image
     with place:
         _newest()
 

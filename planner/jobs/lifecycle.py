@@ -13,7 +13,7 @@ from trimtab.planner.jobs.dataset import load_dataset, told_of
 from trimtab.planner.jobs.journal import DeviceEvents, Journal, NullListener, ProgressListener
 from trimtab.planner.jobs.scratch import scratch
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.specification.job import JobSpec
+from trimtab.planner.specification.job import JobSpec, spec_key
 from trimtab.profilers import Device, connect
 from trimtab.profilers.device import machine_key
 from trimtab.workloads import Splits, Workload
@@ -25,7 +25,7 @@ from trimtab_runtime.probe.requests import MeasureSettings
 def job_id_of(spec: JobSpec, device: str, workload: str) -> str:
     """The id of a job on the device and the workload with these keys. It never changes, so that
     an interrupted job is resumed by a later version too."""
-    data = spec.model_dump(mode="json")
+    data = spec.model_dump(mode="json", exclude={"tags"})
     return content_key({"spec": data, "device": device, "workload": workload})[:12]
 
 
@@ -82,7 +82,7 @@ def open_record(
             id=job_id,
             name=spec.name,
             spec=data,
-            spec_sha256=content_key(data),
+            spec_sha256=spec_key(spec),
             device_key=key,
             workload_key=workload.key,
         )

@@ -27,6 +27,7 @@ from trimtab.planner.specification.sections import (
 )
 from trimtab.planner.specification.yaml_file import check_bounded, read_fields, told
 from trimtab.search.objectives.constraints import Constraint
+from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.metrics import find_metric
 
@@ -34,14 +35,19 @@ from trimtab_runtime.metrics import find_metric
 VERIFY_MISMATCH = 0.001
 
 
+Tag = Annotated[str, Field(min_length=1, max_length=50)]
+
+
 class JobSpec(Section):
     """One run of the planner. `reference` names the member whose answers stand in for labels,
     `baseline` the one to compare with (by default the most capable on tune). `devices` stand in
     place of `device`: each gets a front, and with `across: worst` there is one over all of them,
     by the worst case. A bundle counts as failed where more than the share `verify_mismatch` of its
-    answers differ from the replay."""
+    answers differ from the replay. `tags` are words to find the job by, and no part of what it
+    does: with others it is the same job."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
+    tags: Annotated[tuple[Tag, ...], Field(max_length=20, exclude_if=lambda tags: not tags)] = ()
     device: DeviceSpec = DeviceSpec()
     devices: tuple[DeviceSpec, ...] = ()
     across: Literal["each", "worst"] = "each"
@@ -150,6 +156,11 @@ class JobSpec(Section):
     def baseline_name(self) -> str | None:
         """The member to compare with; None means the most capable one."""
         return self._member(self.baseline)
+
+
+def spec_key(spec: JobSpec) -> str:
+    """A key of what a specification has done, whatever its tags."""
+    return content_key(spec.model_dump(mode="json", exclude={"tags"}))
 
 
 def load_spec(

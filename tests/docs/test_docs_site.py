@@ -53,7 +53,7 @@ def site(tmp_path_factory):
             line.strip().lstrip("@"), shell=True, cwd=folder, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "build" / "site"
+    return folder / "site"
 
 
 @pytest.mark.slow

@@ -18,8 +18,9 @@ _LONGEST = 500  # characters of a parameter, as every store of MLflow takes them
 
 def log_run(job: JobRecord, view: FrontView, files: Sequence[Path], uri: str) -> str:
     """Log a job at a tracking server or store (`http://...`, `sqlite:///PATH`) as a run of the
-    experiment 'trimtab', with these `files` (its report, its bundle); the id of the run. A job that is there already gets its run anew.
-    Raises PlanningError where the extra is not installed, or MLflow fails."""
+    experiment 'trimtab', with these `files` (its report, its bundle); the id of the run. A job
+    that is there already gets its run anew. Raises PlanningError where the extra is not installed,
+    or MLflow fails."""
     try:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
