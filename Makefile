@@ -58,6 +58,9 @@ docs: $(DEV)  ## build the documentation as a site, in site/; broken links are e
 	$(BIN)/python -m typer trimtab.planner.cli.app utils docs --name trimtab --output docs/reference/commands.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+figures: $(DEV) $(DEMO)  ## run the benchmarks of docs/results.md and write docs/figures.json, with the machine beside (hours; the data pack: TRIMTAB_DATA)
+	$(BIN)/python -m benchmarks.figures
+
 wheels: $(DEV)  ## build both wheels into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist packaging/runtime
