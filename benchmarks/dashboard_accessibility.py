@@ -3,10 +3,10 @@
     npm install axe-core
     python -m benchmarks.dashboard_accessibility --axe node_modules/axe-core/axe.min.js
 
-At 1280 pixels (light and dark) and 390 (light), of the rules of WCAG 2.2 A and AA. Streamlit's own
-elements are looked at too. Without --store a small job is planned. Prints one JSON object as its
-last line: the number of `pages`, and by rule what is `serious` (or critical), of which there should
-be nothing, and what is `minor`: how many elements, an example, and on which pages.
+At 1280 pixels (light and dark) and 390 (light), of the rules of WCAG 2.2 A and AA. Streamlit's
+own elements are looked at too. Without --store a small job is planned. Prints one JSON object as
+its last line: the number of `pages`, and by rule what is `serious` (or critical), of which there
+should be nothing, and what is `minor`: how many elements, an example, and on which pages.
 """
 
 from __future__ import annotations

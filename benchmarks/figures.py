@@ -3,11 +3,11 @@
     make figures                                     # all of them, one after the other: hours
     python -m benchmarks.figures --only replay_speed --only runtime_overhead
 
-Which those are is read from `docs/results.md`: every `python -m benchmarks.NAME` in it. Nothing else
-should run on the machine meanwhile. Each figure is written to the file as soon as it is known, with
-the machine, its instruction set, the versions of what computes, the commit and the time; those of
-an earlier run that are not measured again stay. Prints one JSON object as its last line: which
-`done` well and which `failed`.
+Which those are is read from `docs/results.md`: every `python -m benchmarks.NAME` in it. Nothing
+else should run on the machine meanwhile. Each figure is written to the file as soon as it is
+known, with the machine, its instruction set, the versions of what computes, the commit and the
+time; those of an earlier run that are not measured again stay. Prints one JSON object as its last
+line: which are `done` and which `failed`.
 """
 
 from __future__ import annotations

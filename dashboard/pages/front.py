@@ -52,10 +52,9 @@ def front_page() -> None:
         ),
         above="Front",
     )
-    lead = st.container()
+    fill_sentence = show_verdict(job, view)
     _explore(job, found)
-    with lead:  # the picture is drawn while answers are compared image by image
-        show_verdict(job, view)
+    fill_sentence()
 
 
 @st.fragment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import streamlit as st
+from collections.abc import Callable
 
 from trimtab.dashboard import addresses, markup, store_cache
 from trimtab.dashboard.pages.jobs import show_jobs
@@ -13,24 +13,25 @@ from trimtab.planner.jobs.summary import summary_of
 
 
 def overview_page() -> None:
-    place = st.container()
-    show_jobs("overview")  # the verdict takes a moment more: answers are compared image by image
-    with place:
-        _newest()
+    fill_sentence = _newest()
+    show_jobs("overview")
+    fill_sentence()
 
 
-def _newest() -> None:
-    """Of the newest job with plans; nothing where there is none."""
+def _newest() -> Callable[[], None]:
+    """Of the newest job with plans; nothing where there is none. What is returned fills in the
+    sentence."""
     jobs = store_cache.store().list_jobs() if store_cache.exists() else []
     parts = jobs_of_devices(jobs)
     job = next((j for j in jobs if summary_of(j).get("plans") and j.id not in parts), None)
     if job is None:
-        return
+        return lambda: None
     view = store_cache.view(job)
     state = job_state(store_cache.store(), job)
     chips = [state_chip(state), markup.chip(view.device)]
     chips.append(markup.chip(f"{job.started_at.astimezone():%Y-%m-%d %H:%M}"))
     markup.heading(view.job_name, *chips, above="Newest job with plans")
     show_doubts(job)
-    show_verdict(job, view)
+    fill_sentence = show_verdict(job, view)
     addresses.link("front", "All plans: the front", ":material/scatter_plot:", job=job.id)
+    return fill_sentence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from trimtab.dashboard import addresses, markup, store_cache
@@ -16,17 +18,25 @@ from trimtab_runtime.metrics import find_metric
 _MEMORY = "peak_memory_mb"
 
 
-def show_verdict(job: JobRecord, view: FrontView) -> None:
-    """Of a job that has plans."""
+def show_verdict(job: JobRecord, view: FrontView) -> Callable[[], None]:
+    """Of a job that has plans. What is returned fills in the sentence: answers are compared image
+    by image for it, so a page has it done when the rest is drawn."""
     chosen, baseline = view.row(view.chosen), view.row(view.baseline)
     if chosen is None:
         markup.problem("No plan is chosen", "\n".join(why_none(view)[1:]), "warn")
-        return
-    first, *rest = store_cache.verdict(job)
-    beside = [markup.div(text, cls="tt-mute") for text in rest]
-    markup.show(markup.div(markup.div(first, cls="tt-verdict-text"), *beside, cls="tt-verdict"))
+        return lambda: None
+    place = st.container()
     markup.cards(*_figures(chosen, baseline, view))
     show_links(job, view, chosen)
+
+    def fill() -> None:
+        with place:
+            first, *rest = store_cache.verdict(job)
+            beside = [markup.div(text, cls="tt-mute") for text in rest]
+            text = markup.div(first, cls="tt-verdict-text")
+            markup.show(markup.div(text, *beside, cls="tt-verdict"))
+
+    return fill
 
 
 def show_links(job: JobRecord, view: FrontView, row: PlanRow) -> None:
