@@ -88,7 +88,7 @@ def front_picture(
     option = {
         "animation": False,
         "xAxis": _axis(axes[0], place[:, 0], nameGap=28),
-        "yAxis": _axis(axes[1], np.concatenate([place[:, 1], tested_at]), nameGap=44),
+        "yAxis": _axis(axes[1], np.concatenate([place[known, 1], tested_at]), nameGap=44),
         "tooltip": {"confine": True, "trigger": "item"},
         "dataZoom": [
             {"type": "inside", axis: 0, "filterMode": "none", "preventDefaultMouseMove": False}

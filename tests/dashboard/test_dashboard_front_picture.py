@@ -74,11 +74,10 @@ def test_values_on_test_stand_at_the_measured_cost_with_their_intervals(frame):
 
 def test_axes_are_as_long_as_plans_need_whatever_the_intervals(frame):
     axis = draw(frame).option["yAxis"]
-    assert axis["min"] == pytest.approx(0.4)  # 0.48 on test with room; its interval ends at 0.4
+    assert (axis["min"], axis["max"]) == (0.46, 0.72)  # from 0.48 on test to 0.7
     wide = frame.assign(top1_low=0.0, top1_high=1.0)
     again = draw(wide).option["yAxis"]
     assert (again["min"], again["max"]) == (axis["min"], axis["max"])
-    assert again["max"] < 0.9
 
 
 def test_plans_that_matter_are_named_beside_their_points(frame):

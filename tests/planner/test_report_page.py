@@ -120,7 +120,8 @@ def test_photographs_are_those_that_are_newly_wrong(opened):
 def test_the_specification_on_the_page_is_that_of_the_job(opened, tmp_path):
     job = opened.list_jobs()[0]
     again = report_page(opened, job, 0).sections[-1]
-    (code,) = [block for block in again.blocks if isinstance(block, Code)]
+    command, code = [block for block in again.blocks if isinstance(block, Code)]
+    assert command.text == f"trimtab plan {job.id}.yaml"
     place = tmp_path / "again.yaml"
     place.write_text(code.text, encoding="utf-8")
     found = trimtab.load_spec(place)

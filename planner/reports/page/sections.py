@@ -203,10 +203,10 @@ def _short(value: Any) -> str:
 
 def _again(job: JobRecord) -> Section:
     """What repeats the job: its specification, and a command."""
-    text = yaml.safe_dump(dict(job.spec), sort_keys=False, allow_unicode=True)
     name = shlex.quote(f"{job.id}.yaml")
-    devices = devices_of(job)
-    told = [f"Save the specification as {name} and run `trimtab plan {name}`."]
-    if devices:
-        told.append(f"It measured on {len(devices)} devices.")
-    return Section("To repeat it", [Paragraphs(told), Code(printable(text))])
+    told = f"Save the specification below as {name}, and run this. Paths are those of then."
+    if devices_of(job):
+        told += f" It measured on {len(devices_of(job))} devices."
+    text = yaml.safe_dump(dict(job.spec), sort_keys=False, allow_unicode=True)
+    blocks = [Paragraphs([told]), Code(f"trimtab plan {name}"), Code(printable(text))]
+    return Section("To repeat it", blocks)
