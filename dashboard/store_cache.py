@@ -21,6 +21,7 @@ from trimtab.planner.reports.answers.plan_answers import PlanAnswers, plan_answe
 from trimtab.planner.reports.figures import plan_figures
 from trimtab.planner.reports.front import FrontView, front_view, job_place
 from trimtab.planner.reports.front_frame import front_frame
+from trimtab.planner.reports.names import plan_name
 from trimtab.planner.reports.plan.report import PlanReport, report_plan
 from trimtab.planner.reports.speedup import SpeedUp
 from trimtab.planner.reports.text import printable
@@ -115,7 +116,7 @@ def _line(location: str, state: str, _store: Store, _job: JobRecord) -> JobLine:
         name=printable(_job.name),
         device=job_place(_store, _job),
         workload=printable(workload.name) if workload else "",
-        chosen=printable(chosen.plan.label) if chosen else None,
+        chosen=plan_name(chosen.plan) if chosen else None,
         speedup=(
             SpeedUp.of(chosen.plan, plan_figures(chosen), plan_figures(base))
             if chosen and base

@@ -47,10 +47,9 @@ def candidate_space(
         schemes = [s for s in asked if s in member.schemes]
         for form in floats:
             for scheme in ("", *schemes):
-                found += [
-                    Candidate(member.name, replace(form, scheme=scheme), options)
-                    for options in _options(member.built.variant.format, counts, accelerators)
-                ]
+                ways = runtime_options(member.built.variant.format, counts, accelerators)
+                made = replace(form, scheme=scheme)
+                found += [Candidate(member.name, made, options) for options in ways]
 
     def wave(candidate: Candidate) -> int:
         return wave_of(candidate, min(counts))
@@ -73,9 +72,10 @@ def wave_of(candidate: Candidate, threads: int) -> int:
     return 1 if candidate.form.number <= 1 and usual else 2
 
 
-def _options(
+def runtime_options(
     model_format: str, counts: Sequence[int], accelerators: Sequence[str]
 ) -> list[RuntimeOptions]:
+    """Every way to run a model of a format, on these numbers of threads."""
     if model_format == "tflite":
         return [
             RuntimeOptions("litert", provider, threads)

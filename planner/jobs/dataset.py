@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -60,14 +60,18 @@ class SplitRows:
     certify: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
-def load_dataset(spec: JobSpec) -> tuple[Workload, Splits]:
-    """The images that a specification names, and their splits. Raises WorkloadError, or
+def load_dataset(
+    spec: JobSpec, progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[Workload, Splits]:
+    """The images that a specification names, and their splits; `progress` is told how many of how
+    many images were looked at. Raises WorkloadError, or
     SpecificationError for a metric that these images can never tell."""
     work = spec.workload
     workload = checked_images(
         read_workload(work.images, work.labels, work.classes, work.splits.group, work.exclude),
         work.unreadable,
         work.near_duplicates == "together",
+        progress,
     )
     sizes = work.splits
     splits = split_workload(workload, sizes.fit, sizes.tune, sizes.test, sizes.seed)

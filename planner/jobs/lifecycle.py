@@ -10,7 +10,13 @@ from contextlib import ExitStack, contextmanager
 from trimtab.db import JobRecord, Store, WorkloadRecord, let_go
 from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.dataset import load_dataset, told_of
-from trimtab.planner.jobs.journal import DeviceEvents, Journal, NullListener, ProgressListener
+from trimtab.planner.jobs.journal import (
+    DeviceEvents,
+    Journal,
+    NullListener,
+    ProgressListener,
+    images_step,
+)
 from trimtab.planner.jobs.scratch import scratch
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.specification.job import JobSpec, spec_key
@@ -44,7 +50,7 @@ def opened_job(
             found = connect(spec.device.address, spec.budget.stall_seconds, **spec.device.settings)
             device = ours.enter_context(found)
         told = device.fingerprint()
-        workload, splits = load_dataset(spec)
+        workload, splits = load_dataset(spec, images_step(watcher or NullListener()))
         met = store.meet_device(device.address, told, device.identity())
         fingerprint, key = met.fingerprint, met.key
         job_id = job_id_of(spec, key, workload.key)

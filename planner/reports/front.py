@@ -19,6 +19,7 @@ from trimtab.db import (
 from trimtab.planner.jobs.lookup import devices_of, job_state
 from trimtab.planner.jobs.summary import PredictionSummary, summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
+from trimtab.planner.reports.names import plan_name
 from trimtab.planner.reports.speedup import LATENCY, SpeedUp, alike_in_latency, speedup_columns
 from trimtab.planner.reports.text import device_text, printable
 from trimtab.planner.selection.class_cautions import worst_class
@@ -38,7 +39,8 @@ _STATES = {
 
 @dataclass(frozen=True)
 class PlanRow:
-    """A plan on a front.
+    """A plan on a front: `label` is what it is called for people (names.py), `short` what one can
+    type, and what scripts read as its label.
 
     `roles`: 'chosen', 'baseline' (what `speedup` compares with), 'rival' (what plans that remember
     must be compared with, such as 'hold last'), 'member' (any original model
@@ -53,6 +55,7 @@ class PlanRow:
 
     key: str
     label: str
+    short: str
     roles: tuple[str, ...]
     status: str
     feasible: str
@@ -76,13 +79,15 @@ class PlanRow:
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), **speedup_columns(self.speedup)}
+        named = {"label": self.short, "name": self.label}
+        return {**asdict(self), **named, **speedup_columns(self.speedup)}
 
     def flat(self, metrics: Sequence[str]) -> dict[str, Any]:
         """One level of names and values, for tables: unknown is None."""
         found: dict[str, Any] = {
             "key": self.key,
-            "label": self.label,
+            "label": self.short,
+            "name": self.label,
             "roles": " ".join(self.roles),
             "status": self.status,
             "disturbed": "; ".join(self.disturbances),
@@ -312,7 +317,8 @@ def _row(
     status = "predicted" if record is None else "verified" if record.state == "ok" else "failed"
     return PlanRow(
         key=plan.key,
-        label=printable(plan.label),
+        label=plan_name(plan),
+        short=printable(plan.label),
         roles=tuple(name for name, holds in marks.items() if holds),
         status=status,
         feasible=plan.feasible,

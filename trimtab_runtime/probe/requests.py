@@ -132,10 +132,14 @@ class PairedRequest:
     max_seconds: float = 180.0
     visits: int = 4
     seed: int = 0
+    #: The interpreter of each bundle's process; none: that of the probe.
+    pythons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.bundles:
             raise ValueError("turns need at least one bundle")
+        if len(self.pythons) not in (0, len(self.bundles)):
+            raise ValueError(f"{len(self.bundles)} pythons needed, got {len(self.pythons)}")
         if not 1 <= self.sittings <= self.rounds:
             raise ValueError(
                 f"1 <= sittings <= rounds must hold, got {self.sittings} and {self.rounds}"

@@ -12,7 +12,7 @@ import typer
 
 from trimtab.planner.cli import tables
 from trimtab.planner.cli.commands.devices import meet
-from trimtab.planner.cli.commands.show import FrontFormat
+from trimtab.planner.cli.commands.front import FrontFormat
 from trimtab.planner.cli.console import console
 from trimtab.planner.reports.text import UNKNOWN, number, printable
 

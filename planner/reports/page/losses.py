@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.db import JobRecord, Store
-from trimtab.planner.jobs.lookup import devices_of
 from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
 from trimtab.planner.reports.answers.plan_answers import PlanAnswers, plan_answers
+from trimtab.planner.reports.comparison import place_of
 from trimtab.planner.reports.front import FrontView
 from trimtab.planner.reports.page.blocks import (
     Block,
@@ -69,12 +69,7 @@ def losses_section(store: Store, job: JobRecord, view: FrontView, images: int) -
 
 def _answers(store: Store, job: JobRecord, chosen: str, baseline: str) -> _Answers | None:
     """None without labels. Raises TrimtabError where photographs or traces are gone."""
-    place = job
-    for device in devices_of(job):  # a plan answers alike on all; the traces are those of one
-        held = store.get_job(device["job"]) if device["job"] else None
-        if held is not None:
-            place = held
-            break
+    place = place_of(store, job)
     inputs = job_inputs(place)
     own, base = (
         plan_answers(store, place, store.find_plan(key, job_id=place.id), inputs)

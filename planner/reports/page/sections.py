@@ -33,6 +33,7 @@ from trimtab.planner.reports.plots.front_png import write_png
 from trimtab.planner.reports.plots.style import axis_name, position
 from trimtab.planner.reports.speedup import speedup_text
 from trimtab.planner.reports.text import UNKNOWN, cost_text, number, printable, with_interval
+from trimtab.planner.reports.why_not import why_not
 from trimtab_runtime import __version__
 from trimtab_runtime.metrics import find_metric
 
@@ -49,6 +50,7 @@ def report_page(store: Store, job: JobRecord, images: int = IMAGES) -> Page:
     found = [
         _verdict(store, job, view),
         _front(view),
+        _others(store, job, view),
         *([_milliseconds(plan, view)] if plan else []),
         losses_section(store, job, view, images),
         _predicted(view),
@@ -98,6 +100,15 @@ def _front(view: FrontView) -> Section:
     marked = frozenset(n for n, row in enumerate(rows) if "chosen" in row.roles)
     lines = notes.front_notes(view, len(rows))
     return Section("The front", [*blocks, Table(head, cells, marked), Paragraphs(lines)])
+
+
+def _others(store: Store, job: JobRecord, view: FrontView) -> Section | None:
+    """Why not another plan of the front; None where none was chosen."""
+    shown = {row.key for row in view.pick(_ROWS)}
+    found = [[each.label, each.text] for each in why_not(store, job, view) if each.key in shown]
+    if not found:
+        return None
+    return Section("Why not another plan", [Table(["plan", "why not"], found, numeric=False)])
 
 
 def _shown(row: PlanRow, metric: str) -> str:
@@ -208,5 +219,5 @@ def _again(job: JobRecord) -> Section:
     if devices_of(job):
         told += f" It measured on {len(devices_of(job))} devices."
     text = yaml.safe_dump(dict(job.spec), sort_keys=False, allow_unicode=True)
-    blocks = [Paragraphs([told]), Code(f"trimtab plan {name}"), Code(printable(text))]
+    blocks: list[Block] = [Paragraphs([told]), Code(f"trimtab plan {name}"), Code(printable(text))]
     return Section("To repeat it", blocks)

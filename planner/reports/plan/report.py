@@ -11,6 +11,7 @@ from trimtab.db import JobRecord, PlanRecord, Store, VariantRecord, Verification
 from trimtab.planner.jobs.stored_plans import plan_definition
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import FrontView, PlanRow, front_view
+from trimtab.planner.reports.names import stage_name
 from trimtab.planner.reports.plan.confusions import ConfusionView, confusions_of
 from trimtab.planner.reports.plan.precision import MIXED_DETAILS, float_steps
 from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
@@ -18,6 +19,7 @@ from trimtab.planner.reports.plan.slimming import SLIM_DETAILS, slim_steps, slim
 from trimtab.planner.reports.speedup import LATENCY
 from trimtab.planner.reports.text import number, printable, split_name
 from trimtab.search.objectives.constraints import Constraint
+from trimtab_runtime.codec import encode
 from trimtab_runtime.definitions.exits import ExitThresholds, Memory
 from trimtab_runtime.definitions.plan import PlanDefinition, RuntimeOptions
 from trimtab_runtime.errors import StoreError
@@ -26,11 +28,13 @@ from trimtab_runtime.metrics import find_metric
 
 @dataclass(frozen=True)
 class StageView:
-    """A stage: `reach` is the share of inputs that come to it, `stage_ms` what it takes when it
-    runs, `time_share` its part of the plan's mean latency (all predicted, on tune). `threshold`
-    is the confidence from which on it answers; None for the last one."""
+    """A stage, by its `name` for people and the `short` one that a job knows: `reach` is the
+    share of inputs that come to it, `stage_ms` what it takes when it runs, `time_share` its part
+    of the plan's mean latency (all predicted, on tune). `threshold` is the confidence from which
+    on it answers; None for the last one."""
 
     name: str
+    short: str
     variant: str
     sha256: str
     size_mb: float
@@ -158,7 +162,7 @@ def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -
 def _early_reasons(job: JobRecord, stages: tuple[StageView, ...]) -> dict[str, str]:
     """What came of early exits in the variants of the stages."""
     known = summary_of(job)["early"]["reasons"] if "early" in job.summary else {}
-    names = {name for stage in stages for name in (stage.name, stage.variant)}
+    names = {name for stage in stages for name in (stage.short, stage.variant)}
     return {printable(n): printable(text) for n, text in known.items() if printable(n) in names}
 
 
@@ -180,7 +184,8 @@ def _stages(
         record = _record_of(variants, variant)
         found.append(
             StageView(
-                name=printable(data["name"]),
+                name=stage_name(variant["name"], encode(stage.options)),
+                short=printable(data["name"]),
                 variant=printable(variant["name"]),
                 sha256=stage.variant,
                 size_mb=variant["size_bytes"] / 2**20,
