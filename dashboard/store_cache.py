@@ -15,6 +15,7 @@ from trimtab.db import EventRecord, JobRecord, PlanRecord, Store
 from trimtab.planner.jobs.lookup import job_state
 from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab.planner.jobs.summary import summary_of
+from trimtab.planner.reports import comparison
 from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
 from trimtab.planner.reports.answers.plan_answers import PlanAnswers, plan_answers
 from trimtab.planner.reports.figures import plan_figures
@@ -154,6 +155,16 @@ def view(job: JobRecord) -> FrontView:
 @st.cache_resource(show_spinner="Reading plans", max_entries=_JOBS)
 def _view(location: str, state: str, _store: Store, _job: JobRecord) -> FrontView:
     return front_view(_store, _job)
+
+
+def verdict(job: JobRecord) -> list[str]:
+    """What to ship, and what stands beside that; empty where nothing was chosen."""
+    return _verdict(place(), stamp(job), store(), job)
+
+
+@st.cache_resource(show_spinner="Comparing answers", max_entries=_JOBS)
+def _verdict(location: str, state: str, _store: Store, _job: JobRecord) -> list[str]:
+    return comparison.verdict(_store, _job, _view(location, state, _store, _job))
 
 
 def plan_record(job: JobRecord, key: str) -> PlanRecord:

@@ -19,7 +19,7 @@ from trimtab.planner.jobs.journal import (
 )
 from trimtab.planner.jobs.scratch import scratch
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.specification.job import JobSpec
+from trimtab.planner.specification.job import JobSpec, spec_identity, spec_key
 from trimtab.profilers import Device, connect
 from trimtab.profilers.device import machine_key
 from trimtab.variants.execution import executor_on
@@ -32,8 +32,7 @@ from trimtab_runtime.probe.requests import MeasureSettings
 def job_id_of(spec: JobSpec, device: str, workload: str) -> str:
     """The id of a job on the device and the workload with these keys. It never changes, so that
     an interrupted job is resumed by a later version too."""
-    data = spec.model_dump(mode="json", exclude={"cluster"})
-    return content_key({"spec": data, "device": device, "workload": workload})[:12]
+    return content_key({"spec": spec_identity(spec), "device": device, "workload": workload})[:12]
 
 
 @contextmanager
@@ -103,7 +102,7 @@ def open_record(
             id=job_id,
             name=spec.name,
             spec=data,
-            spec_sha256=content_key(data),
+            spec_sha256=spec_key(spec),
             device_key=key,
             workload_key=workload.key,
         )

@@ -24,6 +24,7 @@ from trimtab.planner.reports.places import job_place
 from trimtab.planner.reports.predictor_errors import PredictorError, predictor_errors
 from trimtab.planner.reports.speedup import LATENCY, SpeedUp, alike_in_latency, speedup_columns
 from trimtab.planner.reports.text import printable
+from trimtab.planner.selection.class_cautions import worst_class
 from trimtab.planner.selection.paired import disturbances
 from trimtab.search.objectives.pareto import spread
 from trimtab_runtime.errors import PlanningError
@@ -50,7 +51,8 @@ class PlanRow:
     labels of verified plans that it cannot be told from in latency, `preferred` says why a chosen
     plan was preferred to one of these. `cautions` are what its accuracy hides, told of the chosen
     plan, `disturbances` what disturbed the measurements that its figures follow from. `variants`
-    are the names of those that its stages run.
+    are the names of those that its stages run, `worst` is the class of test with the lowest recall
+    (None: not known), with that.
     """
 
     key: str
@@ -67,6 +69,7 @@ class PlanRow:
     alike: tuple[str, ...] = ()
     preferred: str = ""
     disturbances: tuple[str, ...] = ()
+    worst: tuple[str, float] | None = None
 
     @property
     def standing(self) -> str:
@@ -187,7 +190,11 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
     figures = {entry.plan.key: plan_figures(entry) for entry in entries}
     base = figures.get(baseline.plan.key, {}) if baseline else {}
     alike = alike_in_latency(entries)
-    rows = [_row(e, figures[e.plan.key], verified, baseline, base, alike) for e in entries]
+    workload = store.get_workload(job.workload_key) if job.workload_key else None
+    classes = workload.summary.get("classes", ()) if workload else ()
+    rows = [
+        _row(e, figures[e.plan.key], verified, baseline, base, alike, classes) for e in entries
+    ]
     return FrontView(
         job_id=job.id,
         job_name=printable(job.name),
@@ -247,6 +254,7 @@ def _row(
     baseline: PlanEntry | None,
     base: Mapping[str, MetricValues],
     alike: Mapping[str, tuple[str, ...]],
+    names: Sequence[str],
 ) -> PlanRow:
     plan, record = entry.plan, verified.get(entry.plan.key)
     is_baseline = baseline is not None and plan.key == baseline.plan.key
@@ -275,6 +283,7 @@ def _row(
         alike=alike.get(plan.key, ()),
         preferred=printable(plan.definition.get("preferred", "")),
         disturbances=_disturbances(plan, record),
+        worst=worst_class(plan.definition.get("confusions", ()), names),
     )
 
 

@@ -27,11 +27,15 @@ from trimtab.planner.specification.sections import (
 )
 from trimtab.planner.specification.yaml_file import check_bounded, read_fields, told
 from trimtab.search.objectives.constraints import Constraint
+from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.metrics import find_metric
 
 #: The share of a bundle's answers that may differ from the replay.
 VERIFY_MISMATCH = 0.001
+
+
+Tag = Annotated[str, Field(min_length=1, max_length=50)]
 
 
 class JobSpec(Section):
@@ -40,9 +44,11 @@ class JobSpec(Section):
     place of `device`: each gets a front, and with `across: worst` there is one over all of them,
     by the worst case. A bundle counts as failed where more than the share `verify_mismatch` of its
     answers differ from the replay. On the `cluster` (`auto`, or the address of one of Ray)
-    variants are made; that changes nothing of what is found, nor which job it is."""
+    variants are made. `tags` are words to find the job by. Neither changes anything of what is
+    found, nor which job it is."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
+    tags: Annotated[tuple[Tag, ...], Field(max_length=20, exclude_if=lambda tags: not tags)] = ()
     device: DeviceSpec = DeviceSpec()
     devices: tuple[DeviceSpec, ...] = ()
     across: Literal["each", "worst"] = "each"
@@ -154,6 +160,16 @@ class JobSpec(Section):
     def baseline_name(self) -> str | None:
         """The member to compare with; None means the most capable one."""
         return self._member(self.baseline)
+
+
+def spec_identity(spec: JobSpec) -> dict[str, Any]:
+    """What a specification has done, whatever its tags and wherever variants are made."""
+    return spec.model_dump(mode="json", exclude={"tags", "cluster"})
+
+
+def spec_key(spec: JobSpec) -> str:
+    """A key of that."""
+    return content_key(spec_identity(spec))
 
 
 def load_spec(

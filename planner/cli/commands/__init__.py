@@ -11,6 +11,7 @@ COMMANDS = (
     "front:front",
     "show:show",
     "compare:compare",
+    "report:report",
     "dashboard:dashboard",
     "export:export",
     "export:verify",
