@@ -47,6 +47,9 @@ from trimtab.variants.segments.heads import Head, fit_heads
 from trimtab.variants.segments.isolated import cut_in_subprocess, taps_in_subprocess
 from trimtab.variants.segments.taps import TapPlace, find_taps
 from trimtab.variants.segments.verified_taps import assert_same_answers, usable_taps
+from trimtab.variants.sizes.isolated import resize_in_subprocess, sizes_in_subprocess
+from trimtab.variants.sizes.resizing import SizeTrial, resized_input, why_one_size
+from trimtab.variants.sizes.resizing import text_of as size_text
 from trimtab.variants.torch_export.building import module_file
 from trimtab.variants.torch_export.checks import Agreement
 from trimtab.variants.torch_export.export import (
@@ -76,6 +79,7 @@ __all__ = [
     "Origin",
     "QuantisationRecipe",
     "Scheme",
+    "SizeTrial",
     "Suitability",
     "TapPlace",
     "View",
@@ -116,9 +120,14 @@ __all__ = [
     "quantise_in_subprocess",
     "quantise_w8a8",
     "read_head",
+    "resize_in_subprocess",
+    "resized_input",
+    "size_text",
+    "sizes_in_subprocess",
     "source_identity",
     "taps_in_subprocess",
     "usable_taps",
+    "why_one_size",
     "work_in_subprocess",
     "write_operator_files",
 ]

@@ -26,6 +26,9 @@ _COMPUTED_BY = ("machine", "isa", "numpy", "pillow")
 
 Content = dict[str, Any]
 
+#: The step of a variant for images of another size.
+RESIZED = "other input size"
+
 
 def images_key(items: Iterable[Item]) -> str:
     """Images, by their contents in their order."""
@@ -82,6 +85,11 @@ def precision_lineage(step: str, parent: str, recipe: object, images: Iterable[I
         "images": images_key(images),
         "onnxruntime": onnxruntime.__version__,
     }
+
+
+def resized_lineage(parent: str, size: tuple[int, int]) -> Content:
+    """A variant for images of another `size` (height, width)."""
+    return {"step": RESIZED, "parent": parent, "size": list(size)}
 
 
 def slimmed_lineage(

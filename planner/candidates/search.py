@@ -132,17 +132,18 @@ class CandidateSearch:
             raise PlanningError(f"not tried: {known}")
 
     def _check_answers(self, found: Measured) -> None:
-        """Raise Collapsed for a quantised variant without its parent's answers."""
+        """Raise Collapsed for a variant in another precision or size without its parent's
+        answers."""
         candidate = found.candidate
-        if not candidate.form.scheme:
+        if not candidate.form.scheme and not candidate.form.size:
             return
         forms = {
             seen.candidate.form: seen
             for seen in self._seen
             if seen.candidate.member == candidate.member
         }
-        # Where it was not measured in float yet, the original is what it must answer as.
-        parent = forms.get(candidate.form.unquantised) or forms[ORIGINAL]
+        # Where that was not measured yet, the original is what it must answer as.
+        parent = forms.get(candidate.form.parent) or forms[ORIGINAL]
         variants = self._evaluator.variants
         images = [item.path for item in variants.fit]
         fit, waiting = self._evaluator.rows.fit, self._job.journal.alive
