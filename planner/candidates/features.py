@@ -77,7 +77,7 @@ class CandidateFeatures:
         size = (form.size[0], form.size[1]) if form.size else own
         described = {f"{size_text(size)}px": pixel_step(size, own)} if form.size else {}
         unsized = replace(form.unquantised, size=())
-        work, unseen = self._work.get((name, form.unquantised)), ()
+        work, unseen = self._work.get((name, form.unquantised)), tuple[str, ...]()
         if work is None:
             known = self._work.get((name, unsized))
             work = known or self._work[name, ORIGINAL]

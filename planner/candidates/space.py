@@ -24,8 +24,8 @@ _ON_THE_CPU = frozenset(
 class Space:
     """Every candidate: first the `baselines` (original models, on each number of threads,
     with and without spinning; the reference member first), up to `enqueued` those that are most
-    often worth a try (each member's other precisions and sizes, on the fewest threads), then all the rest,
-    which is the search's to choose from."""
+    often worth a try (each member's other precisions and sizes, on the fewest threads), then all
+    the rest, which is the search's to choose from."""
 
     candidates: list[Candidate]
     baselines: int
@@ -62,8 +62,8 @@ def candidate_space(
 
 def wave_of(candidate: Candidate, threads: int) -> int:
     """When a candidate's turn comes: 0 for original models (the baselines), 1 for them on
-    other execution providers, and on the fewest `threads` for their quantised variants, their other
-    sizes and the best slimmed one, 2 for what the search proposes."""
+    other execution providers, and on the fewest `threads` for their quantised variants, their
+    other sizes and the best slimmed one, 2 for what the search proposes."""
     options = candidate.options
     if options.graph_optimisation != "all" or options.provider == "builtin":
         return 2

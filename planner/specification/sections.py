@@ -242,8 +242,9 @@ class WorkloadSpec(Section):
 
 
 class TechniqueSpec(Section):
-    """Which techniques the planner may use; `sizes`: members with smaller images. `routing` was called `premodel`: that key is read too,
-    and is the one stored, since the identity of a job is a hash of its specification."""
+    """Which techniques the planner may use; `sizes`: members with smaller images. `routing` was
+    called `premodel`: that key is read too, and is the one stored, since the identity of a job is
+    a hash of its specification."""
 
     _later = frozenset({"sizes"})
 

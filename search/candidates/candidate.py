@@ -48,7 +48,7 @@ class VariantForm:
 
     @property
     def text(self) -> str:
-        """As stores have it: 'as_is' for the original model, 'w8a8', 'slim1', 'slim1 192px w8a8'."""
+        """As stores have it: 'as_is' for the original model, 'w8a8', 'slim1 192px w8a8'."""
         return " ".join(self.steps) or _ORIGINAL
 
     @property

@@ -78,9 +78,9 @@ class Description:
     """What is known of a candidate before it is built or measured.
 
     `member` names its model the same in every job. `steps` are what was made of it ('w8a8',
-    'slim2', 'smaller0.26': without that share of the pixels), a number at the end saying how much. `work` is that of the nearest file that is
-    known, which took all of these steps but quantisation and those that are `unseen`; an image of
-    `pixels` (height x width) goes in.
+    'slim2', 'smaller0.26': without that share of the pixels), a number at the end saying how much.
+    `work` is that of the nearest file that is known, which took all of these steps but
+    quantisation and those that are `unseen`; an image of `pixels` (height x width) goes in.
     """
 
     member: str

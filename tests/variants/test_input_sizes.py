@@ -1,4 +1,4 @@
-"""A network for images of another size: the same weights, and refused where its graph is of one."""
+"""A network for images of another size: the same weights; refused where its graph is of one."""
 
 from __future__ import annotations
 

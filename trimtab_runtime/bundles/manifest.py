@@ -56,9 +56,9 @@ class Manifest:
     """A plan with everything that is needed to run and to check it.
 
     `files` maps every other file of the bundle to its sha256. Those that are `shared` are put
-    together of pieces when it is unpacked: weights that two of them have lie in the bundle once. `tolerance` is the largest
-    difference of a golden output, relative to the largest magnitude of that output vector.
-    Bundles of before have no `provenance`.
+    together of pieces when it is unpacked: weights that two of them have lie in the bundle once.
+    `tolerance` is the largest difference of a golden output, relative to the largest magnitude of
+    that output vector. Bundles of before have no `provenance`.
     """
 
     protocol: int
