@@ -92,6 +92,19 @@ def resized_lineage(parent: str, size: tuple[int, int]) -> Content:
     return {"step": RESIZED, "parent": parent, "size": list(size)}
 
 
+def score_lineage(variant: Variant, images: Iterable[Item], said: Mapping[str, Any]) -> Content:
+    """What quantising a block of a float variant alone does to its answers on `images`; `said`
+    are the block's nodes, and how it is quantised and compared."""
+    return {
+        "step": "block error",
+        "sha256": variant.sha256,
+        "io": io_of(variant),
+        "images": images_key(images),
+        **said,
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
 def slimmed_lineage(
     parent: str,
     blocks: Sequence[str],

@@ -24,6 +24,7 @@ from trimtab.planner.cache.keys import (
     resized_lineage,
     variant_key,
 )
+from trimtab.planner.cache.scores import ScoreCache
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.jobs.steps import one_step
@@ -149,9 +150,20 @@ class VariantCache:
             shutil.copyfile(parent.path, source)  # artefacts have no suffix
             images = [item.path for item in self.fit]
             told = quantise_in_subprocess(
-                name, source, parent.variant, images, made, self.limit_s, self.journal.alive
+                name,
+                source,
+                parent.variant,
+                images,
+                made,
+                self.limit_s,
+                self.journal.alive,
+                self.scores(parent),
             )
             return self.keep_file(made, parent, name, lineage, **told)
+
+    def scores(self, parent: StoredVariant) -> ScoreCache:
+        """What is known of blocks of a float variant."""
+        return ScoreCache(self.store, parent.variant, parent.member, self.fit)
 
     def keep_file(
         self,

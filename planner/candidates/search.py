@@ -144,11 +144,9 @@ class CandidateSearch:
         }
         # Where that was not measured yet, the original is what it must answer as.
         parent = forms.get(candidate.form.parent) or forms[ORIGINAL]
-        variants = self._evaluator.variants
-        images = [item.path for item in variants.fit]
-        fit, waiting = self._evaluator.rows.fit, self._job.journal.alive
+        evaluator = self._evaluator
         try:
-            check_answers(found, parent, fit, images, variants.limit_s, waiting)
+            check_answers(found, parent, evaluator.rows.fit, evaluator.variants)
         except Collapsed:
             self._collapsed[candidate.member, candidate.form] = (
                 f"{candidate.form.text} of it collapsed with other options"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     import onnx
 
 Floats = NDArray[np.float32]
+
+#: Blocks of a network that are told apart at most, and images that they are scored on.
+BLOCKS, SHOWN = 24, 48
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,25 @@ class BlockError:
 
     block: Block
     error: float
+
+
+class Scores:
+    """What is known already of blocks that were quantised alone, and where it is kept. These know
+    nothing, and keep nothing."""
+
+    def known(self, block: Block, recipe: QuantisationRecipe, images: int) -> Score | None:
+        """The score of a block, quantised by a recipe, on the first `images`; None: not known."""
+        return None
+
+    def keep(self, block: Block, recipe: QuantisationRecipe, images: int, score: Score) -> None:
+        """Keep it."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The `error` of a block (:func:`answer_error`); None where nothing of it can be quantised."""
+
+    error: float | None
 
 
 def blocks_of(plain: Path, most: int) -> list[Block]:
@@ -98,19 +121,39 @@ def agreement(found: Floats, right: Floats) -> float:
 
 
 def block_errors(
-    quantiser: StaticQuantiser, blocks: Sequence[Block], images: Sequence[Array], right: Floats
+    quantiser: StaticQuantiser,
+    blocks: Sequence[Block],
+    images: Sequence[Array],
+    right: Floats,
+    scores: Scores,
 ) -> list[BlockError]:
-    """The error of every block that can be quantised alone, in order."""
+    """The error of every block that can be quantised alone, in order; each is kept in `scores`
+    before the next is looked at."""
     found = []
     for block in blocks:
-        others = [name for other in blocks if other is not block for name in other.nodes]
-        watchdog.step()
-        try:
-            model = quantiser.quantised(others)
-        except ModelError:  # nothing of this block can be quantised
-            continue
-        found.append(BlockError(block, answer_error(answers(model, images), right)))
+        score = scores.known(block, quantiser.recipe, len(images))
+        if score is None:
+            score = _score(quantiser, block, blocks, images, right)
+            scores.keep(block, quantiser.recipe, len(images), score)
+        if score.error is not None:
+            found.append(BlockError(block, score.error))
     return found
+
+
+def _score(
+    quantiser: StaticQuantiser,
+    block: Block,
+    blocks: Sequence[Block],
+    images: Sequence[Array],
+    right: Floats,
+) -> Score:
+    others = [name for other in blocks if other is not block for name in other.nodes]
+    watchdog.step()
+    try:
+        model = quantiser.quantised(others)
+    except ModelError:  # nothing of this block can be quantised
+        return Score(None)
+    return Score(answer_error(answers(model, images), right))
 
 
 def block_errors_alone(
@@ -118,11 +161,14 @@ def block_errors_alone(
     variant: Variant,
     images: Sequence[Path | str | Array],
     recipe: QuantisationRecipe | None = None,
-    blocks: int = 24,
+    blocks: int = BLOCKS,
+    scores: Scores | None = None,
 ) -> list[BlockError]:
     """The error of each of at most `blocks` blocks of the float ONNX file `source` when it alone
-    is quantised. Raises what :class:`StaticQuantiser` raises."""
+    is quantised, on the first :data:`SHOWN` of the images it is calibrated on. Raises what
+    :class:`StaticQuantiser` raises."""
     with StaticQuantiser(source, variant, images, recipe or QuantisationRecipe()) as quantiser:
-        shown = list(quantiser.tensors())
+        shown = list(islice(quantiser.tensors(), SHOWN))
         right = answers(quantiser.plain, shown)
-        return block_errors(quantiser, blocks_of(quantiser.plain, blocks), shown, right)
+        parts = blocks_of(quantiser.plain, blocks)
+        return block_errors(quantiser, parts, shown, right, scores or Scores())

@@ -88,7 +88,7 @@ class StaticQuantiser:
             raise ModelError(
                 f"{variant.name}: quantisation needs images to calibrate on, got none"
             )
-        self._variant, self._recipe = variant, recipe
+        self._variant, self.recipe = variant, recipe
         self._images = _sample(images, recipe.max_images, seed)
         self._open = ExitStack()
         self._folder = Path(
@@ -117,7 +117,7 @@ class StaticQuantiser:
         Raises ModelError where nothing is left that could be quantised."""
         with quiet():
             model = self._quantised(kept)
-        if self._recipe.float_output:
+        if self.recipe.float_output:
             _free_output(model)
         if not quantised_layers(model):
             raise ModelError(
@@ -134,7 +134,7 @@ class StaticQuantiser:
         graph = onnx.load(str(self.plain)).graph
         constants = {tensor.name for tensor in graph.initializer}
         (name,) = (v.name for v in graph.input if v.name not in constants)
-        target, recipe = self._folder / "quantised.onnx", self._recipe
+        target, recipe = self._folder / "quantised.onnx", self.recipe
         methods = {
             "minmax": ort.CalibrationMethod.MinMax,
             "percentile": ort.CalibrationMethod.Percentile,
