@@ -35,10 +35,11 @@ from trimtab.variants.metadata.labels import LabelFit, fit_labels
 from trimtab.variants.metadata.reading import ModelDescription, describe_model
 from trimtab.variants.quantisation.isolated import (
     block_errors_in_subprocess,
+    int8_blocks_in_subprocess,
     quantise_in_subprocess,
 )
 from trimtab.variants.quantisation.registry import SCHEMES, Scheme
-from trimtab.variants.quantisation.sensitivity import BlockError, block_errors_alone
+from trimtab.variants.quantisation.sensitivity import BlockError, Int8Blocks, block_errors_alone
 from trimtab.variants.quantisation.static import QuantisationRecipe
 from trimtab.variants.quantisation.suitability import NothingToGain, Suitability, quantisable
 from trimtab.variants.quantisation.w8a8 import quantise_w8a8
@@ -69,6 +70,7 @@ __all__ = [
     "Executed",
     "ExportedModule",
     "Head",
+    "Int8Blocks",
     "LabelFit",
     "ModelDescription",
     "ModelFacts",
@@ -106,6 +108,7 @@ __all__ = [
     "inspect_in_subprocess",
     "inspect_model",
     "inspection_engine",
+    "int8_blocks_in_subprocess",
     "make_variant",
     "module_file",
     "module_source",

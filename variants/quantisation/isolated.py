@@ -12,9 +12,11 @@ from trimtab.variants.quantisation.registry import SCHEMES
 from trimtab.variants.quantisation.sensitivity import (
     Block,
     BlockError,
+    Int8Blocks,
     Score,
     Scores,
     block_errors_alone,
+    int8_blocks,
 )
 from trimtab.variants.quantisation.static import QuantisationRecipe
 from trimtab.variants.quantisation.suitability import NothingToGain
@@ -71,6 +73,30 @@ def block_errors_in_subprocess(
     answering = scores or _unknown
     told = call(_block_errors, variant.name, asked, limits, answering=answering, waiting=waiting)
     return decode(list[BlockError], told)
+
+
+def int8_blocks_in_subprocess(
+    source: Path,
+    variant: Variant,
+    images: Sequence[Path],
+    folder: Path,
+    limit_s: float = STEP_S,
+    waiting: Callable[[], None] | None = None,
+    scores: Ask | None = None,
+) -> Int8Blocks:
+    """:func:`variants.quantisation.sensitivity.int8_blocks` in another process; `waiting`,
+    `scores` and errors as of :func:`quantise_in_subprocess`."""
+    listed = [str(image.absolute()) for image in images]
+    asked = [str(source.absolute()), encode(variant), listed, str(folder.absolute())]
+    limits, answering = Limits(limit_s, memory_for(source)), scores or _unknown
+    told = call(_int8_blocks, variant.name, asked, limits, answering=answering, waiting=waiting)
+    return decode(Int8Blocks, told)
+
+
+def _int8_blocks(request: Any, ask: Ask) -> Any:
+    source, variant, images, folder = request
+    files, known = [Path(image) for image in images], decode(Variant, variant)
+    return encode(int8_blocks(Path(source), known, files, Path(folder), _AskedScores(ask)))
 
 
 def _block_errors(request: Any, ask: Ask) -> Any:

@@ -13,6 +13,7 @@ from trimtab.variants.quantisation.dynamic import (
     quantise_dynamic,
 )
 from trimtab.variants.quantisation.mixed import MixedRecipe, quantise_mixed
+from trimtab.variants.quantisation.searched import SearchedRecipe, quantise_searched
 from trimtab.variants.quantisation.static import QuantisationRecipe
 from trimtab.variants.quantisation.suitability import Suitability, quantisable
 from trimtab.variants.quantisation.w8a8 import quantise_w8a8
@@ -56,5 +57,6 @@ SCHEMES: Mapping[str, Scheme] = {
         quantisable, _w8a8, QuantisationRecipe(reduce_range=False), ("bytes",), _WIDE_SUMS
     ),
     "w8a8-mixed": Scheme(quantisable, quantise_mixed, MixedRecipe(), ("bytes",), scores=True),
+    "w8a8-searched": Scheme(quantisable, quantise_searched, SearchedRecipe(), ("bytes",)),
     "w8": Scheme(has_matrix_products, quantise_dynamic, DynamicRecipe(), ("bytes",)),
 }

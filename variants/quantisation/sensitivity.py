@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from trimtab.variants.files import watchdog
 from trimtab.variants.files.base import Array, first_line
 from trimtab.variants.files.dataflow import multiply_accumulates, read_flow, tensor_shapes
+from trimtab.variants.files.writing import write_model
 from trimtab.variants.quantisation.static import QuantisationRecipe, StaticQuantiser
 from trimtab.variants.quantisation.suitability import QUANTISED_LAYERS
 from trimtab_runtime.definitions.plan import Variant
@@ -172,3 +174,48 @@ def block_errors_alone(
         right = answers(quantiser.plain, shown)
         parts = blocks_of(quantiser.plain, blocks)
         return block_errors(quantiser, parts, shown, right, scores or Scores())
+
+
+@dataclass(frozen=True)
+class Int8Blocks:
+    """A network before and after w8a8, both made plain: names of the files, its `blocks`, the
+    error of each when it alone is quantised (None: nothing of it can be), and of all of it
+    together, on so many `images`."""
+
+    plain: str
+    quantised: str
+    blocks: tuple[Block, ...]
+    errors: tuple[float | None, ...]
+    error: float
+    agreement: float
+    images: int
+
+
+def int8_blocks(
+    source: Path,
+    variant: Variant,
+    images: Sequence[Path | str | Array],
+    folder: Path,
+    scores: Scores | None = None,
+) -> Int8Blocks:
+    """What w8a8 does to the float ONNX file `source`; both files are written into `folder`. Raises
+    what :class:`StaticQuantiser` raises."""
+    with StaticQuantiser(source, variant, images, QuantisationRecipe()) as quantiser:
+        shown = list(islice(quantiser.tensors(), SHOWN))
+        right = answers(quantiser.plain, shown)
+        model = quantiser.quantised()
+        whole = answers(model, shown)
+        parts = blocks_of(quantiser.plain, BLOCKS)
+        scored = block_errors(quantiser, parts, shown, right, scores or Scores())
+        write_model(model, folder / "int8.onnx")
+        shutil.copyfile(quantiser.plain, folder / "float.onnx")
+    errors = {each.block: each.error for each in scored}
+    return Int8Blocks(
+        plain="float.onnx",
+        quantised="int8.onnx",
+        blocks=tuple(parts),
+        errors=tuple(errors.get(block) for block in parts),
+        error=answer_error(whole, right),
+        agreement=agreement(whole, right),
+        images=len(shown),
+    )

@@ -43,7 +43,8 @@ class QuantisationRecipe:
     `reduce_range` keeps weights to 7 bits: u8s8 products saturate on AVX2 without VNNI. The first
     `float_first` and last `float_last` layers (Conv, Gemm, MatMul) stay float. `float_output`
     leaves the scores themselves unquantised, or a 256-step grid makes ties of them. Of more than
-    `max_images` calibration images a seeded sample is used.
+    `max_images` calibration images a seeded sample is used. `symmetric` activations have a zero
+    point of 0, in bytes with a sign.
     """
 
     method: str = "minmax"
@@ -54,6 +55,7 @@ class QuantisationRecipe:
     float_last: int = 0
     float_output: bool = True
     max_images: int = 100
+    symmetric: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -143,6 +145,7 @@ class StaticQuantiser:
         # The stride is what makes calibration stream. (CalibMaxIntermediateOutputs looks like the
         # option for it, but onnxruntime 1.31 then throws the collected ranges away.)
         extra = {"CalibStridedMinMax": 1, "CalibPercentile": recipe.percentile}
+        extra |= {"ActivationSymmetric": True} if recipe.symmetric else {}
         try:
             ort.quantize_static(
                 str(self.plain),
@@ -151,7 +154,7 @@ class StaticQuantiser:
                 quant_format=ort.QuantFormat.QDQ,
                 per_channel=recipe.per_channel,
                 reduce_range=recipe.reduce_range,
-                activation_type=ort.QuantType.QUInt8,
+                activation_type=ort.QuantType.QInt8 if recipe.symmetric else ort.QuantType.QUInt8,
                 weight_type=ort.QuantType.QInt8,
                 nodes_to_exclude=sorted({*_kept_float(graph, recipe), *kept}),
                 calibrate_method=methods[recipe.method],
