@@ -34,7 +34,6 @@ _DEFAULT = "minmax"
 _TRIED: Mapping[str, Mapping[str, Any]] = {
     "percentile 99.99": {"method": "percentile", "percentile": 99.99},
     "percentile 99.9": {"method": "percentile", "percentile": 99.9},
-    "entropy": {"method": "entropy"},
     "symmetric minmax": {"symmetric": True},
 }
 _ENDS = {"float_first": 1, "float_last": 1}
@@ -43,8 +42,8 @@ _ENDS = {"float_first": 1, "float_last": 1}
 @dataclass(frozen=True)
 class SearchedRecipe:
     """How the recipe is searched, from that of w8a8 (`base`) on; part of a variant's lineage. Of
-    `gain` of the error of w8a8 or more, w8a8 is kept; first and last layers stay float where that
-    leaves less than `ends` of the error of the best without. No more than `enough` is asked for."""
+    `gain` of the error of w8a8 or more, w8a8 is kept; first and last layers stay float where
+    that leaves less than `ends` of the error of the best without. An error of `enough` is fine."""
 
     base: QuantisationRecipe = field(default_factory=QuantisationRecipe)
     gain: float = 0.8
@@ -68,10 +67,10 @@ def quantise_searched(
     the same input gives the same bytes on the same version of onnxruntime and the same
     instruction set.
 
-    Tells of the search: the name `chosen`, the errors of what was `tried` (by name; answers of the
-    second half of the images), `error` and `agreement` of the chosen, and the agreement of w8a8.
-    Raises NothingToGain where w8a8 is as good, and what :class:`StaticQuantiser` raises; ModelError
-    for fewer than 4 images.
+    Tells of the search: the name `chosen`, the errors of what was `tried` (by name; answers of
+    the second half of the images), `error` and `agreement` of the chosen, and the agreement of
+    w8a8. Raises NothingToGain where w8a8 is as good, and what :class:`StaticQuantiser` raises;
+    ModelError for fewer than 4 images.
     """
     recipe, source, out = recipe or SearchedRecipe(), Path(source), Path(out)
     if len(images) < 4:
