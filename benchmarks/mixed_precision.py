@@ -11,7 +11,7 @@ images, one thread; latencies are medians of interleaved rounds. Prints one JSON
 line: per model `top1` and `latency_ms` of every precision, `top1_recovered` (of w8a8-mixed, the
 share of what w8a8 loses that is back; None where it loses less than a point: `counts` says
 whether), `saving_kept` (the share of its time saving that is kept), the same of the others in
-`by_scheme`, and `minutes`. Where NNCF can be imported (a baseline for development, see `_nncf`), its
+`by_scheme`, and `minutes`. Where NNCF can be imported (a baseline for development: `_nncf`), its
 accuracy control is measured beside; `nncf` says why not else.
 """
 

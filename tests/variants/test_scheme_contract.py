@@ -32,7 +32,7 @@ from trimtab_runtime.images.preprocess import Preprocessor
 SOURCES = {
     "w8a8-mixed": lambda path: write_onnx(path, net=uneven(make_net())),
     "w8a8-searched": lambda path: write_onnx(
-        path, net=spiky(make_net(32), texture_images(24, seed=11)[0])
+        path, net=spiky(make_net(32), texture_images(24, seed=11)[0][::2])
     ),
     "w8": write_dense,
 }
