@@ -46,6 +46,8 @@ from trimtab_runtime.errors import StoreError, TrimtabError
 
 _HOST = threading.RLock()
 _WAIT_S = 1.0
+#: Fewer images to calibrate on are told.
+FEW_IMAGES = 8
 
 
 @contextmanager
@@ -115,6 +117,12 @@ class VariantCache:
         if key in self.failed:
             raise self.failed[key]
         self.journal.note("info", parent.variant.name, f"building {scheme}")
+        if len(self.fit) < FEW_IMAGES:
+            text = (
+                f"{scheme} is calibrated on {len(self.fit)} images only, whose ranges others may "
+                f"leave; give at least {FEW_IMAGES} as workload.splits.fit"
+            )
+            self.journal.note("warning", parent.variant.name, text)
         try:
             with one_step():
                 return self._quantise(parent, scheme, lineage)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -21,7 +22,13 @@ import numpy as np
 
 from trimtab.variants.files.base import Array, first_line
 from trimtab.variants.files.half import widen
-from trimtab.variants.files.onnx import KEEPS_VALUES, producers, read_graph
+from trimtab.variants.files.onnx import (
+    KEEPS_VALUES,
+    load_session,
+    producers,
+    read_graph,
+    run_session,
+)
 from trimtab.variants.files.simplify import write_plain
 from trimtab.variants.files.watchdog import step
 from trimtab.variants.quantisation.suitability import QUANTISED_LAYERS, quantisable
@@ -161,11 +168,23 @@ class StaticQuantiser:
                 extra_options=extra,
                 calibration_cache_path=str(self._folder / "ranges.json"),
             )
-        except (ValueError, TypeError, RuntimeError, AssertionError, KeyError) as error:
-            raise ModelError(
-                f"{self._variant.name}: onnxruntime cannot quantise it ({first_line(error)})"
-            ) from error
+        except Exception as error:  # errors of onnx and onnxruntime share no public base class
+            reason = self._not_finite(name) or f"onnxruntime cannot ({first_line(error)})"
+            raise ModelError(f"{self._variant.name}: cannot be quantised: {reason}") from error
         return onnx.load(str(target))
+
+    def _not_finite(self, name: str) -> str:
+        """Which calibration image it answers with no numbers; '' where there is none."""
+        session = load_session(self.plain, optimised=False, name=self._variant.name)
+        for number, tensor in enumerate(self.tensors()):
+            if not np.isfinite(run_session(self.plain, session, name, tensor)).all():
+                image = self._images[number]
+                shown = image.name if isinstance(image, Path) else f"number {number}"
+                return (
+                    f"it answers the calibration image {shown} with NaN or infinity, which no "
+                    "range holds; leave such images out, or mend the model"
+                )
+        return ""
 
 
 def _sample(images: Sequence[Any], most: int, seed: int) -> list[Any]:
@@ -200,11 +219,13 @@ class _Reader:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """onnxruntime.quantization logs advice on the root logger, and prints each step."""
+    """onnxruntime.quantization logs advice on the root logger, prints each step, and warns of
+    ranges of NaN, which it then cannot use."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             yield
     finally:
         logging.disable(before)
