@@ -10,7 +10,7 @@ import onnx
 import pytest
 from bad_models import nan_model, write_model
 from onnx import TensorProto, helper, numpy_helper
-from sample_models import INPUT, onnx_model, texture_images, write_onnx
+from sample_models import CLASSES, INPUT, onnx_model, texture_images, write_onnx
 
 from trimtab.variants import (
     derive_variant,
@@ -19,6 +19,7 @@ from trimtab.variants import (
     quantisable,
     quantise_w8a8,
 )
+from trimtab.variants.quantisation.dynamic import quantise_dynamic
 from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import ModelError
 
@@ -82,3 +83,15 @@ def test_an_operator_that_nobody_knows_is_no_member(tmp_path: Path) -> None:
     onnx.save(model, str(tmp_path / "net.onnx"))
     with pytest.raises(ModelError, match=r"some\.vendor"):
         quantisable(tmp_path / "net.onnx")
+
+
+def test_a_graph_that_tells_the_shapes_of_its_weights_is_quantised_dynamically(
+    tmp_path: Path,
+) -> None:
+    model = onnx_model()
+    shape = helper.make_tensor_value_info("head", TensorProto.FLOAT, [CLASSES, 16])
+    model.graph.value_info.append(shape)  # as exporters of transformers do
+    source = write_model(model, tmp_path / "net.onnx")
+    quantise_dynamic(source, variant_of(source), [], tmp_path / "made.onnx")
+    kinds = {node.op_type for node in onnx.load(str(tmp_path / "made.onnx")).graph.node}
+    assert "MatMulInteger" in kinds
