@@ -117,7 +117,7 @@ def _profile(
     model: Path, found: Int8Blocks, before: LayerProfile, after: LayerProfile
 ) -> BlockProfile:
     owners = {node: i for i, block in enumerate(found.blocks) for node in block.nodes}
-    times = [_by_block(profile, owners, len(found.blocks)) for profile in (before, after)]
+    floats, integers = (_by_block(each, owners, len(found.blocks)) for each in (before, after))
     return BlockProfile(
         model=model.name,
         device=before.device,
@@ -130,8 +130,10 @@ def _profile(
         int8_ms=after.median_ms,
         warnings=tuple(dict.fromkeys((*before.warnings, *after.warnings))),
         blocks=tuple(
-            BlockTime(block.label, score, *each, block.multiply_accumulates)
-            for block, score, *each in zip(found.blocks, found.errors, *times, strict=True)
+            BlockTime(block.label, error, float_ms, int8_ms, block.multiply_accumulates)
+            for block, error, float_ms, int8_ms in zip(
+                found.blocks, found.errors, floats, integers, strict=True
+            )
         ),
     )
 

@@ -36,7 +36,7 @@ _TRIED: Mapping[str, Mapping[str, Any]] = {
     "percentile 99.9": {"method": "percentile", "percentile": 99.9},
     "symmetric minmax": {"symmetric": True},
 }
-_ENDS = {"float_first": 1, "float_last": 1}
+_ENDS: Mapping[str, Any] = {"float_first": 1, "float_last": 1}
 
 
 @dataclass(frozen=True)
