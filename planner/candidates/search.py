@@ -109,11 +109,11 @@ class CandidateSearch:
         return found
 
     def _quantised(self) -> list[tuple[StoredVariant, str]]:
-        """Members and the schemes by which candidates quantise them."""
+        """Members and the schemes by which candidates quantise them as they are."""
         wanted = {
             (candidate.member, candidate.form.scheme): None
             for candidate in self._candidates
-            if candidate.form.scheme and not candidate.form.technique
+            if candidate.form != ORIGINAL and not candidate.form.unquantised.steps
         }
         return [(self._members[member], scheme) for member, scheme in wanted]
 
@@ -146,22 +146,21 @@ class CandidateSearch:
             raise PlanningError(f"not tried: {known}")
 
     def _check_answers(self, found: Measured) -> None:
-        """Raise Collapsed for a quantised variant without its parent's answers."""
+        """Raise Collapsed for a variant in another precision or size without its parent's
+        answers."""
         candidate = found.candidate
-        if not candidate.form.scheme:
+        if not candidate.form.scheme and not candidate.form.size:
             return
         forms = {
             seen.candidate.form: seen
             for seen in self._seen
             if seen.candidate.member == candidate.member
         }
-        # Where it was not measured in float yet, the original is what it must answer as.
-        parent = forms.get(candidate.form.unquantised) or forms[ORIGINAL]
-        variants = self._evaluator.variants
-        images = [item.path for item in variants.fit]
-        fit, waiting = self._evaluator.rows.fit, self._job.journal.alive
+        # Where that was not measured yet, the original is what it must answer as.
+        parent = forms.get(candidate.form.parent) or forms[ORIGINAL]
+        evaluator = self._evaluator
         try:
-            check_answers(found, parent, fit, images, variants.limit_s, waiting)
+            check_answers(found, parent, evaluator.rows.fit, evaluator.variants)
         except Collapsed:
             self._collapsed[candidate.member, candidate.form] = (
                 f"{candidate.form.text} of it collapsed with other options"

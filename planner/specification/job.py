@@ -151,6 +151,13 @@ class JobSpec(Section):
                 return model.label
         return named
 
+    def sizes_of(self, model: ModelSpec) -> tuple[tuple[int, int], ...] | None:
+        """The other input sizes (height, width) to try a member with; None: some smaller ones."""
+        said = self.techniques.sizes if model.sizes is None else model.sizes
+        if isinstance(said, bool):
+            return None if said else ()
+        return tuple((side, side) if isinstance(side, int) else side for side in said)
+
     @property
     def reference_name(self) -> str | None:
         """The member whose answers stand in for labels."""

@@ -156,16 +156,21 @@ class TorchSpec(Section):
     format: Literal["onnx", "tflite"] = "onnx"
 
 
+_Side = PositiveInt | tuple[PositiveInt, PositiveInt]
+
+
 class ModelSpec(Section):
     """A member: a model file, or a PyTorch module. `signature` is one of several of a TFLite
-    file's."""
+    file's. `sizes` are other input sizes to try (true: some smaller ones, false: none); what
+    `techniques.sizes` says where nothing is said."""
 
-    _later = frozenset({"signature"})
+    _later = frozenset({"signature", "sizes"})
 
     path: _Path | None = None
     torch: TorchSpec | None = None
     name: str | None = None
     signature: str | None = None
+    sizes: bool | tuple[_Side, ...] | None = None
     input: InputSpec = InputSpec()
     output: OutputSpec = OutputSpec()
 
@@ -237,10 +242,14 @@ class WorkloadSpec(Section):
 
 
 class TechniqueSpec(Section):
-    """Which techniques the planner may use. `routing` was called `premodel`: that key is read too,
-    and is the one stored, since the identity of a job is a hash of its specification."""
+    """Which techniques the planner may use; `sizes`: members with smaller images. `routing` was
+    called `premodel`: that key is read too, and is the one stored, since the identity of a job is
+    a hash of its specification."""
+
+    _later = frozenset({"sizes"})
 
     cascade: bool = True
+    sizes: bool = False
     quantisation: tuple[Literal[QUANTISATION_SCHEMES], ...] = ("w8a8",)  # type: ignore[valid-type]
     routing: bool = Field(
         default=False,
