@@ -143,7 +143,7 @@ class MemberTrial:
             rivals = self._judged(finalists, labels, classes, first, compared)
             if self.images < look or self._settled(rivals, labels, finalists[0]):
                 break
-            goes_on = [r.promising if look >= LOOKS[1] else r.leads for r in rivals]
+            goes_on = [r.promising if look >= LOOKS[1] else r.undecided for r in rivals]
             left += [rival for rival, on in zip(rivals, goes_on, strict=True) if not on]
             rivals = [rival for rival, on in zip(rivals, goes_on, strict=True) if on]
             finalists = [finalists[0], *(rival.setup for rival in rivals if not rival.found)]
