@@ -29,12 +29,14 @@ class Setup:
 @dataclass(frozen=True)
 class Rival:
     """A set-up beside the specified one, and how it did: `right` (images,), and in figures. It
-    was `found` in the answers, where nobody thought of it before."""
+    was `found` in the answers, where nobody thought of it before, and is `certain` where they tell
+    the place of every class."""
 
     setup: Setup
     right: Bools
     told: TriedSetup
     found: bool = False
+    certain: bool = True
 
     @property
     def undecided(self) -> bool:

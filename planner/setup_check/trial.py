@@ -16,6 +16,7 @@ from trimtab.planner.setup_check.orders import (
     Reading,
     answers,
     best_permutation,
+    certain,
     cross_fitted,
     usual_readings,
 )
@@ -147,6 +148,9 @@ class MemberTrial:
             left += [rival for rival, on in zip(rivals, goes_on, strict=True) if not on]
             rivals = [rival for rival, on in zip(rivals, goes_on, strict=True) if on]
             finalists = [finalists[0], *(rival.setup for rival in rivals if not rival.found)]
+        if rivals and rivals[0].found:
+            other = self._beyond_order(rivals[0], finalists[0], labels, len(classes), compared + 1)
+            rivals = ([other] if other else []) + rivals
         return rivals + left, tried
 
     def _settled(self, rivals: Sequence[Rival], labels: Ints, specified: Setup) -> bool:
@@ -154,7 +158,8 @@ class MemberTrial:
         if not rivals:
             return self.images >= LOOKS[2] or bool(self._right(specified, labels).mean() > 0.5)
         hopeless = not any(rival.promising for rival in rivals)
-        return beats(rivals[0].told) or (self.images >= LOOKS[1] and hopeless)
+        beaten = beats(rivals[0].told) and rivals[0].certain
+        return beaten or (self.images >= LOOKS[1] and hopeless)
 
     # ---- screening ----
 
@@ -258,12 +263,34 @@ class MemberTrial:
         if after < _EXPLAINS * before and 1 - after > (1 - before) / _EXPLAINS:
             return None
         reading = Reading(offset, best_permutation(predicted, labels, classes))
-        told = "a permutation found in the answers"
+        sure = certain(predicted, labels, reading.places)
+        told = f"a permutation found in the answers{'' if sure else ', not certain of each class'}"
         changes = ordered({**self._setups[index].changes, "order": told})
         setup = Setup(index, reading, changes)
         if not self._knows(setup, right, labels):
             return None
-        return Rival(setup, right, beside(setup, right, specified, 0, compared), found=True)
+        told_beside = beside(setup, right, specified, 0, compared)
+        return Rival(setup, right, told_beside, found=True, certain=sure)
+
+    def _beyond_order(
+        self, found: Rival, specified: Setup, labels: Ints, classes: int, compared: int
+    ) -> Rival | None:
+        """The best other input where the order had to be found: before, all inputs were alike.
+        None where it answers no better."""
+        first = len(self._setups)
+        self._setups += further_inputs(self._setups[found.setup.input], self._geometry)
+        inputs = list(range(first, len(self._setups)))
+        for images, kept in ((FIRST, KEPT), (SCREENED, 1)):
+            images = min(images, self.images)
+            self._bring(inputs, images)
+            outputs = {index: self._first(index, images) for index in inputs}
+            right = {i: found.setup.reading.right(o, labels[:images]).sum() for i, o in outputs.items()}
+            inputs = sorted(inputs, key=right.__getitem__, reverse=True)[:kept]
+        self.run([0, *inputs], self.images)
+        so_far = self._right(specified, labels)
+        rival = self._permuted(inputs[0], so_far, labels, classes, compared)
+        better = rival is not None and rival.told.share > found.told.share + _LEAD
+        return rival if better else None
 
     def _knows(self, setup: Setup, right: Bools, labels: Ints) -> bool:
         """Whether a set-up tells images apart at all: one that always answers the commonest class

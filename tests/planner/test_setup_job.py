@@ -25,7 +25,7 @@ from trimtab.planner.reports.plan.report import report_plan
 from trimtab.planner.specification.job import load_spec
 from trimtab.profilers import Device, ProbeResult
 from trimtab_runtime.errors import PlanningError
-from trimtab_runtime.probe.requests import MeasureSettings, VerifyRequest
+from trimtab_runtime.probe.requests import MeasureSettings, PairedRequest, VerifyRequest
 
 pytestmark = pytest.mark.slow
 QUICK = MeasureSettings(seconds=0.1, max_seconds=5, min_rounds=8, warmup_seconds=0.02)
@@ -157,6 +157,46 @@ def test_the_limit_is_the_specifications(zoo: Path, store: Store, machine: Devic
     # What was verified under another limit is held against that of today.
     kept = store.list_verifications(record.id)
     assert {v.state for v in kept} == {"ok"}
+
+
+class StrayingInTurns(Wrapped):
+    """Changes what the last bundle answered in turns: always, or the second time alone."""
+
+    def __init__(self, device: Device, always: bool) -> None:
+        super().__init__(device)
+        self._always = always
+
+    def probe(self, request: Any, **how: Any) -> ProbeResult:
+        found = super().probe(request, **how)
+        if not isinstance(request, PairedRequest):
+            return found
+        arrays = {name: np.array(told) for name, told in found.arrays.items()}
+        answers = [name for name, told in arrays.items() if len(told) == len(arrays["round"])]
+        if not self._always:  # the first round is answered once more
+            again = np.flatnonzero(arrays["round"] == 0)
+            arrays |= {n: np.concatenate([arrays[n], arrays[n][again]]) for n in answers}
+        last = np.flatnonzero(arrays["bundle"] == len(request.bundles) - 1)[-1]
+        arrays["index"][last] = (arrays["index"][last] + 1) % 10
+        return dataclasses.replace(found, arrays=arrays)
+
+
+@pytest.mark.parametrize(
+    ("always", "limit", "reason"),
+    [
+        (True, 0.001, "of its answers in turns differ from the replay"),
+        (False, 0.1, "of its answers in turns differ when the same images run again"),
+    ],
+)
+def test_the_same_holds_of_bundles_in_turns(
+    zoo: Path, store: Store, machine: Device, always: bool, limit: float, reason: str
+) -> None:
+    asked = job(zoo, verify_mismatch=limit)
+    record = trimtab.plan(asked, store, settings=QUICK, device=StrayingInTurns(machine, always))
+    failed = [v.reason or "" for v in store.list_verifications(record.id) if v.state == "failed"]
+    assert failed and all(reason in told for told in failed)
+    chosen = record.summary["chosen"]
+    known = {v.plan_key: v.state for v in store.list_verifications(record.id)}
+    assert chosen is None or known[chosen] == "ok"
 
 
 def test_a_bundle_that_does_not_repeat_itself_fails(

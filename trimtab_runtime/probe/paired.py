@@ -43,7 +43,8 @@ def paired(request: PairedRequest, progress: Progress) -> dict[str, Any]:
     `round_start_s`, `round_other_cpu` (cores that other processes used), `round_steal`,
     `round_pace` (relative to a quick round) and `round_disturbed` (0 or 1), with `round_order`
     (rounds, bundles), the numbers of bundles as they ran. Of every answer (answers,): its number
-    of a `round`, a `bundle` and an `image`, `latency_ms`, `entry`, `stage`, `tap` and `by`.
+    of a `round`, a `bundle` and an `image`, `latency_ms`, `entry`, `stage`, `tap` and `by`, and
+    the `index` of the class (-1 from a bundle of an earlier version, which does not tell).
 
     Raises the error of a bundle that cannot be loaded or run.
     """
@@ -177,7 +178,7 @@ class _Rounds:
     def arrays(self, disturbed: Any) -> dict[str, Any]:
         found = self.found
         told: dict[str, list[Any]] = {"round": [], "bundle": [], "image": []}
-        told.update((name, []) for name in _FIELDS)
+        told.update((name, []) for name in (*_FIELDS, "index"))
         for number, each in enumerate(found):
             for bundle in each.order:
                 told["round"] += [number] * len(each.images)
@@ -185,6 +186,8 @@ class _Rounds:
                 told["image"] += each.images
                 for name in _FIELDS:
                     told[name] += each.answers[bundle][name]
+                unknown = [-1] * len(each.images)
+                told["index"] += each.answers[bundle].get("index", unknown)
         arrays = {
             name: np.array(values, np.float64 if name == "latency_ms" else np.int64)
             for name, values in told.items()
