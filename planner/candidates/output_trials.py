@@ -113,19 +113,21 @@ class LabelledTrial:
             return max(tried, key=lambda t: (value(rows, t), -abs(t - 0.5)))
 
         every = np.arange(len(items))
-        found, before, told = best(every), value(every, 0.5), ""
-        if parts := _parts(labels):
-            others = np.full(len(items), 0.5)
-            for part in parts:
-                others[part] = best(np.setdiff1d(every, part))
-            fair = value(every, others)
-            found = found if fair > before else 0.5
-            told = f"; {fair:.3f} on each part of them by the threshold of the other parts"
-        return found, (
-            f"its threshold is {found:g}, the best of tune for {self.metric}: "
-            f"{value(every, found):.3f} ({before:.3f} with 0.5) on the {len(items)} images that it "
-            f"was chosen on{told}"
-        )
+        found = best(every)
+        before, own = value(every, 0.5), value(every, found)
+        told = f"for {self.metric}: {own:.3f} ({before:.3f} with 0.5) on the {len(items)} images"
+        told = f"{told} that it was chosen on"
+        parts = _parts(labels)
+        if not parts or found == 0.5:
+            return found, f"its threshold is {found:g}, the best of tune {told}"
+        others = np.full(len(items), 0.5)
+        for part in parts:
+            others[part] = best(np.setdiff1d(every, part))
+        fair = value(every, others)
+        told = f"{told}, {fair:.3f} on each part of them by the threshold of the other parts"
+        if fair > before:
+            return found, f"its threshold is {found:g}, the best of tune {told}"
+        return 0.5, f"its threshold stays 0.5: {found:g} is the best of tune {told}"
 
     def _answers(self, path: Path, variant: Variant, items: Sequence[Item]) -> Floats:
         found = []

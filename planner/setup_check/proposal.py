@@ -95,7 +95,9 @@ def _take_over(model: FoundModel, found: MemberCheck) -> None:
         model.geometry = {n: v for n, v in tried.items() if v not in (None, False)}
         model.offset = model.offset if found.offset is None else found.offset
         doubtful = best.right <= best.images * (found.by_chance or 0) * 2
-        model.doubt = f"it answers best with another {best.text}" if "order" in best.changes else ""
+        model.doubt = (
+            f"it answers best with another {best.text}" if "order" in best.changes else ""
+        )
     else:
         doubtful = found.near_chance
     if doubtful:

@@ -23,12 +23,7 @@ from trimtab.planner.setup_check.orders import (
 from trimtab.planner.setup_check.pictures import Pictures
 from trimtab.planner.setup_check.records import CheckedMember, CheckRequest
 from trimtab.planner.setup_check.rivals import Rival, Setup, beside, likeliest_first, ordered
-from trimtab.planner.setup_check.statistics import (
-    Bools,
-    beats,
-    chance,
-    knows,
-)
+from trimtab.planner.setup_check.statistics import Bools, beats, chance, knows
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import create_engine, format_engine
 from trimtab_runtime.formats import InputFormat
@@ -269,8 +264,8 @@ class MemberTrial:
         setup = Setup(index, reading, changes)
         if not self._knows(setup, right, labels):
             return None
-        told_beside = beside(setup, right, specified, 0, compared)
-        return Rival(setup, right, told_beside, found=True, certain=sure)
+        figures = beside(setup, right, specified, 0, compared)
+        return Rival(setup, right, figures, found=True, certain=sure)
 
     def _beyond_order(
         self, found: Rival, specified: Setup, labels: Ints, classes: int, compared: int
@@ -283,12 +278,17 @@ class MemberTrial:
         for images, kept in ((FIRST, KEPT), (SCREENED, 1)):
             images = min(images, self.images)
             self._bring(inputs, images)
-            outputs = {index: self._first(index, images) for index in inputs}
-            right = {i: found.setup.reading.right(o, labels[:images]).sum() for i, o in outputs.items()}
+            right = {
+                index: found.setup.reading.right(self._first(index, images), labels[:images]).sum()
+                for index in inputs
+            }
             inputs = sorted(inputs, key=right.__getitem__, reverse=True)[:kept]
+        if not inputs:
+            return None
         self.run([0, *inputs], self.images)
-        so_far = self._right(specified, labels)
-        rival = self._permuted(inputs[0], so_far, labels, classes, compared)
+        rival = self._permuted(
+            inputs[0], self._right(specified, labels), labels, classes, compared
+        )
         better = rival is not None and rival.told.share > found.told.share + _LEAD
         return rival if better else None
 

@@ -391,8 +391,24 @@ def test_a_tuned_threshold_is_the_best_of_tune(
     low, high = (1 / (1 + np.exp(-0.05 * (value - 50))) for value in (90, 110))
     assert low < threshold < high
     assert "best of tune for balanced_accuracy: 1.000 (0.7" in told(setup)
-    fair = re.search(r"([01]\.\d+) on each part of them by the threshold of the other", told(setup))
+    fair = re.search(r"([01]\.\d+) on each part of them by the threshold", told(setup))
     assert fair and 0.9 < float(fair[1]) <= 1
+
+
+def test_imagenet_behind_a_background(tmp_path: Path) -> None:
+    few = make_net(2)
+    wide = replace(few, head=np.ones((1001, 4), np.float32), head_bias=np.ones(1001, np.float32))
+    model, path = onnx_model(2, net=wide), tmp_path / "a.onnx"
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1001
+    onnx.save(model, path)
+    said: Any = {"input": {"mean": 127.5, "std": 127.5}}
+    setup = member(path, ("n01440764", "n03888257"), **said)
+    assert setup.variant.output.offset == 1
+    assert setup.variant.output.groups == ((0,), (701,))
+    assert "stand behind a background" in told(setup)
+    without = member(path, ("n01440764", "n03888257"), **said, output={"offset": 0})
+    with pytest.raises(ModelError, match=r"set output.offset: 1 where ImageNet's 1000"):
+        check_width(without, 1001, JobClasses(("n01440764", "n03888257")))
 
 
 def test_a_threshold_that_only_fits_noise_stays(tmp_path: Path) -> None:

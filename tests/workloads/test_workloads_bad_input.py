@@ -35,7 +35,11 @@ BAD_TABLES = {
         {},
         "any of the columns class, category_id may be the label",
     ),
-    "nothing known": ("file,label\na.png,0\nb.png,NaN\n", {}, "1 cell.s. are empty: label in line 3"),
+    "nothing known": (
+        "file,label\na.png,0\nb.png,NaN\n",
+        {},
+        "1 cell.s. are empty: label in line 3",
+    ),
     "missing group": ("file,label\na.png,0\n", {"group": "object"}, "has no column object"),
     "column twice": ("file,label,label\na.png,0,1\n", {}, "more than one column label"),
     "nothing": ("", {}, "no column file and no column label; its first line names nothing"),

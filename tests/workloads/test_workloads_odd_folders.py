@@ -176,8 +176,8 @@ def test_two_levels_that_may_both_be_classes_are_told(
             write_image(tmp_path / fold / place / "x.png")
     (told,) = read_workload(tmp_path).notices
     assert told == (
-        "each of the class folders (fold1, fold2) holds the same folders (bolt, nut): if those are "
-        "the classes, move them up one level"
+        "each of the class folders (fold1, fold2) holds the same folders (bolt, nut): if those "
+        "are the classes, move them up one level"
     )
 
 
@@ -190,7 +190,7 @@ def test_a_column_of_splits(tmp_path: Path, write_image: WriteImage) -> None:
     assert workload.classes == ("bolt", "nut")
     assert [item.split for item in workload.items] == ["fit", "fit", "tune", "test"]
     (tmp_path / "labels.csv").write_text(f"file,label,split\n{rows.replace('val', 'extra')}")
-    with pytest.raises(WorkloadError, match="says train, val or test in some rows, .* extra"):
+    with pytest.raises(WorkloadError, match=r"in some rows, and in others extra"):
         read_workload(tmp_path)
     shards = rows.replace("train", "A").replace("Train", "A").replace("val", "B")
     (tmp_path / "labels.csv").write_text(f"file,label,split\n{shards.replace('test', 'C')}")
@@ -201,7 +201,9 @@ def test_a_table_that_is_not_read_is_told(tmp_path: Path, write_image: WriteImag
     write_image(tmp_path / "a.png")
     (tmp_path / "annotations.csv").write_text("file,label\na.png,nut\n")
     told, _ = read_workload(tmp_path).notices
-    assert told.startswith("the images have no labels, and annotations.csv beside them is not read")
+    assert told.startswith(
+        "the images have no labels, and annotations.csv beside them is not read"
+    )
 
 
 def test_classes_that_hardly_differ_are_told(tmp_path: Path, write_image: WriteImage) -> None:

@@ -12,7 +12,6 @@ from trimtab.workloads.images.split_folders import split_called
 from trimtab.workloads.images.text import first_few, read_text
 from trimtab_runtime.errors import WorkloadError
 
-
 #: What others call the columns of files and labels, in lower case.
 FILE_COLUMNS = (
     *("filename", "file_name", "filepath", "file_path", "path", "image", "image_name"),
@@ -117,7 +116,9 @@ def _splits(path: Path, told: list[str]) -> list[str | None]:
     found = [split_called(text) for text in told]
     if len(set(found)) < 2:
         return [None] * len(told)
-    strange = sorted({text or "nothing" for text, split in zip(told, found, strict=True) if not split})
+    strange = sorted(
+        {text or "nothing" for text, split in zip(told, found, strict=True) if not split}
+    )
     if strange:
         raise WorkloadError(
             f"{path}: the column {_SPLIT} says train, val or test in some rows, and in others "

@@ -59,7 +59,8 @@ def alike_pairs(looks: Sequence[Look]) -> list[tuple[int, int]] | None:
     if not looks:
         return []
     plain, mirrored = (
-        np.array([getattr(look, name) for look in looks], np.uint64) for name in ("bits", "mirrored")
+        np.array([getattr(look, name) for look in looks], np.uint64)
+        for name in ("bits", "mirrored")
     )
     levels = np.frombuffer(b"".join(look.thumbnail for look in looks), np.uint8)
     grey = levels.reshape(len(looks), _SIDE, _SIDE)

@@ -57,6 +57,8 @@ def splits_within(folders: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """The split of images that lie in folders of splits below those of their classes, by names;
     {} where one lies elsewhere, or all in one split. `folders` are those below the class."""
     found = {
-        name: split for name, inner in folders.items() if inner and (split := split_called(inner[0]))
+        name: split
+        for name, inner in folders.items()
+        if inner and (split := split_called(inner[0]))
     }
     return found if len(found) == len(folders) and len(set(found.values())) > 1 else {}
