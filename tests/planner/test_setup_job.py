@@ -265,12 +265,16 @@ def test_init_proposes_the_geometry_that_answers_best(tmp_path: Path) -> None:
 
 def test_init_proposes_what_answers_best(tmp_path: Path) -> None:
     names = [f"batch_{number}" for number in range(1, 11)]
-    for photo in write_digits(tmp_path / "photos", 200, names):
+    for number, photo in enumerate(write_digits(tmp_path / "photos", 200, names)):
         Image.fromarray(np.asarray(Image.open(photo))[:, :, ::-1]).save(photo)
+        if number % 20 == 0:  # damaged ones keep nothing from being tried
+            photo.write_bytes(photo.read_bytes()[:60])
     write_digit_net(tmp_path / "net.onnx")
     assert main(["init", str(tmp_path), "-o", str(tmp_path / "job.yaml")]) == 0
     spec = load_spec(tmp_path / "job.yaml")
     assert spec.models[0].input.colour == "bgr"
     # Folders are listed by their names; the network counts as people do.
     assert spec.workload.classes == tuple(names)
-    assert "labelled images answered rightly so" in (tmp_path / "job.yaml").read_text()
+    text = (tmp_path / "job.yaml").read_text()
+    assert "labelled images answered rightly so" in text
+    assert "images that models were to be tried on: " in text
