@@ -106,8 +106,8 @@ def _workload_lines(images: FoundImages, here: Path) -> list[str]:
 def _splits(workload: Workload) -> list[str]:
     if any(item.split for item in workload.items):
         return [
-            f"  # Splits by their folders: {_split_text(workload)}. Images of train calibrate, of",
-            "  # val decide, of test report.",
+            f"  # Splits as they lie there: {_split_text(workload)}. Images of train calibrate,",
+            "  # of val decide, of test report.",
         ]
     fit, tune, test = SPLITS
     return [

@@ -53,8 +53,10 @@ def test_every_bundle_answers_every_image_and_orders_vary(
         expected = [plan.classify(str(path)) for path in photos[:20]]
         of = arrays["bundle"] == number
         assert set(arrays["image"][of]) == set(range(20))
-        for image, stage in zip(arrays["image"][of], arrays["stage"][of], strict=True):
-            assert stage == expected[image].stage
+        for image, *told in zip(
+            *(arrays[n][of] for n in ("image", "stage", "index")), strict=True
+        ):
+            assert told == [expected[image].stage, expected[image].index]
         assert (arrays["latency_ms"][of] > 0).all()
     assert sorted(set(arrays["round_block"])) == [0, 1, 2, 3]
     assert {0, 1} <= set(arrays["round_sitting"]), "disturbed blocks come again in another"
@@ -110,7 +112,7 @@ def test_a_block_that_is_asked_for_again_is_answered_the_same(
         assert process.wait(60) == 3
     ready, first, second, _, second_again, first_again = answers
     assert ready["image_ms"] > 0
-    for name in ("entry", "stage", "tap", "by"):
+    for name in ("index", "entry", "stage", "tap", "by"):
         assert first_again[name] == first[name]
         assert second_again[name] == second[name]
 
