@@ -91,7 +91,7 @@ class InputFormat:
             raise ValueError(f"0 < crop <= 1 must hold, got {self.crop}")
         for name in ("mean", "std"):
             if len(getattr(self, name)) not in (1, self.channels):
-                raise ValueError(f"{name} needs 1 or {self.channels} values")
+                raise ValueError(f"{name} needs {self._counts()}")
         if any(value == 0 for value in self.std):
             raise ValueError(f"std must not be zero, got {self.std}")
         self._check_geometry()
@@ -117,13 +117,16 @@ class InputFormat:
         if self.resize_last and (self.fit == "squash" or (self.fit == "pad" and self.crop != 1)):
             raise ValueError("resize_last is for fit: crop, and for fit: pad without a crop")
         if len(self.pad_colour) not in (1, self.channels):
-            raise ValueError(f"pad_colour needs 1 or {self.channels} values")
+            raise ValueError(f"pad_colour needs {self._counts()}")
         if not all(0 <= value <= 255 for value in self.pad_colour):
             raise ValueError(f"0 <= pad_colour <= 255 must hold, got {self.pad_colour}")
         if self.fit != "pad" and self.pad_colour != (0,):
             raise ValueError("pad_colour is for fit: pad")
         if not self.antialias and self.resize not in POINT_FILTERS:
             raise ValueError(f"antialias: false is for {', '.join(POINT_FILTERS)}")
+
+    def _counts(self) -> str:
+        return "1 value" if self.channels == 1 else f"1 or {self.channels} values"
 
     @property
     def channels(self) -> int:
