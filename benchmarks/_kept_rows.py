@@ -13,10 +13,12 @@ from benchmarks._intake_rows import Row
 class KeptRows:
     """The rows of one network, a JSON object a line in a file of `folder` (None: kept nowhere).
 
-    A row is written as soon as it is there; `complete` says that there are no more to come.
+    A row is written as soon as it is there. `complete` says that there are no more to come in a
+    run over the whole grid, or, where that is asked for, over the `quick` one.
     """
 
-    def __init__(self, folder: Path | None, network: str) -> None:
+    def __init__(self, folder: Path | None, network: str, quick: bool) -> None:
+        self._quick = quick
         self._path = None if folder is None else folder / f"{network.replace(' ', '-')}.jsonl"
         self.rows: list[Row] = []
         self.complete = False
@@ -24,8 +26,8 @@ class KeptRows:
             return
         for line in self._path.read_text().splitlines():
             found = json.loads(line)
-            if not found:
-                self.complete = True
+            if "complete" in found:
+                self.complete |= quick or found["complete"] == "whole"
                 continue
             self.rows.append(Row(**found | {"notes": tuple(found["notes"])}))
 
@@ -37,9 +39,9 @@ class KeptRows:
         self._write(asdict(row))
 
     def finish(self) -> None:
-        """An empty object stands behind the last row."""
+        """Tell a later run that this one came to its end."""
         self.complete = True
-        self._write({})
+        self._write({"complete": "quick" if self._quick else "whole"})
 
     def _write(self, found: dict[str, Any]) -> None:
         if self._path is None:

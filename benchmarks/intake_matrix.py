@@ -85,7 +85,7 @@ def _prepare() -> None:
 
 def _rows(packages: Path | None, name: str, quick: bool, keep: Path | None) -> list[Row]:
     """All rows of a network, printed as they come, and lines on variations that are not there."""
-    kept = KeptRows(keep, name)
+    kept = KeptRows(keep, name, quick)
     if kept.complete:
         return kept.rows
     (network,) = (

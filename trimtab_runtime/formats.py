@@ -14,6 +14,7 @@ LAYOUTS = ("nchw", "nhwc")
 DTYPES = ("float32", "float16", "uint8", "int8")
 COLOURS = ("rgb", "bgr", "gray")
 OUTPUT_KINDS = ("logits", "probabilities")
+CUT_ROUNDINGS = ("even", "down")
 FITS = ("squash", "crop", "pad", "inside")
 #: Filters that can sample without antialiasing: the others are means over an area by nature.
 POINT_FILTERS = ("nearest", "bilinear", "bicubic")
@@ -60,6 +61,9 @@ class InputFormat:
     - `pad`: it is resized to lie within `resize_size` (as before), and `size` is filled up with
       `pad_colour` (RGB, or one value) around it.
 
+    Where an odd number of pixels is cut off, the offset is a half, rounded to the `even` pixel or
+    `down`: `cut_rounding`.
+
     With `resize_last` the image is cut or padded to the shape of `size` first, in whole pixels of
     its own, and then resized. `antialias` False samples single pixels where it shrinks an image.
     """
@@ -78,6 +82,7 @@ class InputFormat:
     pad_colour: tuple[int, ...] = (0,)
     antialias: bool = True
     resize_last: bool = False
+    cut_rounding: str = "even"
 
     def __post_init__(self) -> None:
         one_of("resize", self.resize, RESIZE_FILTERS)
@@ -85,6 +90,7 @@ class InputFormat:
         one_of("dtype", self.dtype, DTYPES)
         one_of("colour", self.colour, COLOURS)
         one_of("fit", self.fit, FITS)
+        one_of("cut_rounding", self.cut_rounding, CUT_ROUNDINGS)
         if min(self.size) < 1 or max(self.size) > LARGEST_SIDE:
             raise ValueError(f"1 <= size <= {LARGEST_SIDE} must hold, got {self.size}")
         if not 0 < self.crop <= 1:

@@ -435,6 +435,7 @@ def test_init_writes_what_describes_models_and_where_it_is_from(tmp_path: Path) 
         "resize": "bicubic",
         "fit": "crop",
         "resize_size": 36,
+        "cut_rounding": "down",
     }
     assert (packed.input.mean, packed.input.colour) == (127.5, "rgb")
     assert starter.guesses == 1  # the TFLite file does not say how images are resized

@@ -108,8 +108,7 @@ def _resized(config: Mapping[str, Any]) -> dict[str, Any]:
     assert both is not None
     if not cuts:
         return {"size": both, "fit": "squash"}
-    found = {"size": _square(cut), "fit": "squash", "resize_size": both}
-    return _within(found)
+    return _within({"size": _square(cut), "fit": "squash", "resize_size": both})
 
 
 def _cropped(edge: int, size: tuple[int, int]) -> dict[str, Any]:
@@ -121,7 +120,7 @@ def _within(found: dict[str, Any]) -> dict[str, Any]:
         raise Unreadable(
             f"it cuts {found['size']} out of {found['resize_size']}, which is smaller"
         )
-    return found
+    return {**found, "cut_rounding": "down"}
 
 
 def _edge_or_both(size: object, cut: bool) -> tuple[int | None, tuple[int, int] | None]:
