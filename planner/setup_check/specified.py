@@ -61,6 +61,7 @@ def _member(
     description = describe_in_subprocess(path, stall_s)
     wishes = wishes_of(model, len(classes.names) or None, description)
     view, known = open_and_inspect_in_subprocess(path, place, wishes, stall_s)
+    view.check_single(path.name)
     facts = known or inspect_in_subprocess(view.path, wishes.size, stall_s)
     if facts.inner_size is not None and wishes.size is None:
         facts = inspect_in_subprocess(view.path, facts.inner_size, stall_s)

@@ -69,6 +69,14 @@ class View:
     notes: tuple[str, ...] = ()
     beside: tuple[Path, ...] = ()
 
+    def check_single(self, name: str) -> None:
+        """Raises ModelError, which calls the model `name`, where weights lie beside."""
+        if self.beside:
+            raise ModelError(
+                f"{name}: its weights are more than the 2 GB that one file can hold, and a plan is "
+                "made of single files"
+            )
+
 
 def open_view(
     path: Path | str,
