@@ -361,12 +361,21 @@ def test_timms_pretrained_configuration(
         ("model_labels.txt", "1: airplane\n2: automobile\n3: bird\n4: cat"),
         ("class_indices.json", '{"cat": 3, "bird": 2, "automobile": 1, "airplane": 0}'),
         ("labels.json", '["airplane", "automobile", "bird", "cat"]'),
+        ("labels.json", json.dumps([{"id": i, "name": name} for i, name in enumerate(NAMES)])),
+        ("labels.txt", "airplane\nautomobile\nbird\ncat\n".encode("utf-16")),
     ],
 )
-def test_class_names_beside(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_bytes(text.encode())
+def test_class_names_beside(tmp_path: Path, name: str, text: str | bytes) -> None:
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     found = first(write_onnx(tmp_path / "model.onnx", 2))
     assert (found.source, found.labels) == (name, NAMES)
+
+
+def test_indices_of_classes_that_are_text(tmp_path: Path) -> None:
+    indices = {name: str(index) for index, name in enumerate(NAMES)}
+    (tmp_path / "config.json").write_text(json.dumps({"label2id": indices}))
+    found = first(write_onnx(tmp_path / "model.onnx", 2))
+    assert (found.source, found.labels) == ("config.json (label2id)", NAMES)
 
 
 def test_the_models_own_file_comes_before_one_of_all(tmp_path: Path) -> None:

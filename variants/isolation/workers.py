@@ -166,7 +166,8 @@ class _Worker:
         self._said.seek(0)
         said = self._said.read().decode(errors="replace")
         died = child.death("whoever worked with it", status, said)
-        return f"{about}: {died}; it may be damaged: export it again"
+        # A cause that is told needs no guess at another one.
+        return f"{about}: {died}" + ("" if said.strip() else "; it may be damaged: export it again")
 
 
 def _late(about: str, step_s: float) -> str:
