@@ -12,10 +12,11 @@ A row a file: whether it is `taken`, whether its `answers` to ten images equal t
 format can hold, whether `w8a8` is built, how many `taps` found, whether the work of its `layers`
 is known; reasons follow, each with the files that it was told of; the seconds are those that a
 processor took for the export and all of this. With `--keep FOLDER` rows are kept there as they
-come, and a run that goes on in it makes only those that are missing. `taken` and `answers_equal` are shares, of the
-files that their engine itself runs and of those taken; `untrue_reasons` counts refusals of files
-that the engine runs, and reasons that the graph itself shows to be false: the rest is to be read.
-Prints one JSON object as its last line.
+come, and a run that goes on in it makes only those that are missing.
+
+`taken` and `answers_equal` are shares, of the files that their engine itself runs and of those
+taken; `untrue_reasons` counts refusals of files that the engine runs, and reasons that the graph
+itself shows to be false: the rest is to be read. Prints one JSON object as its last line.
 """
 
 from __future__ import annotations

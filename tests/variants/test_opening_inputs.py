@@ -177,9 +177,7 @@ def test_an_image_without_an_axis_for_the_batch_gets_one(
     shape = [3, SIZE, SIZE] if layout == "nchw" else [SIZE, SIZE, 3]
     model.graph.node[0].input[0] = "batch"
     tensor(model, "batched", np.array([1, *shape]))
-    model.graph.input[0].CopyFrom(
-        helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)
-    )
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", TensorProto.FLOAT, shape))
     view = opened(
         tmp_path, in_front(model, [helper.make_node("Reshape", ["image", "batched"], ["batch"])])
     )

@@ -65,7 +65,9 @@ def _open_sides(image: ir.Value) -> list[str]:
         image.shape = ir.Shape(
             [unnamed_axis(axis) if axis in none else side for axis, side in enumerate(sides)]
         )
-    return [f"axis {axis} of its input is of size {sides[axis]} and taken as open" for axis in none]
+    return [
+        f"axis {axis} of its input is of size {sides[axis]} and taken as open" for axis in none
+    ]
 
 
 def _give_batch(model: ir.Model, asked: ir.Value) -> list[str]:

@@ -73,8 +73,8 @@ class View:
         """Raises ModelError, which calls the model `name`, where weights lie beside."""
         if self.beside:
             raise ModelError(
-                f"{name}: its weights are more than the 2 GB that one file can hold, and a plan is "
-                "made of single files"
+                f"{name}: its weights are more than the 2 GB that one file can hold, and a plan "
+                "is made of single files"
             )
 
 

@@ -166,8 +166,9 @@ class _Worker:
         self._said.seek(0)
         said = self._said.read().decode(errors="replace")
         died = child.death("whoever worked with it", status, said)
-        # A cause that is told needs no guess at another one.
-        return f"{about}: {died}" + ("" if said.strip() else "; it may be damaged: export it again")
+        if said.strip():  # the cause is told, and no other is guessed
+            return f"{about}: {died}"
+        return f"{about}: {died}; it may be damaged: export it again"
 
 
 def _late(about: str, step_s: float) -> str:
