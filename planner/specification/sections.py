@@ -30,7 +30,7 @@ from trimtab.variants.inspection.preprocessing import VALUE_RANGES as _RANGES
 from trimtab.variants.slimming import RULES
 from trimtab.workloads import STREAM_KINDS, StreamRecipe
 from trimtab_runtime.definitions.plan import COLOURS, DTYPES, LAYOUTS, OUTPUT_KINDS, RESIZE_FILTERS
-from trimtab_runtime.formats import FITS
+from trimtab_runtime.formats import CUT_ROUNDINGS, FITS
 
 #: How models may be quantised.
 QUANTISATION_SCHEMES = tuple(SCHEMES)
@@ -93,7 +93,9 @@ class InputSpec(Section):
     """What a model file does not tell of its input. `mean` and `std` are of pixels in the range
     `values` (0..255 where nothing is said)."""
 
-    _later = frozenset({"fit", "resize_size", "pad_colour", "antialias", "resize_last", "values"})
+    _later = frozenset(
+        {"fit", "resize_size", "pad_colour", "antialias", "resize_last", "cut_rounding", "values"}
+    )
 
     size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
     fit: Literal[FITS] | None = None  # type: ignore[valid-type]
@@ -101,6 +103,7 @@ class InputSpec(Section):
     pad_colour: _Grey | tuple[_Grey, ...] | None = None
     antialias: bool | None = None
     resize_last: bool | None = None
+    cut_rounding: Literal[CUT_ROUNDINGS] | None = None  # type: ignore[valid-type]
     values: Literal[VALUE_RANGES] | None = None  # type: ignore[valid-type]
     resize: Literal[RESIZE_FILTERS] | None = None  # type: ignore[valid-type]
     mean: float | tuple[float, ...] | None = None

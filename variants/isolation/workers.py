@@ -165,6 +165,8 @@ class _Worker:
         self._said.seek(0)
         said = self._said.read().decode(errors="replace")
         died = child.death("whoever worked with it", status, said)
+        if said.strip():  # the cause is told, and no other is guessed
+            return f"{about}: {died}"
         return f"{about}: {died}; it may be damaged: export it again"
 
 
