@@ -43,7 +43,9 @@ def check(
 def _other_signs(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
     """The same with zeros below zero, which SQLite gives back without their sign: earlier versions
     sealed them as they were."""
-    signs = [(value, -value) if type(value) is float and not value else (value,) for value in values]
+    signs = [
+        (value, -value) if type(value) is float and not value else (value,) for value in values
+    ]
     return product(*signs)
 
 

@@ -30,7 +30,7 @@ from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
 from trimtab.variants.intake.source import source_identity
 from trimtab.variants.intake.versions import NewestVersions, newest_versions
-from trimtab.variants.intake.view import View, Wishes, open_view
+from trimtab.variants.intake.view import VIEW_VERSION, View, Wishes, open_view
 from trimtab.variants.metadata.labels import LabelFit, fit_labels
 from trimtab.variants.metadata.reading import ModelDescription, describe_model
 from trimtab.variants.quantisation.isolated import (
@@ -58,6 +58,7 @@ from trimtab.variants.torch_export.export import (
 
 __all__ = [
     "INSPECTION_VERSION",
+    "VIEW_VERSION",
     "KINDS",
     "SCHEMES",
     "Agreement",

@@ -101,7 +101,10 @@ class _Worker:
         self._process = child.started(_COMMAND, stderr=self._said)
         self._lines: queue.Queue[bytes | None] = queue.Queue()
         self._requests: queue.Queue[bytes | None] = queue.Queue()
-        pipes = ((_read, self._process.stdout, self._lines), (_write, self._process.stdin, self._requests))
+        pipes = (
+            (_read, self._process.stdout, self._lines),
+            (_write, self._process.stdin, self._requests),
+        )
         for serve, stream, lines in pipes:
             threading.Thread(target=serve, args=(stream, lines), daemon=True).start()
 
