@@ -12,8 +12,8 @@ from typing import Any
 from trimtab.profilers.device import Progress
 from trimtab_runtime.codec import DecodeError, decode, encode
 from trimtab_runtime.errors import DeviceError
-from trimtab_runtime.processes import AwakeClock
 from trimtab_runtime.probe.requests import kind_of
+from trimtab_runtime.processes import AwakeClock
 
 #: Arguments of the interpreter, in the folder that holds the request.
 ARGUMENTS = ("-m", "trimtab_runtime.probe", "request.json", "result.json", "watched")

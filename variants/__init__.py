@@ -58,9 +58,9 @@ from trimtab.variants.torch_export.export import (
 
 __all__ = [
     "INSPECTION_VERSION",
-    "VIEW_VERSION",
     "KINDS",
     "SCHEMES",
+    "VIEW_VERSION",
     "Agreement",
     "BlockError",
     "CompletedInput",

@@ -103,7 +103,9 @@ _UPLOADS = {
     "runpy": ("{entry: 'runpy:run_path', arguments: {path_name: /tmp/x.py}}", _NOT_THERE),
     "up-the-folders": ("{entry: 'a:b', folder: ../../../../usr/lib}", _NOT_THERE),
     "dotted": ("{entry: '..net:Net'}", "entry"),
-    "a-link-out": ("{entry: 'linked:system'}", "linked"),
+    "a-link-out": ("{entry: 'linked:system'}", _OF_PYTHON),
+    "another-python": ("{entry: 'os:system', folder: other/lib/python3.9}", _OF_PYTHON),
+    "its-packages": ("{entry: 'a:b', folder: other/site-packages/a}", _OF_PYTHON),
 }
 
 
@@ -227,6 +229,10 @@ def _upload(torch: str) -> Callable[[Attempt], None]:
         mark = attempt.folder / "mark"
         (attempt.folder / "photos").mkdir()
         (attempt.folder / "linked.py").symlink_to(os.__file__)
+        library = attempt.folder / "other" / "lib" / "python3.9"
+        for place in (library / "importlib", library.parent.parent / "site-packages" / "a"):
+            place.mkdir(parents=True)
+        (library / "os.py").touch()
         text = torch.replace("MARK", str(mark)).replace("LIBRARY", str(Path(os.__file__).parent))
         spec = f"models: [{{torch: {text}, input: {{size: 8}}}}]\nworkload: {{images: photos}}\n"
         spec += "name: x\nobjectives: {top1: max, latency_mean_ms: min}\n"
