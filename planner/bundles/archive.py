@@ -83,6 +83,7 @@ class BundleParts:
     fingerprint: Mapping[str, str]
     files: Mapping[str, Path] = field(default_factory=dict)
     provenance: Provenance | None = None
+    largest_pixels: int | None = None
 
 
 def write_bundle(parts: BundleParts, target: Path) -> Path:
@@ -202,6 +203,7 @@ def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
         tolerance=0.1 if quantised or any(map(_integers, models)) else 1e-3,
         files=dict(hashes),
         provenance=parts.provenance,
+        largest_pixels=parts.largest_pixels,
     )
 
 

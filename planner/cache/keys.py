@@ -182,6 +182,7 @@ def measurement_content(
     visit: int,
     memory: Memory,
     router: Router | None,
+    largest_pixels: int | None = None,
 ) -> Content:
     """Stages (:func:`stage_content`) measured in one process; see MeasurementCache."""
     found: Content = {
@@ -195,6 +196,8 @@ def measurement_content(
         found["memory"] = encode(memory)
     if router is not None:
         found["router"] = encode(router)
+    if largest_pixels is not None:
+        found["largest_pixels"] = largest_pixels
     return found
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from trimtab.variants import export_module, exported_module, inspect_model, module_source
-from trimtab.variants.torch_export.building import build
+from trimtab.variants.torch_export.building import build, module_file
 from trimtab.variants.torch_export.exporting import exporting
 from trimtab.variants.torch_export.user_code import user_modules
 from trimtab_runtime.errors import ModelError

@@ -43,7 +43,8 @@ class Manifest:
 
     `files` maps every other file of the bundle to its sha256. `tolerance` is the largest
     difference of a golden output, relative to the largest magnitude of that output vector.
-    Bundles of before have no `provenance`.
+    Bundles of before have no `provenance`. Memory was measured with an image of `largest_pixels`,
+    and no larger one is read (None: nothing was said of it).
     """
 
     protocol: int
@@ -60,6 +61,7 @@ class Manifest:
     tolerance: float
     files: dict[str, str]
     provenance: Optional[Provenance] = None
+    largest_pixels: Optional[int] = None
 
     def __post_init__(self) -> None:
         known = {variant.sha256: variant for variant in self.variants}
