@@ -30,7 +30,7 @@ from trimtab.variants.inspection.operators import KINDS, OperatorWork, operator_
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins, holds_weights
 from trimtab.variants.intake.source import source_identity
 from trimtab.variants.intake.versions import NewestVersions, newest_versions
-from trimtab.variants.intake.view import View, open_view
+from trimtab.variants.intake.view import VIEW_VERSION, View, open_view
 from trimtab.variants.intake.wishes import Wishes
 from trimtab.variants.metadata.labels import LabelFit, fit_labels
 from trimtab.variants.metadata.reading import ModelDescription, describe_model
@@ -67,6 +67,7 @@ __all__ = [
     "INSPECTION_VERSION",
     "KINDS",
     "SCHEMES",
+    "VIEW_VERSION",
     "Agreement",
     "BlockError",
     "CompletedInput",

@@ -85,6 +85,7 @@ class BundleParts:
     fingerprint: Mapping[str, str]
     files: Mapping[str, Path] = field(default_factory=dict)
     provenance: Provenance | None = None
+    largest_pixels: int | None = None
 
 
 def write_bundle(parts: BundleParts, target: Path) -> Path:
@@ -216,6 +217,7 @@ def _manifest(
         files=dict(hashes),
         provenance=parts.provenance,
         shared=dict(shared) if shared else None,
+        largest_pixels=parts.largest_pixels,
     )
 
 

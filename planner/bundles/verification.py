@@ -22,6 +22,7 @@ from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.paired import PairedFigures, disturbances
 from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.specification.sections import largest_pixels
 from trimtab.profilers import Device
 from trimtab.search.costs.correction import Pair, corrected_metrics
 from trimtab.search.costs.pace import followed, pace_ms, reference_of
@@ -161,7 +162,14 @@ class BundleVerifier:
         images = tuple(self.device.put(self.items[row].path) for row in rows)
         path = self.device.put(bundle)
         edge = len(self._timed)
-        request = VerifyRequest(path, images, output="", deciding=edge, reset_at=(0, edge))
+        request = VerifyRequest(
+            path,
+            images,
+            output="",
+            deciding=edge,
+            reset_at=(0, edge),
+            largest_pixels=largest_pixels(self.job.spec),
+        )
         result = steadiest(self.device, request, _ATTEMPTS, self.journal, path, assess_bundle)
         for warning in result.warnings:
             self.journal.note("warning", plan.label, warning)

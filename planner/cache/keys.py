@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 
 from trimtab.profilers.device import device_key
-from trimtab.variants import INSPECTION_VERSION, Wishes
+from trimtab.variants import INSPECTION_VERSION, VIEW_VERSION, Wishes
 from trimtab.workloads import Item
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.definitions.exits import NO_MEMORY, Exits, Memory
@@ -66,12 +66,14 @@ def view_key(source: object, wishes: Wishes) -> str:
     """The view of a model file, made of its `source` as `wishes` say."""
     later = ("signature", "newest")
     said = {name: value for name, value in encode(wishes).items() if value or name not in later}
+    version = {"version": VIEW_VERSION} if VIEW_VERSION > 1 else {}
     return content_key(
         {
             "source": source,
             "wishes": said,
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
+            **version,
         }
     )
 
@@ -201,6 +203,7 @@ def measurement_content(
     visit: int,
     memory: Memory,
     router: Router | None,
+    largest_pixels: int | None = None,
 ) -> Content:
     """Stages (:func:`stage_content`) measured in one process; see MeasurementCache."""
     found: Content = {
@@ -214,6 +217,8 @@ def measurement_content(
         found["memory"] = encode(memory)
     if router is not None:
         found["router"] = encode(router)
+    if largest_pixels is not None:
+        found["largest_pixels"] = largest_pixels
     return found
 
 

@@ -80,7 +80,13 @@ class CandidateEvaluator:
             ),
             TraceCache(job.store, job.device, job.fingerprint, inputs, job.journal),
             MeasurementCache(
-                job.store, job.device, job.fingerprint, inputs.measured_on, job.journal, settings
+                job.store,
+                job.device,
+                job.fingerprint,
+                inputs.measured_on,
+                job.journal,
+                settings,
+                job.spec.workload.largest_pixels,
             ),
             made,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -74,6 +75,7 @@ def load_dataset(
         work.near_duplicates == "together",
         progress,
     )
+    _check_sizes(workload, work.largest_megapixels)
     sizes = work.splits
     splits = split_workload(workload, sizes.fit, sizes.tune, sizes.test, sizes.seed)
     workload = replace(workload, notices=(*workload.notices, *_split_notices(workload, splits)))
@@ -82,6 +84,17 @@ def load_dataset(
         if problem:
             raise SpecificationError(f"{place}: {problem}")
     return workload, splits
+
+
+def _check_sizes(workload: Workload, most: float | None) -> None:
+    """Raises SpecificationError where an image has more megapixels than a plan will read."""
+    width, height = max(workload.shapes, key=math.prod, default=(0, 0))
+    if most is not None and width * height > int(most * 1e6):
+        raise SpecificationError(
+            f"workload.largest_megapixels: there are images of {width} x {height} pixels, and no "
+            f"plan would read one of more than {most:g} million; raise it to "
+            f"{math.ceil(width * height / 1e4) / 100:g}, or scale them down"
+        )
 
 
 def _split_notices(workload: Workload, splits: Splits) -> Iterator[str]:

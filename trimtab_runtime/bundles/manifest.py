@@ -58,7 +58,8 @@ class Manifest:
     `files` maps every other file of the bundle to its sha256. Those that are `shared` are put
     together of pieces when it is unpacked: weights that two of them have lie in the bundle once.
     `tolerance` is the largest difference of a golden output, relative to the largest magnitude of
-    that output vector. Bundles of before have no `provenance`.
+    that output vector. Bundles of before have no `provenance`. Memory was measured with an image
+    of `largest_pixels`, and no larger one is read (None: nothing was said of it).
     """
 
     protocol: int
@@ -76,6 +77,7 @@ class Manifest:
     files: dict[str, str]
     provenance: Optional[Provenance] = None
     shared: Optional[dict[str, tuple[Piece, ...]]] = None
+    largest_pixels: Optional[int] = None
 
     def __post_init__(self) -> None:
         self._check_shared()

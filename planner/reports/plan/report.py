@@ -19,6 +19,7 @@ from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of
 from trimtab.planner.reports.plan.slimming import slimming_told
 from trimtab.planner.reports.speedup import LATENCY, predicted_speedup
 from trimtab.planner.reports.text import number, printable, split_name
+from trimtab.planner.specification.sections import largest_pixels
 from trimtab.search.objectives.constraints import Constraint
 from trimtab_runtime.codec import encode
 from trimtab_runtime.definitions.exits import ExitThresholds, Memory
@@ -81,7 +82,7 @@ class PlanReport:
     several devices `on_each` holds the figures of each, by 'metric split basis'. `setup` is what
     is doubtful in the set-up of the job's members, `losses` what variants of the plan lost and won
     against their members, `confusions` which classes of test it takes for which (None: not
-    known)."""
+    known). Peak memory holds for images of `largest_pixels` (None: those of the workload)."""
 
     row: PlanRow
     job_id: str
@@ -110,6 +111,7 @@ class PlanReport:
     setup: tuple[str, ...] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
     confusions: ConfusionView | None = None
+    largest_pixels: int | None = None
 
 
 def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -> PlanReport:
@@ -155,6 +157,7 @@ def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -
         split=split_name(plan.definition.get("split", "test")),
         on_each={printable(n): told for n, told in plan.definition.get("devices", {}).items()},
         setup=view.setup,
+        largest_pixels=largest_pixels(job.spec),
         confusions=confusions_of(store, job, plan, view.baseline),
         losses={s.variant: view.losses[s.variant] for s in stages if s.variant in view.losses},
     )
