@@ -80,10 +80,12 @@ def _entries(file: Path, start: int) -> Iterator[tuple[int, dict[str, Any], int]
                 entry = json.loads(line)
                 if not isinstance(entry, dict) or not {"key", "kind", "progress"} <= set(entry):
                     raise ValueError("fields are missing")
+                if not isinstance(entry["key"], str):
+                    raise ValueError("key: expected a text")
                 end = begin + len(line)
                 yield begin, entry, end
                 begin = end
     except OSError as error:
         raise DeviceError(f"recording {file} cannot be read: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DeviceError(f"{file} is no recording of a device ({error})") from error

@@ -145,9 +145,10 @@ def _brief(request: Any) -> Any:
         )
         return dataclasses.replace(request, settings=settings)
     if isinstance(request, PairedRequest):
-        return dataclasses.replace(
-            request, sittings=1, spread_seconds=0.0, max_seconds=_NEVER_S, visits=1
+        turns = dataclasses.replace(
+            request.settings, sittings=1, spread_seconds=0.0, max_seconds=_NEVER_S, visits=1
         )
+        return dataclasses.replace(request, settings=turns)
     return request
 
 
@@ -157,9 +158,9 @@ class _Bundle:
     def __init__(self, path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             manifest = read_manifest(archive.read(MANIFEST_NAME))
-            sizes = {
-                manifest.files[name]: archive.getinfo(name).file_size for name in manifest.files
-            }
+            held = {name: archive.getinfo(name).file_size for name in manifest.files}
+        held |= {n: sum(p.length for p in pieces) for n, pieces in (manifest.shared or {}).items()}
+        sizes = {manifest.files[name]: size for name, size in held.items()}
         structure = manifest.structure
         self._routed = structure.router is not None
         self._stages = _parts_of(manifest, sizes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -56,6 +57,13 @@ def endless(file: str | None, ask: Any) -> None:
 def until_there(file: str, ask: Any) -> None:
     while not Path(file).exists():
         time.sleep(0.02)
+
+
+def stopping(request: Any, ask: Any) -> Any:
+    """It leaves a child in `request`, a file, and is stopped: no signal but SIGKILL reaches it."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    Path(request).write_text(str(child.pid))
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def ending(request: Any, ask: Any) -> Any:

@@ -9,6 +9,7 @@ The graph is made plain and its ranges are found once; it can be quantised as of
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +20,13 @@ import numpy as np
 
 from trimtab.variants.files.base import Array, first_line
 from trimtab.variants.files.half import widen
-from trimtab.variants.files.onnx import KEEPS_VALUES, producers, read_graph
+from trimtab.variants.files.onnx import (
+    KEEPS_VALUES,
+    load_session,
+    producers,
+    read_graph,
+    run_session,
+)
 from trimtab.variants.files.quiet import quiet
 from trimtab.variants.files.simplify import write_plain
 from trimtab.variants.files.watchdog import step
@@ -42,7 +49,8 @@ class QuantisationRecipe:
     `reduce_range` keeps weights to 7 bits: u8s8 products saturate on AVX2 without VNNI. The first
     `float_first` and last `float_last` layers (Conv, Gemm, MatMul) stay float. `float_output`
     leaves the scores themselves unquantised, or a 256-step grid makes ties of them. Of more than
-    `max_images` calibration images a seeded sample is used.
+    `max_images` calibration images a seeded sample is used. `symmetric` activations have a zero
+    point of 0, in bytes with a sign.
     """
 
     method: str = "minmax"
@@ -53,6 +61,7 @@ class QuantisationRecipe:
     float_last: int = 0
     float_output: bool = True
     max_images: int = 100
+    symmetric: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -87,7 +96,7 @@ class StaticQuantiser:
             raise ModelError(
                 f"{variant.name}: quantisation needs images to calibrate on, got none"
             )
-        self._variant, self._recipe = variant, recipe
+        self._variant, self.recipe = variant, recipe
         self._images = _sample(images, recipe.max_images, seed)
         self._open = ExitStack()
         self._folder = Path(
@@ -114,9 +123,11 @@ class StaticQuantiser:
     def quantised(self, kept: Collection[str] = ()) -> onnx.ModelProto:
         """The quantised graph. Nodes named in `kept`, and those of the recipe, stay float.
         Raises ModelError where nothing is left that could be quantised."""
-        with quiet():
+        with quiet(), warnings.catch_warnings():
+            # onnxruntime warns of ranges of NaN, which it then cannot use.
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             model = self._quantised(kept)
-        if self._recipe.float_output:
+        if self.recipe.float_output:
             _free_output(model)
         if not quantised_layers(model):
             raise ModelError(
@@ -133,7 +144,7 @@ class StaticQuantiser:
         graph = onnx.load(str(self.plain)).graph
         constants = {tensor.name for tensor in graph.initializer}
         (name,) = (v.name for v in graph.input if v.name not in constants)
-        target, recipe = self._folder / "quantised.onnx", self._recipe
+        target, recipe = self._folder / "quantised.onnx", self.recipe
         methods = {
             "minmax": ort.CalibrationMethod.MinMax,
             "percentile": ort.CalibrationMethod.Percentile,
@@ -142,6 +153,7 @@ class StaticQuantiser:
         # The stride is what makes calibration stream. (CalibMaxIntermediateOutputs looks like the
         # option for it, but onnxruntime 1.31 then throws the collected ranges away.)
         extra = {"CalibStridedMinMax": 1, "CalibPercentile": recipe.percentile}
+        extra |= {"ActivationSymmetric": True} if recipe.symmetric else {}
         try:
             ort.quantize_static(
                 str(self.plain),
@@ -150,18 +162,30 @@ class StaticQuantiser:
                 quant_format=ort.QuantFormat.QDQ,
                 per_channel=recipe.per_channel,
                 reduce_range=recipe.reduce_range,
-                activation_type=ort.QuantType.QUInt8,
+                activation_type=ort.QuantType.QInt8 if recipe.symmetric else ort.QuantType.QUInt8,
                 weight_type=ort.QuantType.QInt8,
                 nodes_to_exclude=sorted({*_kept_float(graph, recipe), *kept}),
                 calibrate_method=methods[recipe.method],
                 extra_options=extra,
                 calibration_cache_path=str(self._folder / "ranges.json"),
             )
-        except (ValueError, TypeError, RuntimeError, AssertionError, KeyError) as error:
-            raise ModelError(
-                f"{self._variant.name}: onnxruntime cannot quantise it ({first_line(error)})"
-            ) from error
+        except Exception as error:  # errors of onnx and onnxruntime share no public base class
+            reason = self._not_finite(name) or f"onnxruntime cannot ({first_line(error)})"
+            raise ModelError(f"{self._variant.name}: cannot be quantised: {reason}") from error
         return onnx.load(str(target))
+
+    def _not_finite(self, name: str) -> str:
+        """Which calibration image it answers with no numbers; '' where there is none."""
+        session = load_session(self.plain, optimised=False, name=self._variant.name)
+        for number, tensor in enumerate(self.tensors()):
+            if not np.isfinite(run_session(self.plain, session, name, tensor)).all():
+                image = self._images[number]
+                shown = image.name if isinstance(image, Path) else f"number {number}"
+                return (
+                    f"it answers the calibration image {shown} with NaN or infinity, which no "
+                    "range holds; leave such images out, or mend the model"
+                )
+        return ""
 
 
 def _sample(images: Sequence[Any], most: int, seed: int) -> list[Any]:
