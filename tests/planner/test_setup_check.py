@@ -29,6 +29,7 @@ from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, Mem
 from trimtab.planner.setup_check.statistics import near_chance, sign_test
 from trimtab.planner.setup_check.words import findings, plain_table
 from trimtab.variants import inspect_model, make_variant
+from trimtab.variants.isolation import end_idle
 from trimtab.workloads import Workload, read_workload, split_workload
 from trimtab_runtime.formats import InputFormat
 
@@ -264,13 +265,18 @@ def test_errors_come_through_the_process(photos: Path, tmp_path: Path) -> None:
     assert "could not be tried" in plain_table(check)
 
 
-def test_a_member_that_never_answers_is_left_alone(photos: Path, tmp_path: Path) -> None:
-    request = request_of(photos, tmp_path)
-    path = tmp_path / "endless.onnx"
+def endless_member(folder: Path) -> CheckedMember:
+    """It answers noise, and no photograph ever."""
+    path = folder / "endless.onnx"
     write_model(endless_model(on_photos=True), path)
     facts = inspect_model(path)
     variant = make_variant(path, facts, {"mean": 127.5, "std": 127.5}, {}, "endless")
-    endless = CheckedMember("endless", str(path), variant, facts.output_width or 0)
+    return CheckedMember("endless", str(path), variant, facts.output_width or 0)
+
+
+def test_a_member_that_never_answers_is_left_alone(photos: Path, tmp_path: Path) -> None:
+    request = request_of(photos, tmp_path)
+    endless = endless_member(tmp_path)
     for stall_s in (3, 60):  # more where a busy machine left the other one no time either
         both = CheckRequest(
             (endless, *request.members), request.images, None, request.classes, stall_s=stall_s
@@ -284,7 +290,8 @@ def test_a_member_that_never_answers_is_left_alone(photos: Path, tmp_path: Path)
 
 
 def test_a_process_that_is_stopped_is_ended(photos: Path, tmp_path: Path) -> None:
-    request = replace(request_of(photos, tmp_path), patience_s=1.0, stall_s=1.0)
+    endless = endless_member(tmp_path)
+    request = replace(request_of(photos, tmp_path), members=(endless,), labels=None, stall_s=3)
     held: list[psutil.Process] = []
 
     def stop() -> None:
@@ -292,8 +299,9 @@ def test_a_process_that_is_stopped_is_ended(photos: Path, tmp_path: Path) -> Non
         for process in held:
             process.suspend()
 
+    end_idle()
     check = check_in_subprocess(request, stop).members[0]
-    assert check.problem == "the set-ups could not be tried within 6 s"
+    assert (check.problem or "").startswith("endless.onnx: gave no answer within 3 s")
     assert left_after(held) == []
 
 
