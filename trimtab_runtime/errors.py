@@ -47,6 +47,10 @@ class PlanningError(TrimtabError):
     """A job found no plan, or no such plan exists."""
 
 
+class ClusterError(TrimtabError):
+    """A cluster cannot be used."""
+
+
 class UnforeseenError(TrimtabError):
     """An error of another kind in one step of a job, told by :func:`reason_of`."""
 

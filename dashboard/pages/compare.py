@@ -59,11 +59,11 @@ def compare_page() -> None:
 
 
 def _choose(view: FrontView) -> list[PlanRow]:
-    """By the address, else the chosen plan and the baseline."""
+    """By the address, else the baseline and the chosen plan."""
     by_key = {row.key: row for row in view.rows}
     wanted = (addresses.parameter("plans") or "").split(",")
     named = [k for part in wanted if part for k in by_key if k.startswith(part)][:_MOST]
-    usual = [key for key in dict.fromkeys([view.chosen, view.baseline]) if key]
+    usual = [key for key in dict.fromkeys([view.baseline, view.chosen]) if key]
     keys = st.multiselect(
         "Plans",
         list(by_key),

@@ -185,6 +185,9 @@ def samples_of(arrays: Mapping[str, NDArray[Any]], plan: int) -> dict[str, list[
     of = arrays["bundle"] == plan
     found["turns_round"] = arrays["round"][of].astype(float).tolist()
     found["turns_image"] = arrays["image"][of].astype(float).tolist()
+    if "index" in arrays and not np.any(arrays["index"][of] < 0):
+        found["turns_index"] = arrays["index"][of].astype(float).tolist()
+        found["turns_stage"] = arrays["stage"][of].astype(float).tolist()
     for name in ("block", "sitting", "start_s", "other_cpu", "steal", "pace", "disturbed"):
         found[f"turn_{name}"] = arrays[f"round_{name}"].astype(float).tolist()
     order = arrays["round_order"]

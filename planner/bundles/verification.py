@@ -22,6 +22,7 @@ from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.paired import PairedFigures, disturbances
 from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.specification.sections import largest_pixels
 from trimtab.profilers import Device
 from trimtab.search.costs.correction import Pair, corrected_metrics
 from trimtab.search.costs.pace import followed, pace_ms, reference_of
@@ -88,12 +89,7 @@ class BundleVerifier:
             except ENDS_JOB:
                 raise
             except TrimtabError as error:
-                self.failed.add(plan.key)
-                self.journal.note("error", plan.label, f"verification failed: {error}")
-                failed = VerificationRecord(
-                    self.job.id, plan.key, None, {}, {}, "failed", str(error)
-                )
-                self._keep(failed, isinstance(error, _Differs))
+                self._fail(plan, error)
         self.journal.step("verify", "", len(plans), len(plans))
         verified = [plan for plan in plans if plan.key in self.records]
         rows = [*self._timed, *self.evaluator.data.rows.test[:TESTED]]
@@ -113,6 +109,12 @@ class BundleVerifier:
         ).take({key: self._entrants[key] for key in wanted if key in self._entrants})
         for plan in verified:
             done = self.records[plan.key]
+            try:
+                self._check_turns(plan, done)
+            except _Differs as error:
+                del self.records[plan.key]
+                self._fail(plan, error)
+                continue
             plan.paired = PairedFigures.read(done.details)
             self.pairs[plan.key] = self._pairs(plan, done)
 
@@ -132,6 +134,12 @@ class BundleVerifier:
         _, way = np.unique(ways, axis=0, return_inverse=True)
         way = way.reshape(-1)  # numpy 2.0 gave it a second axis
         return Entrant(plan.label, (np.bincount(way, alone_ms) / np.bincount(way))[way])
+
+    def _fail(self, plan: PlanCandidate, error: TrimtabError) -> None:
+        self.failed.add(plan.key)
+        self.journal.note("error", plan.label, f"verification failed: {error}")
+        failed = VerificationRecord(self.job.id, plan.key, None, {}, {}, "failed", str(error))
+        self._keep(failed, isinstance(error, _Differs))
 
     def _known(self) -> dict[str, VerificationRecord]:
         """Earlier verifications, by the keys of plans."""
@@ -154,7 +162,14 @@ class BundleVerifier:
         images = tuple(self.device.put(self.items[row].path) for row in rows)
         path = self.device.put(bundle)
         edge = len(self._timed)
-        request = VerifyRequest(path, images, output="", deciding=edge, reset_at=(0, edge))
+        request = VerifyRequest(
+            path,
+            images,
+            output="",
+            deciding=edge,
+            reset_at=(0, edge),
+            largest_pixels=largest_pixels(self.job.spec),
+        )
         result = steadiest(self.device, request, _ATTEMPTS, self.journal, path, assess_bundle)
         for warning in result.warnings:
             self.journal.note("warning", plan.label, warning)
@@ -200,17 +215,37 @@ class BundleVerifier:
     def _check_answers(self, done: VerificationRecord) -> None:
         """Raises _Differs where the bundle does not answer as the replay says, or not twice
         the same."""
+        unsteady = done.values.get("repeat_mismatch", 0.0)
+        self._heed("its answers", done.values["answer_mismatch"], unsteady)
+
+    def _check_turns(self, plan: PlanCandidate, done: VerificationRecord) -> None:
+        """The same of what it answered in turns, where its speed is measured."""
+        names = ("image", "index", "stage")
+        told = [np.array(done.samples.get(f"turns_{name}", ()), np.int64) for name in names]
+        image, index, stage = told
+        if not len(index):
+            return  # it took no turns, or by an earlier version that does not tell
+        parts = (self._timed, self.evaluator.data.rows.test[:TESTED])
+        expected = [self.evaluator.replayed(plan, part) for part in parts]
+        wrong = np.concatenate([part.answer for part in expected])[image] != index
+        wrong |= np.concatenate([part.stage for part in expected])[image] != stage
+        ran = np.unique(image)
+        answers = np.unique(np.stack(told), axis=1)[0]  # images, once for each answer
+        again = (answers.size - ran.size) / ran.size
+        self._heed("its answers in turns", np.unique(image[wrong]).size / ran.size, again)
+
+    def _heed(self, what: str, differ: float, unsteady: float) -> None:
+        """Raise _Differs where too many answers `differ` from the replay, or any are `unsteady`,
+        as shares."""
         limit = self.evaluator.data.spec.verify_mismatch
-        differ = done.values["answer_mismatch"]
         if differ > limit:
             raise _Differs(
-                f"{differ:.2%} of its answers differ from the replay, and at most {limit:.2%} may "
+                f"{differ:.2%} of {what} differ from the replay, and at most {limit:.2%} may "
                 "(verify_mismatch): its figures are not those of the plan that was judged"
             )
-        unsteady = done.values.get("repeat_mismatch", 0.0)
         if unsteady > 0:
             raise _Differs(
-                f"{unsteady:.2%} of its answers differ when the same images run again: what does "
+                f"{unsteady:.2%} of {what} differ when the same images run again: what does "
                 "not compute the same twice cannot be verified"
             )
 

@@ -19,10 +19,12 @@ from trimtab.db import (
 from trimtab.planner.jobs.lookup import devices_of, job_state
 from trimtab.planner.jobs.summary import PredictionSummary, summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
+from trimtab.planner.reports.names import plan_name
 from trimtab.planner.reports.places import job_place
 from trimtab.planner.reports.predictor_errors import PredictorError, predictor_errors
 from trimtab.planner.reports.speedup import LATENCY, SpeedUp, alike_in_latency, speedup_columns
 from trimtab.planner.reports.text import printable
+from trimtab.planner.selection.class_cautions import worst_class
 from trimtab.planner.selection.paired import disturbances
 from trimtab.search.objectives.pareto import spread
 from trimtab_runtime.errors import PlanningError
@@ -39,7 +41,8 @@ _STATES = {
 
 @dataclass(frozen=True)
 class PlanRow:
-    """A plan on a front.
+    """A plan on a front: `label` is what it is called for people (names.py), `short` what one can
+    type, and what scripts read as its label.
 
     `roles`: 'chosen', 'baseline' (what `speedup` compares with), 'rival' (what plans that remember
     must be compared with, such as 'hold last'), 'member' (any original model
@@ -48,11 +51,13 @@ class PlanRow:
     labels of verified plans that it cannot be told from in latency, `preferred` says why a chosen
     plan was preferred to one of these. `cautions` are what its accuracy hides, told of the chosen
     plan, `disturbances` what disturbed the measurements that its figures follow from. `variants`
-    are the names of those that its stages run.
+    are the names of those that its stages run, `worst` is the class of test with the lowest recall
+    (None: not known), with that.
     """
 
     key: str
     label: str
+    short: str
     roles: tuple[str, ...]
     status: str
     feasible: str
@@ -64,6 +69,7 @@ class PlanRow:
     alike: tuple[str, ...] = ()
     preferred: str = ""
     disturbances: tuple[str, ...] = ()
+    worst: tuple[str, float] | None = None
 
     @property
     def standing(self) -> str:
@@ -75,13 +81,15 @@ class PlanRow:
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), **speedup_columns(self.speedup)}
+        named = {"label": self.short, "name": self.label}
+        return {**asdict(self), **named, **speedup_columns(self.speedup)}
 
     def flat(self, metrics: Sequence[str]) -> dict[str, Any]:
         """One level of names and values, for tables: unknown is None."""
         found: dict[str, Any] = {
             "key": self.key,
-            "label": self.label,
+            "label": self.short,
+            "name": self.label,
             "roles": " ".join(self.roles),
             "status": self.status,
             "disturbed": "; ".join(self.disturbances),
@@ -182,7 +190,11 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
     figures = {entry.plan.key: plan_figures(entry) for entry in entries}
     base = figures.get(baseline.plan.key, {}) if baseline else {}
     alike = alike_in_latency(entries)
-    rows = [_row(e, figures[e.plan.key], verified, baseline, base, alike) for e in entries]
+    workload = store.get_workload(job.workload_key) if job.workload_key else None
+    classes = workload.summary.get("classes", ()) if workload else ()
+    rows = [
+        _row(e, figures[e.plan.key], verified, baseline, base, alike, classes) for e in entries
+    ]
     return FrontView(
         job_id=job.id,
         job_name=printable(job.name),
@@ -242,6 +254,7 @@ def _row(
     baseline: PlanEntry | None,
     base: Mapping[str, MetricValues],
     alike: Mapping[str, tuple[str, ...]],
+    names: Sequence[str],
 ) -> PlanRow:
     plan, record = entry.plan, verified.get(entry.plan.key)
     is_baseline = baseline is not None and plan.key == baseline.plan.key
@@ -255,7 +268,8 @@ def _row(
     status = "predicted" if record is None else "verified" if record.state == "ok" else "failed"
     return PlanRow(
         key=plan.key,
-        label=printable(plan.label),
+        label=plan_name(plan),
+        short=printable(plan.label),
         roles=tuple(name for name, holds in marks.items() if holds),
         status=status,
         feasible=plan.feasible,
@@ -269,6 +283,7 @@ def _row(
         alike=alike.get(plan.key, ()),
         preferred=printable(plan.definition.get("preferred", "")),
         disturbances=_disturbances(plan, record),
+        worst=worst_class(plan.definition.get("confusions", ()), names),
     )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from trimtab.db import PlanEntry, PlanRecord
 from trimtab.planner.reports.figures import MetricValues
-from trimtab.planner.reports.text import UNKNOWN, printable
+from trimtab.planner.reports.names import plan_name
+from trimtab.planner.reports.text import UNKNOWN
 from trimtab.planner.selection.paired import PairedFigures
 from trimtab.search.estimates.paired_times import Known
 
@@ -112,7 +113,7 @@ def alike_in_latency(entries: Sequence[PlanEntry]) -> dict[str, tuple[str, ...]]
     for entry in entries:
         paired = PairedFigures.read(entry.plan.definition)
         if paired is not None:
-            took[entry.plan.key] = (paired, printable(entry.plan.label))
+            took[entry.plan.key] = (paired, plan_name(entry.plan))
     found = {}
     for key, (own, _) in took.items():
         labels = []

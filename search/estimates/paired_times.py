@@ -11,6 +11,7 @@ linearised error of a ratio: Cochran, Sampling Techniques, 1977, section 6.5).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,9 +51,9 @@ class Known:
     def over(self, other: Known) -> Known:
         """The quotient of two ratios whose errors have nothing in common."""
         middle = self.value / other.value
-        spans = (np.log(self.high / self.low), np.log(other.high / other.low))
-        half = float(np.hypot(*spans)) / 2
-        return Known(middle, middle * float(np.exp(-half)), middle * float(np.exp(half)))
+        spans = (math.log(self.high / self.low), math.log(other.high / other.low))
+        half = math.hypot(*spans) / 2
+        return Known(middle, middle * math.exp(-half), middle * math.exp(half))
 
 
 class PairedTimes:

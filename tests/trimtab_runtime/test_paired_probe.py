@@ -12,18 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+from processes import left_after
 
+import trimtab_runtime
 from trimtab.planner.bundles.archive import write_bundle
 from trimtab.profilers import InProcessDevice, LocalDevice, SteadyDevice
 from trimtab_runtime import Plan
-from trimtab_runtime.errors import BundleError
+from trimtab_runtime.codec import encode
+from trimtab_runtime.errors import BundleError, DeviceError
 from trimtab_runtime.plans.loop import ANSWERED_BY
 from trimtab_runtime.probe.conditions import Conditions, Findings
 from trimtab_runtime.probe.paired import paired
 from trimtab_runtime.probe.requests import PairedRequest, TurnSettings
 from trimtab_runtime.probe.rounds import Round, Rounds
 
+RESIDENT = "trimtab_runtime.probe.resident"
 QUICK = {"rounds": 4, "sittings": 2, "spread_seconds": 0.0, "visits": 2}
 
 
@@ -53,8 +58,10 @@ def test_every_bundle_answers_every_image_and_orders_vary(
         expected = [plan.classify(str(path)) for path in photos[:20]]
         of = arrays["bundle"] == number
         assert set(arrays["image"][of]) == set(range(20))
-        for image, stage in zip(arrays["image"][of], arrays["stage"][of], strict=True):
-            assert stage == expected[image].stage
+        for image, *told in zip(
+            *(arrays[n][of] for n in ("image", "stage", "index")), strict=True
+        ):
+            assert told == [expected[image].stage, expected[image].index]
         assert (arrays["latency_ms"][of] > 0).all()
     assert sorted(set(arrays["round_block"])) == [0, 1, 2, 3]
     assert {0, 1} <= set(arrays["round_sitting"]), "disturbed blocks come again in another"
@@ -110,7 +117,7 @@ def test_a_block_that_is_asked_for_again_is_answered_the_same(
         assert process.wait(60) == 3
     ready, first, second, _, second_again, first_again = answers
     assert ready["image_ms"] > 0
-    for name in ("entry", "stage", "tap", "by"):
+    for name in ("index", "entry", "stage", "tap", "by"):
         assert first_again[name] == first[name]
         assert second_again[name] == second[name]
 
@@ -232,6 +239,46 @@ def test_nobody_is_left_behind(single: Path, photos: list[Path], tmp_path: Path)
     listed = subprocess.run(["ps", "-eo", "ppid,args"], capture_output=True, text=True, check=True)
     mine = [line for line in listed.stdout.splitlines() if line.split()[0] == str(os.getpid())]
     assert not [line for line in mine if "probe.resident" in line]
+
+
+def test_a_bundle_that_is_stopped_ends_with_its_turns(single: Path, photos: list[Path]) -> None:
+    held: list[psutil.Process] = []
+
+    def stop(done: int, total: int) -> None:
+        if not held:
+            held.extend(psutil.Process().children(recursive=True))
+            next(each for each in held if RESIDENT in each.cmdline()).suspend()
+
+    request = request_of([single, single], photos[:8], starts=(0,))
+    with pytest.raises(DeviceError, match="no sign of life for 5 s"):
+        LocalDevice(stall_s=5).probe(request, progress=stop)
+    assert left_after(held) == []
+
+
+def test_a_stopped_bundle_ends_with_who_asked_for_turns(
+    single: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    """Where the probe's asker dies, nobody is there to end the group."""
+    request = request_of([single, single], photos[:8], starts=(0,), spread_seconds=3600.0)
+    asked = {"kind": "paired", **encode(request), "output": str(tmp_path / "arrays.npz")}
+    (tmp_path / "request.json").write_text(json.dumps(asked))
+    command = [sys.executable, "-m", "trimtab_runtime.probe", "request.json", "r.json", "watched"]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(trimtab_runtime.__file__).parents[1])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        process_group=0,
+    ) as probe:
+        assert probe.stdout is not None
+        assert probe.stdin is not None
+        probe.stdout.readline()
+        residents = psutil.Process(probe.pid).children()
+        residents[0].suspend()
+        probe.stdin.close()
+        assert len(residents) == 2
+        assert left_after(residents) == []
 
 
 def test_on_a_steady_device_a_bundle_takes_what_its_parts_take(

@@ -37,7 +37,8 @@ def paired(
     `round_start_s`, `round_other_cpu` (cores that other processes used), `round_steal`,
     `round_pace` (relative to a quick round) and `round_disturbed` (0 or 1), with `round_order`
     (rounds, bundles), the numbers of bundles as they ran. Of every answer (answers,): its number
-    of a `round`, a `bundle` and an `image`, `latency_ms`, `entry`, `stage`, `tap` and `by`.
+    of a `round`, a `bundle` and an `image`, `latency_ms`, `entry`, `stage`, `tap` and `by`, and
+    the `index` of the class (-1 from a bundle of an earlier version, which does not tell).
 
     Raises the error of a bundle that cannot be loaded or run.
     """

@@ -59,7 +59,8 @@ class RouterFile:
 class MeasureRequest:
     """Load time, memory, energy and latency of one stage, or of several that share a process in
     the order of a cascade, with what they remember from frame to frame and the `router` in front
-    of them. `visit` tells requests apart that ask the same at different times."""
+    of them. `visit` tells requests apart that ask the same at different times. Memory is that with
+    an image of `largest_pixels` too, where that is said."""
 
     stages: tuple[StageFile, ...]
     images: tuple[str, ...]
@@ -67,6 +68,7 @@ class MeasureRequest:
     visit: int = 0
     memory: Memory = NO_MEMORY
     router: Optional[RouterFile] = None
+    largest_pixels: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ class VerifyRequest:
 
     Memory and energy are measured on the first `deciding` images only (None: on any), so that
     nothing that is decided by them has seen the others. What the plan remembers is forgotten
-    before each image whose number is in `reset_at`, where a stream begins.
+    before each image whose number is in `reset_at`, where a stream begins. Memory is that with an
+    image of `largest_pixels` too, where that is said.
     """
 
     bundle: str
@@ -108,6 +111,7 @@ class VerifyRequest:
     reference_every: int = 8
     deciding: Optional[int] = None
     reset_at: tuple[int, ...] = (0,)
+    largest_pixels: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -146,10 +150,14 @@ class PairedRequest:
     output: str
     settings: TurnSettings = TurnSettings()
     seed: int = 0
+    #: The interpreter of each bundle's process; none: that of the probe.
+    pythons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.bundles:
             raise ValueError("turns need at least one bundle")
+        if len(self.pythons) not in (0, len(self.bundles)):
+            raise ValueError(f"{len(self.bundles)} pythons needed, got {len(self.pythons)}")
         if self.starts[:1] != (0,) or any(a >= b for a, b in zip(self.starts, self._ends)):
             raise ValueError(
                 f"starts must rise from 0 to below {len(self.images)}, got {self.starts}"

@@ -70,6 +70,7 @@ class Resident:
         settle(self._options)
         return {
             "latency_ms": [answer.latency_ms for answer in answers],
+            "index": [answer.index for answer in answers],
             "entry": [answer.entry for answer in answers],
             "stage": [answer.stage for answer in answers],
             "tap": [-1 if answer.tap is None else answer.tap for answer in answers],

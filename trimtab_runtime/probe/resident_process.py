@@ -24,10 +24,10 @@ _RESIDENT = "trimtab_runtime/probe/resident.py"
 class ResidentProcess:
     """A bundle that runs, and waits."""
 
-    def __init__(self, request: PairedRequest, bundle: str) -> None:
+    def __init__(self, request: PairedRequest, bundle: str, python: str = "") -> None:
         self._bundle = bundle
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "trimtab_runtime.probe.resident"],
+            [python or sys.executable, "-m", "trimtab_runtime.probe.resident"],
             env={**os.environ, "PYTHONPATH": _runtime_of(bundle)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -89,8 +89,9 @@ def residents_of(request: PairedRequest, progress: Progress) -> Iterator[list[Re
     """All bundles, loaded; they end with the context."""
     with ExitStack() as held:
         found = []
-        for bundle in request.bundles:
-            found.append(ResidentProcess(request, bundle))
+        pythons = request.pythons or ("",) * len(request.bundles)
+        for bundle, python in zip(request.bundles, pythons):
+            found.append(ResidentProcess(request, bundle, python))
             held.callback(found[-1].close)
         for resident in found:
             resident.wait_until_ready()

@@ -187,7 +187,7 @@ class Rounds:
         """What is told of it (paired.py)."""
         found = self.found
         told: dict[str, list[Any]] = {"round": [], "bundle": [], "image": []}
-        told.update((name, []) for name in _FIELDS)
+        told.update((name, []) for name in (*_FIELDS, "index"))
         for number, each in enumerate(found):
             for bundle in each.order:
                 told["round"] += [number] * len(each.images)
@@ -195,6 +195,8 @@ class Rounds:
                 told["image"] += each.images
                 for name in _FIELDS:
                     told[name] += each.answers[bundle][name]
+                unknown = [-1] * len(each.images)
+                told["index"] += each.answers[bundle].get("index", unknown)
         arrays = {
             name: np.array(values, np.float64 if name == "latency_ms" else np.int64)
             for name, values in told.items()

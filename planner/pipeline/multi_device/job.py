@@ -11,7 +11,7 @@ from typing import Self, TypeVar, Unpack
 
 from trimtab.db import JobRecord, Level, Store
 from trimtab.planner.jobs.dataset import load_dataset, stops_early
-from trimtab.planner.jobs.journal import Journal, NullListener, ProgressListener
+from trimtab.planner.jobs.journal import Journal, NullListener, ProgressListener, images_step
 from trimtab.planner.jobs.lifecycle import closing_job, open_record, opened_job
 from trimtab.planner.jobs.scratch import scratch
 from trimtab.planner.jobs.steps import one_step
@@ -49,7 +49,7 @@ def plan_on_several(
     unknown = sorted(given.keys() - {device.label for device in spec.devices})
     if unknown:
         raise SpecificationError(f"devices: no device is called {unknown[0]!r}")
-    workload, splits = load_dataset(spec)
+    workload, splits = load_dataset(spec, images_step(watcher or NullListener()))
     named = {"spec": spec.model_dump(mode="json"), "workload": workload.key}
     job_id = content_key(named)[:12]
     holder = f"job {job_id} ({spec.name})"
