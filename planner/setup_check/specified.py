@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trimtab.planner.candidates.exported import exported_member
-from trimtab.planner.candidates.member_setup import set_up, wishes_of
+from trimtab.planner.candidates.member_setup import check_width, set_up, wishes_of
 from trimtab.planner.candidates.output_labels import JobClasses
 from trimtab.planner.jobs.dataset import load_dataset
 from trimtab.planner.setup_check.images import check_labels, checked_images
@@ -80,11 +80,10 @@ def _member(
         facts = inspect_in_subprocess(view.path, facts.inner_size, stall_s)
     setup = set_up(model, view.path, facts, description, classes)
     offset = setup.variant.output.offset
-    if setup.classes < len(classes.names):
-        raise ModelError(
-            f"{model.label}: answers with {setup.classes} classes, the labels have "
-            f"{len(classes.names)}"
-        )
+    try:
+        check_width(setup, facts.output_width or 0, classes)
+    except ModelError as error:
+        raise ModelError(f"{model.label}: {error}") from None
     doubts = (*facts.doubts, *(text for level, text in setup.notes if level == "warning"))
     width = setup.classes + offset
     checked = CheckedMember(model.label, str(view.path), setup.variant, width, doubts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -390,6 +391,41 @@ def test_a_tuned_threshold_is_the_best_of_tune(
     low, high = (1 / (1 + np.exp(-0.05 * (value - 50))) for value in (90, 110))
     assert low < threshold < high
     assert "best of tune for balanced_accuracy: 1.000 (0.7" in told(setup)
+    fair = re.search(r"([01]\.\d+) on each part of them by the threshold", told(setup))
+    assert fair and 0.9 < float(fair[1]) <= 1
+
+
+def test_imagenet_behind_a_background(tmp_path: Path) -> None:
+    few = make_net(2)
+    wide = replace(few, head=np.ones((1001, 4), np.float32), head_bias=np.ones(1001, np.float32))
+    model, path = onnx_model(2, net=wide), tmp_path / "a.onnx"
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1001
+    onnx.save(model, path)
+    said: Any = {"input": {"mean": 127.5, "std": 127.5}}
+    setup = member(path, ("n01440764", "n03888257"), **said)
+    assert setup.variant.output.offset == 1
+    assert setup.variant.output.groups == ((0,), (701,))
+    assert "stand behind a background" in told(setup)
+    without = member(path, ("n01440764", "n03888257"), **said, output={"offset": 0})
+    with pytest.raises(ModelError, match=r"set output.offset: 1 where ImageNet's 1000"):
+        check_width(without, 1001, JobClasses(("n01440764", "n03888257")))
+
+
+def test_a_threshold_that_only_fits_noise_stays(tmp_path: Path) -> None:
+    """The best of tune looks better than 0.5, and is not on other images."""
+    from PIL import Image
+
+    shades = np.random.default_rng(5).permutation(np.arange(20, 80, 2))
+    for number, value in enumerate(shades):  # brightness that has nothing to do with the class
+        place = tmp_path / "photos" / ("dark" if number % 2 else "light")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (int(value),) * 3).save(place / f"{number:02}.png")
+    workload = read_workload(tmp_path / "photos", classes=("dark", "light"))
+    trial = LabelledTrial(workload.items, workload.items, workload.classes, "top1", 120)
+    path = write_bright(tmp_path / "bright.onnx", True, at=50)
+    said: Any = {"input": {"mean": 0, "std": 1}, "output": {"threshold": "tuned"}}
+    setup = member(path, workload.classes, trial=trial, **said)
+    assert setup.variant.output.threshold == 0.5
 
 
 def test_a_threshold_is_tuned_for_a_single_score_with_labels(tmp_path: Path, photos: Path) -> None:

@@ -53,6 +53,8 @@ from trimtab_runtime.errors import ModelError
 if TYPE_CHECKING:
     import onnx
 
+#: Raised whenever the same file and wishes give another view: stores keep views that were made.
+VIEW_VERSION = 1
 #: How far, of the largest answer, onnx's reference and onnxruntime may be apart.
 _LOWERED_TOLERANCE = 1e-3
 _SAME_NAME = "two nodes with same node name"
