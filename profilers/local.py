@@ -36,12 +36,12 @@ _MACHINE_ID = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 
 class LocalDevice(Device):
-    """Requests run as child processes of this one, with this Python."""
+    """Requests run as child processes of this one, by the interpreter `python`."""
 
     address = "local"
 
     def __init__(self, python: str = sys.executable, stall_s: float = 120.0) -> None:
-        self._python, self._stall_s = python, stall_s
+        self.python, self._stall_s = python, stall_s
 
     def put(self, path: Path) -> str:
         return str(path.resolve())
@@ -85,7 +85,7 @@ class LocalDevice(Device):
     ) -> None:
         try:
             process = subprocess.Popen(
-                [self._python, *ARGUMENTS],
+                [self.python, *ARGUMENTS],
                 cwd=scratch,
                 env={**os.environ, **THREADS, "PYTHONPATH": runtime},
                 stdin=subprocess.PIPE,  # nothing is written: it closes when this process dies

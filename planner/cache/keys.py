@@ -26,6 +26,9 @@ _COMPUTED_BY = ("machine", "isa", "numpy", "pillow")
 
 Content = dict[str, Any]
 
+#: The step of a variant for images of another size.
+RESIZED = "other input size"
+
 
 def images_key(items: Iterable[Item]) -> str:
     """Images, by their contents in their order."""
@@ -82,6 +85,24 @@ def precision_lineage(step: str, parent: str, recipe: object, images: Iterable[I
         "parent": parent,
         "recipe": encode(recipe),
         "images": images_key(images),
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def resized_lineage(parent: str, size: tuple[int, int]) -> Content:
+    """A variant for images of another `size` (height, width)."""
+    return {"step": RESIZED, "parent": parent, "size": list(size)}
+
+
+def score_lineage(variant: Variant, images: Iterable[Item], said: Mapping[str, Any]) -> Content:
+    """What quantising a block of a float variant alone does to its answers on `images`; `said`
+    are the block's nodes, and how it is quantised and compared."""
+    return {
+        "step": "block error",
+        "sha256": variant.sha256,
+        "io": io_of(variant),
+        "images": images_key(images),
+        **said,
         "onnxruntime": onnxruntime.__version__,
     }
 

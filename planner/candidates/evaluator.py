@@ -107,4 +107,6 @@ class CandidateEvaluator:
         found = member
         if form.technique:
             found = self.makers[form.technique].variant(member, int(form.number))
+        if form.size:
+            found = self.variants.resized(found, (form.size[0], form.size[1]))
         return self.variants.quantised(found, form.scheme) if form.scheme else found

@@ -10,11 +10,9 @@ from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.plan.report import PlanReport
 from trimtab.planner.reports.speedup import LATENCY, MEASURED, UNPAIRED
 from trimtab.planner.reports.text import (
-    cost_text,
     number,
     printable,
     validation_gap,
-    with_interval,
 )
 from trimtab_runtime.definitions.routers import FEATURE_KINDS
 
@@ -204,19 +202,6 @@ def route_text(found: PlanReport) -> str:
         "mean": "from the mean probabilities of the stages so far",
     }[found.rule]
     return f"{name}: confidence {confidence}; escalates below the threshold"
-
-
-def summary_line(row: PlanRow, view: FrontView) -> str:
-    """A plan in one line: quality on test, latency, speed-up."""
-    latency = row.figure(LATENCY)
-    quality = with_interval(row.figure(view.quality))
-    text = (
-        f"{row.label}: {printable(view.quality)} {quality} on test, {cost_text(latency)} ms "
-        f"({latency.basis}{', disturbed' if row.disturbances else ''})"
-    )
-    if row.speedup is None or "baseline" in row.roles:
-        return text
-    return f"{text}, {row.speedup.text} as fast as the baseline ({row.speedup.says})"
 
 
 def troubles_text(job: JobRecord) -> str | None:

@@ -18,9 +18,8 @@ from trimtab.planner.setup_check.judgement import check_member, joined, specifie
 from trimtab.planner.setup_check.orders import Ints
 from trimtab.planner.setup_check.records import CheckRequest, MemberCheck, SetupCheck
 from trimtab.variants.isolation import child
-from trimtab_runtime import errors
 from trimtab_runtime.codec import decode, encode
-from trimtab_runtime.errors import ModelError, TrimtabError
+from trimtab_runtime.errors import ModelError, TrimtabError, told_error
 from trimtab_runtime.fingerprint import thread_limit
 from trimtab_runtime.processes import AwakeClock, end_group
 
@@ -77,7 +76,7 @@ def _check_alone(request: CheckRequest, stopped: threading.Event) -> tuple[Membe
     told = json.loads(output.splitlines()[-1])
     if "check" in told:
         return decode(MemberCheck, told["check"]), np.array(told["answers"], np.int64)
-    raise getattr(errors, told["error"])(told["reason"])
+    raise told_error(told["error"], told["reason"], ModelError)
 
 
 def _run(request: bytes, limit_s: float, stopped: threading.Event) -> tuple[int, str, str]:

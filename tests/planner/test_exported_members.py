@@ -319,7 +319,8 @@ def test_init_writes_what_the_files_tell(zoo, tmp_path):
     assert done.exit_code == 0, done.output
     text = (tmp_path / "job.yaml").read_text()
     assert "# of its outputs 'logits' (1 x 4 float32) is taken, not 'features'" in text
-    assert "# No mean and std: the graph takes off 127.5 and divides by 127.5." in text
+    assert "# No mean and std: the graph takes off 127.5 and divides by 127.5;" in text
+    assert "# it is fed values of 0..255." in text
     assert "kind: binary  # GUESS:" in text
     assert "mean: 0  # GUESS:" in text
     models = {model.label: model for model in trimtab.load_spec(tmp_path / "job.yaml").models}

@@ -6,6 +6,7 @@ import itertools
 import queue
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -113,30 +114,29 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
     if peak is not None:
         values["peak_memory_mb"] = peak
     reference, conditions = Reference(), Conditions()
-    parallel = ParallelReference(threads)
     times: list[float] = []
     parallel_times: list[float] = []
     answers: list[Answer] = []
     resets = frozenset(request.reset_at)
-    reference.run_ms()
-    parallel.run_ms()
-    conditions.start()
-    step = request.reference_every
-    for start in range(0, len(request.images), step):
-        images = [decode_image(path) for path in request.images[start : start + step]]
-        plan.rehearse(images[0])
-        settle(manifest.structure.stages[0].options)
-        conditions.sample()
-        parallel_times.append(parallel.run_ms())
-        times.append(reference.run_ms())
-        plan.rehearse(images[0])
-        for image in images:
-            if plan.memory is not None and len(answers) in resets:
-                plan.memory.reset()
-            answers.append(plan.classify(image))
-            progress(len(answers), len(request.images))
-    found = conditions.finish()
-    parallel.close()
+    with closing(ParallelReference(threads)) as parallel:
+        reference.run_ms()
+        parallel.run_ms()
+        conditions.start()
+        step = request.reference_every
+        for start in range(0, len(request.images), step):
+            images = [decode_image(path) for path in request.images[start : start + step]]
+            plan.rehearse(images[0])
+            settle(manifest.structure.stages[0].options)
+            conditions.sample()
+            parallel_times.append(parallel.run_ms())
+            times.append(reference.run_ms())
+            plan.rehearse(images[0])
+            for image in images:
+                if plan.memory is not None and len(answers) in resets:
+                    plan.memory.reset()
+                answers.append(plan.classify(image))
+                progress(len(answers), len(request.images))
+        found = conditions.finish()
     np.savez(
         request.output,
         index=np.array([a.index for a in answers], np.int64),

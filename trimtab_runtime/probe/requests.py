@@ -115,35 +115,49 @@ class VerifyRequest:
 
 
 @dataclass(frozen=True)
-class PairedRequest:
-    """Latency of `bundles` that take turns, each in a resident process of its own, on the same
-    images: parts of a stream begin at the numbers `starts`, and what plans remember is forgotten
-    there. What is told is written to `output` (.npz; see paired.py).
+class TurnSettings:
+    """How long bundles take turns.
 
-    Every part is cut into `rounds` blocks; a round is a block of every part on every bundle, in an
-    order drawn from `seed`. Rounds begin over `spread_seconds`, each of the `sittings` with new
-    processes. Disturbed rounds are repeated while the whole takes less than `max_seconds`, and at
-    most until there were `visits` times as many rounds.
+    Every part of their images is cut into `rounds` blocks; a round is a block of every part on
+    every bundle. Rounds begin over `spread_seconds`, in `sittings` with new processes each (fewer
+    where it takes long to start these). Disturbed rounds are repeated while the whole takes less
+    than `max_seconds`, and at most until there were `visits` times as many rounds.
     """
+
+    rounds: int = 16
+    sittings: int = 8
+    spread_seconds: float = 60.0
+    max_seconds: float = 180.0
+    visits: int = 4
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.sittings <= self.rounds:
+            raise ValueError(
+                f"1 <= sittings <= rounds must hold, got {self.sittings} and {self.rounds}"
+            )
+
+
+@dataclass(frozen=True)
+class PairedRequest:
+    """Latency of `bundles` that take turns, each in a resident process of its own, in an order
+    drawn from `seed`, on the same images: parts of a stream begin at the numbers `starts`, and
+    what plans remember is forgotten there. What is told is written to `output` (.npz; see
+    paired.py)."""
 
     bundles: tuple[str, ...]
     images: tuple[str, ...]
     starts: tuple[int, ...]
     output: str
-    rounds: int = 16
-    sittings: int = 2
-    spread_seconds: float = 60.0
-    max_seconds: float = 180.0
-    visits: int = 4
+    settings: TurnSettings = TurnSettings()
     seed: int = 0
+    #: The interpreter of each bundle's process; none: that of the probe.
+    pythons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.bundles:
             raise ValueError("turns need at least one bundle")
-        if not 1 <= self.sittings <= self.rounds:
-            raise ValueError(
-                f"1 <= sittings <= rounds must hold, got {self.sittings} and {self.rounds}"
-            )
+        if len(self.pythons) not in (0, len(self.bundles)):
+            raise ValueError(f"{len(self.bundles)} pythons needed, got {len(self.pythons)}")
         if self.starts[:1] != (0,) or any(a >= b for a, b in zip(self.starts, self._ends)):
             raise ValueError(
                 f"starts must rise from 0 to below {len(self.images)}, got {self.starts}"

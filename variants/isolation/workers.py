@@ -15,8 +15,7 @@ from typing import IO, Any
 from trimtab.variants.files import watchdog
 from trimtab.variants.isolation import child
 from trimtab.variants.isolation.limits import Limits
-from trimtab_runtime import errors
-from trimtab_runtime.errors import ModelError
+from trimtab_runtime.errors import ModelError, told_error
 from trimtab_runtime.processes import AwakeClock, end_group
 
 #: How a step asks the job for something, or tells it; the answer is what the job says.
@@ -64,7 +63,7 @@ def call(
         return told["told"]
     if told["error"] is None:
         raise ModelError(f"{about}: {told['reason']}")
-    raise getattr(errors, told["error"])(told["reason"])
+    raise told_error(told["error"], told["reason"], ModelError)
 
 
 _IDLE: list[_Worker] = []
@@ -171,6 +170,8 @@ class _Worker:
         self._said.seek(0)
         said = self._said.read().decode(errors="replace")
         died = child.death("whoever worked with it", status, said)
+        if said.strip():  # the cause is told, and no other is guessed
+            return f"{about}: {died}"
         return f"{about}: {died}; it may be damaged: export it again"
 
 

@@ -24,8 +24,7 @@ from trimtab.variants.files.base import Array
 from trimtab.variants.isolation import child, memory_for
 from trimtab.variants.torch_export.checks import Agreement
 from trimtab.variants.torch_export.exporting import Exporting, ModuleSource, exporting
-from trimtab_runtime import errors
-from trimtab_runtime.errors import ModelError, TrimtabError
+from trimtab_runtime.errors import ModelError, TrimtabError, told_error
 from trimtab_runtime.processes import AwakeClock, end_group
 
 _COMMAND = "from trimtab.variants.torch_export.export import main; main()"
@@ -156,7 +155,7 @@ class _Process:
         told = json.loads(answer)
         if "told" in told:
             return told["told"]
-        raise getattr(errors, told["error"])(told["reason"])
+        raise told_error(told["error"], told["reason"], ModelError)
 
     def _watch(self, answered: threading.Event, late: threading.Event) -> None:
         """End it where it takes too long, also where it is stopped and can do nothing."""
