@@ -308,7 +308,10 @@ _MODULES = {
     "exits": ("import sys\ndef Net():\n    sys.exit(3)\n", "SystemExit|status 3"),
     "kills itself": ("import os\ndef Net():\n    os.kill(os.getpid(), 9)\n", "was killed"),
     "recurses": ("def Net():\n    return Net()\n", "recursion"),
-    "never returns": ("def Net():\n    while True:\n        pass\n", f"gave no answer within {_EXPORT_S:g} s"),
+    "never returns": (
+        "def Net():\n    while True:\n        pass\n",
+        f"gave no answer within {_EXPORT_S:g} s",
+    ),
     "eats memory": (
         "def Net():\n    a = []\n    while True:\n        a.append(bytes(2**28))\n",
         "too little memory|MemoryError|was killed",
