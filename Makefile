@@ -25,7 +25,7 @@ IN_PARALLEL := -n 2 --dist worksteal
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo test test-all check lint types floors wheels clean distclean
+.PHONY: help setup demo test test-all check lint types floors docs figures wheels clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,12 +52,21 @@ types: $(DEV)  ## mypy
 floors: $(DEV)  ## who may import whom
 	$(BIN)/lint-imports
 
+# The page of commands is what their --help says; mkdocs-material's advertisement of its successor is left out.
+docs: $(DEV)  ## build the documentation as a site, in site/; broken links are errors
+	@mkdir -p docs/reference
+	$(BIN)/python -m typer trimtab.planner.cli.app utils docs --name trimtab --output docs/reference/commands.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+figures: $(DEV) $(DEMO)  ## run the benchmarks of docs/results.md and write docs/figures.json, with the machine beside (hours; the data pack: TRIMTAB_DATA)
+	$(BIN)/python -m benchmarks.figures
+
 wheels: $(DEV)  ## build both wheels into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist packaging/runtime
 
 clean:  ## remove caches, build and demo output (a store of measurements stays)
-	rm -rf build dist demo-output .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist site docs/reference demo-output .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -rf .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 

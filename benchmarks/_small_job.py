@@ -40,3 +40,12 @@ def plan_small_job(folder: Path, store: Store) -> JobRecord:
     return trimtab.plan(
         spec, store, settings=_SETTINGS, device=SteadyDevice(LocalDevice()), setup="ignored"
     )
+
+
+def small_store(folder: Path) -> Path:
+    """A store with that job, below `folder`."""
+    path = folder / "small" / "trimtab.db"
+    path.parent.mkdir()
+    with Store.open(path) as store:
+        plan_small_job(folder, store)
+    return path

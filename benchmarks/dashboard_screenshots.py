@@ -20,12 +20,11 @@ import typer
 from PIL import Image
 
 from benchmarks._options import DEFAULT_DATA, NoData
-from benchmarks._small_job import plan_small_job
+from benchmarks._small_job import small_store
 from benchmarks.dashboard_browser import browsing, let_in, served, settle
 from benchmarks.dashboard_stores import gathered
-from trimtab.db import Store
 
-_PAGES = ("jobs", "front", "plan", "compare", "devices", "start")
+_PAGES = ("overview", "jobs", "front", "plan", "compare", "devices", "start")
 _LOOKS = (("light", 1280), ("dark", 1280), ("light", 390))
 _TALLEST, _PALETTE = 1900, 160
 _OVERFLOW = """() => Math.max(document.documentElement.scrollWidth,
@@ -48,15 +47,6 @@ def shoot(page: Any, address: str, target: Path, width: int) -> int:
     return int(page.evaluate(_OVERFLOW))
 
 
-def _small(folder: Path) -> Path:
-    """A store with a small job."""
-    path = folder / "small" / "trimtab.db"
-    path.parent.mkdir()
-    with Store.open(path) as store:
-        plan_small_job(folder, store)
-    return path
-
-
 def main(
     store: Annotated[list[Path] | None, typer.Option(help="several are gathered in one")] = None,
     job: Annotated[str, typer.Option(help="by default the first with plans")] = "",
@@ -70,7 +60,7 @@ def main(
     too_wide = {}
     with (
         tempfile.TemporaryDirectory() as folder,
-        gathered(store or [_small(Path(folder))], Path(folder)) as one,
+        gathered(store or [small_store(Path(folder))], Path(folder)) as one,
         served(one) as address,
         browsing() as browser,
     ):
@@ -82,9 +72,9 @@ def main(
             page = context.new_page()
             page.set_default_timeout(180_000)
             for name in names:
-                told = f"job={job}" if job and name != "jobs" else ""
+                told = f"job={job}" if job and name not in ("overview", "jobs") else ""
                 told += f"&plan={plan}" if plan and name == "plan" else ""
-                place = f"{address}/{'' if name == 'jobs' else name}?{told}"
+                place = f"{address}/{'' if name == 'overview' else name}?{told}"
                 target = pictures / f"{name}-{width}-{scheme}.png"
                 over = shoot(page, place, target, width)
                 if over > 0:

@@ -11,6 +11,7 @@ from trimtab.dashboard.pages.compare import compare_page
 from trimtab.dashboard.pages.devices import devices_page
 from trimtab.dashboard.pages.front import front_page
 from trimtab.dashboard.pages.jobs import jobs_page
+from trimtab.dashboard.pages.overview import overview_page
 from trimtab.dashboard.pages.plan import plan_page
 from trimtab.dashboard.pages.start import start_page
 from trimtab.planner.jobs.store_location import StoreLocation
@@ -18,6 +19,7 @@ from trimtab_runtime.errors import TrimtabError
 
 _ICON = Path(__file__).with_name("icon.svg")
 _PAGES = {
+    "overview": ("Overview", overview_page),
     "jobs": ("Jobs", jobs_page),
     "front": ("Front", front_page),
     "plan": ("Plan", plan_page),
@@ -27,7 +29,7 @@ _PAGES = {
 }
 
 
-def run(here: StoreLocation, first: str = "jobs") -> None:
+def run(here: StoreLocation, first: str = "overview") -> None:
     """The page of the address (of an address without one, the `first`) on a store."""
     icon = _ICON.read_text(encoding="utf-8")
     st.set_page_config("Trimtab", page_icon=icon, layout="wide")
@@ -40,6 +42,7 @@ def run(here: StoreLocation, first: str = "jobs") -> None:
     }
     addresses.know(pages)
     page = st.navigation(list(pages.values()), position="top")
+    st.set_page_config(f"{page.title} \N{MIDDLE DOT} Trimtab")
     try:
         page.run()
     except TrimtabError as error:

@@ -15,11 +15,14 @@ from trimtab.db import EventRecord, JobRecord, PlanRecord, Store
 from trimtab.planner.jobs.lookup import job_state
 from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab.planner.jobs.summary import summary_of
+from trimtab.planner.reports import comparison
 from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
 from trimtab.planner.reports.answers.plan_answers import PlanAnswers, plan_answers
 from trimtab.planner.reports.figures import plan_figures
-from trimtab.planner.reports.front import FrontView, front_view, job_place
+from trimtab.planner.reports.front import FrontView, front_view
 from trimtab.planner.reports.front_frame import front_frame
+from trimtab.planner.reports.names import plan_name
+from trimtab.planner.reports.places import job_place
 from trimtab.planner.reports.plan.report import PlanReport, report_plan
 from trimtab.planner.reports.speedup import SpeedUp
 from trimtab.planner.reports.text import printable
@@ -114,7 +117,7 @@ def _line(location: str, state: str, _store: Store, _job: JobRecord) -> JobLine:
         name=printable(_job.name),
         device=job_place(_store, _job),
         workload=printable(workload.name) if workload else "",
-        chosen=printable(chosen.plan.label) if chosen else None,
+        chosen=plan_name(chosen.plan) if chosen else None,
         speedup=(
             SpeedUp.of(chosen.plan, plan_figures(chosen), plan_figures(base))
             if chosen and base
@@ -152,6 +155,16 @@ def view(job: JobRecord) -> FrontView:
 @st.cache_resource(show_spinner="Reading plans", max_entries=_JOBS)
 def _view(location: str, state: str, _store: Store, _job: JobRecord) -> FrontView:
     return front_view(_store, _job)
+
+
+def verdict(job: JobRecord) -> list[str]:
+    """What to ship, and what stands beside that; empty where nothing was chosen."""
+    return _verdict(place(), stamp(job), store(), job)
+
+
+@st.cache_resource(show_spinner="Comparing answers", max_entries=_JOBS)
+def _verdict(location: str, state: str, _store: Store, _job: JobRecord) -> list[str]:
+    return comparison.verdict(_store, _job, _view(location, state, _store, _job))
 
 
 def plan_record(job: JobRecord, key: str) -> PlanRecord:

@@ -28,6 +28,13 @@ def table(
     return event
 
 
+def clicked(event: Any) -> int | None:
+    """The row in which a cell was clicked or the box ticked; None where nothing was."""
+    found = event["selection"]
+    cells = [row for row, _ in found.get("cells", ())]
+    return next(iter([*cells, *found["rows"]]), None)
+
+
 def csv_button(frame: pd.DataFrame, name: str, label: str = "CSV") -> None:
     """All figures, unrounded; unknown is empty."""
     st.download_button(

@@ -30,17 +30,18 @@ from trimtab.profilers.probe_process import (
 )
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import DeviceError
+from trimtab_runtime.processes import end_group
 
 _MACHINE_ID = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 
 class LocalDevice(Device):
-    """Requests run as child processes of this one, with this Python."""
+    """Requests run as child processes of this one, by the interpreter `python`."""
 
     address = "local"
 
     def __init__(self, python: str = sys.executable, stall_s: float = 120.0) -> None:
-        self._python, self._stall_s = python, stall_s
+        self.python, self._stall_s = python, stall_s
 
     def put(self, path: Path) -> str:
         return str(path.resolve())
@@ -84,12 +85,13 @@ class LocalDevice(Device):
     ) -> None:
         try:
             process = subprocess.Popen(
-                [self._python, *ARGUMENTS],
+                [self.python, *ARGUMENTS],
                 cwd=scratch,
                 env={**os.environ, **THREADS, "PYTHONPATH": runtime},
                 stdin=subprocess.PIPE,  # nothing is written: it closes when this process dies
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                process_group=0,
             )
         except OSError as error:
             raise DeviceError(f"the probe cannot be started: {error}") from error
@@ -98,8 +100,7 @@ class LocalDevice(Device):
         try:
             _follow(process, stall_s, step_s, progress)
         finally:
-            process.kill()
-            process.wait()
+            end_group(process)
             process.stdin.close()
             tail = printed.text()
         if process.returncode != 0:

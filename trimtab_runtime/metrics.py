@@ -106,7 +106,8 @@ def _recall(name: str) -> Metric:
         text = f"share of the inputs of class {of!r} that are classified correctly"
         return _quality(name, f"recall of {of}", text)
     known = ", ".join([*METRICS, RECALL_FORM])
-    close = difflib.get_close_matches(name, [*METRICS, RECALL_FORM], n=1)
+    begun = [metric for metric in METRICS if name and metric.startswith(f"{name}_")]
+    close = begun or difflib.get_close_matches(name, [*METRICS, RECALL_FORM], n=1)
     if close:
         raise ValueError(f"unknown metric {name!r}; did you mean {close[0]!r}? Known: {known}")
     raise ValueError(f"unknown metric {name!r}; choose one of {known}")

@@ -29,8 +29,9 @@ def hue(share: float) -> str:
     return "#" + "".join(f"{round(np.interp(share, at, part)):02x}" for part in _VIRIDIS.T)
 
 
-def colour_bar(scale: tuple[float, float]) -> dict[str, Any]:
-    """The bar that says what colours mean; the points have theirs already."""
+def colour_bar(scale: tuple[float, float], text: str) -> dict[str, Any]:
+    """The bar that says what colours mean, its ends in the colour `text`; the points have theirs
+    already."""
     return {
         "type": "continuous",
         "seriesIndex": [],
@@ -38,6 +39,7 @@ def colour_bar(scale: tuple[float, float]) -> dict[str, Any]:
         "max": scale[1],
         "inRange": {"color": [hue(share) for share in np.linspace(0, 1, len(_VIRIDIS))]},
         "text": [f"{value:.4g}" for value in reversed(scale)],
+        "textStyle": {"color": text},
         "right": 0,
         "top": "middle",
         "itemWidth": 10,

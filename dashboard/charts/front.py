@@ -7,6 +7,7 @@ templates of hovers are HTML.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ _TICKS = [digit * 10.0**power for power in range(-4, 7) for digit in (1, 2, 5)]
 _ON_FRONT = ("front, predicted", "front, verified")
 _DIMENSIONS, _TEXTS = ("x", "y", "third"), ("plan", "status")
 _TEST = ("test", "low", "high")
+#: Plans whose names stand beside them, and on which side.
+_NAMED = {"chosen": "right", "baseline": "left", "member": "bottom"}
 _NARROW = 600  # pixels; pictures below are laid out as on a telephone
 _LEGEND_LINE = 22  # pixels
 
@@ -81,10 +84,11 @@ def front_picture(
         series.append(_points(frame, name, rows, axes, third, by_size, scale))
     tests, shown[TESTED] = _tests(frame, tested, axes)
     series += tests
+    tested_at = frame.iloc[shown[TESTED]].get(f"{axes[1]}_test", np.empty(0))
     option = {
         "animation": False,
         "xAxis": _axis(axes[0], place[:, 0], nameGap=28),
-        "yAxis": _axis(axes[1], place[:, 1], nameGap=44),
+        "yAxis": _axis(axes[1], np.concatenate([place[known, 1], tested_at]), nameGap=44),
         "tooltip": {"confine": True, "trigger": "item"},
         "dataZoom": [
             {"type": "inside", axis: 0, "filterMode": "none", "preventDefaultMouseMove": False}
@@ -93,8 +97,9 @@ def front_picture(
         "series": series,
         **_around([each["name"] for each in series if "name" in each]),
     }
-    if third is not None and not by_size:
-        option["visualMap"] = colour_bar(scale)
+    if third is not None and not by_size and scale is not None:
+        option["visualMap"] = colour_bar(scale, ink())
+        option["title"] = _bar_title(third)
         option["grid"]["right"] = 70
     front = sum(len(shown.get(name, ())) for name in _ON_FRONT)
     parts = ", ".join(f"{len(rows)} {name}" for name, rows in shown.items() if len(rows))
@@ -109,13 +114,13 @@ def _points(
     axes: tuple[str, str],
     third: str | None,
     by_size: bool,
-    scale: tuple[float, float],
+    scale: tuple[float, float] | None,
 ) -> dict[str, Any]:
     look = {"color": ink(), "symbol": "circle", "opacity": 1.0, **LOOKS[name]}
     told = [frame[metric].to_numpy(float)[rows] for metric in (*axes, *([third] if third else []))]
     columns = [*map(_rounded, told), *(frame[c].to_numpy()[rows].tolist() for c in _TEXTS)]
     data: list[Any] = list(zip(*columns, strict=True))
-    if third is not None and name in _ON_FRONT:
+    if third is not None and scale is not None and name in _ON_FRONT:
         shares = positions(told[2], scale)
         if by_size:
             sizes = np.nan_to_num(7 + 15 * shares, nan=5).tolist()
@@ -139,7 +144,23 @@ def _points(
         "selectedMode": "single",
         "select": {"itemStyle": _style(look)},
         "tooltip": {"formatter": _hover(axes, third)},
+        **_label(name),
     }
+
+
+def _label(name: str) -> dict[str, Any]:
+    """The names of the plans that matter, where there is room."""
+    if name not in _NAMED:
+        return {}
+    text = {"formatter": "{@plan}", "position": _NAMED[name], "color": ink(), "fontSize": 12}
+    text |= {"width": 200, "overflow": "truncate", "distance": 8}
+    return {"label": {"show": True, **text}, "labelLayout": {"hideOverlap": True}}
+
+
+def _bar_title(metric: str) -> dict[str, Any]:
+    """What the colours are, below their bar."""
+    style = {"fontSize": 11, "fontWeight": "normal", "color": ink()}
+    return {"text": axis_name(metric), "right": 0, "bottom": 0, "textStyle": style}
 
 
 def _style(look: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,25 +190,40 @@ def _rounded(values: Iterable[float]) -> list[float | None]:
 
 def _scale(
     frame: pd.DataFrame, third: str | None, shown: Mapping[str, Any]
-) -> tuple[float, float]:
-    """The least and largest value of the third metric on the front."""
+) -> tuple[float, float] | None:
+    """The least and largest value of the third metric on the front; None where none is known."""
     found = [frame[third].to_numpy(float)[shown[n]] for n in _ON_FRONT if third and n in shown]
     known = np.concatenate([np.empty(0), *found])
     known = known[~np.isnan(known)]
-    return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    return (float(known.min()), float(known.max())) if len(known) else None
 
 
 def _axis(metric: str, values: Any, **more: Any) -> dict[str, Any]:
-    """Costs that span much are drawn by their logarithm."""
+    """As long as the plans need: intervals of test values, which are many times longer, run out of
+    the picture. Costs that span much are drawn by their logarithm."""
     known = values[~np.isnan(values)]
     axis = {"name": axis_name(metric), "nameLocation": "middle", "scale": True, **more}
+    axis |= {"axisLabel": {"color": ink()}, "nameTextStyle": {"color": ink()}}
     wide = len(known) > 0 and known.min() > 0 and known.max() / known.min() > 6
     if not wide or find_metric(metric).kind != "cost":
-        return {**axis, "type": "value"}
+        return {**axis, "type": "value", **_ends(known)}
     low, high = known.min() / 1.15, known.max() * 1.15
     ticks = [tick for tick in _TICKS if low <= tick <= high]
-    marks = {name: {"customValues": ticks} for name in ("axisTick", "axisLabel")}
+    marks = {"axisTick": {"customValues": ticks}}
+    marks["axisLabel"] = {"customValues": ticks, **axis["axisLabel"]}
     return {**axis, "type": "log", "min": float(low), "max": float(high), **marks}
+
+
+def _ends(known: Any) -> dict[str, float]:
+    """Round ends of an axis, with a little room around the values."""
+    if not len(known):
+        return {}
+    low, high = float(known.min()), float(known.max())
+    room = 0.08 * (high - low) or 0.02 * abs(high) or 1.0
+    step = 10.0 ** math.floor(math.log10(2 * room))
+    digits = max(0, 1 - math.floor(math.log10(step)))
+    ends = math.floor((low - room) / step) * step, math.ceil((high + room) / step) * step
+    return {"min": round(ends[0], digits), "max": round(ends[1], digits)}
 
 
 def _stairs(points: Any) -> dict[str, Any]:
@@ -255,7 +291,8 @@ def _span(at: float | None, low: float | None, high: float | None) -> list[Any]:
 def _around(names: Sequence[str]) -> dict[str, Any]:
     """The legend, and the picture below as many lines as it takes, wide and narrow."""
     wide, narrow = (_legend_lines(names, width) for width in (800, 330))
-    legend = {"top": 0, "left": 0, "right": 0, "data": list(names), "itemWidth": 14}
+    legend: dict[str, Any] = {"top": 0, "left": 0, "right": 0, "itemWidth": 14}
+    legend |= {"data": list(names), "textStyle": {"color": ink()}}
     place = {"left": 8, "right": 16, "bottom": 8}
     return {
         "legend": legend,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
@@ -16,7 +17,7 @@ from trimtab.dashboard.panels.plan_accuracy import class_frame
 from trimtab.dashboard.panels.plan_route import show_route
 from trimtab.db import JobRecord, PlanRecord
 from trimtab.planner.reports.answers.inputs import TestInputs
-from trimtab.planner.reports.answers.plan_answers import PlanAnswers, lead
+from trimtab.planner.reports.answers.plan_answers import PlanAnswers, agreement, lead
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.front_frame import known_metrics
@@ -58,11 +59,11 @@ def compare_page() -> None:
 
 
 def _choose(view: FrontView) -> list[PlanRow]:
-    """By the address, else the chosen plan and the baseline."""
+    """By the address, else the baseline and the chosen plan."""
     by_key = {row.key: row for row in view.rows}
     wanted = (addresses.parameter("plans") or "").split(",")
     named = [k for part in wanted if part for k in by_key if k.startswith(part)][:_MOST]
-    usual = [key for key in dict.fromkeys([view.chosen, view.baseline]) if key]
+    usual = [key for key in dict.fromkeys([view.baseline, view.chosen]) if key]
     keys = st.multiselect(
         "Plans",
         list(by_key),
@@ -199,13 +200,9 @@ def _pair(
     told: dict[str, Any] = {"first": first, "second": second, "same": None}
     if a.answer is not None and b.answer is not None:
         told["same"] = float((a.answer == b.answer).mean())
-    if a.right is not None and b.right is not None:
-        told |= {
-            "both_right": int((a.right & b.right).sum()),
-            "first_only": int((a.right & ~b.right).sum()),
-            "second_only": int((~a.right & b.right).sum()),
-            "both_wrong": int((~a.right & ~b.right).sum()),
-        }
+    both = agreement(a, b)
+    if both is not None:
+        told |= asdict(both)
     leads = lead(a, b, inputs)
     if leads is not None:
         points, low, high = (100 * value for value in leads)

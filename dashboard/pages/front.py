@@ -11,10 +11,11 @@ import streamlit as st
 from trimtab.dashboard import addresses, markup, store_cache, tables
 from trimtab.dashboard.charts.front import HEIGHT, front_picture
 from trimtab.dashboard.panels.job_choice import choose_job, state_chip
+from trimtab.dashboard.panels.verdict_card import show_links, show_verdict
 from trimtab.db import JobRecord
-from trimtab.planner.reports.front import FrontView, PlanRow
+from trimtab.planner.reports.front import FrontView
 from trimtab.planner.reports.front_frame import Bools, Bounds, front_of, known_metrics, within
-from trimtab.planner.reports.notes import test_uses, why_none
+from trimtab.planner.reports.notes import test_uses
 from trimtab.planner.reports.plots.style import axis_name
 from trimtab.planner.reports.speedup import LATENCY
 from trimtab.planner.reports.text import cost_text, with_interval
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_MEMORY = "peak_memory_mb"
+_COMPARED = 4  # plans, at most
+
+
 def front_page() -> None:
     job = choose_job("There is no front yet")
     if job is None:
@@ -31,8 +36,10 @@ def front_page() -> None:
     place = st.empty()
     # The browser gets ready to draw while the plans are read.
     place.echarts_chart({"series": []}, height=HEIGHT, key="front-to-come")
-    found = store_cache.front(job)
-    place.empty()
+    try:
+        found = store_cache.front(job)
+    finally:  # no room is left where there is nothing to draw
+        place.empty()
     view = found.view
     markup.heading(
         view.job_name,
@@ -45,40 +52,9 @@ def front_page() -> None:
         ),
         above="Front",
     )
-    _lead(job, view)
+    fill_sentence = show_verdict(job, view)
     _explore(job, found)
-
-
-def _lead(job: JobRecord, view: FrontView) -> None:
-    """The chosen plan beside the baseline."""
-    chosen, baseline = view.row(view.chosen), view.row(view.baseline)
-    if chosen is None:
-        markup.problem("No plan is chosen", "\n".join(why_none(view)[1:]), "warn")
-    shown = [
-        (name, row)
-        for name, row in (("Chosen", chosen), ("Baseline", baseline))
-        if row is not None
-    ]
-    markup.cards(*(_card(name, row, view) for name, row in shown))
-    if chosen is not None:
-        with st.container(horizontal=True):
-            key = chosen.key[:12]
-            addresses.link("plan", "Open the chosen plan", ":material/star:", job=job.id, plan=key)
-            if baseline is not None and baseline is not chosen:
-                pair = f"{key},{baseline.key[:12]}"
-                label = "Compare with the baseline"
-                addresses.link("compare", label, ":material/compare:", job=job.id, plans=pair)
-
-
-def _card(name: str, row: PlanRow, view: FrontView) -> markup.Markup:
-    latency = row.figure(LATENCY)
-    disturbed, speed = ", disturbed" if row.disturbances else "", ""
-    if row.speedup is not None and name == "Chosen":
-        speed = f" · {row.speedup.text} as fast as the baseline ({row.speedup.says})"
-    quality = with_interval(row.figure(view.quality))
-    note = f"{axis_name(view.quality)} on test {quality}{speed}"
-    told = f"{cost_text(latency)} ms {latency.basis}{disturbed}"
-    return markup.card(f"{name}: {row.label}", told, note, "lead")
+    fill_sentence()
 
 
 @st.fragment
@@ -99,15 +75,41 @@ def _explore(job: JobRecord, found: store_cache.Front) -> None:
     allowed &= (frame["status"] != "failed").to_numpy()
     wanted = list(dict.fromkeys([*axes, *([third] if third else [])]))
     ahead = front_of(frame, wanted, allowed)
+    best = best_within(view, frame, ahead, bounds) if bounds else None
     groups = _groups(frame, allowed, within(frame, bounds), ahead)
     with picture:
+        if best is not None:
+            _within_limits(job, found, best, bounds)
         _draw(job, frame, groups, ahead, axes, third, by_size)
         st.caption(
             "Plans are selected, filtered and plotted by conservative estimates on validation "
             "data and by predicted costs; test results are only shown. Click a plan to open it."
         )
-    _front_table(job, frame[ahead].sort_values(axes[0]), wanted)
+    _front_table(job, view, frame[ahead].sort_values(axes[0]), wanted)
     tables.csv_button(frame, f"plans-{job.id}", "CSV of all plans")
+
+
+def best_within(view: FrontView, frame: pd.DataFrame, ahead: Bools, bounds: Bounds) -> int | None:
+    """The row of the plan to take among those that are `ahead` within limits: the cheapest where
+    a quality is asked for, else the best. None where there is none."""
+    rows = frame[ahead].dropna(subset=[view.quality, view.cost])
+    if rows.empty:
+        return None
+    asked = any(find_metric(name).kind == "quality" for name in bounds)
+    order = [view.cost, view.quality] if asked else [view.quality, view.cost]
+    ordered = rows.sort_values(order, ascending=[name == view.cost for name in order])
+    return int(ordered.index[0])
+
+
+def _within_limits(job: JobRecord, found: store_cache.Front, best: int, bounds: Bounds) -> None:
+    """The plan that the limits choose, to be opened and exported."""
+    row = found.view.rows[best]
+    latency, quality = row.figure(LATENCY), with_interval(row.figure(found.view.quality))
+    asked = any(find_metric(name).kind == "quality" for name in bounds)
+    why = "the cheapest of them" if asked else f"the best {axis_name(found.view.quality)} of them"
+    told = f"{why}: {cost_text(latency)} ms ({latency.basis}), {quality} on test"
+    markup.cards(markup.card("Within your limits", row.label, told, "good"))
+    show_links(job, found.view, row)
 
 
 def _axes(view: FrontView, metrics: list[str]) -> tuple[tuple[str, str], str | None, bool]:
@@ -167,6 +169,7 @@ def _limits(
             high,
             low if quality else high,
             step=step,
+            format=f"%.{max(0, round(-math.log10(step)))}f",
             key=f"limit-{metric}",
             bind="query-params",
         )
@@ -236,10 +239,12 @@ def _draw(
             addresses.open_page("plan", job=job.id, plan=frame["key"].iloc[rows[index]][:12])
 
 
-def _front_table(job: JobRecord, frame: pd.DataFrame, metrics: list[str]) -> None:
+def _front_table(job: JobRecord, view: FrontView, frame: pd.DataFrame, metrics: list[str]) -> None:
+    """Of the plans on the front; `metrics` are those that are drawn."""
     markup.section(
         f"{len(frame)} {'plan' if len(frame) == 1 else 'plans'} on the front",
-        "within the limits above, the fastest first; select a row to open it",
+        "within the limits above, the cheapest first; click a plan to open it, tick several to "
+        "compare them",
     )
     if frame.empty:
         markup.empty(
@@ -252,8 +257,11 @@ def _front_table(job: JobRecord, frame: pd.DataFrame, metrics: list[str]) -> Non
         "plan": st.column_config.TextColumn("Plan", width="medium"),
         "status": st.column_config.TextColumn("Status"),
         "speedup": st.column_config.NumberColumn("Speed-up", format="%.2fx"),
+        "worst_class": st.column_config.TextColumn("Worst class"),
+        "worst_recall": st.column_config.NumberColumn("Its recall, test", format="percent"),
     }
-    for metric in metrics:
+    told = dict.fromkeys([*metrics, *view.objectives, *({_MEMORY} & set(known_metrics(view)))])
+    for metric in told:
         quality = find_metric(metric).kind == "quality"
         digits = "%.3f" if quality else "%.4g"
         parts = (
@@ -267,14 +275,22 @@ def _front_table(job: JobRecord, frame: pd.DataFrame, metrics: list[str]) -> Non
                 columns[f"{metric}{suffix}"] = st.column_config.NumberColumn(name, format=digits)
                 shown.append(f"{metric}{suffix}")
     shown.append("speedup")
+    if frame["worst_recall"].notna().any():
+        shown += ["worst_class", "worst_recall"]
     event = tables.table(
         frame,
         f"front-{job.id}",
         columns,
         column_order=shown,
         on_select="rerun",
-        selection_mode="single-row",
+        selection_mode=["multi-row", "single-cell"],
     )
-    rows = event["selection"]["rows"]
-    if rows:
-        addresses.open_page("plan", job=job.id, plan=frame["key"].iloc[rows[0]][:12])
+    keys = frame["key"].str[:12]
+    for row, _ in event["selection"]["cells"]:
+        addresses.open_page("plan", job=job.id, plan=keys.iloc[row])
+    ticked = [keys.iloc[row] for row in event["selection"]["rows"]]
+    if ticked:
+        plans = list(dict.fromkeys([*([view.baseline[:12]] if view.baseline else []), *ticked]))
+        label = f"Compare {len(ticked)} with the baseline" if view.baseline else "Compare"
+        pair = ",".join(plans[:_COMPARED])
+        addresses.link("compare", label, ":material/compare:", job=job.id, plans=pair)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import streamlit as st
 
 from trimtab.dashboard import addresses, login, markup, store_cache, tables
 from trimtab.dashboard.panels import python_code
 from trimtab.dashboard.panels.job_choice import state_chip
 from trimtab.dashboard.panels.job_progress import show_progress
+from trimtab.dashboard.panels.job_table import jobs_table
 from trimtab.db import JobRecord
 from trimtab.planner.jobs.background import (
     Start,
@@ -22,13 +21,10 @@ from trimtab.planner.jobs.background import (
 )
 from trimtab.planner.jobs.lookup import job_state
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.reports.front import job_place
+from trimtab.planner.reports.places import job_place
 from trimtab.planner.reports.text import printable
 from trimtab.planner.specification.job import JobSpec
 from trimtab_runtime.errors import TrimtabError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _EVERY_S, _IDLE_S = 2.0, 15.0  # between looks, while something runs and while nothing does
 _SHOWN_EVENTS = 200
@@ -38,6 +34,14 @@ _ENDED = {"failed": "The job failed", "interrupted": "The job was interrupted"}
 
 
 def jobs_page() -> None:
+    show_jobs("jobs")
+    wanted = addresses.parameter("job")
+    if wanted is not None and store_cache.exists():
+        _detail(store_cache.pick_job(wanted))
+
+
+def show_jobs(where: str) -> None:
+    """What runs, and all jobs, on the page `where`; which store they are in."""
     left, right = st.columns([4, 1], vertical_alignment="bottom", wrap=False)
     with left:
         markup.heading("Jobs")
@@ -52,13 +56,11 @@ def jobs_page() -> None:
         return
     busy = any(state == "running" for _, state in store_cache.job_lines())
     busy = busy or any(start.runs for start in starts(store_cache.store())[:1])
-    st.fragment(_live, run_every=_EVERY_S if busy else _IDLE_S)(busy)
-    wanted = addresses.parameter("job")
-    if wanted is not None:
-        _detail(store_cache.pick_job(wanted))
+    st.fragment(_live, run_every=_EVERY_S if busy else _IDLE_S)(busy, where)
+    st.text(f"Store: {store_cache.here().shown}")
 
 
-def _live(busy: bool) -> None:
+def _live(busy: bool, where: str) -> None:
     """What runs, and the table. Where that something runs is not as it was, the page is drawn
     anew: it looks less often while nothing does, and shows what became of the selected job."""
     lines = store_cache.job_lines()
@@ -78,8 +80,7 @@ def _live(busy: bool) -> None:
         if not begun:
             markup.empty("No jobs yet", "Start one: upload a specification, or fill in the form.")
         return
-    frame = _frame(lines)
-    _jobs_table(frame)
+    jobs_table(lines, where)
 
 
 def _starting(begun: list[Start], known: set[str]) -> None:
@@ -126,7 +127,9 @@ def _actions(job: JobRecord, state: str, where: str) -> None:
             addresses.link("front", "Front", ":material/scatter_plot:", job=job.id)
         if state == "running":
             _stop_button(job, where)
-        elif python_code.named_code(job.spec):
+            return
+        addresses.link("start", "Edit and run again", ":material/edit:", job=job.id)
+        if python_code.named_code(job.spec):
             with st.popover(_AGAIN.get(state, "Resume"), icon=":material/play_arrow:"):
                 may_run = python_code.confirmed(job.spec, f"{where}-confirmed-{job.id}")
                 _resume_button(job, state, where, disabled=not may_run)
@@ -174,69 +177,6 @@ def _resume(job: JobRecord) -> None:
         markup.problem("The job cannot be resumed", str(error))
         return
     st.toast("The job runs in the background.")
-
-
-def _frame(lines: list[tuple[store_cache.JobLine, str]]) -> pd.DataFrame:
-    import pandas as pd
-
-    rows = []
-    for line, state in lines:
-        job = line.job
-        ended = job.finished_at
-        rows.append(
-            {
-                "id": job.id,
-                "state": state,
-                "name": line.name,
-                "workload": line.workload,
-                "device": line.device,
-                "started": job.started_at,
-                "minutes": (ended - job.started_at).total_seconds() / 60 if ended else None,
-                "plans": summary_of(job).get("plans"),
-                "chosen": line.chosen,
-                "speedup": line.speedup.value if line.speedup else None,
-                "warnings": line.warnings,
-                "failures": line.errors,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _jobs_table(frame: pd.DataFrame) -> None:
-    marks = {"done": "✓", "running": "▶", "failed": "✗", "killed": "✗", "interrupted": "❚❚"}
-    shown = frame.assign(state=[f"{marks.get(s, '')} {s}" for s in frame["state"]])
-    column = st.column_config
-    event = tables.table(
-        shown,
-        "jobs",
-        {
-            "state": column.TextColumn("State", width="small"),
-            "name": column.TextColumn("Job", width="medium"),
-            "chosen": column.TextColumn("Chosen plan", width="medium"),
-            "speedup": column.NumberColumn("Speed-up", format="%.2fx"),
-            "plans": column.NumberColumn("Plans"),
-            "warnings": column.NumberColumn("Warnings"),
-            "failures": column.NumberColumn("Failures"),
-            "workload": column.TextColumn("Images"),
-            "device": column.TextColumn("Device", width="medium"),
-            "started": column.DatetimeColumn("Started", format="YYYY-MM-DD HH:mm"),
-            "minutes": column.NumberColumn("Took, min", format="%.1f"),
-            "id": column.TextColumn("Id"),
-        },
-        column_order=[
-            "state", "name", "speedup", "chosen", "plans", "warnings", "failures",
-            "started", "minutes", "workload", "device", "id",
-        ],
-        on_select="rerun",
-        selection_mode="single-row",
-        height=min(38 + 35 * len(frame), 520),
-    )  # fmt: skip
-    rows = event["selection"]["rows"]
-    if rows and frame["id"].iloc[rows[0]] != addresses.parameter("job"):
-        addresses.remember(job=frame["id"].iloc[rows[0]])
-        st.rerun()
-    if not rows and addresses.parameter("job") is None:
-        st.caption("Select a job to see its details.")
 
 
 def _detail(job: JobRecord | None) -> None:

@@ -106,7 +106,7 @@ def _buttons(job: JobRecord, plan: PlanRecord, baseline: str | None) -> None:
     with st.container(horizontal=True):
         addresses.link("front", "Back to the front", ":material/scatter_plot:", job=job.id)
         if baseline is not None and baseline != plan.key:
-            pair = f"{plan.key[:12]},{baseline[:12]}"
+            pair = f"{baseline[:12]},{plan.key[:12]}"
             label = "Compare with the baseline"
             addresses.link("compare", label, ":material/compare:", job=job.id, plans=pair)
 

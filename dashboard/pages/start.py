@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
+import yaml
 
 from trimtab.dashboard import addresses, login, markup, store_cache
 from trimtab.dashboard.panels import python_code
 from trimtab.dashboard.panels.start_form import form_fields
+from trimtab.db import JobRecord
 from trimtab.planner.jobs.background import checked_fields, read_uploaded, start_job
 from trimtab.planner.reports.text import printable
 from trimtab.planner.specification.job import JobSpec
@@ -30,11 +32,26 @@ def start_page() -> None:
         "Folder that paths are relative to", str(Path.cwd()), key="start-folder"
     )
     _errors_at("folder")
+    job = store_cache.pick_job(addresses.parameter("job")) if addresses.parameter("job") else None
+    if job is not None:
+        _edit(job, Path(folder))
+        return
     upload, form = st.tabs(["Upload a specification", "Fill in a form"])
     with upload:
         _upload(Path(folder))
     with form:
         _form(Path(folder))
+
+
+def _edit(job: JobRecord, folder: Path) -> None:
+    """The specification of an earlier job, to be changed and run."""
+    markup.section(
+        f"As {printable(job.name)} ({job.id[:6]}), edited",
+        "what is the same as before is not measured again",
+    )
+    written = yaml.safe_dump(dict(job.spec), sort_keys=False, allow_unicode=True)
+    text = st.text_area("Specification", written, height=480, key=f"start-edit-{job.id}")
+    _checked(text.encode(), folder, "start-edited")
 
 
 def _upload(folder: Path) -> None:
@@ -44,19 +61,23 @@ def _upload(folder: Path) -> None:
     if file is None:
         st.caption("The file that `trimtab plan` runs; `trimtab init` writes one.")
         return
-    content = file.getvalue()
+    _checked(file.getvalue(), folder, "start-uploaded")
+
+
+def _checked(content: bytes, folder: Path, key: str) -> None:
+    """What is wrong with a specification, or what it says and a button that starts it."""
     try:
         spec = read_uploaded(content, folder)
     except SpecificationError as error:
         _show_problems(str(error), content)
         return
     _summary(spec)
-    may_run = python_code.confirmed(spec.model_dump(mode="json"), "start-confirmed")
+    may_run = python_code.confirmed(spec.model_dump(mode="json"), f"{key}-confirmed")
     if st.button(
         "Start",
         type="primary",
         icon=":material/play_arrow:",
-        key="start-uploaded",
+        key=key,
         disabled=not may_run,
     ):
         _start(lambda: spec)

@@ -53,10 +53,15 @@ def choose_job(title: str) -> JobRecord | None:
             st.rerun()
     st.session_state[_LAST] = job.id
     addresses.remember(job=job.id)
+    show_doubts(job)
+    return job
+
+
+def show_doubts(job: JobRecord) -> None:
+    """What is doubtful in how the models of a job are fed and read."""
     doubts = setup_doubts(job)
     if doubts:
         markup.problem("The set-up of members is in doubt", "\n".join(doubts), "warn")
-    return job
 
 
 def _date(job: JobRecord) -> str:

@@ -12,18 +12,18 @@ from trimtab.dashboard import markup, store_cache, tables
 from trimtab.dashboard.panels.plan_confusions import show_confusions, show_recalls
 from trimtab.db import JobRecord, PlanRecord
 from trimtab.planner.reports.answers.inputs import TestInputs
-from trimtab.planner.reports.answers.plan_answers import PlanAnswers
+from trimtab.planner.reports.answers.plan_answers import PlanAnswers, answered_confusions
 from trimtab.planner.reports.front import FrontView
-from trimtab.planner.reports.plan.confusions import ConfusionView, confusion_view
+from trimtab.planner.reports.plan.confusions import ConfusionView
 from trimtab.planner.reports.text import printable
-from trimtab.planner.selection.breakdowns import answer_counts
 from trimtab_runtime.errors import TrimtabError, WorkloadError
 from trimtab_runtime.images.decoding import decode_image
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_IMAGES, _SIDE = 12, 320
+_IMAGES, _SIDE = 24, 320
+_WIDTH = 108  # pixels: three beside each other on a screen of 390
 
 
 def show_accuracy(
@@ -52,21 +52,13 @@ def show_accuracy(
     baseline = base if isinstance(base, PlanAnswers) else None
     if isinstance(base, str):
         markup.problem("Unknown for the baseline", base, "info")
-    if kept is None and found.answer is not None:
-        show_confusions(_confusions(inputs, found, baseline), plan.key)
+    confusions = answered_confusions(inputs, found, baseline)
+    if kept is None and confusions is not None:  # an earlier release kept no counts
+        show_confusions(confusions, plan.key)
     elif kept is None:
         show_recalls(class_frame(inputs, found, baseline), plan.key)
     if baseline is not None and baseline.right is not None:
         _images(inputs, found, baseline, plan)
-
-
-def _confusions(inputs: TestInputs, found: PlanAnswers, base: PlanAnswers | None) -> ConfusionView:
-    """From the answers to single images, where an earlier release kept no counts."""
-    assert inputs.labels is not None
-    assert found.answer is not None
-    answers = base.answer if base is not None else None
-    beside = () if answers is None else answer_counts(inputs.labels, answers)
-    return confusion_view(answer_counts(inputs.labels, found.answer), inputs.classes, beside)
 
 
 def class_frame(inputs: TestInputs, found: PlanAnswers, base: PlanAnswers | None) -> pd.DataFrame:
@@ -102,7 +94,7 @@ def _images(inputs: TestInputs, found: PlanAnswers, base: PlanAnswers, plan: Pla
         f"{len(won)} that only this plan gets right, {both} that both get wrong, of "
         f"{len(found.right)} inputs",
     )
-    _gallery(inputs, found, lost)
+    _changed(inputs, found, lost, won, plan)
     told = [
         *(("only the baseline is right", n) for n in lost),
         *(("only this plan is right", n) for n in won),
@@ -121,24 +113,52 @@ def _images(inputs: TestInputs, found: PlanAnswers, base: PlanAnswers, plan: Pla
     tables.behind(frame, f"images-{plan.key[:8]}")
 
 
+def _changed(
+    inputs: TestInputs, found: PlanAnswers, lost: list[int], won: list[int], plan: PlanRecord
+) -> None:
+    """The photographs by what became of them and by their class; some at a time."""
+    assert inputs.labels is not None
+    ways = {f"newly wrong ({len(lost)})": lost, f"newly right ({len(won)})": won}
+    left, right = st.columns(2)
+    way = left.segmented_control(
+        "Images", list(ways), default=next(iter(ways)), key=f"changed-{plan.key[:8]}"
+    )
+    rows = ways.get(way or "", lost)
+    labels = sorted({int(inputs.labels[n]) for n in rows})
+    counts = {label: sum(int(inputs.labels[n]) == label for n in rows) for label in labels}
+    label = right.selectbox(
+        "Class",
+        [None, *sorted(labels, key=lambda one: -counts[one])],
+        format_func=lambda one: "all" if one is None else f"{_name(inputs, one)} ({counts[one]})",
+        key=f"changed-class-{plan.key[:8]}",
+    )
+    shown = [n for n in rows if label is None or int(inputs.labels[n]) == label]
+    pages = -(-len(shown) // _IMAGES)
+    page = 1
+    if pages > 1:
+        key = f"changed-page-{plan.key[:8]}"
+        page = st.number_input(f"Page, of {pages}", 1, pages, 1, key=key)
+    _gallery(inputs, found, shown[_IMAGES * (page - 1) : _IMAGES * page])
+
+
 def _gallery(inputs: TestInputs, found: PlanAnswers, rows: list[int]) -> None:
-    """The first photographs of these rows, each once."""
+    """The photographs of these rows, each once; three beside each other on a telephone."""
     assert inputs.labels is not None
     shown: dict[Path, int] = {}
     for number in rows:
-        if len(shown) < _IMAGES:
-            shown.setdefault(inputs.paths[number], number)
-    columns = st.columns(6) if shown else []
-    for place, (path, number) in enumerate(shown.items()):
-        with columns[place % 6]:
-            try:
-                st.image(_thumbnail(str(path)), width="stretch")
-            except WorkloadError as error:
-                st.text(str(error))
+        shown.setdefault(inputs.paths[number], number)
+    with st.container(horizontal=True, gap="small"):
+        for path, number in shown.items():
+            name = _name(inputs, int(inputs.labels[number]))
             said = _said(inputs, found, number)
-            name = markup.tag("b", _name(inputs, int(inputs.labels[number])))
-            told = f"answered {said}" if said else "answered wrongly"
-            markup.show(markup.div(name, markup.div(told), cls="tt-note"))
+            told = f"answered {said}" if said else "answer not known"
+            with st.container(width=_WIDTH, gap=None):
+                try:
+                    st.image(_thumbnail(str(path)), width="stretch", alt=f"{name}, {told}")
+                except WorkloadError as error:
+                    st.text(str(error))
+                told = markup.div(markup.tag("b", name), markup.div(told), cls="tt-note")
+                markup.show(told)
 
 
 @st.cache_resource(show_spinner=False, max_entries=400)

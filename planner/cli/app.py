@@ -26,7 +26,8 @@ app = typer.Typer(
     name="trimtab",
     help="Find the best trade-offs of image classifiers on the device they must run on.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog="Exit status: 0 done; 1 a problem was found; 2 wrong use or specification; 130 "
+    "interrupted; 143 ended by SIGTERM.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -60,8 +61,9 @@ def options(
         typer.Option(
             envvar=STORE,
             show_envvar=True,
-            help="Where jobs are kept: a SQLite file, or postgresql://... (one with a password "
-            "belongs into the environment variable: arguments can be read by every account)",
+            help="Where jobs are kept: a SQLite file, by default beside the job, or "
+            "postgresql://... (one with a password belongs into the environment variable: "
+            "arguments can be read by every account)",
         ),
     ] = DEFAULT_STORE,
     artefacts: Annotated[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from types import TracebackType
 from typing import Self
 
@@ -23,8 +25,10 @@ from trimtab.planner.jobs.progress import Pace, time_text
 from trimtab.planner.reports.text import printable
 
 _DOING = {
+    "images": "looking at images:",
     "members": "reading models",
     "setup": "checking the set-up:",
+    "build": "making",
     "measure": "measuring",
     "trace": "tracing",
     "search": "searching:",
@@ -80,6 +84,8 @@ class LineWatcher:
             left = pace.left_s(total)
             about = "" if left is None else f", about {time_text(left)} left"
             line += f" ({done / total:.0%} of the budget{about})"
+        elif name == "images":
+            line += f" ({total:.0f} in all)"
         elif name not in ("search", "send"):
             line += (
                 f" ({total:.0f} images)" if name == "trace" else f" ({done + 1:.0f}/{total:.0f})"
@@ -97,6 +103,42 @@ def note_line(level: Level, subject: str, text: str) -> str:
     """A note as one line."""
     begin = "" if level == "info" else f"{level}: "
     return printable(f"{begin}{subject}: {text}" if subject else f"{begin}{text}")
+
+
+class JsonWatcher(LineWatcher):
+    """A line of JSON for each change of step or subject, once a second within one, and for each
+    note."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._at = 0.0
+
+    def step(self, name: str, detail: str, done: float, total: float) -> None:
+        step, device = _parts(name)
+        pace = self._paces.setdefault(name, Pace(done))
+        pace.update(done)
+        now = time.monotonic()
+        if self._last.get(device) == (step, detail) and now - self._at < 1.0:
+            return
+        self._last[device], self._at = (step, detail), now
+        told = {"event": "step", "step": step, "detail": detail, "done": done, "total": total}
+        told |= {"device": device} if device else {}
+        left = pace.left_s(total)
+        self._print(json.dumps(told | ({} if left is None else {"left_s": round(left, 1)})))
+
+    def note(self, level: Level, subject: str, text: str) -> None:
+        told = {"event": "note", "level": level, "subject": subject, "text": text}
+        self._print(json.dumps(told))
+
+
+class QuietWatcher(LineWatcher):
+    """Errors alone."""
+
+    def step(self, name: str, detail: str, done: float, total: float) -> None: ...
+
+    def note(self, level: Level, subject: str, text: str) -> None:
+        if level == "error":
+            super().note(level, subject, text)
 
 
 class LiveWatcher:

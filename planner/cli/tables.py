@@ -16,6 +16,7 @@ from rich.text import Text
 
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.front import FrontView, PlanRow
+from trimtab.planner.reports.names import variant_name
 from trimtab.planner.reports.plan.report import PlanReport, StageView
 from trimtab.planner.reports.speedup import UNPAIRED, SpeedUp, speedup_text
 from trimtab.planner.reports.text import (
@@ -38,7 +39,10 @@ def route_table(found: PlanReport) -> Table:
     for column in table.columns[2:-1]:
         column.justify = "right"
     for row in found.routes:
-        names = (f"{place + 1} {found.stages[place].name}" for place in (row.enter, row.stop))
+        names = (
+            f"{place + 1} {variant_name(found.stages[place].variant)}"
+            for place in (row.enter, row.stop)
+        )
         examples = "  ".join(PurePath(path).name for path in row.examples)
         shares = [row.share, row.right, *([row.heads] if inside else [])]
         table.add_row(*names, *(f"{share:.1%}" for share in shares), examples)
@@ -46,7 +50,7 @@ def route_table(found: PlanReport) -> Table:
 
 
 _WIDE = 130  # columns of a screen
-_ROLE_STYLES = {"chosen": "bold green", "baseline": "bold", "rival": "", "member": "", "front": ""}
+ROLE_STYLES = {"chosen": "bold green", "baseline": "bold", "rival": "", "member": "", "front": ""}
 
 
 def plain_table(*headers: str, title: str | None = None) -> Table:
@@ -77,7 +81,7 @@ def front_table(view: FrontView, rows: Sequence[PlanRow], width: int) -> Table:
     for text in ("speed-up", "status") if wide else ("speed-up\nstatus",):
         table.add_column(text, header_style="bold", min_width=9, overflow="fold")
     for row in rows:
-        style = next((_ROLE_STYLES[role] for role in row.roles), "dim")
+        style = next((ROLE_STYLES[role] for role in row.roles), "dim")
         groups = _front_cells(view, row, wide)
         cells = [cell for group in groups for cell in group]
         joined = ["\n".join(group) for group in groups]
@@ -149,7 +153,7 @@ def stage_table(stages: Sequence[StageView]) -> Table:
     for number_, stage in enumerate(stages, 1):
         last = stage.threshold is None
         table.add_row(
-            f"{number_} {stage.name}",
+            f"{number_} {variant_name(stage.variant)}",
             f"{stage.reach:.1%}",
             f"{stage.time_share:.1%}",
             number(stage.stage_ms),

@@ -21,9 +21,8 @@ import yaml
 
 from trimtab.db import JobRecord, Store, utc_now
 from trimtab.planner.jobs.store_location import StoreLocation
-from trimtab.planner.specification.job import JobSpec, load_spec
+from trimtab.planner.specification.job import JobSpec, load_spec, spec_key
 from trimtab.planner.specification.yaml_file import read_fields
-from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import ModelError, PlanningError, SpecificationError
 
 _FOLDER = ".started"  # beside the artefacts, which collecting garbage leaves alone
@@ -148,7 +147,7 @@ def start_job(spec: JobSpec, store: str, artefacts: Path | None, by: str | None 
     _keep(process)
     with suppress(psutil.NoSuchProcess):
         born = psutil.Process(process.pid).create_time()
-    found = Start(folder, spec.name, content_key(data), process.pid, born, utc_now(), None, by)
+    found = Start(folder, spec.name, spec_key(spec), process.pid, born, utc_now(), None, by)
     told = {**asdict(found), "folder": None, "at": found.at.isoformat()}
     (folder / _TOLD).write_text(json.dumps(told), encoding="utf-8")
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -61,15 +62,20 @@ class SplitRows:
     certify: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
-def load_dataset(spec: JobSpec) -> tuple[Workload, Splits]:
-    """The images that a specification names, and their splits. Raises WorkloadError, or
+def load_dataset(
+    spec: JobSpec, progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[Workload, Splits]:
+    """The images that a specification names, and their splits; `progress` is told how many of how
+    many images were looked at. Raises WorkloadError, or
     SpecificationError for a metric that these images can never tell."""
     work = spec.workload
     workload = checked_images(
         read_workload(work.images, work.labels, work.classes, work.splits.group, work.exclude),
         work.unreadable,
         work.near_duplicates == "together",
+        progress,
     )
+    _check_sizes(workload, work.largest_megapixels)
     sizes = work.splits
     splits = split_workload(workload, sizes.fit, sizes.tune, sizes.test, sizes.seed)
     workload = replace(workload, notices=(*workload.notices, *_split_notices(workload, splits)))
@@ -78,6 +84,17 @@ def load_dataset(spec: JobSpec) -> tuple[Workload, Splits]:
         if problem:
             raise SpecificationError(f"{place}: {problem}")
     return workload, splits
+
+
+def _check_sizes(workload: Workload, most: float | None) -> None:
+    """Raises SpecificationError where an image has more megapixels than a plan will read."""
+    width, height = max(workload.shapes, key=math.prod, default=(0, 0))
+    if most is not None and width * height > int(most * 1e6):
+        raise SpecificationError(
+            f"workload.largest_megapixels: there are images of {width} x {height} pixels, and no "
+            f"plan would read one of more than {most:g} million; raise it to "
+            f"{math.ceil(width * height / 1e4) / 100:g}, or scale them down"
+        )
 
 
 def _split_notices(workload: Workload, splits: Splits) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from trimtab.db import EventRecord, Lease, Level, Store, utc_now
@@ -23,6 +24,11 @@ class ProgressListener(Protocol):
         """Something that the user should know about `subject`."""
 
 
+def images_step(watcher: ProgressListener) -> Callable[[int, int], None]:
+    """What passes the reading of images on to a watcher, which a job's journal cannot yet."""
+    return lambda done, total: watcher.step("images", f"{total}", done, total)
+
+
 class NullListener:
     """A watcher that does not care."""
 
@@ -33,6 +39,7 @@ class NullListener:
 
 class Journal:
     """Passes everything to a watcher, and to the store: notes at once, progress once a second.
+    Work that belongs to no job (`job_id` None) is not kept in the store.
 
     Progress also shows other hosts that the holder of the device's `lease` lives. A job that runs
     in a thread ends, as by Ctrl-C, when `stop` is set.
@@ -41,7 +48,7 @@ class Journal:
     def __init__(
         self,
         store: Store,
-        job_id: str,
+        job_id: str | None,
         watcher: ProgressListener,
         lease: Lease,
         stop: threading.Event | None = None,
@@ -54,7 +61,7 @@ class Journal:
     def step(self, name: str, detail: str, done: float, total: float) -> None:
         self._watcher.step(name, detail, done, total)
         now = time.monotonic()
-        if now - self._stored_at >= 1.0 or done == 0:
+        if self._job_id is not None and (now - self._stored_at >= 1.0 or done == 0):
             self._stored_at = now
             progress = {"step": name, "detail": detail, "done": done, "total": total}
             self._store.update_job(self._job_id, progress=progress)
@@ -70,7 +77,8 @@ class Journal:
             self._lease.refresh()
 
     def note(self, level: Level, subject: str, text: str) -> None:
-        self._store.add_event(EventRecord(self._job_id, utc_now(), level, subject, text))
+        if self._job_id is not None:
+            self._store.add_event(EventRecord(self._job_id, utc_now(), level, subject, text))
         self._watcher.note(level, subject, text)
 
 

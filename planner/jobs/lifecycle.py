@@ -10,12 +10,19 @@ from contextlib import ExitStack, contextmanager
 from trimtab.db import JobRecord, Store, WorkloadRecord, let_go
 from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.dataset import load_dataset, told_of
-from trimtab.planner.jobs.journal import DeviceEvents, Journal, NullListener, ProgressListener
+from trimtab.planner.jobs.journal import (
+    DeviceEvents,
+    Journal,
+    NullListener,
+    ProgressListener,
+    images_step,
+)
 from trimtab.planner.jobs.scratch import scratch
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.specification.job import JobSpec
+from trimtab.planner.specification.job import JobSpec, spec_identity, spec_key
 from trimtab.profilers import Device, connect
 from trimtab.profilers.device import machine_key
+from trimtab.variants.execution import executor_on
 from trimtab.workloads import Splits, Workload
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import StoreError, reason_of
@@ -25,8 +32,7 @@ from trimtab_runtime.probe.requests import MeasureSettings
 def job_id_of(spec: JobSpec, device: str, workload: str) -> str:
     """The id of a job on the device and the workload with these keys. It never changes, so that
     an interrupted job is resumed by a later version too."""
-    data = spec.model_dump(mode="json")
-    return content_key({"spec": data, "device": device, "workload": workload})[:12]
+    return content_key({"spec": spec_identity(spec), "device": device, "workload": workload})[:12]
 
 
 @contextmanager
@@ -44,7 +50,7 @@ def opened_job(
             found = connect(spec.device.address, spec.budget.stall_seconds, **spec.device.settings)
             device = ours.enter_context(found)
         told = device.fingerprint()
-        workload, splits = load_dataset(spec)
+        workload, splits = load_dataset(spec, images_step(watcher or NullListener()))
         met = store.meet_device(device.address, told, device.identity())
         fingerprint, key = met.fingerprint, met.key
         job_id = job_id_of(spec, key, workload.key)
@@ -55,9 +61,23 @@ def opened_job(
         for level, text in told_of(workload, spec):
             journal.note(level, "workload", text)
         device.listener = listening = DeviceEvents(journal, device.address)
+
+        def tell(text: str) -> None:
+            journal.note("info", "cluster", text)
+
+        executor = ours.enter_context(executor_on(spec.cluster, tell))
         with _troubles_told(store, job_id, listening):
             yield JobContext(
-                job_id, spec, store, journal, device, fingerprint, workload, splits, settings
+                job_id,
+                spec,
+                store,
+                journal,
+                device,
+                fingerprint,
+                workload,
+                splits,
+                settings,
+                executor,
             )
 
 
@@ -82,7 +102,7 @@ def open_record(
             id=job_id,
             name=spec.name,
             spec=data,
-            spec_sha256=content_key(data),
+            spec_sha256=spec_key(spec),
             device_key=key,
             workload_key=workload.key,
         )

@@ -6,12 +6,13 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trimtab.db import Store, shown
 from trimtab_runtime.errors import StoreError
 
+#: Where a store lies that nobody placed: beside its job.
 DEFAULT_STORE = "trimtab-store/trimtab.db"
 #: Environment variables that say where the store and its artefacts lie.
 STORE, ARTEFACTS = "TRIMTAB_STORE", "TRIMTAB_ARTEFACTS"
@@ -23,6 +24,27 @@ class StoreLocation:
 
     store: str
     artefacts: Path | None
+
+    def beside(self, job: Path) -> StoreLocation:
+        """For the job of this specification: where nothing was said, the store beside it; one in
+        the working folder, as earlier versions made them, where only that is there."""
+        place = job.parent / DEFAULT_STORE
+        if self.store != DEFAULT_STORE or (self.exists and not place.is_file()):
+            return self
+        return replace(self, store=str(place))
+
+    def nearest(self) -> StoreLocation:
+        """Where nothing was said and there is no store here: that of the nearest folder above."""
+        if self.store != DEFAULT_STORE or self.exists:
+            return self
+        places = (folder / DEFAULT_STORE for folder in Path.cwd().parents)
+        found = next((place for place in places if place.is_file()), None)
+        return self if found is None else replace(self, store=str(found))
+
+    @property
+    def shown(self) -> str:
+        """The store for people: an absolute path, or a URL without its password."""
+        return shown(self.store) if self._is_url else _absolute(self.store)
 
     @contextmanager
     def writing(self) -> Iterator[Store]:
@@ -40,13 +62,15 @@ class StoreLocation:
 
     @contextmanager
     def reading(self) -> Iterator[Store]:
-        """The store as it is, read-only. StoreError where there is none."""
-        if not self.exists:
+        """The store as it is, read-only; by default the nearest. StoreError where there is
+        none."""
+        found = self.nearest()
+        if not found.exists:
             raise StoreError(
-                f"there is no store at {self.store}; `trimtab plan job.yaml` creates one, and "
-                "`trimtab --store PATH ...` selects another"
+                f"there is no store at {self.store}; `trimtab plan job.yaml` creates one beside "
+                "its job, and `trimtab --store PATH ...` selects another"
             )
-        with Store.open(self.store, self.artefacts, read_only=True) as store:
+        with Store.open(found.store, self.artefacts, read_only=True) as store:
             yield store
 
     @property

@@ -12,16 +12,15 @@ from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.exported import COMPARED
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.members import Member, load_members, squashed
-from trimtab.planner.candidates.output_trials import LabelledTrial
 from trimtab.planner.candidates.search import CandidateSearch
 from trimtab.planner.candidates.threads import quota_note
 from trimtab.planner.jobs.context import JobContext
-from trimtab.planner.jobs.dataset import quality_metrics, unseen_classes
+from trimtab.planner.jobs.dataset import unseen_classes
 from trimtab.planner.jobs.journal import ProgressListener
 from trimtab.planner.jobs.lifecycle import closing_job, opened_job
 from trimtab.planner.pipeline.earlier import decided_without_turns
 from trimtab.planner.pipeline.planning import PlanningStage
-from trimtab.planner.setup_check.images import checked_images
+from trimtab.planner.setup_check.images import labelled_trial
 from trimtab.planner.setup_check.job import SetupPolicy, check_job
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.techniques import TECHNIQUES
@@ -53,10 +52,7 @@ class SingleDeviceJob:
         known = self.job.summary
         self.job.remember(classes=members[0].classes, candidates=len(measured))
         stage = PlanningStage(self.evaluator, measured)
-        if decided_without_turns(self.job, known, stage.selector.data):
-            text = "the choice of an earlier version, which verified plans one by one, stays"
-            self.job.journal.note("info", "plans", text)
-        else:
+        if not decided_without_turns(stage, known, stage.selector.data):
             stage.decide()
         return measured
 
@@ -77,25 +73,12 @@ class SingleDeviceJob:
             self.evaluator.variants,
             job.workload,
             job.journal,
-            self._trial(),
+            labelled_trial(job.spec, job.workload, job.splits, job.journal.alive),
             [job.workload.items[index] for index in job.splits.fit[:COMPARED]],
         )
         for name, text in squashed(members, job.workload.shapes):
             job.journal.note("warning", name, text)
         return members
-
-    def _trial(self) -> LabelledTrial:
-        """On images of fit and tune, and on tune alone for what is chosen."""
-        job = self.job
-        quality = [metric for _, metric in quality_metrics(job.spec)]
-        return LabelledTrial(
-            checked_images(job.workload, job.splits),
-            [job.workload.items[index] for index in job.splits.tune],
-            job.workload.classes,
-            quality[0] if quality else "top1",
-            job.spec.budget.stall_seconds,
-            job.journal.alive,
-        )
 
     def measure(self, members: Sequence[Member]) -> list[Measured]:
         """Everything measured within the budget, in this run or before."""

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from trimtab.db import JobRecord, Store
 from trimtab.planner.jobs.lookup import devices_of
 from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
-from trimtab.planner.reports.answers.plan_answers import PlanAnswers, lead, plan_answers
+from trimtab.planner.reports.answers.plan_answers import (
+    PlanAnswers,
+    agreement,
+    answered_confusions,
+    lead,
+    plan_answers,
+)
 from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.speedup import LATENCY, PREDICTED, relative
 from trimtab.planner.reports.text import number
 from trimtab_runtime.errors import PlanningError, TrimtabError
 
 MEMORY = "peak_memory_mb"
+#: Test images of which fewer are few.
+FEW = 200
 
 
 @dataclass(frozen=True)
@@ -80,38 +86,78 @@ def verdict(store: Store, job: JobRecord, view: FrontView) -> list[str]:
     if baseline is None:
         return [f"Ship {chosen.label}. There is no baseline to compare it with."]
     if chosen.key == baseline.key:
-        return [f"Nothing beat {chosen.label}: ship it as it is.", *_beside(view, chosen)]
+        nearest = _nearest(store, job, view, baseline)
+        return [f"Nothing beat {chosen.label}: ship it as it is.{nearest}", *_beside(view, chosen)]
     found = compare_plans(store, job, view, chosen.key, baseline.key)
     lines = [f"Ship {chosen.label}: {found.gains}."]
     if found.unknown:
         lines.append(f"Which answers change is not known: {found.unknown}")
-    return [*lines, *_beside(view, chosen)]
+    return [*lines, *_beside(view, chosen), *_few(found.changes)]
 
 
 def _beside(view: FrontView, chosen: PlanRow) -> list[str]:
     """What must be read with a verdict."""
-    if chosen.status == "verified":
-        return list(view.setup)
-    return [f"Its figures are {chosen.status}, not measured on the exported file.", *view.setup]
+    told = list(view.setup)
+    if chosen.status != "verified":
+        told.append(f"Its figures are {chosen.status}, not measured on the exported file.")
+    baseline = view.row(view.baseline)
+    if chosen.disturbances:
+        told.append("It was measured while the device was disturbed: measure again.")
+    elif baseline is not None and baseline.disturbances:
+        told.append("The baseline was measured while the device was disturbed: measure again.")
+    return told
+
+
+def _few(changes: Changes | None) -> list[str]:
+    """What a small test set cannot tell."""
+    if changes is None or changes.lead is None or changes.count >= FEW:
+        return []
+    _, low, high = changes.lead
+    return [
+        f"Only {changes.count} test images: less than about {50 * (high - low):.0f} points of "
+        "accuracy cannot be told from chance."
+    ]
+
+
+def _nearest(store: Store, job: JobRecord, view: FrontView, baseline: PlanRow) -> str:
+    """What came nearest to beating the baseline: of the faster plans the one that loses least on
+    validation data."""
+    faster = [
+        row
+        for row in view.rows
+        if row.speedup is not None
+        and row.speedup.value > 1.0
+        and row.figure(view.quality).decided is not None
+        and row.key != baseline.key
+    ]
+    if not faster:
+        return " No plan is faster."
+    best = max(faster, key=lambda row: row.figure(view.quality).decided or 0.0)
+    found = compare_plans(store, job, view, best.key, baseline.key)
+    return f" Nearest: {best.label}, {found.gains}."
+
+
+def place_of(store: Store, job: JobRecord) -> JobRecord:
+    """The job that has the traces: itself, or that of one of its devices, on all of which a plan
+    answers alike."""
+    held = (store.get_job(d["job"]) for d in devices_of(job) if d["job"])
+    return next((found for found in held if found is not None), job)
 
 
 def _changes(store: Store, job: JobRecord, first: str, second: str) -> Changes:
-    place = job
-    if devices_of(job):  # the same plan answers alike on all; the traces are those of one
-        place = next(
-            held for d in devices_of(job) if d["job"] and (held := store.get_job(d["job"]))
-        )
+    place = place_of(store, job)
     inputs = job_inputs(place)
     own, base = (
         plan_answers(store, place, store.find_plan(key, job_id=place.id), inputs)
         for key in (first, second)
     )
-    if own.right is None or base.right is None:
+    both = agreement(own, base)
+    if both is None:
         raise PlanningError("the job has no labels")
     return Changes(
-        count=len(own.right),
-        newly_wrong=int((base.right & ~own.right).sum()),
-        newly_right=int((own.right & ~base.right).sum()),
+        count=both.count,
+        newly_wrong=both.second_only,
+        newly_right=both.first_only,
         lead=lead(own, base, inputs),
         worst=_worst(own, base, inputs),
     )
@@ -120,21 +166,20 @@ def _changes(store: Store, job: JobRecord, first: str, second: str) -> Changes:
 def _worst(
     own: PlanAnswers, base: PlanAnswers, inputs: TestInputs
 ) -> tuple[str, float, float] | None:
-    """The class of which the first plan recognises the smallest share."""
-    if inputs.labels is None or own.right is None or base.right is None:
-        return None
-    recalls = {
-        int(label): float(own.right[inputs.labels == label].mean())
-        for label in np.unique(inputs.labels)
-    }
-    lowest = min(recalls, key=lambda label: recalls[label])
-    before = float(base.right[inputs.labels == lowest].mean())
-    return inputs.classes[lowest], recalls[lowest], before
+    """The class of which the first plan recognises the smallest share; None where only that
+    answers are right is known."""
+    found = answered_confusions(inputs, own, base)
+    for lowest in found.worst(1) if found else ():
+        if lowest.recall is not None and lowest.baseline_recall is not None:
+            return lowest.name, lowest.recall, lowest.baseline_recall
+    return None
 
 
 def _speed(own: PlanRow, base: PlanRow) -> str:
     ours, theirs = own.figure(LATENCY), base.figure(LATENCY)
-    found = relative(own.speedup, base.speedup)
+    found = own.speedup
+    if "baseline" not in base.roles:
+        found = relative(own.speedup, base.speedup)
     if found is None:
         return "its speed-up is not known"
     span = f"95 % CI {found.span}; " if found.span else ""

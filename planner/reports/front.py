@@ -19,9 +19,13 @@ from trimtab.db import (
 from trimtab.planner.jobs.lookup import devices_of, job_state
 from trimtab.planner.jobs.summary import PredictionSummary, summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
+from trimtab.planner.reports.names import plan_name
+from trimtab.planner.reports.places import job_place
+from trimtab.planner.reports.predictor_errors import PredictorError, predictor_errors
 from trimtab.planner.reports.speedup import LATENCY, SpeedUp, alike_in_latency, speedup_columns
-from trimtab.planner.reports.text import device_text, printable
-from trimtab.planner.selection.paired import PairedFigures
+from trimtab.planner.reports.text import printable
+from trimtab.planner.selection.class_cautions import worst_class
+from trimtab.planner.selection.paired import disturbances
 from trimtab.search.objectives.pareto import spread
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
@@ -37,7 +41,8 @@ _STATES = {
 
 @dataclass(frozen=True)
 class PlanRow:
-    """A plan on a front.
+    """A plan on a front: `label` is what it is called for people (names.py), `short` what one can
+    type, and what scripts read as its label.
 
     `roles`: 'chosen', 'baseline' (what `speedup` compares with), 'rival' (what plans that remember
     must be compared with, such as 'hold last'), 'member' (any original model
@@ -46,11 +51,13 @@ class PlanRow:
     labels of verified plans that it cannot be told from in latency, `preferred` says why a chosen
     plan was preferred to one of these. `cautions` are what its accuracy hides, told of the chosen
     plan, `disturbances` what disturbed the measurements that its figures follow from. `variants`
-    are the names of those that its stages run.
+    are the names of those that its stages run, `worst` is the class of test with the lowest recall
+    (None: not known), with that.
     """
 
     key: str
     label: str
+    short: str
     roles: tuple[str, ...]
     status: str
     feasible: str
@@ -62,6 +69,7 @@ class PlanRow:
     alike: tuple[str, ...] = ()
     preferred: str = ""
     disturbances: tuple[str, ...] = ()
+    worst: tuple[str, float] | None = None
 
     @property
     def standing(self) -> str:
@@ -73,13 +81,15 @@ class PlanRow:
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), **speedup_columns(self.speedup)}
+        named = {"label": self.short, "name": self.label}
+        return {**asdict(self), **named, **speedup_columns(self.speedup)}
 
     def flat(self, metrics: Sequence[str]) -> dict[str, Any]:
         """One level of names and values, for tables: unknown is None."""
         found: dict[str, Any] = {
             "key": self.key,
-            "label": self.label,
+            "label": self.short,
+            "name": self.label,
             "roles": " ".join(self.roles),
             "status": self.status,
             "disturbed": "; ".join(self.disturbances),
@@ -97,32 +107,6 @@ class PlanRow:
                 names |= {"test_measured_low": figure.low, "test_measured_high": figure.high}
             found |= {f"{metric}_{name}": value for name, value in names.items()}
         return found | speedup_columns(self.speedup)
-
-
-@dataclass(frozen=True)
-class PredictorError:
-    """How far off predictions of a metric were: the `median` error, relative for a cost, in
-    fractions for a quality, over `count` candidates. `held_out` says how: 'ahead' of each
-    measurement, or with the candidate's member 'left_out'."""
-
-    metric: str
-    held_out: str
-    median: float
-    count: int
-
-    @property
-    def text(self) -> str:
-        """One line."""
-        how = "before measuring" if self.held_out == "ahead" else "leave-one-model-out"
-        off = (
-            f"{100 * self.median:.1f} points"
-            if find_metric(self.metric).kind == "quality"
-            else f"{self.median:.1%}"
-        )
-        return (
-            f"Median prediction error of {printable(self.metric)}, {how}: {off} "
-            f"({self.count} candidate{'s' * (self.count != 1)})."
-        )
 
 
 @dataclass(frozen=True)
@@ -187,23 +171,6 @@ class FrontView:
         return {**asdict(self), "rows": [row.plain() for row in rows]}
 
 
-def job_place(store: Store, job: JobRecord) -> str:
-    """Where a job measures, in a few words."""
-    devices = devices_of(job)
-    if not devices:
-        return device_name(store, job.device_key)
-    names = printable(", ".join(device["name"] for device in devices))
-    return f"the worst case of {names}" if job.spec.get("across") == "worst" else names
-
-
-def device_name(store: Store, key: str | None) -> str:
-    """A device in a few words."""
-    device = store.get_device(key) if key else None
-    if device is None:
-        return "unknown"
-    return device_text(device.address, device.fingerprint)
-
-
 def front_view(store: Store, job: JobRecord) -> FrontView:
     """All plans of a job. Raises PlanningError when it has none."""
     entries = store.list_plans(job.id)
@@ -223,7 +190,11 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
     figures = {entry.plan.key: plan_figures(entry) for entry in entries}
     base = figures.get(baseline.plan.key, {}) if baseline else {}
     alike = alike_in_latency(entries)
-    rows = [_row(e, figures[e.plan.key], verified, baseline, base, alike) for e in entries]
+    workload = store.get_workload(job.workload_key) if job.workload_key else None
+    classes = workload.summary.get("classes", ()) if workload else ()
+    rows = [
+        _row(e, figures[e.plan.key], verified, baseline, base, alike, classes) for e in entries
+    ]
     return FrontView(
         job_id=job.id,
         job_name=printable(job.name),
@@ -237,7 +208,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         nearest=summary_of(job).get("nearest"),
         test_looks=store.count_exposures(job.workload_key) if job.workload_key else 0,
         corrections=tuple(store.list_corrections(job_id=job.id)),
-        predictors=_predictors(job),
+        predictors=predictor_errors(job),
         rows=tuple(rows),
         moved=printable(summary_of(job).get("moved", "")),
         setup=setup_doubts(job),
@@ -255,14 +226,6 @@ def setup_doubts(job: JobRecord) -> tuple[str, ...]:
         return ()
     forced = ("The job went on with a set-up in doubt, because --force was given.",)
     return (*(forced if setup["forced"] else ()), *map(printable, setup["findings"]))
-
-
-def _predictors(job: JobRecord) -> tuple[PredictorError, ...]:
-    return tuple(
-        PredictorError(metric, held_out, errors["median"], int(errors["count"]))
-        for metric, ways in summary_of(job).get("predictors", {}).items()
-        for held_out, errors in ways.items()
-    )
 
 
 def _quality(job: JobRecord, objectives: Sequence[str]) -> str:
@@ -291,6 +254,7 @@ def _row(
     baseline: PlanEntry | None,
     base: Mapping[str, MetricValues],
     alike: Mapping[str, tuple[str, ...]],
+    names: Sequence[str],
 ) -> PlanRow:
     plan, record = entry.plan, verified.get(entry.plan.key)
     is_baseline = baseline is not None and plan.key == baseline.plan.key
@@ -304,7 +268,8 @@ def _row(
     status = "predicted" if record is None else "verified" if record.state == "ok" else "failed"
     return PlanRow(
         key=plan.key,
-        label=printable(plan.label),
+        label=plan_name(plan),
+        short=printable(plan.label),
         roles=tuple(name for name, holds in marks.items() if holds),
         status=status,
         feasible=plan.feasible,
@@ -318,14 +283,13 @@ def _row(
         alike=alike.get(plan.key, ()),
         preferred=printable(plan.definition.get("preferred", "")),
         disturbances=_disturbances(plan, record),
+        worst=worst_class(plan.definition.get("confusions", ()), names),
     )
 
 
 def _disturbances(plan: PlanRecord, record: VerificationRecord | None) -> tuple[str, ...]:
-    """Of a verified plan what disturbed its bundle, in turns where it took them; of others what
-    disturbed its parts."""
+    """Of a verified plan what disturbed its bundle; of others what disturbed its parts."""
     told = plan.definition.get("disturbed", ())
     if record is not None and record.state == "ok":
-        paired = PairedFigures.read(plan.definition)
-        told = paired.warnings if paired else record.details.get("warnings", ())
+        told = disturbances(record.details)
     return tuple(map(printable, told))

@@ -51,6 +51,8 @@ def front_frame(view: FrontView) -> pd.DataFrame:
         "disturbed": ["; ".join(row.disturbances) for row in rows],
         "feasible": [row.feasible for row in rows],
         "reasons": ["; ".join(row.reasons) for row in rows],
+        "worst_class": [row.worst[0] if row.worst else None for row in rows],
+        "worst_recall": _numbers(row.worst[1] if row.worst else None for row in rows),
         "speedup": _numbers(row.speedup.value if row.speedup else None for row in rows),
         "speedup_basis": [row.speedup.says if row.speedup else "" for row in rows],
     }

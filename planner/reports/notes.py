@@ -10,11 +10,9 @@ from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.plan.report import PlanReport
 from trimtab.planner.reports.speedup import LATENCY, MEASURED, UNPAIRED
 from trimtab.planner.reports.text import (
-    cost_text,
     number,
     printable,
     validation_gap,
-    with_interval,
 )
 from trimtab_runtime.definitions.routers import FEATURE_KINDS
 
@@ -142,8 +140,13 @@ def why_none(view: FrontView) -> list[str]:
 
 
 def device_notes(found: PlanReport) -> list[str]:
-    """The mean latency on each of several devices."""
+    """What peak memory holds for, and the mean latency on each of several devices."""
     notes = []
+    if found.largest_pixels is not None:
+        notes.append(
+            f"Peak memory holds for JPEG and PNG of up to {found.largest_pixels / 1e6:g} million "
+            "pixels; the plan reads a larger JPEG smaller, and no other that is larger."
+        )
     for name, figures in found.on_each.items():
         measured = figures.get(f"{LATENCY} test measured")
         predicted = figures.get(f"{LATENCY} tune predicted")
@@ -199,19 +202,6 @@ def route_text(found: PlanReport) -> str:
         "mean": "from the mean probabilities of the stages so far",
     }[found.rule]
     return f"{name}: confidence {confidence}; escalates below the threshold"
-
-
-def summary_line(row: PlanRow, view: FrontView) -> str:
-    """A plan in one line: quality on test, latency, speed-up."""
-    latency = row.figure(LATENCY)
-    quality = with_interval(row.figure(view.quality))
-    text = (
-        f"{row.label}: {printable(view.quality)} {quality} on test, {cost_text(latency)} ms "
-        f"({latency.basis}{', disturbed' if row.disturbances else ''})"
-    )
-    if row.speedup is None or "baseline" in row.roles:
-        return text
-    return f"{text}, {row.speedup.text} as fast as the baseline ({row.speedup.says})"
 
 
 def troubles_text(job: JobRecord) -> str | None:

@@ -13,6 +13,7 @@ from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.search.estimates.targets import Ints
 from trimtab.workloads.images.text import first_few
+from trimtab_runtime.text import printable
 
 
 def class_cautions(
@@ -34,6 +35,21 @@ def cautions_of(labels: Ints, own: Ints, base: Ints, names: Sequence[str]) -> li
     count = max(len(names), int(max(labels.max(), own.max(), base.max())) + 1)
     known = class_names(names, count)
     return [*_never_answered(labels, own, known), *_worst_recall(labels, own, base, known)]
+
+
+def worst_class(counts: Sequence[Sequence[int]], names: Sequence[str]) -> tuple[str, float] | None:
+    """Of [label, answer, images] the class with the lowest recall, and that; None where nothing is
+    counted."""
+    if not len(counts):
+        return None
+    table = np.array(counts, np.int64)
+    size = 1 + int(table[:, :2].max())
+    right = table[:, 0] == table[:, 1]
+    images = np.bincount(table[:, 0], table[:, 2], size)
+    known = np.bincount(table[right, 0], table[right, 2], size)
+    recalls = np.where(images > 0, known / np.maximum(images, 1), np.inf)
+    worst = int(recalls.argmin())
+    return printable(class_names(names, size)[worst]), float(recalls[worst])
 
 
 def _answers(evaluator: PlanEvaluator, plan: PlanCandidate) -> Ints:

@@ -146,6 +146,7 @@ def _read_model(path: Path, name: str | None, place: Path) -> FoundModel:
     """A model with what describes it; its view lies in `place`."""
     description = describe_in_subprocess(path)
     view, known = open_and_inspect_in_subprocess(path, place, Wishes(size=description.size))
+    view.check_single(path.name)
     facts = known or inspect_in_subprocess(view.path)
     size = None if facts.input_size or facts.inner_size else OPEN_SIZE
     if facts.input_size is None:

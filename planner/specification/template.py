@@ -147,6 +147,7 @@ def _job_lines(counts: ClassCounts | None) -> list[str]:
         "techniques:",
         "  cascade: true          # a small model answers easy inputs",
         "  quantisation: [w8a8]   # int8 variants of ONNX models (docs/precision.md)",
+        "  # sizes: true          # the same models with smaller images too",
         "",
         "budget:",
         "  minutes: 20            # of measuring; run a stopped job again to resume it",

@@ -166,10 +166,23 @@ def test_a_slider_moves_the_front_and_the_address(page, address):
     page.get_by_text("0 plans on the front").wait_for()
 
 
-@pytest.mark.parametrize("path", ["", "front", "plan", "compare", "devices", "start"])
+TITLES = {
+    "": "Overview",
+    "jobs": "Jobs",
+    "front": "Front",
+    "plan": "Plan",
+    "compare": "Compare",
+    "devices": "Devices & models",
+    "start": "New job",
+}
+
+
+@pytest.mark.parametrize("path", TITLES)
 def test_nothing_overflows_and_names_are_no_markup(page, address, path):
     page.goto(f"{address}/{path}")
     page.get_by_test_id("stMainBlockContainer").locator("h1, h2").first.wait_for()
+    assert page.title() == f"{TITLES[path]} \N{MIDDLE DOT} Trimtab"
+    assert page.get_by_text("Page not found").count() == 0
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 844})
         settle(page)

@@ -7,6 +7,7 @@ import pytest
 from trimtab.dashboard.charts import front as drawing
 from trimtab.dashboard.charts.front import LOOKS, TESTED, front_picture
 
+AXES = ("latency_mean_ms", "top1")
 EVIL = "<img src=x onerror=alert(1)> {@status}"
 
 
@@ -33,7 +34,7 @@ def frame():
     )
 
 
-def draw(frame, third=None, by_size=False, axes=("latency_mean_ms", "top1")):
+def draw(frame, third=None, by_size=False, axes=AXES):
     groups = {name: np.array([], int) for name in LOOKS}
     groups |= {"front, verified": np.array([0]), "front, predicted": np.array([1])}
     groups |= {"dominated": np.array([2, 3])}
@@ -69,6 +70,30 @@ def test_values_on_test_stand_at_the_measured_cost_with_their_intervals(frame):
     ]
     first, second = [[2.5, 0.4], [2.5, 0.55]], [[8.0, 0.6], [8.0, 0.75]]
     assert found["intervals"]["data"] == [*first, [None, None], *second, [None, None]]
+
+
+def test_axes_are_as_long_as_plans_need_whatever_the_intervals(frame):
+    axis = draw(frame).option["yAxis"]
+    assert (axis["min"], axis["max"]) == (0.46, 0.72)  # from 0.48 on test to 0.7
+    wide = frame.assign(top1_low=0.0, top1_high=1.0)
+    again = draw(wide).option["yAxis"]
+    assert (again["min"], again["max"]) == (axis["min"], axis["max"])
+
+
+def test_plans_that_matter_are_named_beside_their_points(frame):
+    groups = {name: np.array([], int) for name in LOOKS}
+    groups |= {"chosen": np.array([0]), "baseline": np.array([1]), "dominated": np.array([2])}
+    none = np.array([], int)
+    picture = front_picture(frame, groups, AXES, None, False, none, none)
+    labels = {name: each.get("label", {}) for name, each in series(picture).items()}
+    assert labels["chosen"]["formatter"] == labels["baseline"]["formatter"] == "{@plan}"
+    assert labels["dominated"] == {}
+
+
+def test_there_is_no_scale_of_what_nobody_knows(frame):
+    unknown = frame.assign(peak_memory_mb=np.nan)
+    assert "visualMap" not in draw(unknown, "peak_memory_mb").option
+    assert draw(frame, "peak_memory_mb").option["title"]["text"] == "peak memory, MB"
 
 
 def test_stairs_lead_from_the_cheapest_to_the_best(frame):

@@ -1,19 +1,25 @@
 """Every page over stores of several kinds, without a browser."""
 
 import html
+import re
 import shutil
 import sys
 from dataclasses import replace
 
 import pytest
+import yaml
 from sample_devices import record_both, two_devices
 from sqlalchemy import Engine, event
 from streamlit.testing.v1 import AppTest
 
+import trimtab
 from trimtab.db import DeviceRecord, EventRecord, Store, utc_now
+from trimtab.planner.jobs.lifecycle import job_id_of
 from trimtab.planner.jobs.lookup import devices_of, find_job
+from trimtab.planner.reports.front import front_view
+from trimtab.planner.specification.job import spec_key
 
-PAGES = ("jobs", "front", "plan", "compare", "devices", "start")
+PAGES = ("overview", "jobs", "front", "plan", "compare", "devices", "start")
 
 
 def opened(store, page):
@@ -80,7 +86,7 @@ def test_names_are_text_on_every_page(look, path, tools, page):
     told = texts(app)
     assert "<img" not in told
     assert "<b>small" not in told
-    if page in ("jobs", "front", "plan", "compare"):
+    if page in ("overview", "jobs", "front", "plan", "compare"):
         assert html.escape(tools.EVIL) in told
     for kind in ("markdown", "caption", "title", "header"):
         assert not any("**b**" in element.value for element in app.get(kind))
@@ -128,6 +134,14 @@ def test_two_plans_are_compared(look, path):
     assert pair["low"].iloc[0] <= pair["lead"].iloc[0] <= pair["high"].iloc[0]
 
 
+def test_the_baseline_is_compared_first(look, path):
+    app = look(path, "compare")
+    with Store.open(path, read_only=True) as store:
+        summary = find_job(store).summary
+    usual = [summary["baseline"], summary["chosen"]]
+    assert app.multiselect[0].value == list(dict.fromkeys(filter(None, usual)))
+
+
 def test_what_was_measured_is_not_compared_with_what_was_predicted():
     from trimtab.dashboard.pages.compare import _values
     from trimtab.planner.reports.figures import MetricValues
@@ -147,6 +161,77 @@ def test_a_limit_moves_the_front(look, path):
     assert "No plan is within the limits" in texts(app)
     slider.set_value(slider.max).run()
     assert "No plan is within the limits" not in texts(app)
+
+
+def test_limits_choose_a_plan(look, path):
+    app = look(path, "front")
+    assert "Within your limits" not in texts(app)
+    (slider,) = [s for s in app.slider if s.label == "mean latency, ms at most"]
+    slider.set_value(slider.max - slider.step).run()
+    told = texts(app)
+    assert ("Within your limits" in told) != ("No plan is within the limits" in told)
+
+
+def test_the_plan_within_limits_is_the_cheapest_that_is_good_enough(path):
+    import numpy as np
+    import pandas as pd
+
+    from trimtab.dashboard.pages.front import best_within
+
+    with Store.open(path, read_only=True) as store:
+        view = front_view(store, find_job(store))
+    frame = pd.DataFrame({"top1": [0.9, 0.8, 0.7, np.nan], "latency_mean_ms": [9.0, 5.0, 1, 0.5]})
+    everything = np.ones(4, bool)
+    assert best_within(view, frame, everything, {"latency_mean_ms": (None, 10.0)}) == 0
+    assert best_within(view, frame, everything, {"top1": (0.6, None)}) == 2
+    assert best_within(view, frame, frame["top1"].to_numpy() > 0.75, {"top1": (0.75, None)}) == 1
+    assert best_within(view, frame, ~everything, {"top1": (0.95, None)}) is None
+
+
+def test_the_first_page_begins_with_what_to_ship(look, path):
+    app = look(path, "overview")
+    told = texts(app)
+    assert "tt-verdict-text" in told
+    assert re.search("Ship |Nothing beat ", told)
+    assert told.index("Jobs") > told.index("tt-verdict-text")
+    assert [text.value for text in app.text] == [f"Store: {path}"]
+
+
+def test_a_job_is_edited_and_runs_again(look, path):
+    with Store.open(path, read_only=True) as store:
+        job = find_job(store)
+    app = look(path, "start", job=job.id)
+    (area,) = app.text_area
+    assert yaml.safe_load(area.value) == job.spec
+    assert "start-edited" in [button.key for button in app.button]
+    area.set_value(area.value.replace("verify: 0", "verify: -1")).run()
+    assert "verify" in texts(app)
+    assert "start-edited" not in [button.key for button in app.button]
+
+
+def test_jobs_are_found_by_any_of_their_words():
+    import pandas as pd
+
+    from trimtab.dashboard.panels.job_table import matching
+
+    texts = {"workload": "photos", "chosen": None, "state": "done", "device": "local"}
+    jobs = [{**texts, "id": "a", "name": "Line 7", "tags": "nightly, camera"}]
+    jobs.append({**texts, "id": "b", "name": "line 8", "tags": ""})
+    frame = pd.DataFrame(jobs)
+    assert matching(frame, "")["id"].tolist() == ["a", "b"]
+    assert matching(frame, "LINE done")["id"].tolist() == ["a", "b"]
+    assert matching(frame, "line camera")["id"].tolist() == ["a"]
+    assert matching(frame, "camera 8")["id"].tolist() == []
+
+
+def test_tags_are_no_part_of_what_a_job_does(finished):
+    spec = trimtab.load_spec(finished / "job.yaml")
+    tagged = spec.model_copy(update={"tags": ("nightly",)})
+    keys = ("device", "workload")
+    assert "tags" not in spec.model_dump(mode="json")
+    assert tagged.model_dump(mode="json")["tags"] == ["nightly"]
+    assert job_id_of(spec, *keys) == job_id_of(tagged, *keys)
+    assert spec_key(spec) == spec_key(tagged)
 
 
 def test_a_third_objective_is_drawn(look, path):

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from trimtab.db import DeviceRecord, JobRecord, PlanMetricRecord, PlanRecord, Store
 from trimtab.planner.cli.console import console
+from trimtab.planner.cli.front_table import front_table as front_in_short
 from trimtab.planner.cli.tables import csv_text, front_table, json_text, quality_table
 from trimtab.planner.reports.front import front_view
-from trimtab.planner.reports.notes import summary_line
 from trimtab.planner.reports.plan.report import _constraints
 from trimtab.planner.reports.plots.front import write_plot
 from trimtab.planner.reports.plots.style import axis_name
@@ -87,9 +87,9 @@ def test_tables_take_class_names_literally(found, width):
     assert SHOWN in qualities
     assert "macro_f1" in qualities
     assert "0.170" in qualities  # replayed
-    line = summary_line(view.row("fast"), view)
-    assert SHOWN in line
-    assert "\x1b" not in shown + qualities + line
+    short = text_of(front_in_short(view, view.rows, width), width)
+    assert "my_class" in short and "[red]" in short
+    assert "\x1b" not in shown + qualities + short
 
 
 def test_files_name_it_as_the_job_does(found):

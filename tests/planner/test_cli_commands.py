@@ -5,9 +5,11 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,9 @@ from sample_models import INPUT, write_onnx, write_photos
 from sample_tflite import write_tflite
 
 import trimtab
-from trimtab.db import Store
+from trimtab.db import Store, utc_now
 from trimtab.planner.cli import main
+from trimtab.planner.jobs.store_location import DEFAULT_STORE, StoreLocation
 
 _CALL = [
     sys.executable,
@@ -106,8 +109,9 @@ def test_plan_reports_progress_in_lines_and_what_to_do_next(planned):
     assert "tracing lite (40 images)" in progress
     assert any(line.startswith("verifying ") for line in progress)
     assert "\x1b" not in done.stderr + done.stdout
-    assert "Baseline " in done.stdout
-    assert "Chosen " in done.stdout
+    assert "looking at images: 40 (40 in all)" in progress
+    assert "Ship " in done.stdout or "Nothing beat " in done.stdout
+    assert f"Store: {planned[0] / 'trimtab-store' / 'trimtab.db'}" in done.stdout
     key = done.stdout.split("trimtab export ")[1].split()[0]
     assert f"trimtab show {key}" in done.stdout
 
@@ -135,9 +139,13 @@ def test_jobs(run):
 def test_front_shows_every_member_and_marks_what_is_not_verified(run):
     status, text, errors = run("front")
     assert (status, errors) == (0, "")
-    for word in ("small 1t", "large 1t", "lite 1t", "baseline", "chosen", "verified", "predicted"):
+    members = ("Small (1 thread)", "Large (1 thread)", "Lite (1 thread)")
+    for word in (*members, "baseline", "chosen", "~ predicted"):
         assert word in text
-    assert "Test set used for " in text
+    assert "Test set used for " not in text
+    told = run("front", "--verbose")[1]
+    for word in (*members, "verified", "predicted", "Test set used for "):
+        assert word in told
 
 
 def test_front_on_a_narrow_screen_keeps_every_figure(run, monkeypatch, chosen):
@@ -146,8 +154,125 @@ def test_front_on_a_narrow_screen_keeps_every_figure(run, monkeypatch, chosen):
     assert max(map(len, text.splitlines())) <= 80
     row = json.loads(run("front", "--format", "json")[1])
     figure = next(r for r in row["rows"] if r["key"] == chosen)["figures"]["top1"]
-    assert f"({figure['low']:.3f}" in text
-    assert "verified" in text
+    assert f"({figure['low']:.2f}" in text
+
+
+def test_no_word_is_split_at_80_columns(run, monkeypatch):
+    """Below the line that names the device, which may be of any length."""
+    monkeypatch.setenv("COLUMNS", "200")
+    wide = run("front", "--why", "--explain")[1].splitlines()[1:]
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = run("front", "--why", "--explain")[1].split("stages", 1)[1]
+    assert max(map(len, narrow.splitlines())) <= 80
+    words = {word for line in wide for word in line.split()}
+    assert set(narrow.split()) <= words
+
+
+def test_rows_are_in_the_order_of_the_cost_that_is_shown(run):
+    told = json.loads(run("front", "--format", "json")[1])
+    costs = {}
+    for row in told["rows"]:
+        figure = row["figures"]["latency_mean_ms"]
+        costs[row["key"][:8]] = figure["measured"] or figure["predicted"]
+    text = run("front")[1]
+    shown = [line.split()[0] for line in text.splitlines() if line[:8] in costs]
+    assert sorted(shown) == sorted(costs)
+    assert [costs[key] for key in shown] == sorted(costs.values())
+    assert "sorted by latency mean, smallest first" in text
+
+
+def test_why_another_plan_was_not_chosen(run, chosen):
+    rows = json.loads(run("front", "--format", "json")[1])["rows"]
+    text = " ".join(run("front", "--why")[1].split())
+    for row in rows:
+        named = f"{row['key'][:8]} {row['name']}? "
+        assert (named in text) == (row["key"] != chosen)
+    other = next(row["key"] for row in rows if row["key"] != chosen)
+    assert "Why not this one? " in run("show", other)[1]
+    assert "Why not" not in run("show", chosen)[1]
+    assert "Ship " in run("show", chosen)[1]
+
+
+def test_terms_are_explained_where_that_is_asked(run):
+    assert "divided by that of the plan" not in run("front")[1]
+    assert "divided by that of the plan" in " ".join(run("front", "--explain")[1].split())
+
+
+def test_jobs_as_csv(run):
+    (row,) = csv.DictReader(io.StringIO(run("jobs", "--format", "csv")[1]))
+    assert (row["name"], row["state"]) == ("textures", "done")
+
+
+def test_a_job_in_quiet_and_as_lines_of_json(planned, chosen):
+    """It is done, and so says its end at once."""
+    folder, _ = planned
+    quiet = call(folder, "plan", "job.yaml", "--quiet")
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    assert quiet.stdout.startswith(("Ship ", "Nothing beat "))
+    lines = call(folder, "plan", "job.yaml", "--json").stdout.splitlines()
+    told = [json.loads(line) for line in lines]
+    assert {line["event"] for line in told} == {"step", "note", "result"}
+    assert told[-1]["chosen"] == chosen
+    assert told[-1]["store"] == str(folder / "trimtab-store" / "trimtab.db")
+    steps = [line["step"] for line in told if line["event"] == "step"]
+    assert steps[0] == "images" and "measure" in steps
+
+
+def test_a_dry_run_measures_nothing_and_makes_no_store(run, tmp_path, monkeypatch):
+    text = run("plan", "job.yaml", "--dry-run", "--budget", "7")[1]
+    assert "Images: 40, of which calibration 12, validation 14, test 14." in text
+    assert "7 minutes or 3 candidates at most" in text
+    assert "The last job of this name" in text
+    write_spec(tmp_path / "job.yaml")
+    write_zoo(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    status, text, _ = run("plan", "job.yaml", "--dry-run")
+    assert status == 0
+    assert "How long all of it takes is not known" in text
+    assert "which will be created" in text
+    assert not (tmp_path / "trimtab-store").exists()
+
+
+def test_the_store_lies_beside_its_job_and_is_found_from_below(planned, monkeypatch, capsys):
+    folder, _ = planned
+    here = StoreLocation(DEFAULT_STORE, None)
+    monkeypatch.chdir(folder / "photos")
+    assert here.nearest().file == folder / "trimtab-store" / "trimtab.db"
+    assert main(["jobs"]) == 0
+    assert "textures" in capsys.readouterr().out
+    assert here.beside(folder / "zoo" / "job.yaml").file == folder / "zoo" / DEFAULT_STORE
+    assert here.beside(Path("job.yaml")) == here
+    monkeypatch.chdir(folder)  # as an earlier version left it
+    assert here.beside(folder / "zoo" / "job.yaml") == here
+    given = StoreLocation("elsewhere.db", None)
+    assert given.beside(folder / "zoo" / "job.yaml") == given.nearest() == given
+
+
+def test_what_is_missing_is_wrong_use_and_makes_no_store(run, tmp_path):
+    spec = write_spec(tmp_path / "job.yaml")
+    status, _, errors = run("plan", spec)
+    assert status == 2
+    assert f"error: workload.images: {tmp_path / 'photos'} is missing" in errors
+    assert f"error: models[0].path: {tmp_path / 'zoo' / 'small.onnx'} is missing" in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["job.yaml"]
+
+
+def test_init_names_the_folder_that_is_missing(run):
+    status, _, errors = run("init", "nosuch")
+    assert (status, errors) == (2, "error: nosuch: there is no such folder\n")
+
+
+def test_a_shell_completes_commands(tmp_path):
+    environment = {
+        **os.environ,
+        "_TRIMTAB_COMPLETE": "complete_bash",
+        "COMP_WORDS": "trimtab fr",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run(_CALL, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == ["front"]
+    shown = call(tmp_path, "--show-completion", "bash")
+    assert "_TRIMTAB_COMPLETE=complete_bash" in shown.stdout
 
 
 def test_front_as_json_has_estimates_test_values_and_intervals(run):
@@ -346,9 +471,36 @@ def test_without_a_feasible_plan_the_nearest_is_named(planned, run):
     assert "Traceback" not in done.stderr
     shown = run("front", "strict")[1]
     assert re.search(r"load_ms <= 0\.001: \S+, misses 0\.001 by \d", shown)
+    assert "violates a constraint" in " ".join(shown.split())
     key = re.search(r"no plan is chosen; nearest: (\w{8}) ", shown)[1]
     told = run("show", key)[1]
     assert re.search(r"violated: load_ms <= 0\.001 .*; this plan \S+, missed by \d", told)
+
+
+def test_the_front_is_that_of_the_latest_job_with_plans(planned, run, tmp_path):
+    shutil.copytree(planned[0] / "trimtab-store", tmp_path / "store")
+    place = tmp_path / "store" / "trimtab.db"
+    with Store.open(place) as store:
+        latest = store.list_jobs()[0]
+        failed = {"state": "failed", "finished_at": utc_now(), "summary": {}}
+        store.add_job(replace(latest, id="f" * 12, name="fell", started_at=utc_now(), **failed))
+    status, text, errors = run("--store", place, "front")
+    assert status == 0
+    assert f"Job {latest.id} ({latest.name})" in text
+    assert "note: job ffffffffffff (fell) has no plans (failed)" in errors
+    assert run("--store", place, "show")[0] == 1, "what is shipped is never another job's"
+
+
+def test_where_nothing_beats_the_baseline_what_came_nearest_is_said(planned, recording):
+    folder, _ = planned
+    changes = {"constraints": ["top1 >= baseline"], "device": f"recorded:{recording}"}
+    spec = write_spec(folder / "same.yaml", name="same", **changes)
+    done = call(folder, "plan", spec, "--quiet")
+    assert done.returncode == 0, done.stderr
+    line, *beside = done.stdout.splitlines()
+    assert line.startswith("Nothing beat Large (1 thread): ship it as it is. Nearest: ")
+    assert "of 14 test images newly wrong" in line
+    assert not [text for text in beside if "Ship" in text]
 
 
 @pytest.mark.slow
@@ -392,5 +544,6 @@ def test_version_and_help(capsys):
     assert capsys.readouterr().out.startswith("trimtab ")
     assert main(["--help"]) == 0
     told = capsys.readouterr().out
-    for command in ("init", "plan", "jobs", "front", "show", "export", "devices"):
+    assert "2 wrong use or specification" in " ".join(told.split())
+    for command in ("init", "plan", "check", "jobs", "front", "show", "export", "devices"):
         assert command in told

@@ -471,6 +471,7 @@ def test_init_writes_what_describes_models_and_where_it_is_from(tmp_path: Path) 
         "resize": "bicubic",
         "fit": "crop",
         "resize_size": 36,
+        "cut_rounding": "down",
     }
     assert (packed.input.mean, packed.input.colour) == (127.5, "rgb")
     assert starter.guesses == 1  # the TFLite file does not say how images are resized
@@ -482,18 +483,21 @@ def test_init_writes_what_describes_models_and_where_it_is_from(tmp_path: Path) 
     assert load_spec(tmp_path / "job.yaml").workload.classes is None
 
 
-def test_check_setup_tells_what_was_read(
+def test_check_setup_tells_what_was_read_and_what_is_refused(
     tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    spoilt = tmp_path / "spoilt.onnx"
+    spoilt.write_bytes(b"hello, this is no model")
     packed = {"labels.txt": "class1\nclass0\nclass3\nclass2"}
     path = tmp_path / "a.tflite"
     write_described_tflite(path, MEDIAPIPE_TABLE, packed, net=turned_net())
     (tmp_path / "job.yaml").write_text(
-        f"name: a\nmodels: [{{path: {path}}}]\nworkload: {{images: {photos}}}\n"
-        "objectives: {top1: max, latency_mean_ms: min}\n"
+        f"name: a\nmodels: [{{path: {spoilt}}}, {{path: {path}}}]\n"
+        f"workload: {{images: {photos}}}\nobjectives: {{top1: max, latency_mean_ms: min}}\n"
     )
-    main(["check-setup", str(tmp_path / "job.yaml")])
+    assert main(["check-setup", str(tmp_path / "job.yaml")]) == 0
     said = " ".join(capsys.readouterr().out.split())
+    assert "could not be tried: spoilt.onnx: damaged or no ONNX file" in said
     assert "a: read from the file's TFLite metadata (labels.txt): mean 127.5, std 127.5" in said
     assert "the job's 4 classes are found by name, in another order" in said
     assert "holds" in said

@@ -140,7 +140,7 @@ def test_a_member_with_classes_of_its_own_answers_with_the_jobs(tmp_path, monkey
         view = front_view(store, record)
         told = [e.text for e in store.list_events(record.id) if e.subject == "foreign"]
         top1 = {
-            row.label.split()[0]: row.figure("top1").test
+            row.short.split()[0]: row.figure("top1").test
             for row in view.rows
             if set(row.roles) & {"baseline", "member"}
         }

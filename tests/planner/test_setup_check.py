@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from bad_models import endless_model, write_model
 from digit_models import CLASSES, INPUT, NAMES, write_digit_net, write_digits
 from PIL import Image
-from processes import PATIENCE_S
+from processes import PATIENCE_S, left_after
 
 from trimtab.planner.setup_check.images import check_labels, checked_images
 from trimtab.planner.setup_check.inputs import NORMALISATIONS, further_inputs, usual_inputs
@@ -279,6 +280,20 @@ def test_a_member_that_never_answers_is_left_alone(photos: Path, tmp_path: Path)
         if check.members[1].problem is None:
             break
     assert check.members[1].problem is None
+
+
+def test_a_process_that_is_stopped_is_ended(photos: Path, tmp_path: Path) -> None:
+    request = replace(request_of(photos, tmp_path), patience_s=1.0, stall_s=1.0)
+    held: list[psutil.Process] = []
+
+    def stop() -> None:
+        held.extend(psutil.Process().children() if not held else ())
+        for process in held:
+            process.suspend()
+
+    check = check_in_subprocess(request, stop).members[0]
+    assert check.problem == "the set-ups could not be tried within 6 s"
+    assert left_after(held) == []
 
 
 def test_images_are_of_fit_and_tune_and_of_all_classes(photos: Path) -> None:

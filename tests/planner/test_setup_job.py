@@ -217,11 +217,15 @@ def test_what_a_variant_lost_is_told(zoo: Path, store: Store, machine: Device) -
     record = trimtab.plan(job(zoo), store, settings=QUICK, device=machine)
     ((name, told),) = record.summary["losses"].items()
     assert told.startswith("against digits: ")
-    assert "top1 points, " in told
-    assert any(
-        line.startswith(f"{name} against digits: ")
-        for line in front_notes(front_view(store, record), 1)
-    )
+    view = front_view(store, record)
+    assert f"{name} {told}." in front_notes(view, 1)
+    predicted = {
+        row.variants[0]: row.figure("latency_mean_ms").predicted
+        for row in view.rows
+        if len(row.variants) == 1
+    }
+    ratio = predicted["digits"] / predicted[name]
+    assert told.endswith(f" top1 points, predicted {ratio:.2f}x as fast"), "as in the rows"
 
 
 def test_jobs_of_before_keep_their_specification(zoo: Path) -> None:

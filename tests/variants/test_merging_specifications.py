@@ -167,8 +167,14 @@ def test_a_std_below_one_level_names_both_readings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ({"mean": [123.7, 116.3, 103.5], "std": [0.229, 0.224, 0.225]}, "it is 58.4, 57.12, 57.38 in"),
-        ({"values": "0..1", "mean": 127.5, "std": 127.5}, "mean 127.5 lies outside of input.values"),
+        (
+            {"mean": [123.7, 116.3, 103.5], "std": [0.229, 0.224, 0.225]},
+            "it is 58.4, 57.12, 57.38 in",
+        ),
+        (
+            {"values": "0..1", "mean": 127.5, "std": 127.5},
+            "mean 127.5 lies outside of input.values",
+        ),
         ({"values": "-1..1", "mean": [0, 0, 2], "std": 1}, "lies outside of input.values: -1..1"),
     ],
     ids=str,

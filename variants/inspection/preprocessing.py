@@ -18,6 +18,7 @@ GEOMETRY_FIELDS = (
     "pad_colour",
     "antialias",
     "resize_last",
+    "cut_rounding",
 )
 
 Values = tuple[float, ...]

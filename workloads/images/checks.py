@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -26,17 +26,24 @@ _KNOWN: dict[str, Look] = {}  # by sha256, for the life of the process
 
 
 def checked_images(
-    workload: Workload, unreadable: float = 0.0, near_duplicates: bool = True
+    workload: Workload,
+    unreadable: float = 0.0,
+    near_duplicates: bool = True,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Workload:
     """The workload without images that cannot be read, and with pairs that look alike (`alike`).
 
-    Every image is decoded, once in a process. `unreadable` is the share of all images that may be
-    left out so. Notices tell of what was left out, of pairs, and of pairs whose labels differ.
+    Every image is decoded, once in a process; `progress` is told how many of how many were.
+    `unreadable` is the share of all images that may be left out so. Notices tell of what was left
+    out, of pairs, and of pairs whose labels differ.
     Raises one WorkloadError that tells how many cannot be read, and why for the first few.
     """
     # Pillow decodes outside the interpreter lock, so threads are enough.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(_look_or_reason, workload.items))
+        found = []
+        for look in pool.map(_look_or_reason, workload.items):
+            found.append(look)
+            progress(len(found), len(workload))
     workload = _readable(workload, found, unreadable)
     shapes = Counter(look.size for look in found if isinstance(look, Look))
     workload = replace(workload, shapes=shapes)

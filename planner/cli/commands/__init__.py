@@ -2,14 +2,16 @@
 
 #: Module and function (or Typer group) of every command, in the order of `trimtab --help`.
 COMMANDS = (
-    "plan:init",
+    "init:init",
     "check_setup:check_setup",
     "plan:plan",
+    "check:check",
     "layers:layers",
-    "show:jobs",
-    "show:front",
+    "jobs:jobs",
+    "front:front",
     "show:show",
     "compare:compare",
+    "report:report",
     "dashboard:dashboard",
     "export:export",
     "export:verify",

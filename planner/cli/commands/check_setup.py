@@ -29,9 +29,11 @@ def check_setup(
     chance."""
     from trimtab.planner.setup_check.specified import check_specification
     from trimtab.planner.setup_check.words import findings
-    from trimtab.planner.specification.job import load_spec
+    from trimtab.planner.specification.job import check_present, load_spec
 
-    found = check_specification(load_spec(job))
+    spec = load_spec(job)
+    check_present(spec)
+    found = check_specification(spec)
     if output is Format.json:
         typer.echo(tables.json_text({**asdict(found), "stops": found.stops}))
     else:

@@ -11,6 +11,7 @@ import typer
 from trimtab.planner.cli.commands.show import OnDevice, PlanName
 from trimtab.planner.cli.console import console, surroundings
 from trimtab.planner.jobs.lookup import find_plan
+from trimtab.planner.reports.names import plan_name
 from trimtab.planner.reports.text import printable
 from trimtab_runtime.errors import PlanningError
 
@@ -50,7 +51,7 @@ def export(
     checked = "the verified file itself" if found.key in verified else "not verified"
     screen = console()
     screen.print(
-        f"Wrote {written}: {printable(found.label)}, {size_mb:.1f} MB, {checked}.", soft_wrap=True
+        f"Wrote {written}: {plan_name(found)}, {size_mb:.1f} MB, {checked}.", soft_wrap=True
     )
     if signed is not None:
         screen.print(f"Signed it in {signed}.", soft_wrap=True)

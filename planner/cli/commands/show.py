@@ -1,11 +1,11 @@
-"""`trimtab jobs`, `front` and `show`: what the store holds."""
+"""`trimtab show`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,15 +13,13 @@ from trimtab.db import JobRecord, Store
 from trimtab.planner.cli import tables
 from trimtab.planner.cli.confusions import confusion_lines
 from trimtab.planner.cli.console import console, surroundings
-from trimtab.planner.jobs.lookup import find_job, find_plan, job_on_device, job_state
-from trimtab.planner.jobs.summary import summary_of
+from trimtab.planner.jobs.lookup import find_plan
 from trimtab.planner.reports import notes
 from trimtab.planner.reports.comparison import verdict
-from trimtab.planner.reports.front import front_view, job_place
+from trimtab.planner.reports.front import FrontView, front_view
 from trimtab.planner.reports.plan.report import PlanReport, report_plan
 from trimtab.planner.reports.text import number, printable
-
-_ROWS = 20
+from trimtab.planner.reports.why_not import why_not
 
 
 class Format(StrEnum):
@@ -45,116 +43,6 @@ PlanName = Annotated[
 ]
 
 
-class FrontFormat(StrEnum):
-    table = "table"
-    json = "json"
-    csv = "csv"
-
-
-def jobs(
-    context: typer.Context,
-    output: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
-) -> None:
-    """List the jobs in the store, newest first."""
-    with surroundings(context).reading() as store:
-        found = [_job_line(store, job) for job in store.list_jobs()]
-    if output is Format.json:
-        typer.echo(tables.json_text(found))
-        return
-    screen = console()
-    if not found:
-        screen.print("No jobs yet; start one with `trimtab plan job.yaml`.")
-        return
-    names = ("id", "name", "state", "device", "started", "candidates", "plans", "message")
-    table = tables.plain_table(*names)
-    table.columns[0].no_wrap = True
-    for line in found:
-        table.add_row(*(str(line[name] if line[name] is not None else "") for name in names))
-    screen.print(table)
-
-
-def _job_line(store: Store, job: JobRecord) -> dict[str, Any]:
-    state = job_state(store, job)
-    message = job.message
-    if state == "running":
-        done, total = job.progress.get("done", 0), job.progress.get("total", 0)
-        share = f" {done / total:.0%}" if total else ""
-        step, detail = job.progress.get("step", ""), job.progress.get("detail", "")
-        message = f"{step}{share} {detail}".strip()
-    elif state == "killed":
-        message = "the process was killed; run the same `trimtab plan` again to resume"
-    return {
-        "id": job.id,
-        "name": printable(job.name),
-        "state": state,
-        "device": job_place(store, job),
-        "started": job.started_at.astimezone().strftime("%Y-%m-%d %H:%M"),
-        "candidates": len(store.list_candidates(job.id)) or summary_of(job).get("candidates", 0),
-        "plans": summary_of(job).get("plans"),
-        "chosen": summary_of(job).get("chosen"),
-        "message": printable(message) if message else None,
-    }
-
-
-def front(
-    context: typer.Context,
-    job: Annotated[
-        str | None,
-        typer.Argument(
-            help="Id of a job (or its first letters), or its name; default: the latest."
-        ),
-    ] = None,
-    device: OnDevice = None,
-    dominated: Annotated[bool, typer.Option("--all", help="Show dominated plans too.")] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help=f"Show at most so many rows, spread over the front; default of tables: {_ROWS}.",
-        ),
-    ] = None,
-    output: Annotated[
-        FrontFormat, typer.Option("--format", help="table, json or csv.")
-    ] = FrontFormat.table,
-    plot: Annotated[
-        Path | None, typer.Option(help="Write a plot to this .html or .png file instead.")
-    ] = None,
-) -> None:
-    """Show the Pareto front of a job, together with every original model."""
-    if plot is not None and plot.suffix.lower() not in (".html", ".png"):
-        raise typer.BadParameter(f"--plot must name an .html or .png file, got {plot}")
-    with surroundings(context).reading() as store:
-        found = find_job(store, job)
-        found = job_on_device(store, found, device) if device else found
-        view = front_view(store, found)
-        told = verdict(store, found, view) if output is FrontFormat.table and not plot else []
-    if plot is not None:
-        from trimtab.planner.reports.plots.front import write_plot
-
-        console().print(
-            f"Wrote {write_plot(view, view.pick(limit, dominated), plot)}", soft_wrap=True
-        )
-        return
-    if output is FrontFormat.table and limit is None and not dominated:
-        limit = _ROWS
-    rows = view.pick(limit, dominated)
-    if output is FrontFormat.json:
-        typer.echo(tables.json_text(view.plain(rows)))
-    elif output is FrontFormat.csv:
-        typer.echo(tables.csv_text(rows, view.objectives), nl=False)
-    else:
-        screen = console()
-        screen.print(f"Job {view.job_id} ({view.job_name}), {view.state}, on {view.device}")
-        screen.print(tables.front_table(view, rows, screen.width))
-        for line in notes.front_notes(view, len(rows)):
-            screen.print(line, style="dim")
-        for line in told:
-            screen.print(line, style="bold")
-        if view.chosen is None:
-            for line in notes.why_none(view):
-                screen.print(line, soft_wrap=True)
-
-
 def show(
     context: typer.Context,
     plan: PlanName = "chosen",
@@ -172,11 +60,25 @@ def show(
         _plot_exits(context, plan, device, plot)
         return
     with surroundings(context).reading() as store:
-        found = report_plan(store, find_plan(store, plan, device))
+        record = find_plan(store, plan, device)
+        job = store.get_job(record.job_id)
+        assert job is not None  # a foreign key of the plan
+        view = front_view(store, job)
+        found = report_plan(store, record, view)
+        told = _verdict(store, job, view, found) if output is Format.table else []
     if output is Format.json:
         typer.echo(tables.json_text({**asdict(found), "row": found.row.plain()}))
     else:
         _print_explanation(found)
+        for line in told:
+            console().print(line, style="bold", soft_wrap=True)
+
+
+def _verdict(store: Store, job: JobRecord, view: FrontView, found: PlanReport) -> list[str]:
+    """That on the job, of its chosen plan; of another one why it was not chosen."""
+    if "chosen" in found.row.roles:
+        return verdict(store, job, view)
+    return [f"Why not this one? {each.text}." for each in why_not(store, job, view, found.row.key)]
 
 
 def _plot_exits(context: typer.Context, plan: str, device: str | None, target: Path) -> None:
@@ -192,7 +94,7 @@ def _plot_exits(context: typer.Context, plan: str, device: str | None, target: P
 def _print_explanation(found: PlanReport) -> None:
     screen, row = console(), found.row
     screen.print(tables.heading(row.label))
-    screen.print(f"plan {row.key}", soft_wrap=True)
+    screen.print(f"plan {row.key}, {row.short}", soft_wrap=True)
     roles = ", ".join(row.roles) or "dominated"
     screen.print(f"{roles}; job {found.job_id} ({found.job_name}) on {found.device}")
     for text in found.setup:

@@ -11,11 +11,12 @@ from typing import Self, TypeVar, Unpack
 
 from trimtab.db import JobRecord, Level, Store
 from trimtab.planner.jobs.dataset import load_dataset, stops_early
-from trimtab.planner.jobs.journal import Journal, NullListener, ProgressListener
+from trimtab.planner.jobs.journal import Journal, NullListener, ProgressListener, images_step
 from trimtab.planner.jobs.lifecycle import closing_job, open_record, opened_job
 from trimtab.planner.jobs.scratch import scratch
 from trimtab.planner.jobs.steps import one_step
 from trimtab.planner.jobs.summary import JobSummary, summary_of
+from trimtab.planner.pipeline.earlier import decided_without_turns
 from trimtab.planner.pipeline.multi_device.planning import WorstCasePlanning
 from trimtab.planner.pipeline.multi_device.plans import DeviceJob
 from trimtab.planner.pipeline.single_device import running
@@ -48,7 +49,7 @@ def plan_on_several(
     unknown = sorted(given.keys() - {device.label for device in spec.devices})
     if unknown:
         raise SpecificationError(f"devices: no device is called {unknown[0]!r}")
-    workload, splits = load_dataset(spec)
+    workload, splits = load_dataset(spec, images_step(watcher or NullListener()))
     named = {"spec": spec.model_dump(mode="json"), "workload": workload.key}
     job_id = content_key(named)[:12]
     holder = f"job {job_id} ({spec.name})"
@@ -194,7 +195,16 @@ class MultiDeviceJob:
                 "over all devices",
                 "plans with early exits are only on the fronts of single devices",
             )
+        job = self._store.get_job(self._job_id)
+        assert job is not None
         across = WorstCasePlanning(
-            self._job_id, self._spec, self._store, self._journal, self._sites, self.each
+            self._job_id,
+            self._spec,
+            self._store,
+            self._journal,
+            self._sites,
+            self.each,
+            self._remember,
         )
-        across.decide(self._remember)
+        if not decided_without_turns(across, summary_of(job), across.data):
+            across.decide()

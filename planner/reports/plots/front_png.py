@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.plots.style import (
@@ -32,14 +32,14 @@ _MARKS = {  # colour, marker, its size, opacity of the test interval
 }
 
 
-def write_png(view: FrontView, rows: Sequence[PlanRow], target: Path) -> None:
+def write_png(view: FrontView, rows: Sequence[PlanRow], target: Path | BinaryIO) -> None:
     with warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; the picture is still right.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         _draw_png(view, rows, target)
 
 
-def _draw_png(view: FrontView, rows: Sequence[PlanRow], target: Path) -> None:
+def _draw_png(view: FrontView, rows: Sequence[PlanRow], target: Path | BinaryIO) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -53,6 +53,7 @@ def _draw_png(view: FrontView, rows: Sequence[PlanRow], target: Path) -> None:
     _draw_clouds(axes, view, rows)
     for row in marked:
         _draw_special(axes, view, row)
+    _fit(axes, view, rows)
     _dress(axes, view, rows)
     figure.legend(
         fontsize=9, frameon=False, loc="outside lower center", ncols=4, columnspacing=1.4
@@ -62,6 +63,16 @@ def _draw_png(view: FrontView, rows: Sequence[PlanRow], target: Path) -> None:
     for row in sorted(marked, key=lambda row: list(_MARKS).index(special(row) or "")):
         _name(axes, view, row, taken)
     figure.savefig(target, format="png", metadata={"Software": "trimtab"})
+
+
+def _fit(axes: Axes, view: FrontView, rows: Sequence[PlanRow]) -> None:
+    """An axis of quality as long as plans and their test values need: intervals, which are many
+    times longer, run out of the picture."""
+    values = [xy[1] for row in rows if (xy := position(view, row))]
+    values += [told[1] for row in rows if special(row) and (told := on_test(view, row))]
+    if values:
+        room = max(0.15 * (max(values) - min(values)), 0.005)
+        axes.set_ylim(min(values) - room, max(values) + room)
 
 
 def _draw_clouds(axes: Axes, view: FrontView, rows: Sequence[PlanRow]) -> None:
@@ -154,5 +165,12 @@ def _dress(axes: Axes, view: FrontView, rows: Sequence[PlanRow]) -> None:
     if "member" in roles:
         axes.plot([], [], "D", ms=6, color=INK, mfc="white", label="other original models")
     axes.errorbar(
-        [], [], [], fmt="_", color=INK, capsize=4, alpha=0.75, label="test with 95 % interval"
+        [],
+        [],
+        [],
+        fmt="_",
+        color=INK,
+        capsize=4,
+        alpha=0.75,
+        label="test with 95 % interval",
     )

@@ -1,0 +1,1 @@
+"""A job on one page: what it holds, and how it is written."""
