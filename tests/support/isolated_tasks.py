@@ -39,9 +39,10 @@ def greedy(request: Any, ask: Any) -> Any:
 
 def stepping(left_s: float, ask: Any) -> float:
     """How many seconds there are in a step that begins where the last had so many left."""
-    signal.setitimer(signal.ITIMER_REAL, left_s)
+    signal.setitimer(signal.ITIMER_PROF, left_s)
+    time.sleep(2 * watchdog.TELL_S)
     watchdog.step()
-    return signal.getitimer(signal.ITIMER_REAL)[0]
+    return signal.getitimer(signal.ITIMER_PROF)[0]
 
 
 def endless(file: str | None, ask: Any) -> None:
