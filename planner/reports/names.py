@@ -25,6 +25,7 @@ _EARLY_WORDS = {
     "heads": "exit heads",
 }
 _SLIMMED = re.compile(r"slim(\d+)")
+_SIZE = re.compile(r"(\d+(?:x\d+)?)px")
 
 
 def plan_name(plan: PlanRecord) -> str:
@@ -47,6 +48,9 @@ def variant_name(variant: str) -> str:
     made = []
     if words[-1] in SCHEME_WORDS and len(words) > 1:
         made.append(SCHEME_WORDS[words.pop()])
+    if len(words) > 1 and (size := _SIZE.fullmatch(words[-1])):
+        words.pop()
+        made.insert(0, f"at {size[1]} px")
     if len(words) > 1 and (slimmed := _SLIMMED.fullmatch(words[-1])):
         words.pop()
         made.insert(0, f"slimmed {slimmed[1]}")
