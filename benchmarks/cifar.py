@@ -74,10 +74,10 @@ def resnet(depth: int) -> ResNet:
     return ResNet((depth - 2) // 6)
 
 
-def write_resnet(data: Path, depth: int, target: Path) -> None:
-    """ResNet-20, 32 or 56 with its weights as an ONNX file."""
+def write_resnet(data: Path, depth: int, target: Path, side: int = SIDE) -> None:
+    """ResNet-20, 32 or 56 with its weights as an ONNX file, for images of that side."""
     (state,) = (data / "cifar10" / "models").glob(f"resnet{depth}-*.th")
-    export_module("benchmarks.cifar:resnet", {"depth": depth}, state, SIDE, target, folder=ROOT)
+    export_module("benchmarks.cifar:resnet", {"depth": depth}, state, side, target, folder=ROOT)
 
 
 def write_images(data: Path, folder: Path, batches: Sequence[int]) -> None:

@@ -4,8 +4,7 @@ Configurations as transformers' image processors, timm's models and torchvision'
 them are read as `trimtab init` reads them; generated photographs of all shapes go through the
 library's own preprocessing and through Trimtab's. Told for each: the largest difference in grey
 levels. Prints one JSON object as its last line; `within` is the share of configurations without
-any but that of arithmetic, without the `known` ones, which no setting reproduces and which say
-why.
+any but that of arithmetic.
 
 The libraries are no part of Trimtab's environment. Install them into a folder of their own,
 
@@ -68,9 +67,8 @@ _TORCHVISION = (
 )
 
 Original = Callable[[Image.Image], Any]
-#: A name, what was read, the library's own preprocessing, and why that differs ('': it must not).
-Case = tuple[str, Description, Original, str]
-_CUTS = "where an odd number of pixels is cut it cuts one less at the upper left than torchvision"
+#: A name, what was read, the library's own preprocessing.
+Case = tuple[str, Description, Original]
 
 
 def main(
@@ -92,22 +90,15 @@ def main(
         ("torchvision", _torchvision),
     ):
         try:
-            for name, description, original, known in cases():
+            for name, description, original in cases():
                 largest = max(_apart(description, original, image) for image in photographs)
-                print(f"{library:12} {name:60} largest {largest:8.4f}  {known}")
-                found.append(
-                    {
-                        "library": library,
-                        "case": name,
-                        "largest": round(largest, 6),
-                        "known": known,
-                    }
-                )
+                print(f"{library:12} {name:60} largest {largest:8.4f}")
+                found.append({"library": library, "case": name, "largest": round(largest, 6)})
         except ImportError as error:
             missing[library] = f"{type(error).__name__}: {error}"
             print(f"{library}: not compared ({error})")
     del operators
-    within = [case["largest"] <= ARITHMETIC for case in found if not case["known"]]
+    within = [case["largest"] <= ARITHMETIC for case in found]
     share = round(float(np.mean(within)), 4) if within else None
     print(
         json.dumps(
@@ -142,8 +133,7 @@ def _transformers() -> Iterator[Case]:
     for name, given in _PROCESSORS:
         processor = getattr(library, f"{name}Pil")(**given)
         description = read_processor(json.loads(processor.to_json_string()), name)
-        known = _CUTS if description.input["fit"] == "crop" else ""
-        yield f"{name} {given or ''}".strip(), description, _of_processor(processor), known
+        yield f"{name} {given or ''}".strip(), description, _of_processor(processor)
 
 
 def _of_processor(processor: Any) -> Original:
@@ -156,7 +146,7 @@ def _timm() -> Iterator[Case]:
         config = library.get_pretrained_cfg(name).to_dict()
         resolved = library.data.resolve_data_config({}, pretrained_cfg=config)
         transform = library.data.create_transform(**resolved)
-        yield name, read_pretrained_config(config, name), transform, ""
+        yield name, read_pretrained_config(config, name), transform
 
 
 def _torchvision() -> Iterator[Case]:
@@ -167,7 +157,7 @@ def _torchvision() -> Iterator[Case]:
             write_description(torch.nn.Identity(), entry, {"weights": weights}, place)
             (description,) = read_module_file(place)
         transforms = library.get_model_weights(name)[weights].transforms()
-        yield f"{name} {weights}", description, transforms, ""
+        yield f"{name} {weights}", description, transforms
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ A row a file: whether it is `taken`, whether its `answers` to ten images equal t
 (where it has none, or float16 rounds: those of the engine on the file as it is) within what the
 format can hold, whether `w8a8` is built, how many `taps` found, whether the work of its `layers`
 is known; reasons follow, each with the files that it was told of; the seconds are those that a
-processor took for the export and all of this. `taken` and `answers_equal` are shares, of the
-files that their engine itself runs and of those taken; `untrue_reasons` counts refusals of files
-that the engine runs, and reasons that the graph itself shows to be false: the rest is to be read.
-Prints one JSON object as its last line.
+processor took for the export and all of this. With `--keep FOLDER` rows are kept there as they
+come, and a run that goes on in it makes only those that are missing.
+
+`taken` and `answers_equal` are shares, of the files that their engine itself runs and of those
+taken; `untrue_reasons` counts refusals of files that the engine runs, and reasons that the graph
+itself shows to be false: the rest is to be read. Prints one JSON object as its last line.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ import typer
 
 from benchmarks._exports import cells, of_tflite
 from benchmarks._intake_rows import COLUMNS, Row, row_of
+from benchmarks._kept_rows import KeptRows
 from benchmarks._networks import networks
 from benchmarks._options import DEFAULT_DATA, DataFolder
 
@@ -45,6 +48,9 @@ def main(
     only: Annotated[str, typer.Option(help="networks whose 'framework name' holds this")] = "",
     quick: Annotated[bool, typer.Option(help="one opset an exporter")] = False,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 2,
+    keep: Annotated[
+        Path | None, typer.Option(help="folder of finished rows, to go on from")
+    ] = None,
 ) -> None:
     """Export, open, run, print."""
     names, left_out = _listed(packages, only)
@@ -52,7 +58,7 @@ def main(
     found: list[Row] = []
     started = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, started, _prepare) as pool:
-        jobs = [pool.submit(_rows, packages, name, quick) for name in names]
+        jobs = [pool.submit(_rows, packages, name, quick, keep) for name in names]
         jobs += [
             pool.submit(_tflite_rows, path)
             for path in sorted(data.glob("*/models/*.tflite"))
@@ -78,27 +84,32 @@ def _prepare() -> None:
     torch.set_num_threads(1)
 
 
-def _rows(packages: Path | None, name: str, quick: bool) -> list[Row]:
+def _rows(packages: Path | None, name: str, quick: bool, keep: Path | None) -> list[Row]:
     """All rows of a network, printed as they come, and lines on variations that are not there."""
+    kept = KeptRows(keep, name, quick)
+    if kept.complete:
+        return kept.rows
     (network,) = (
         each
         for each in networks(packages)
         if not isinstance(each, str) and f"{each.framework} {each.name}" == name
     )
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
         for cell in cells(network, Path(folder), quick):
             if isinstance(cell, str):
                 print(cell, flush=True)
                 continue
+            if cell.variation in kept.variations():
+                continue
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 row = row_of(cell, Path(place))
             now = time.process_time()
             row.cpu_s, started = now - started, now
             print(_line(row), flush=True)
-            rows.append(row)
-    return rows
+            kept.add(row)
+    kept.finish()
+    return kept.rows
 
 
 def _tflite_rows(path: Path) -> list[Row]:

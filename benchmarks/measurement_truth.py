@@ -15,9 +15,10 @@ Prints one JSON object as its last line:
     explained                median share of the variance that the reference explains, of all
     measurements             of the two kinds, and how many `probes` they took
 
-Shares of nothing are null.
+Shares of nothing are null. With `--folder` what was measured is kept there, and the same call goes
+on where it was killed.
 
-    python -m benchmarks.measurement_truth
+    python -m benchmarks.measurement_truth   # about 5 minutes
 """
 
 from __future__ import annotations
@@ -54,12 +55,15 @@ def main(
     seconds: Annotated[float, typer.Option(help="least seconds of one measurement")] = 2.0,
     burst: Annotated[float, typer.Option(help="longest burst of the neighbour, s")] = 60.0,
     seed: int = 0,
+    folder: Annotated[Path | None, typer.Option(help="keep what is measured here")] = None,
     _data: NoData = DEFAULT_DATA,
 ) -> None:
     """Measure while it is quiet and beside a neighbour, and print the figures."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as scratch:
         settings = MeasureSettings(seconds=seconds, idle_seconds=0.0, energy_seconds=0.0)
-        repeated = Repeated(Path(folder), threads, settings)
+        home = folder or Path(scratch)
+        home.mkdir(parents=True, exist_ok=True)
+        repeated = Repeated(home, threads, settings)
         quiet = [repeated.measured(number) for number in range(repeats)]
         with neighbour(seed, burst):
             beside = [repeated.measured(repeats + number) for number in range(repeats)]
@@ -82,14 +86,21 @@ class Repeated:
         self._device, self._variant = LocalDevice(), variant
         stage = StageFile(str(model), variant, RuntimeOptions("onnxruntime", threads=threads))
         self._request = MeasureRequest((stage,), tuple(map(str, images)), settings)
-        self.probes = 0
+        self._folder, self.probes = folder, 0
 
     def measured(self, number: int) -> Reported:
-        """One measurement, as jobs make it."""
-        found = steadiest(self._device, self._request, ATTEMPTS, self, assess=self._assess)
-        visit = Visit(found.values, found.samples, found.warnings)
-        print(f"{number}: {'; '.join(found.warnings) or 'steady'}", flush=True)
-        return Reported(self._variant, visit)
+        """One measurement, as jobs make it; the same `number` once."""
+        kept = self._folder / f"{number}.json"
+        if not kept.exists():
+            before = self.probes
+            found = steadiest(self._device, self._request, ATTEMPTS, self, assess=self._assess)
+            told = [found.values, found.samples, found.warnings, self.probes - before]
+            self.probes = before
+            kept.write_text(json.dumps(told), "utf-8")
+        values, samples, warnings, probes = json.loads(kept.read_text("utf-8"))
+        self.probes += probes
+        print(f"{number}: {'; '.join(warnings) or 'steady'}", flush=True)
+        return Reported(self._variant, Visit(values, samples, warnings))
 
     def _assess(self, found: ProbeResult) -> ProbeResult:
         self.probes += 1

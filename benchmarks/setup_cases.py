@@ -86,6 +86,7 @@ def wrong(pack: Pack) -> Iterator[Case]:
         rows = [(file, label + 1) for file, label in pack.rows(pack.imagenet)]
         rows = [(file, min(label, 999)) for file, label in rows]
         yield case(member, "labels counted from 1", "offset", rows=rows)
+    yield from _of_several_causes(pack)
     yield from _layouts(pack)
     yield Case("two members, two orders", "order", partial(_mixed_members, pack))
 
@@ -98,6 +99,43 @@ def wrong(pack: Pack) -> Iterator[Case]:
     ):
         path = pack.edited(f"constant {what}", always)
         yield case(pack.net, f"constant network, {what}", "always", rows=rows, path=path)
+
+
+def _of_several_causes(pack: Pack) -> Iterator[Case]:
+    """Two things wrong at once, numbers of two scales, one member of three."""
+    net = pack.net
+    said, order = pack.members[net]["input"], np.random.default_rng(2).permutation(10)
+    mixed = [CODES[index] for index in order]
+
+    def case(what: str, cause: str, **changes: Any) -> Case:
+        name = f"{net}: {what}"
+        return Case(name, cause, lambda: pack.spec(net, name, **changes))
+
+    bgr, squashed = {**said, "colour": "bgr"}, {**said, "fit": "squash"}
+    rows, wide = pack.named(CODES), partial(pack.wide, net)
+    yield case("order mixed, colours swapped", "order", rows=rows, classes=mixed, input=bgr)
+    rows = [(str(Path(file).with_suffix(".png")), label) for file, label in rows]
+    yield case(
+        "order mixed, wide, squashed",
+        "order",
+        rows=rows,
+        classes=mixed,
+        input=squashed,
+        images=wide,
+    )
+    for what, scale in (
+        ("mean of 0..1", {"mean": [0.485, 0.456, 0.406]}),
+        ("x / 128", {"mean": 0, "std": 128}),
+    ):
+        yield case(what, "normalisation", input={**said, **scale})
+
+    def one_of_three() -> dict[str, Any]:
+        spec = pack.spec(net, "one of three members")
+        (own,) = spec["models"]
+        others = [{**own, "name": name} for name in ("second", "third")]
+        return {**spec, "models": [own, {**others[0], "input": bgr}, others[1]]}
+
+    yield Case("one of three members, colours swapped", "colour", one_of_three)
 
 
 def _layouts(pack: Pack) -> Iterator[Case]:

@@ -10,8 +10,9 @@ share of wrong ones with a finding, a refusal or a notice that names the cause, 
 share whose first cause is the right one, `false_alarms` the number of right ones that a job would
 stop at, `seconds` a check of three EfficientNet-Lite0 (the `demo` extra) on this machine's cores;
 measure it when nothing else runs: `python -m benchmarks.setup_matrix --no-matrix`. `--held-out`
-takes networks that no threshold was chosen on. Prints a line a case, and one JSON object as its
-last line.
+takes networks that no threshold was chosen on. `--rows FILE` keeps each case's row as a line of
+JSON as soon as it is known: a run that was ended goes on after them. Prints a line a case, and one
+JSON object as its last line.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import re
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,6 +59,27 @@ class Outcome:
         if said is None:
             return self.first == cause
         return not self.first and re.search(said, self.text, re.DOTALL) is not None
+
+
+class Rows:
+    """What was told of the cases, kept in a file of JSON lines where there is one."""
+
+    def __init__(self, file: Path | None, held: bool) -> None:
+        self._file, self._set = file, "held out" if held else "looked at"
+        self._known = dict[str, Outcome]()
+        if file is not None and file.exists():
+            for row in map(json.loads, file.read_text().splitlines()):
+                if row["networks"] == self._set:
+                    self._known[row["case"]] = Outcome(**row["outcome"])
+
+    def outcome(self, case: Case) -> Outcome:
+        if case.name not in self._known:
+            found = self._known[case.name] = _outcome(case.spec())
+            if self._file is not None:
+                row = {"networks": self._set, "case": case.name, "outcome": asdict(found)}
+                with self._file.open("a") as stream:
+                    stream.write(json.dumps(row) + "\n")
+        return self._known[case.name]
 
 
 def _outcome(spec: dict[str, Any]) -> Outcome:
@@ -115,21 +137,23 @@ def main(
     held: Annotated[bool, typer.Option("--held-out", help="Networks kept aside.")] = False,
     matrix: Annotated[bool, typer.Option(help="The cases.")] = True,
     seconds: Annotated[bool, typer.Option(help="Time three Lite0; needs the demo extra.")] = True,
+    rows: Annotated[Path | None, typer.Option(help="Cases known and to come.")] = None,
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="trimtab-setups-") as folder:
         pack = Pack(data, Path(folder), held_out(data) if held else looked_at(data))
         found: dict[str, Any] = {"held_out": held}
         if matrix:
-            found |= _wrong([c for c in wrong(pack) if only in c.name][:limit])
-            found |= _right([c for c in right(pack) if only in c.name][:limit])
+            known = Rows(rows, held)
+            found |= _wrong([c for c in wrong(pack) if only in c.name][:limit], known)
+            found |= _right([c for c in right(pack) if only in c.name][:limit], known)
         found["seconds"] = _seconds(pack) if seconds else None
     print(json.dumps(found))
 
 
-def _wrong(cases: Sequence[Case]) -> dict[str, Any]:
+def _wrong(cases: Sequence[Case], known: Rows) -> dict[str, Any]:
     noticed, first, missed = list[bool](), list[bool](), list[str]()
     for case in cases:
-        outcome = _outcome(case.spec())
+        outcome = known.outcome(case)
         noticed.append(outcome.notices(case.cause))
         first.append(outcome.names(case.cause))
         missed += [] if first[-1] else [case.name]
@@ -144,10 +168,10 @@ def _wrong(cases: Sequence[Case]) -> dict[str, Any]:
     }
 
 
-def _right(cases: Sequence[Case]) -> dict[str, Any]:
+def _right(cases: Sequence[Case], known: Rows) -> dict[str, Any]:
     alarms = []
     for case in cases:
-        outcome = _outcome(case.spec())
+        outcome = known.outcome(case)
         alarms += [case.name] if outcome.stops else []
         verdict = "ALARM" if outcome.stops else "told" if outcome.text else "left alone"
         print(f"{case.name}: {verdict} {outcome.first} {outcome.text}", flush=True)

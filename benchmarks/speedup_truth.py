@@ -2,20 +2,27 @@
 
 Whole jobs on the models and photographs of examples/solar_cells, each in a store of its own, on
 the machine as it is (which must be quiet) and then beside a neighbour that takes a core in bursts
-of 1 to 60 seconds. The truth is measured on the quiet machine: every bundle that any of the jobs
-verified runs over the test images, each time in a fresh process, all in turns for `--rounds`
-rounds; a plan's true speed-up is the median over rounds of the baseline's time over its own.
+of 1 to 60 seconds; with `--imagenet` one quiet job too on TFLite models and photographs of the
+data pack, of which the baseline and about three plans are verified. The truth is measured on the
+quiet machine: every bundle that any of the jobs verified runs over the test images, each time in a
+fresh process, all in turns for `--rounds` rounds; a plan's true speed-up is the median over rounds
+of the baseline's time over its own.
 
     python -m benchmarks.speedup_truth --jobs 5 --rounds 20              # about 90 minutes
     python -m benchmarks.speedup_truth --jobs 2 --rounds 8 --quiet-only  # about 12 minutes
+    ... --imagenet                                                       # about 8 minutes more
 
-Prints what every job showed beside the truth, and one JSON object as its last line:
+What is done lies in `--folder`: the same call goes on where it was killed. After each job it says
+how many minutes are left. Prints what every job showed beside the truth, and one JSON object as
+its last line:
 
     ratio_error_median  the error of a shown speed-up, |shown / true - 1|, over all verified plans
     ratio_error_max  of the quiet jobs (baselines left out), its median and maximum
     unflagged_error_max  the maximum beside the neighbour, of what was not shown as disturbed
     unflagged_share  how much of what was shown beside the neighbour that is
     coverage  share of the 95 % intervals, flagged ones left out, that hold the truth
+    one_run_coverage  share of single rounds of the truth that they hold: what one user sees
+    interval_median  how wide they are, relative to the value: from end to end
     chosen_slower_than_baseline  jobs whose chosen plan is slower, in truth or as shown
     same_choice  share of the quiet jobs that chose the commonest structure
     same_choice_all  the same with the jobs beside the neighbour
@@ -26,7 +33,6 @@ Prints what every job showed beside the truth, and one JSON object as its last l
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -34,7 +40,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,16 +49,20 @@ import typer
 
 import trimtab
 from benchmarks._neighbour import neighbour as beside_neighbour
-from benchmarks._options import DEFAULT_DATA, ROOT, NoData
+from benchmarks._options import DEFAULT_DATA, ROOT, DataFolder
+from benchmarks._truth import Truth, measured
+from benchmarks.zoo import imagenet_job, tflite_members
 from trimtab.db import JobRecord, Store
 from trimtab.planner.jobs.dataset import load_dataset
 from trimtab.planner.reports.front import FrontView, PlanRow, front_view
+from trimtab.planner.reports.speedup import LATENCY
 from trimtab.planner.specification.job import JobSpec, load_spec
 from trimtab_runtime.codec import content_key
-from trimtab_runtime.errors import TrimtabError
 
 #: Minutes that a job measures candidates.
 _BUDGET = 1.5
+#: Seconds that a bundle takes to start.
+_START_S = 3.0
 
 
 @dataclass
@@ -77,29 +87,19 @@ class Watch:
 class Job:
     """What a job showed, how long it took, and its bundles by the keys of plans."""
 
+    name: str
     quiet: bool
     view: FrontView
     structures: Mapping[str, str]
     minutes: float
     minutes_turns: float
     bundles: Mapping[str, Path]
+    images: Path
 
     @property
     def verified(self) -> list[PlanRow]:
         """The plans whose speed-ups are compared."""
         return [r for r in self.view.rows if r.key in self.bundles and r.key != self.view.baseline]
-
-
-@dataclass
-class Truth:
-    """Milliseconds of bundles, by the keys of plans: one a round."""
-
-    times: dict[str, list[float]] = field(default_factory=dict)
-
-    def speedup(self, key: str, baseline: str) -> float:
-        """How many times as fast as the baseline a plan is."""
-        ratios = np.array(self.times[baseline]) / np.array(self.times[key])
-        return float(np.median(ratios))
 
 
 def main(
@@ -109,20 +109,31 @@ def main(
         bool,
         typer.Option("--neighbour/--quiet-only", help="as many jobs beside a neighbour too"),
     ] = True,
+    imagenet: Annotated[
+        bool, typer.Option("--imagenet/--demo-only", help="a job on the data pack as well")
+    ] = False,
     minutes: Annotated[float, typer.Option(help="that a job measures candidates")] = _BUDGET,
     folder: Annotated[
-        Path | None, typer.Option(help="keep models, stores and bundles here")
+        Path | None, typer.Option(help="keep models, stores, bundles and the truth here")
     ] = None,
-    _data: NoData = DEFAULT_DATA,
+    data: DataFolder = DEFAULT_DATA,
 ) -> None:
     """Run the jobs, measure the truth, print the figures."""
     with tempfile.TemporaryDirectory() as scratch:
         home = (folder or Path(scratch)).absolute()
-        spec = demo_spec(home / "demo", minutes)
-        done = [one_job(spec, home, number, True) for number in range(jobs)]
+        demo = demo_spec(home / "demo", minutes)
+        wanted = [Wanted(f"quiet-{number}", demo) for number in range(jobs)]
+        if imagenet:
+            wanted.append(Wanted("imagenet", imagenet_spec(data, home, minutes)))
         if neighbour:
-            done += [one_job(spec, home, number, False) for number in range(jobs)]
-        truth = measured(done, images_of(spec, home), rounds)
+            wanted += [Wanted(f"neighbour-{number}", demo, number) for number in range(jobs)]
+        done: list[Job] = []
+        for number, each in enumerate(wanted):
+            done.append(one_job(each, home))
+            left = remaining_minutes(done, len(wanted) - number - 1, rounds)
+            print(f"  about {left:.0f} minutes are left", flush=True)
+        bundles = {key: (path, job.images) for job in done for key, path in job.bundles.items()}
+        truth = measured(bundles, home / "truth.json", rounds)
         print(json.dumps(figures(done, truth)))
 
 
@@ -134,23 +145,62 @@ def demo_spec(folder: Path, minutes: float) -> JobSpec:
     return spec.model_copy(update={"budget": spec.budget.model_copy(update={"minutes": minutes})})
 
 
-def one_job(spec: JobSpec, home: Path, number: int, quiet: bool) -> Job:
-    """A whole job in a store of its own."""
-    name = f"{'quiet' if quiet else 'neighbour'}-{number}"
+def imagenet_spec(data: Path, home: Path, minutes: float) -> JobSpec:
+    """TFLite members and photographs of the data pack, as zoo_imagenet has them, but fewer."""
+    found = imagenet_job(data, home / "classes.txt", verify=3)
+    splits = {"fit": 100, "tune": 300, "test": 200, "seed": 0}
+    changes = {
+        "models": tflite_members(data),
+        "workload": {**found["workload"], "splits": splits},
+        "techniques": {"quantisation": []},
+        "budget": {"minutes": minutes},
+    }
+    return load_spec({**found, **changes})
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A job, and the seed of its `neighbour` (None: quiet)."""
+
+    name: str
+    spec: JobSpec
+    neighbour: int | None = None
+
+
+def one_job(wanted: Wanted, home: Path) -> Job:
+    """A whole job in a store of its own; how long it took is kept beside that."""
+    name, folder = wanted.name, home / "stores" / wanted.name
     print(f"job {name}", flush=True)
-    watch, begun = Watch(), time.monotonic()
-    with Store.open(home / "stores" / name / "trimtab.db") as store:
-        with nullcontext() if quiet else beside_neighbour(number):
-            record = trimtab.plan(spec, store, watch)
-        minutes = (time.monotonic() - begun) / 60
+    watch, begun, took = Watch(), time.monotonic(), folder / "minutes.json"
+    quiet = wanted.neighbour is None
+    with Store.open(folder / "trimtab.db") as store:
+        with nullcontext() if wanted.neighbour is None else beside_neighbour(wanted.neighbour):
+            record = trimtab.plan(wanted.spec, store, watch)
+        if not took.exists():
+            told = [(time.monotonic() - begun) / 60, watch.turns_s / 60]
+            took.write_text(json.dumps(told), "utf-8")
+        minutes, turns = json.loads(took.read_text("utf-8"))
         bundles = kept_bundles(store, record, home / "bundles")
         view = front_view(store, record)
         structures = {
             entry.plan.key: content_key(entry.plan.definition["plan"]["structure"])
             for entry in store.list_plans(record.id)
         }
-    print(f"  {minutes:.1f} minutes, {watch.turns_s / 60:.1f} of them in turns", flush=True)
-    return Job(quiet, view, structures, minutes, watch.turns_s / 60, bundles)
+    print(f"  {minutes:.1f} minutes, {turns:.1f} of them in turns", flush=True)
+    listing = images_of(wanted.spec, folder)
+    return Job(name, quiet, view, structures, minutes, turns, bundles, listing)
+
+
+def remaining_minutes(done: Sequence[Job], jobs: int, rounds: int) -> float:
+    """Of so many more jobs, and of the truth of those that are done."""
+    bundles = {key: job for job in done for key in job.bundles}
+    truth_s = 0.0
+    for key, job in bundles.items():
+        row = job.view.row(key)
+        latency_ms = row.figure(LATENCY).shown if row is not None else None
+        images = len(job.images.read_text("utf-8").splitlines())
+        truth_s += _START_S + images * (latency_ms or 0.0) / 1e3
+    return jobs * float(np.mean([job.minutes for job in done])) + rounds * truth_s / 60
 
 
 def kept_bundles(store: Store, job: JobRecord, folder: Path) -> dict[str, Path]:
@@ -167,42 +217,23 @@ def kept_bundles(store: Store, job: JobRecord, folder: Path) -> dict[str, Path]:
     return found
 
 
-def images_of(spec: JobSpec, home: Path) -> Path:
+def images_of(spec: JobSpec, folder: Path) -> Path:
     """A file that lists the test images."""
     workload, splits = load_dataset(spec)
-    listing = home / "images.txt"
+    listing = folder / "images.txt"
     paths = [str(workload.items[index].path) for index in splits.test]
     listing.write_text("\n".join(paths), "utf-8")
     return listing
-
-
-def measured(jobs: Sequence[Job], listing: Path, rounds: int) -> Truth:
-    """Every bundle of the jobs, in turns, each time in a fresh process."""
-    bundles = {key: path for job in jobs for key, path in job.bundles.items()}
-    truth, draw = Truth({key: [] for key in bundles}), np.random.default_rng(0)
-    script = Path(__file__).with_name("_bundle_ms.py")
-    for number in range(rounds):
-        print(f"truth: round {number + 1} of {rounds}, {len(bundles)} bundles", flush=True)
-        for key in draw.permutation(list(bundles)):
-            done = subprocess.run(
-                [sys.executable, str(script), str(bundles[key]), str(listing)],
-                env={**os.environ, "PYTHONPATH": str(bundles[key])},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise TrimtabError(f"{bundles[key]}: {done.stderr.strip()}")
-            truth.times[key].append(float(done.stdout))
-    return truth
 
 
 def figures(jobs: Sequence[Job], truth: Truth) -> dict[str, Any]:
     """What is shown against what is true."""
     errors: dict[bool, list[float]] = {True: [], False: []}
     unflagged, held, slower = [], [], 0
-    for number, job in enumerate(jobs):
-        print(f"job {number} ({'quiet' if job.quiet else 'beside the neighbour'})")
+    one_run: list[bool] = []
+    widths: list[float] = []
+    for job in jobs:
+        print(f"job {job.name}")
         assert job.view.baseline is not None
         for row in job.verified:
             true, shown = truth.speedup(row.key, job.view.baseline), row.speedup
@@ -213,6 +244,9 @@ def figures(jobs: Sequence[Job], truth: Truth) -> dict[str, Any]:
                 unflagged.append(error)
             if not shown.disturbed and shown.low is not None and shown.high is not None:
                 held.append(shown.low <= true <= shown.high)
+                runs = truth.runs(row.key, job.view.baseline)
+                one_run += [shown.low <= run <= shown.high for run in runs]
+                widths.append((shown.high - shown.low) / shown.value)
             if "chosen" in row.roles:
                 slower += min(shown.value, true) < 1
             roles = " ".join(row.roles)
@@ -220,6 +254,7 @@ def figures(jobs: Sequence[Job], truth: Truth) -> dict[str, Any]:
                 f"  {row.label} [{roles}]: {shown.text} {shown.says}, true {true:.2f}x, "
                 f"error {error:.1%}"
             )
+    jobs = [job for job in jobs if job.name != "imagenet"]
     quiet = [job for job in jobs if job.quiet]
     beside = len(errors[False])
     return {
@@ -228,6 +263,8 @@ def figures(jobs: Sequence[Job], truth: Truth) -> dict[str, Any]:
         "unflagged_error_max": _of(np.max, unflagged),
         "unflagged_share": len(unflagged) / beside if beside else None,
         "coverage": _of(np.mean, held),
+        "one_run_coverage": _of(np.mean, one_run),
+        "interval_median": _of(np.median, widths),
         "intervals": len(held),
         "chosen_slower_than_baseline": slower,
         "same_choice": same_choice(quiet),

@@ -24,9 +24,12 @@ _NO_TOKEN = (
 )
 _OTHER_NAME = (
     "This dashboard does not answer to the name in the address: use that which `trimtab "
-    "dashboard` printed.\n"
+    "dashboard` printed. Behind a proxy, start it with --allowed-host NAME.\n"
 )
-_OTHER_PAGE = "This dashboard listens to its own pages alone.\n"
+_OTHER_PAGE = (
+    "This dashboard listens to its own pages alone. Behind a proxy, start it with --allowed-host "
+    "NAME, as the browser shows it.\n"
+)
 #: No page may show this one inside itself, nor learn its address.
 _HEADERS = [
     (b"content-security-policy", b"frame-ancestors 'self'"),
@@ -39,20 +42,25 @@ _HEADERS = [
 class Rules:
     """`token` is what everybody must show (None: nobody needs one, as somebody else asks who is
     there). `names` are those that the Host of a request may have (None: neither it nor the Origin
-    is looked at)."""
+    is looked at). `proxies` are hosts, with their ports where those are not the usual ones, under
+    which a proxy in front shows this dashboard: names as well, and places of its pages."""
 
     token: str | None = None
     names: frozenset[str] | None = None
+    proxies: frozenset[str] = frozenset()
     any_ip: bool = False
     cookie: str = "trimtab-dashboard"
 
     def knows(self, host: str) -> bool:
         """Whether a Host header names this machine."""
-        found = _HOST.fullmatch(host)
-        if found is None:
-            return False
-        name = found["name"].strip("[]").rstrip(".").lower()
-        return name in (self.names or ()) or (self.any_ip and _is_ip(name))
+        name = _name(host)
+        known = {*(self.names or ()), *map(_name, self.proxies)}
+        return bool(name) and (name in known or (self.any_ip and _is_ip(name)))
+
+    def shows(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin is the dashboard's, where it was asked for as `host`."""
+        place = _place(origin)
+        return place == host.lower() or place in self.proxies
 
     def admits(self, shown: str | None) -> bool:
         """Whether this is the token; takes as long for one that is nearly so."""
@@ -91,8 +99,7 @@ class Access:
         hosts = _headers(scope, b"host")
         if len(hosts) != 1 or not self._rules.knows(hosts[0]):
             return _OTHER_NAME
-        origins = _headers(scope, b"origin")
-        if any(_place(origin) != hosts[0].lower() for origin in origins):
+        if not all(self._rules.shows(origin, hosts[0]) for origin in _headers(scope, b"origin")):
             return _OTHER_PAGE
         return None
 
@@ -125,6 +132,12 @@ def _query(scope: Any) -> list[tuple[str, str]]:
 
 def _headers(scope: Any, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+def _name(host: str) -> str:
+    """That of a Host header, without its port; empty for what is none."""
+    found = _HOST.fullmatch(host)
+    return found["name"].strip("[]").rstrip(".").lower() if found else ""
 
 
 def _place(origin: str) -> str:

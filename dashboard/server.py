@@ -19,7 +19,7 @@ import sys
 import tempfile
 import tomllib
 import webbrowser
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from html import escape
 from pathlib import Path
@@ -38,9 +38,17 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _EVERYWHERE = ("0.0.0.0", "::")
 
 
-def serve(port: int, address: str, browser: bool, login: bool, token: str | None) -> None:
-    """Serve until a signal ends this process. `login`: Streamlit's own asks who is there."""
-    rules = access_rules(address, port, login, token)
+def serve(
+    port: int,
+    address: str,
+    browser: bool,
+    login: bool,
+    token: str | None,
+    proxies: Sequence[str] = (),
+) -> None:
+    """Serve until a signal ends this process. `login`: Streamlit's own asks who is there;
+    `proxies` are hosts under which a proxy shows this."""
+    rules = access_rules(address, port, login, token, proxies)
     shown = "localhost" if address in _EVERYWHERE else address
     host = f"[{shown}]" if ":" in shown else shown
     place = f"http://{host}:{port}/" + (f"?{PARAMETER}={token}" if token else "")
@@ -56,24 +64,30 @@ def serve(port: int, address: str, browser: bool, login: bool, token: str | None
     script = _FOLDER / "script" / "main.py"
     app = st.App(script, lifespan=told, middleware=[Middleware(Access, rules=rules)])
     sys.argv = [str(script)]  # whose folder Streamlit puts on the import path
-    app.run(config=settings(port, address))
+    app.run(config=settings(port, address, proxies))
 
 
-def access_rules(address: str, port: int, login: bool, token: str | None) -> Rules:
-    """Who is let in. Behind a login the names are those of whatever proxy stands in front."""
+def access_rules(
+    address: str, port: int, login: bool, token: str | None, proxies: Sequence[str] = ()
+) -> Rules:
+    """Who is let in. On another address than loopback the names behind a login are those of
+    whatever proxy stands in front, unless it is named."""
     cookie = f"trimtab-dashboard-{port}"  # cookies are of a host, whatever the port
+    hosts = frozenset(proxies)
     if is_loopback(address):
-        return Rules(token, _LOOPBACK | {address.lower()}, cookie=cookie)
-    if login:
+        return Rules(token, _LOOPBACK | {address.lower()}, hosts, cookie=cookie)
+    if login and not hosts:
         return Rules(token, cookie=cookie)
     name = socket.gethostname().lower()
     own = {name, f"{name}.local", socket.getfqdn().lower(), address.lower()}
-    return Rules(token, _LOOPBACK | own, any_ip=True, cookie=cookie)
+    return Rules(token, _LOOPBACK | own, hosts, any_ip=True, cookie=cookie)
 
 
-def settings(port: int, address: str) -> dict[str, Any]:
+def settings(port: int, address: str, proxies: Sequence[str] = ()) -> dict[str, Any]:
     """Streamlit's options."""
+    pages = [f"{scheme}://{host}" for host in proxies for scheme in ("https", "http")]
     return {
+        **({"server.corsAllowedOrigins": pages} if pages else {}),
         "server.address": address,
         "server.port": port,
         "server.headless": True,  # the browser is opened here, with the token
@@ -122,12 +136,13 @@ def main(words: list[str]) -> None:
     parser.add_argument("--address", required=True)
     parser.add_argument("--browser", action="store_true")
     parser.add_argument("--login", action="store_true")
+    parser.add_argument("--allowed-host", action="append", default=[])
     found = parser.parse_args(words)
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
     # Taken out, so that jobs started here do not have it.
     token = os.environ.pop(TOKEN, None)
-    serve(found.port, found.address, found.browser, found.login, token)
+    serve(found.port, found.address, found.browser, found.login, token, found.allowed_host)
 
 
 if __name__ == "__main__":

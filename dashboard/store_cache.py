@@ -19,9 +19,10 @@ from trimtab.planner.reports import comparison
 from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
 from trimtab.planner.reports.answers.plan_answers import PlanAnswers, plan_answers
 from trimtab.planner.reports.figures import plan_figures
-from trimtab.planner.reports.front import FrontView, front_view, job_place
+from trimtab.planner.reports.front import FrontView, front_view
 from trimtab.planner.reports.front_frame import front_frame
 from trimtab.planner.reports.names import plan_name
+from trimtab.planner.reports.places import job_place
 from trimtab.planner.reports.plan.report import PlanReport, report_plan
 from trimtab.planner.reports.speedup import SpeedUp
 from trimtab.planner.reports.text import printable

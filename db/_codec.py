@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound="DataclassInstance")
 Check = Callable[[Any, str], Any]
+#: Of an integer in JSON: Python reads none of more than 4,300 digits.
+_MOST_BITS = 13_288
 _ODD_LETTERS = re.compile("[\0\ud800-\udfff]")
 
 
@@ -105,19 +107,25 @@ def _text(value: Any, where: str) -> str:
 
 
 def _integer(value: Any, where: str) -> int:
-    if not isinstance(value, Integral) or not -(2**63) <= int(value) < 2**63:
+    if not isinstance(value, Integral):
         raise StoreError(f"{where} must be an integer of 64 bits, got {value!r}")
-    return int(value)
+    if not -(2**63) <= (whole := int(value)) < 2**63:
+        raise StoreError(f"{where} must be an integer of 64 bits, got {whole.bit_length()} bits")
+    return whole
 
 
 def _number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise StoreError(f"{where} must be a number, got {value!r}")
-    if not math.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
         raise StoreError(
-            f"{where} must be finite, got {value}; leave a metric out while it is not known"
+            f"{where} must be finite, got {number}; leave a metric out while it is not known"
         )
-    return float(value)
+    return number + 0.0  # SQLite knows no -0.0, and what is read is to be what was written
 
 
 def _time(value: Any, where: str) -> datetime:
@@ -130,6 +138,8 @@ def _json(value: Any, where: str) -> Any:
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, Integral):
+        if int(value).bit_length() > _MOST_BITS:
+            raise StoreError(f"{where} must have at most 4000 digits, or nobody reads it again")
         return int(value)
     if isinstance(value, Real):
         return _number(value, where)

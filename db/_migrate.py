@@ -6,9 +6,10 @@ transaction on both engines, so that a killed process leaves the version before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -115,9 +116,17 @@ def _migrating(engine: Engine, location: Location) -> Iterator[Connection]:
             with connection.begin():
                 yield connection
                 if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall():
-                    raise StoreError(f"migrating {location} would break references: {broken[:3]}")
+                    raise StoreError(
+                        f"store {location}: rows refer to others that are not there "
+                        f"({_rows(broken)}): the database was damaged; restore it from a copy"
+                    )
         finally:
             _pragma(connection, "foreign_keys = ON")
+
+
+def _rows(broken: Sequence[Any]) -> str:
+    """The first of what SQLite's foreign_key_check tells: table, row, the other table."""
+    return ", ".join(f"{table} row {row} to {other}" for table, row, other, *_ in broken[:3])
 
 
 def _pragma(connection: Connection, text: str) -> None:

@@ -19,14 +19,12 @@ from trimtab_runtime.errors import (
     ModelError,
     TrimtabError,
     WorkloadError,
+    told_error,
 )
 from trimtab_runtime.probe.requests import FingerprintRequest
 
 Progress = Callable[[int, int], None]
-_ERRORS: dict[str, type[TrimtabError]] = {
-    kind.__name__: kind
-    for kind in (BundleError, EngineError, InferenceError, ModelError, WorkloadError)
-}
+_ERRORS = (BundleError, EngineError, InferenceError, ModelError, WorkloadError)
 
 
 @dataclass(frozen=True)
@@ -139,4 +137,4 @@ def probe_error(error: str, reason: str) -> TrimtabError:
     the others end more than a step."""
     if error == "MemoryError":
         reason = "the device ran out of memory; take a smaller model or input size, or free memory"
-    return _ERRORS.get(error, DeviceError)(reason)
+    return told_error(error, reason, DeviceError, _ERRORS)

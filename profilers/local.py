@@ -30,6 +30,7 @@ from trimtab.profilers.probe_process import (
 )
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import DeviceError
+from trimtab_runtime.processes import end_group
 
 _MACHINE_ID = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
@@ -90,6 +91,7 @@ class LocalDevice(Device):
                 stdin=subprocess.PIPE,  # nothing is written: it closes when this process dies
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                process_group=0,
             )
         except OSError as error:
             raise DeviceError(f"the probe cannot be started: {error}") from error
@@ -98,8 +100,7 @@ class LocalDevice(Device):
         try:
             _follow(process, stall_s, step_s, progress)
         finally:
-            process.kill()
-            process.wait()
+            end_group(process)
             process.stdin.close()
             tail = printed.text()
         if process.returncode != 0:

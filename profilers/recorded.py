@@ -20,6 +20,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from trimtab.profilers.device import (
 from trimtab.profilers.kind import DeviceKind
 from trimtab.profilers.probe_answer import Told, result_of
 from trimtab.profilers.probe_arrays import read_arrays
-from trimtab_runtime.codec import content_key, encode
+from trimtab_runtime.codec import DecodeError, content_key, decode, encode
 from trimtab_runtime.errors import DeviceError, TrimtabError
 from trimtab_runtime.probe.requests import FingerprintRequest, kind_of
 
@@ -201,13 +202,31 @@ class Recording:
 
 
 def replayed(entry: dict[str, Any], progress: Progress | None) -> ProbeResult:
-    """What was answered, with its progress. Raises the error that was."""
+    """What was answered, with its progress. Raises the error that was, and DeviceError for a line
+    that is none: a recording may come from anybody."""
+    try:
+        line = decode(_Line, {name: entry[name] for name in entry if name in _FIELDS})
+    except DecodeError as error:
+        raise DeviceError(f"the recording holds a line that is none: {error}") from None
     if progress is not None:
-        for done, total in entry["progress"]:
+        for done, total in line.progress:
             progress(done, total)
-    if "error" in entry:
-        raise probe_error(entry["error"], entry["reason"])
-    return _read(entry["result"])
+    if line.error is not None:
+        raise probe_error(line.error, line.reason)
+    return _read(line.result)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """An answer, or the `error` that was."""
+
+    progress: list[tuple[int, int]]
+    result: Any = None
+    error: str | None = None
+    reason: str = ""
+
+
+_FIELDS = frozenset(field.name for field in dataclasses.fields(_Line))
 
 
 class RecordedKind(DeviceKind):
@@ -273,7 +292,7 @@ def _written(result: ProbeResult) -> dict[str, Any]:
 
 
 def _read(written: Any) -> ProbeResult:
-    """Raises DeviceError: a recording may come from anybody."""
+    """Raises DeviceError."""
     if not isinstance(written, dict) or not isinstance(written.get("arrays"), str):
         raise DeviceError("the recording holds an answer without its arrays")
     fields = {name: value for name, value in written.items() if name != "arrays"}
@@ -316,10 +335,12 @@ def _entries(file: Path, start: int) -> Iterator[tuple[int, dict[str, Any], int]
                 entry = json.loads(line)
                 if not isinstance(entry, dict) or not {"key", "kind", "progress"} <= set(entry):
                     raise ValueError("fields are missing")
+                if not isinstance(entry["key"], str):
+                    raise ValueError("key: expected a text")
                 end = begin + len(line)
                 yield begin, entry, end
                 begin = end
     except OSError as error:
         raise DeviceError(f"recording {file} cannot be read: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DeviceError(f"{file} is no recording of a device ({error})") from error

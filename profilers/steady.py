@@ -126,7 +126,9 @@ def _bundle_ms(bundle: Path, answers: Mapping[str, np.ndarray[Any, Any]]) -> Any
     """Milliseconds of each answer of a bundle, (images,)."""
     with zipfile.ZipFile(bundle) as archive:
         manifest = read_manifest(archive.read(MANIFEST_NAME))
-        sizes = {manifest.files[name]: archive.getinfo(name).file_size for name in manifest.files}
+        held = {name: archive.getinfo(name).file_size for name in manifest.files}
+    held |= {n: sum(p.length for p in pieces) for n, pieces in (manifest.shared or {}).items()}
+    sizes = {manifest.files[name]: size for name, size in held.items()}
     stages = _parts_of(manifest, sizes)
     before = [sum(len(parts) - 1 for parts in stages[:number]) for number in range(len(stages))]
     rows = zip(*(answers[name] for name in ("entry", "stage", "tap", "by")), strict=True)

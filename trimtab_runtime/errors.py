@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _SHOWN = 300
 
 
@@ -45,8 +47,25 @@ class PlanningError(TrimtabError):
     """A job found no plan, or no such plan exists."""
 
 
+class ClusterError(TrimtabError):
+    """A cluster cannot be used."""
+
+
 class UnforeseenError(TrimtabError):
     """An error of another kind in one step of a job, told by :func:`reason_of`."""
+
+
+def told_error(
+    name: str,
+    reason: str,
+    otherwise: type[TrimtabError],
+    kinds: Iterable[type[TrimtabError]] = (),
+) -> TrimtabError:
+    """The error that another process told by the `name` of its class, one of `kinds` (none: any
+    of this module); of another name it is `otherwise`."""
+    every = (kind for kind in TrimtabError.__subclasses__() if kind.__module__ == __name__)
+    known = {kind.__name__: kind for kind in (*kinds,) or every}
+    return known.get(name, otherwise)(reason)
 
 
 def reason_of(error: BaseException) -> str:

@@ -14,6 +14,7 @@ LAYOUTS = ("nchw", "nhwc")
 DTYPES = ("float32", "float16", "uint8", "int8")
 COLOURS = ("rgb", "bgr", "gray")
 OUTPUT_KINDS = ("logits", "probabilities")
+CUT_ROUNDINGS = ("even", "down")
 FITS = ("squash", "crop", "pad", "inside")
 #: Filters that can sample without antialiasing: the others are means over an area by nature.
 POINT_FILTERS = ("nearest", "bilinear", "bicubic")
@@ -60,6 +61,9 @@ class InputFormat:
     - `pad`: it is resized to lie within `resize_size` (as before), and `size` is filled up with
       `pad_colour` (RGB, or one value) around it.
 
+    Where an odd number of pixels is cut off, the offset is a half, rounded to the `even` pixel or
+    `down`: `cut_rounding`.
+
     With `resize_last` the image is cut or padded to the shape of `size` first, in whole pixels of
     its own, and then resized. `antialias` False samples single pixels where it shrinks an image.
     """
@@ -78,6 +82,7 @@ class InputFormat:
     pad_colour: tuple[int, ...] = (0,)
     antialias: bool = True
     resize_last: bool = False
+    cut_rounding: str = "even"
 
     def __post_init__(self) -> None:
         one_of("resize", self.resize, RESIZE_FILTERS)
@@ -85,13 +90,14 @@ class InputFormat:
         one_of("dtype", self.dtype, DTYPES)
         one_of("colour", self.colour, COLOURS)
         one_of("fit", self.fit, FITS)
+        one_of("cut_rounding", self.cut_rounding, CUT_ROUNDINGS)
         if min(self.size) < 1 or max(self.size) > LARGEST_SIDE:
             raise ValueError(f"1 <= size <= {LARGEST_SIDE} must hold, got {self.size}")
         if not 0 < self.crop <= 1:
             raise ValueError(f"0 < crop <= 1 must hold, got {self.crop}")
         for name in ("mean", "std"):
             if len(getattr(self, name)) not in (1, self.channels):
-                raise ValueError(f"{name} needs 1 or {self.channels} values")
+                raise ValueError(f"{name} needs {self._counts()}")
         if any(value == 0 for value in self.std):
             raise ValueError(f"std must not be zero, got {self.std}")
         self._check_geometry()
@@ -117,13 +123,16 @@ class InputFormat:
         if self.resize_last and (self.fit == "squash" or (self.fit == "pad" and self.crop != 1)):
             raise ValueError("resize_last is for fit: crop, and for fit: pad without a crop")
         if len(self.pad_colour) not in (1, self.channels):
-            raise ValueError(f"pad_colour needs 1 or {self.channels} values")
+            raise ValueError(f"pad_colour needs {self._counts()}")
         if not all(0 <= value <= 255 for value in self.pad_colour):
             raise ValueError(f"0 <= pad_colour <= 255 must hold, got {self.pad_colour}")
         if self.fit != "pad" and self.pad_colour != (0,):
             raise ValueError("pad_colour is for fit: pad")
         if not self.antialias and self.resize not in POINT_FILTERS:
             raise ValueError(f"antialias: false is for {', '.join(POINT_FILTERS)}")
+
+    def _counts(self) -> str:
+        return "1 value" if self.channels == 1 else f"1 or {self.channels} values"
 
     @property
     def channels(self) -> int:

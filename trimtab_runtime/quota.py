@@ -23,11 +23,10 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 @dataclass(frozen=True)
 class CpuQuota:
     """The `cores` (0.5: half of one core's time) that control groups grant this process, None
-    without a limit; how many `periods` have begun in the limiting groups, and in how many of them
-    it was `throttled`: held until the next one. Both count from the group's beginning."""
+    without a limit; in how many periods of the limiting groups, since these began, it was
+    `throttled`: held until the next one."""
 
     cores: Optional[float]
-    periods: int = 0
     throttled: int = 0
 
 
@@ -36,11 +35,8 @@ def cpu_quota(root: str = "/") -> CpuQuota:
     limited = [(cores, folder) for folder in _groups(root) for cores in _limit(folder)]
     if not limited:
         return CpuQuota(None)
-    counts = [_counts(folder) for _, folder in limited]
     return CpuQuota(
-        min(cores for cores, _ in limited),
-        sum(count.get("nr_periods", 0) for count in counts),
-        sum(count.get("nr_throttled", 0) for count in counts),
+        min(cores for cores, _ in limited), sum(_throttled(folder) for _, folder in limited)
     )
 
 
@@ -97,9 +93,10 @@ def _limit(folder: str) -> list[float]:
     return [granted] if granted > 0 else []  # version 1 writes -1
 
 
-def _counts(folder: str) -> dict[str, int]:
+def _throttled(folder: str) -> int:
     pairs = (line.split() for line in _lines(os.path.join(folder, "cpu.stat")))
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+    told = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+    return told.get("nr_throttled", 0)
 
 
 def _lines(path: str) -> list[str]:

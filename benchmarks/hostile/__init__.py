@@ -3,13 +3,15 @@
 Eight families of cases: models, archives, images, specifications, devices, web, pages, signals;
 some are written by hand, the rest is drawn from a seed. Each case runs in a process of its own
 with a limit of time. It is `refused` (an error of Trimtab's that says why), `survived` (what had
-to go on went on), or else a `traceback`, `harmed` (a file overwritten, a wrong answer in silence)
-or `ended` (it died, hung, or a job ended that should go on). Prints a line a case that is neither
-of the first two (all with `--all`), and one JSON object as its last line:
+to go on went on), or else a `traceback`, `harmed` (a file overwritten, a wrong answer in silence),
+`ended` (it died, hung, or a job ended that should go on) or `mistaken` (refused by another rule
+than the one that it breaks, or not at all: each case says what must become of it). Prints a line
+for a case that is neither of the first two (all with `--all`), and a JSON object as its last line:
 
     cases                 how many ran, also by family
     refused_or_survived   share of the cases
     tracebacks            cases that ended in an error that is none of Trimtab's
+    mistaken, harmed      cases that ended so
     jobs_ended            cases that died, hung, or ended a job that should go on
     peak_gb               largest resident memory of a case's process or of a command it ran
     longest_silence_s     longest time that such a process said nothing, of all cases
@@ -61,6 +63,7 @@ def main(
         },
         "refused_or_survived": sum(r.outcome in FINE for r in results) / max(1, len(results)),
         "tracebacks": sum(result.outcome == "traceback" for result in results),
+        "mistaken": sum(result.outcome == "mistaken" for result in results),
         "harmed": sum(result.outcome == "harmed" for result in results),
         "jobs_ended": sum(result.outcome == "ended" for result in results),
         "peak_gb": max((result.peak_gb for result in results), default=0.0),

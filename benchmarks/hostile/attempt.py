@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.hostile.cases import Attempt, Ended, Harmed, Traced
+from benchmarks.hostile.cases import Attempt, Case, Ended, Harmed, Mistaken, Traced
 from benchmarks.hostile.families import cases_of
 from trimtab_runtime.errors import TrimtabError
 
@@ -26,10 +26,9 @@ def main(family: str, name: str, seed: str, folder: str) -> None:
     attempt = Attempt(Path(folder), rng)
     began, detail = time.monotonic(), ""
     try:
-        case.run(attempt)
-        outcome = "survived"
-    except TrimtabError as error:
-        outcome, detail = "refused", str(error)
+        outcome, detail = _tried(case, attempt)
+    except Mistaken as error:
+        outcome, detail = "mistaken", str(error)
     except Harmed as error:
         outcome, detail = "harmed", str(error)
     except Ended as error:
@@ -46,6 +45,16 @@ def main(family: str, name: str, seed: str, folder: str) -> None:
         "silence_s": round(silence, 1),
     }
     print(json.dumps(told))
+
+
+def _tried(case: Case, attempt: Attempt) -> tuple[str, str]:
+    try:
+        case.run(attempt)
+    except TrimtabError as error:
+        case.check(str(error))
+        return "refused", str(error)
+    case.check(None)
+    return "survived", ""
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import subprocess
 import sys
@@ -28,6 +29,10 @@ class Harmed(Exception):
     """What must not happen did: a file was overwritten, a wrong answer given in silence."""
 
 
+class Mistaken(Exception):
+    """It was refused by another rule than the one that it breaks, or not at all."""
+
+
 class Ended(Exception):
     """A job or a program ended, or hung, that had to go on."""
 
@@ -42,11 +47,24 @@ class Case:
 
     `run` raises TrimtabError where it was refused, returns where it was survived, and raises
     `Harmed` or `Ended` where what must hold does not. It has `limit_s` seconds.
+
+    `refused` is a pattern of the reason by which it must be refused; without one it must be
+    survived. Where that depends on what was drawn, `either` will do.
     """
 
     name: str
     run: Callable[[Attempt], None]
+    refused: str = ""
+    either: bool = False
     limit_s: float = 240.0
+
+    def check(self, reason: str | None) -> None:
+        """Raises Mistaken where what became of it is not what must (None: it was survived)."""
+        if reason is None and self.refused and not self.either:
+            raise Mistaken(f"it was not refused ({self.refused})")
+        if reason is not None and not (self.refused and re.search(self.refused, reason)):
+            must = f"refused by {self.refused!r}" if self.refused else "survived"
+            raise Mistaken(f"it must be {must}, and it was refused: {reason}")
 
 
 @dataclass(frozen=True)

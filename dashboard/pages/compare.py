@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
@@ -16,7 +17,7 @@ from trimtab.dashboard.panels.plan_accuracy import class_frame
 from trimtab.dashboard.panels.plan_route import show_route
 from trimtab.db import JobRecord, PlanRecord
 from trimtab.planner.reports.answers.inputs import TestInputs
-from trimtab.planner.reports.answers.plan_answers import PlanAnswers, lead
+from trimtab.planner.reports.answers.plan_answers import PlanAnswers, agreement, lead
 from trimtab.planner.reports.figures import MetricValues
 from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.front_frame import known_metrics
@@ -199,13 +200,9 @@ def _pair(
     told: dict[str, Any] = {"first": first, "second": second, "same": None}
     if a.answer is not None and b.answer is not None:
         told["same"] = float((a.answer == b.answer).mean())
-    if a.right is not None and b.right is not None:
-        told |= {
-            "both_right": int((a.right & b.right).sum()),
-            "first_only": int((a.right & ~b.right).sum()),
-            "second_only": int((~a.right & b.right).sum()),
-            "both_wrong": int((~a.right & ~b.right).sum()),
-        }
+    both = agreement(a, b)
+    if both is not None:
+        told |= asdict(both)
     leads = lead(a, b, inputs)
     if leads is not None:
         points, low, high = (100 * value for value in leads)

@@ -11,7 +11,6 @@ from trimtab.dashboard.charts import figures
 from trimtab.dashboard.panels.device_layers import show_layers
 from trimtab.db import DeviceRecord
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.reports.front import device_name
 from trimtab.planner.reports.front_frame import front_of
 from trimtab.planner.reports.measurements import (
     MeasuredVariant,
@@ -19,6 +18,7 @@ from trimtab.planner.reports.measurements import (
     same_elsewhere,
     samples_of,
 )
+from trimtab.planner.reports.places import device_name
 from trimtab.planner.reports.speedup import LATENCY
 from trimtab.planner.reports.text import printable
 from trimtab_runtime.errors import PlanningError

@@ -21,7 +21,7 @@ from trimtab.planner.jobs.background import (
 )
 from trimtab.planner.jobs.lookup import job_state
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.reports.front import job_place
+from trimtab.planner.reports.places import job_place
 from trimtab.planner.reports.text import printable
 from trimtab.planner.specification.job import JobSpec
 from trimtab_runtime.errors import TrimtabError

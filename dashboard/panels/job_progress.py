@@ -12,6 +12,7 @@ from trimtab.planner.reports.text import printable
 _STEPS = {
     "members": "reading models",
     "setup": "trying set-ups",
+    "build": "making variants",
     "slim": "slimming",
     "measure": "measuring",
     "search": "composing plans",

@@ -12,11 +12,10 @@ from trimtab.dashboard import markup, store_cache, tables
 from trimtab.dashboard.panels.plan_confusions import show_confusions, show_recalls
 from trimtab.db import JobRecord, PlanRecord
 from trimtab.planner.reports.answers.inputs import TestInputs
-from trimtab.planner.reports.answers.plan_answers import PlanAnswers
+from trimtab.planner.reports.answers.plan_answers import PlanAnswers, answered_confusions
 from trimtab.planner.reports.front import FrontView
-from trimtab.planner.reports.plan.confusions import ConfusionView, confusion_view
+from trimtab.planner.reports.plan.confusions import ConfusionView
 from trimtab.planner.reports.text import printable
-from trimtab.planner.selection.breakdowns import answer_counts
 from trimtab_runtime.errors import TrimtabError, WorkloadError
 from trimtab_runtime.images.decoding import decode_image
 
@@ -53,21 +52,13 @@ def show_accuracy(
     baseline = base if isinstance(base, PlanAnswers) else None
     if isinstance(base, str):
         markup.problem("Unknown for the baseline", base, "info")
-    if kept is None and found.answer is not None:
-        show_confusions(_confusions(inputs, found, baseline), plan.key)
+    confusions = answered_confusions(inputs, found, baseline)
+    if kept is None and confusions is not None:  # an earlier release kept no counts
+        show_confusions(confusions, plan.key)
     elif kept is None:
         show_recalls(class_frame(inputs, found, baseline), plan.key)
     if baseline is not None and baseline.right is not None:
         _images(inputs, found, baseline, plan)
-
-
-def _confusions(inputs: TestInputs, found: PlanAnswers, base: PlanAnswers | None) -> ConfusionView:
-    """From the answers to single images, where an earlier release kept no counts."""
-    assert inputs.labels is not None
-    assert found.answer is not None
-    answers = base.answer if base is not None else None
-    beside = () if answers is None else answer_counts(inputs.labels, answers)
-    return confusion_view(answer_counts(inputs.labels, found.answer), inputs.classes, beside)
 
 
 def class_frame(inputs: TestInputs, found: PlanAnswers, base: PlanAnswers | None) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trimtab_runtime
 from trimtab.planner.bundles.golden import golden_cases
+from trimtab.planner.bundles.sharing import own_bytes, shared_pieces
 from trimtab_runtime.bundles.manifest import (
     ARRAYS_FOLDER,
     GOLDEN_NAME,
@@ -20,6 +21,7 @@ from trimtab_runtime.bundles.manifest import (
     MODELS_FOLDER,
     PROTOCOL,
     Manifest,
+    Piece,
     Provenance,
     arrays_name,
     onnx_name,
@@ -83,6 +85,7 @@ class BundleParts:
     fingerprint: Mapping[str, str]
     files: Mapping[str, Path] = field(default_factory=dict)
     provenance: Provenance | None = None
+    largest_pixels: int | None = None
 
 
 def write_bundle(parts: BundleParts, target: Path) -> Path:
@@ -102,8 +105,11 @@ def write_bundle(parts: BundleParts, target: Path) -> Path:
     files[GOLDEN_NAME] = golden_cases(
         parts.definition, stages, recall, parts.images, router, parts.labels
     )
-    manifest = _manifest(parts, {name: _sha256(data) for name, data in files.items()})
+    models = {name: path for name, path in _stage_files(parts).items() if _is_model(name)}
+    shared = shared_pieces(models)
+    manifest = _manifest(parts, {name: _sha256(data) for name, data in files.items()}, shared)
     files[MANIFEST_NAME] = canonical(manifest).encode()
+    files.update((name, own_bytes(models[name], pieces)) for name, pieces in shared.items())
     _write_zip(files, target)
     return target
 
@@ -174,7 +180,15 @@ def load_stages(parts: BundleParts) -> list[LoadedStage]:
     return found
 
 
-def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
+def _is_model(name: str) -> bool:
+    return name.startswith(f"{MODELS_FOLDER}/")
+
+
+def _manifest(
+    parts: BundleParts,
+    hashes: Mapping[str, str],
+    shared: Mapping[str, tuple[Piece, ...]] | None = None,
+) -> Manifest:
     definition, structure = parts.definition, parts.definition.structure
     points = [(point.thresholds, point.exits, point.price) for point in parts.points]
     own = (definition.thresholds, definition.exits, definition.price)
@@ -184,7 +198,7 @@ def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
     if structure.deciders:
         engines["onnxruntime"] = None
     used = dict.fromkeys(stage.variant for stage in structure.stages)
-    models = [path for name, path in _stage_files(parts).items() if name.startswith(MODELS_FOLDER)]
+    models = [path for name, path in _stage_files(parts).items() if _is_model(name)]
     packages = structure.router.looks_at.packages if structure.router else ()
     quantised = any(parts.variants[sha].input.dtype != "float32" for sha in used)
     return Manifest(
@@ -202,6 +216,8 @@ def _manifest(parts: BundleParts, hashes: Mapping[str, str]) -> Manifest:
         tolerance=0.1 if quantised or any(map(_integers, models)) else 1e-3,
         files=dict(hashes),
         provenance=parts.provenance,
+        shared=dict(shared) if shared else None,
+        largest_pixels=parts.largest_pixels,
     )
 
 

@@ -18,6 +18,7 @@ from trimtab.planner.jobs.stored_plans import plan_definition, plan_points, plan
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.selection.operating_points import POINTS
 from trimtab.planner.specification.job import JobSpec
+from trimtab.planner.specification.sections import largest_pixels
 from trimtab_runtime import __version__
 from trimtab_runtime.bundles.manifest import Provenance
 from trimtab_runtime.definitions.plan import OperatingPoint, PlanDefinition, Structure
@@ -101,6 +102,7 @@ def bundle_parts(
         fingerprint=fingerprint,
         files={sha: store.artefacts.path(sha) for sha in _files(definition.structure)},
         provenance=Provenance(job.id, plan_key, workload.key, _versions()),
+        largest_pixels=largest_pixels(job.spec),
     )
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from trimtab.db import Store, VerificationRecord
 from trimtab.planner.bundles.turns import (
+    Doubles,
     Runner,
     Stretch,
-    TurnSettings,
     figures,
     groups,
     run_turns,
@@ -21,9 +21,18 @@ from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.paired import PairedFigures
 from trimtab.profilers import Device
 from trimtab_runtime.errors import TrimtabError
+from trimtab_runtime.probe.requests import TurnSettings
 
 #: Detail of a verification: how it did in turns; None while it waits for them.
 PAIRED = "paired"
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A plan that is to take turns; `expected_ms` as in Runner."""
+
+    label: str
+    expected_ms: Doubles
 
 
 @dataclass
@@ -42,15 +51,15 @@ class TurnTaking:
     memory_mb: float | None
     settings: TurnSettings
 
-    def take(self, labels: Mapping[str, str]) -> None:
-        """Let those take turns that did not yet, of the plans that `labels` name. What an earlier
-        version verified took none, and stays as it is. Raises StoreError or DeviceLost; what
-        cannot take turns otherwise is noted."""
+    def take(self, entrants: Mapping[str, Entrant]) -> None:
+        """Let those of the `entrants`, by the keys of plans, take turns that did not yet. What an
+        earlier version verified took none, and stays as it is. Raises StoreError or DeviceLost;
+        what cannot take turns otherwise is noted."""
         if self.baseline not in self.records:
             return  # its verification failed, which was told
-        waiting = [self._runner(key, labels[key]) for key in labels if self._waits(key)]
+        waiting = [self._runner(key, entrants[key]) for key in entrants if self._waits(key)]
         if waiting:
-            baseline = self._runner(self.baseline, labels.get(self.baseline, "baseline"))
+            baseline = self._runner(self.baseline, entrants[self.baseline])
             for group in groups(baseline, waiting, self.memory_mb):
                 self._run_group(group)
 
@@ -61,11 +70,12 @@ class TurnTaking:
         found = PairedFigures.read(details)
         return found is None or found.baseline != self.baseline
 
-    def _runner(self, key: str, label: str) -> Runner:
+    def _runner(self, key: str, entrant: Entrant) -> Runner:
         record = self.records[key]
         assert record.bundle_sha256 is not None
         bundle = self.store.artefacts.path(record.bundle_sha256)
-        return Runner(key, label, bundle, record.values.get("peak_memory_mb", math.inf))
+        peak_mb = record.values.get("peak_memory_mb", math.inf)
+        return Runner(key, entrant.label, bundle, peak_mb, entrant.expected_ms)
 
     def _run_group(self, group: Sequence[Runner]) -> None:
         """One group; in halves where it cannot run as it is."""
@@ -74,7 +84,8 @@ class TurnTaking:
         try:
             with one_step():
                 found = run_turns(self.device, group, self.stretch, self.settings, self.journal)
-                known = figures(found, [r.key for r in group], self.stretch.tune, clock_ms)
+                expected_ms = {runner.key: runner.expected_ms for runner in group}
+                known = figures(found, expected_ms, self.stretch.tune, clock_ms)
         except ENDS_JOB:
             raise
         except TrimtabError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,12 @@ from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.selection.paired import PairedFigures
 from trimtab.profilers import Device
 from trimtab.search.estimates.paired_times import Known, PairedTimes, quiet_rounds
-from trimtab_runtime.probe.paired import ENOUGH
-from trimtab_runtime.probe.requests import MeasureSettings, PairedRequest
+from trimtab_runtime.errors import PlanningError
+from trimtab_runtime.probe.requests import MeasureSettings, PairedRequest, TurnSettings
+from trimtab_runtime.probe.rounds import ENOUGH
+
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 #: Bundles that take turns in one go, the baseline among them.
 MOST = 8
@@ -25,39 +29,35 @@ MEMORY = 0.5
 TESTED = 500
 
 
-@dataclass(frozen=True)
-class TurnSettings:
-    """How long bundles take turns: see PairedRequest."""
-
-    rounds: int = 16
-    sittings: int = 2
-    spread_seconds: float = 60.0
-    max_seconds: float = 180.0
-    visits: int = 4
-
-    @classmethod
-    def of(cls, settings: MeasureSettings | None) -> TurnSettings:
-        """In proportion to how long a candidate is measured; where that is for a moment only, a
-        quick pass without repetitions."""
-        usual = MeasureSettings().seconds
-        scale = 1.0 if settings is None else settings.seconds / usual
-        if scale < _MOMENT:
-            return cls(rounds=8, sittings=1, spread_seconds=0.0, visits=1)
-        return cls(spread_seconds=cls.spread_seconds * scale, max_seconds=cls.max_seconds * scale)
-
-
+#: Share of the usual time below which a measurement is for a moment only.
 _MOMENT = 0.25
+
+
+def turn_settings(settings: MeasureSettings | None) -> TurnSettings:
+    """In proportion to how long a candidate is measured; where that is for a moment only, a quick
+    pass without repetitions."""
+    usual = TurnSettings()
+    scale = 1.0 if settings is None else settings.seconds / MeasureSettings().seconds
+    if scale < _MOMENT:
+        return TurnSettings(rounds=8, sittings=1, spread_seconds=0.0, visits=1)
+    return replace(
+        usual,
+        spread_seconds=usual.spread_seconds * scale,
+        max_seconds=usual.max_seconds * scale,
+    )
 
 
 @dataclass(frozen=True)
 class Runner:
-    """A plan that takes turns: its key, its bundle here, and the memory it takes (infinity where
-    that is not known, so that it takes turns with the baseline alone)."""
+    """A plan that takes turns: its key, its bundle here, the memory it takes (infinity where that
+    is not known, so that it takes turns with the baseline alone), and what it is expected to take
+    for each image of tune and of test that its figures speak of (see PairedTimes)."""
 
     key: str
     label: str
     bundle: Path
     peak_mb: float
+    expected_ms: Doubles
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def run_turns(
         images=tuple(device.put(path) for path in stretch.images),
         starts=(0, stretch.tune) if stretch.tune < len(stretch.images) else (0,),
         output="",
-        **vars(settings),
+        settings=settings,
     )
     found = device.probe(request, progress=progress)
     journal.step("turns", "", 1, 1)
@@ -118,23 +118,20 @@ def run_turns(
 
 def figures(
     arrays: Mapping[str, NDArray[Any]],
-    keys: Sequence[str],
+    expected_ms: Mapping[str, Doubles],
     edge: int,
     clock_ms: Mapping[str, Known] | None = None,
 ) -> dict[str, PairedFigures]:
-    """Speeds by the keys of plans, of which the first is the baseline; images before the `edge`
-    are of tune. `clock_ms` is the baseline's latency by split where it is known from other turns:
-    what it takes in these is scaled to that."""
-    used = quiet_rounds(arrays, ENOUGH)
-    seen = arrays["image"][np.isin(arrays["round"], used)]
-    times = {
-        split: PairedTimes([_block(arrays, number, within, len(keys)) for number in used])
-        for split, within in (("tune", (0, edge)), ("test", (edge, np.inf)))
-        if np.any((seen >= within[0]) & (seen < within[1]))
-    }
-    warnings = tuple(map(str, arrays["warnings"]))
-    timed = tuple(int(image) for image in np.unique(seen) if image < edge)
-    found = {}
+    """Speeds by the keys of plans, of which the first is the baseline. They speak of all images
+    that `expected_ms` (images,) is told of, whichever of them ran; those before the `edge` are of
+    tune. `clock_ms` is the baseline's latency by split where it is known from other turns: what it
+    takes in these is scaled to that. Raises PlanningError where too few ran."""
+    used, keys = quiet_rounds(arrays, ENOUGH), list(expected_ms)
+    expected, splits = np.stack(list(expected_ms.values())), ("tune", "test")
+    parts = dict(zip(splits, np.split(np.arange(expected.shape[1]), [edge]), strict=True))
+    every = {split: _times(arrays, used, expected, part) for split, part in parts.items()}
+    times = {split: told for split, told in every.items() if told is not None}
+    warnings, found = tuple(map(str, arrays["warnings"])), {}
     for number, key in enumerate(keys):
         factors = {
             split: clock_ms[split].value / told.mean_ms(0).value if clock_ms else 1.0
@@ -142,28 +139,42 @@ def figures(
         }
         found[key] = PairedFigures(
             keys[0],
-            {split: told.ratio(number, 0) for split, told in times.items()},
-            {split: told.mean_ms(number).times(factors[split]) for split, told in times.items()},
+            {split: told.ratio(number, 0, again=True) for split, told in times.items()},
+            {
+                split: told.mean_ms(number, again=True).times(factors[split])
+                for split, told in times.items()
+            },
             {
                 other: times["tune"].ratio(number, place)
                 for place, other in enumerate(keys)
                 if place != number
             },
             len(used),
-            timed,
+            tuple(range(edge)),
             warnings,
         )
     return found
 
 
-def _block(
-    arrays: Mapping[str, NDArray[Any]], number: int, within: tuple[float, float], plans: int
-) -> NDArray[np.float64]:
-    """Milliseconds (plans, images) of one round on the images of a split."""
-    image = arrays["image"]
-    here = (arrays["round"] == number) & (image >= within[0]) & (image < within[1])
-    rows = [arrays["latency_ms"][here & (arrays["bundle"] == plan)] for plan in range(plans)]
-    return np.stack(rows)
+def _times(
+    arrays: Mapping[str, NDArray[Any]], used: Sequence[int], expected: Doubles, part: Ints
+) -> PairedTimes | None:
+    """What plans took in some rounds for the images of a `part`; None where none of these ran.
+    `expected` (plans, images) are milliseconds of all images. Raises PlanningError."""
+    here = np.isin(arrays["round"], used) & np.isin(arrays["image"], part)
+    rows = [np.flatnonzero(here & (arrays["bundle"] == plan)) for plan in range(len(expected))]
+    if not len(rows[0]):
+        return None
+    if len(rows[0]) == 1:
+        raise PlanningError("turns on a single image of a split do not tell their error")
+    image, number = arrays["image"][rows[0]], arrays["round"][rows[0]]
+    return PairedTimes(
+        np.stack([arrays["latency_ms"][own] for own in rows]),
+        expected[:, image],
+        expected[:, part].mean(1),
+        arrays["round_sitting"][number],
+        number,
+    )
 
 
 def samples_of(arrays: Mapping[str, NDArray[Any]], plan: int) -> dict[str, list[float]]:
@@ -176,6 +187,9 @@ def samples_of(arrays: Mapping[str, NDArray[Any]], plan: int) -> dict[str, list[
     of = arrays["bundle"] == plan
     found["turns_round"] = arrays["round"][of].astype(float).tolist()
     found["turns_image"] = arrays["image"][of].astype(float).tolist()
+    if "index" in arrays and not np.any(arrays["index"][of] < 0):
+        found["turns_index"] = arrays["index"][of].astype(float).tolist()
+        found["turns_stage"] = arrays["stage"][of].astype(float).tolist()
     for name in ("block", "sitting", "start_s", "other_cpu", "steal", "pace", "disturbed"):
         found[f"turn_{name}"] = arrays[f"round_{name}"].astype(float).tolist()
     order = arrays["round_order"]

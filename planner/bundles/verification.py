@@ -3,7 +3,7 @@ images, then all of them in turns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,24 +13,27 @@ from numpy.typing import NDArray
 
 from trimtab.db import JobRecord, Store, VerificationRecord
 from trimtab.planner.bundles.export import keep_bundle
-from trimtab.planner.bundles.turn_taking import PAIRED, TurnTaking
-from trimtab.planner.bundles.turns import TESTED, Stretch, TurnSettings
+from trimtab.planner.bundles.turn_taking import PAIRED, Entrant, TurnTaking
+from trimtab.planner.bundles.turns import TESTED, Stretch
 from trimtab.planner.cache.disturbance import assess_bundle
 from trimtab.planner.cache.measurements import steadiest
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.selection.evaluation import PlanEvaluator
-from trimtab.planner.selection.paired import PairedFigures
+from trimtab.planner.selection.paired import PairedFigures, disturbances
 from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.planner.specification.sections import largest_pixels
 from trimtab.profilers import Device
 from trimtab.search.costs.correction import Pair, corrected_metrics
 from trimtab.search.costs.pace import followed, pace_ms, reference_of
 from trimtab.search.costs.stage import Visit
+from trimtab.search.replay.cascade import Replay
+from trimtab.search.replay.stateful import StatefulReplay
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.exits import NO_MEMORY
 from trimtab_runtime.errors import PlanningError, TrimtabError
 from trimtab_runtime.metrics import PERCENTILE_MIN_SAMPLES, find_metric
-from trimtab_runtime.probe.requests import VerifyRequest
+from trimtab_runtime.probe.requests import TurnSettings, VerifyRequest
 
 #: Images of `tune` that run before those of `test`: what is learned from bundles and decided by
 #: it is timed on them alone.
@@ -66,6 +69,7 @@ class BundleVerifier:
     records: dict[str, VerificationRecord] = field(default_factory=dict)
     pairs: dict[str, dict[str, Pair]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
+    _entrants: dict[str, Entrant] = field(default_factory=dict, init=False)
 
     def verify(self, plans: Sequence[PlanCandidate]) -> None:
         """Verify those that were not yet. A plan that fails is recorded, and the rest goes on.
@@ -85,16 +89,13 @@ class BundleVerifier:
             except ENDS_JOB:
                 raise
             except TrimtabError as error:
-                self.failed.add(plan.key)
-                self.journal.note("error", plan.label, f"verification failed: {error}")
-                failed = VerificationRecord(
-                    self.job.id, plan.key, None, {}, {}, "failed", str(error)
-                )
-                self._keep(failed, isinstance(error, _Differs))
+                self._fail(plan, error)
         self.journal.step("verify", "", len(plans), len(plans))
         verified = [plan for plan in plans if plan.key in self.records]
         rows = [*self._timed, *self.evaluator.data.rows.test[:TESTED]]
         stretch = Stretch([self.items[row].path for row in rows], len(self._timed))
+        self._entrants |= {plan.key: self._entrant(plan) for plan in verified}
+        wanted = (self.baseline, *(plan.key for plan in verified))
         TurnTaking(
             self.device,
             self.store,
@@ -105,11 +106,40 @@ class BundleVerifier:
             self.baseline,
             self.memory_mb,
             self.turns,
-        ).take({plan.key: plan.label for plan in verified})
+        ).take({key: self._entrants[key] for key in wanted if key in self._entrants})
         for plan in verified:
             done = self.records[plan.key]
+            try:
+                self._check_turns(plan, done)
+            except _Differs as error:
+                del self.records[plan.key]
+                self._fail(plan, error)
+                continue
             plan.paired = PairedFigures.read(done.details)
             self.pairs[plan.key] = self._pairs(plan, done)
+
+    @property
+    def verified(self) -> Collection[str]:
+        """The keys of plans that ran."""
+        return self.records.keys()
+
+    def _entrant(self, plan: PlanCandidate) -> Entrant:
+        """What it took alone tells which images are harder: of those that go the same way through
+        the plan the mean. Where an earlier version timed others, all are alike."""
+        parts = [self._timed, self.evaluator.data.rows.test]
+        ways = np.concatenate([_ways(self.evaluator.replayed(plan, part)) for part in parts])
+        alone_ms = np.array(self.records[plan.key].samples.get("latency_ms", ()))
+        if len(alone_ms) != len(ways):
+            return Entrant(plan.label, np.ones(len(ways)))
+        _, way = np.unique(ways, axis=0, return_inverse=True)
+        way = way.reshape(-1)  # numpy 2.0 gave it a second axis
+        return Entrant(plan.label, (np.bincount(way, alone_ms) / np.bincount(way))[way])
+
+    def _fail(self, plan: PlanCandidate, error: TrimtabError) -> None:
+        self.failed.add(plan.key)
+        self.journal.note("error", plan.label, f"verification failed: {error}")
+        failed = VerificationRecord(self.job.id, plan.key, None, {}, {}, "failed", str(error))
+        self._keep(failed, isinstance(error, _Differs))
 
     def _known(self) -> dict[str, VerificationRecord]:
         """Earlier verifications, by the keys of plans."""
@@ -132,7 +162,14 @@ class BundleVerifier:
         images = tuple(self.device.put(self.items[row].path) for row in rows)
         path = self.device.put(bundle)
         edge = len(self._timed)
-        request = VerifyRequest(path, images, output="", deciding=edge, reset_at=(0, edge))
+        request = VerifyRequest(
+            path,
+            images,
+            output="",
+            deciding=edge,
+            reset_at=(0, edge),
+            largest_pixels=largest_pixels(self.job.spec),
+        )
         result = steadiest(self.device, request, _ATTEMPTS, self.journal, path, assess_bundle)
         for warning in result.warnings:
             self.journal.note("warning", plan.label, warning)
@@ -178,17 +215,37 @@ class BundleVerifier:
     def _check_answers(self, done: VerificationRecord) -> None:
         """Raises _Differs where the bundle does not answer as the replay says, or not twice
         the same."""
+        unsteady = done.values.get("repeat_mismatch", 0.0)
+        self._heed("its answers", done.values["answer_mismatch"], unsteady)
+
+    def _check_turns(self, plan: PlanCandidate, done: VerificationRecord) -> None:
+        """The same of what it answered in turns, where its speed is measured."""
+        names = ("image", "index", "stage")
+        told = [np.array(done.samples.get(f"turns_{name}", ()), np.int64) for name in names]
+        image, index, stage = told
+        if not len(index):
+            return  # it took no turns, or by an earlier version that does not tell
+        parts = (self._timed, self.evaluator.data.rows.test[:TESTED])
+        expected = [self.evaluator.replayed(plan, part) for part in parts]
+        wrong = np.concatenate([part.answer for part in expected])[image] != index
+        wrong |= np.concatenate([part.stage for part in expected])[image] != stage
+        ran = np.unique(image)
+        answers = np.unique(np.stack(told), axis=1)[0]  # images, once for each answer
+        again = (answers.size - ran.size) / ran.size
+        self._heed("its answers in turns", np.unique(image[wrong]).size / ran.size, again)
+
+    def _heed(self, what: str, differ: float, unsteady: float) -> None:
+        """Raise _Differs where too many answers `differ` from the replay, or any are `unsteady`,
+        as shares."""
         limit = self.evaluator.data.spec.verify_mismatch
-        differ = done.values["answer_mismatch"]
         if differ > limit:
             raise _Differs(
-                f"{differ:.2%} of its answers differ from the replay, and at most {limit:.2%} may "
+                f"{differ:.2%} of {what} differ from the replay, and at most {limit:.2%} may "
                 "(verify_mismatch): its figures are not those of the plan that was judged"
             )
-        unsteady = done.values.get("repeat_mismatch", 0.0)
         if unsteady > 0:
             raise _Differs(
-                f"{unsteady:.2%} of its answers differ when the same images run again: what does "
+                f"{unsteady:.2%} of {what} differ when the same images run again: what does "
                 "not compute the same twice cannot be verified"
             )
 
@@ -217,8 +274,7 @@ class BundleVerifier:
             for metric in corrected_metrics()
         }
         stages = len(plan.composed.options)
-        told = plan.paired.warnings if plan.paired else done.details.get("warnings")
-        disturbed = bool(plan.composed.design.costs.warnings or told)
+        disturbed = bool(plan.composed.design.costs.warnings or disturbances(done.details))
         return {
             metric: Pair(
                 stages, predicted[metric], value, disturbed and find_metric(metric).unit != "MB"
@@ -226,6 +282,13 @@ class BundleVerifier:
             for metric, value in measured.items()
             if value is not None and metric in predicted
         }
+
+
+def _ways(replayed: Replay | StatefulReplay) -> NDArray[np.int64]:
+    """How each input goes through a plan, (inputs, places): where it enters, where it leaves, and
+    by which word, as far as the plan can differ in it."""
+    known = [getattr(replayed, name, None) for name in ("entry", "stage", "tap", "by")]
+    return np.stack([values for values in known if values is not None], axis=1)
 
 
 def _latency(samples: Floats) -> dict[str, float]:

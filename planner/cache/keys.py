@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 
 from trimtab.profilers.device import device_key
-from trimtab.variants import INSPECTION_VERSION, Wishes
+from trimtab.variants import INSPECTION_VERSION, VIEW_VERSION, Wishes
 from trimtab.workloads import Item
 from trimtab_runtime.codec import content_key, encode
 from trimtab_runtime.definitions.exits import NO_MEMORY, Exits, Memory
@@ -25,6 +25,9 @@ from trimtab_runtime.probe.requests import MeasureSettings
 _COMPUTED_BY = ("machine", "isa", "numpy", "pillow")
 
 Content = dict[str, Any]
+
+#: The step of a variant for images of another size.
+RESIZED = "other input size"
 
 
 def images_key(items: Iterable[Item]) -> str:
@@ -63,12 +66,14 @@ def view_key(source: object, wishes: Wishes) -> str:
     """The view of a model file, made of its `source` as `wishes` say."""
     later = ("signature", "newest")
     said = {name: value for name, value in encode(wishes).items() if value or name not in later}
+    version = {"version": VIEW_VERSION} if VIEW_VERSION > 1 else {}
     return content_key(
         {
             "source": source,
             "wishes": said,
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
+            **version,
         }
     )
 
@@ -80,6 +85,24 @@ def precision_lineage(step: str, parent: str, recipe: object, images: Iterable[I
         "parent": parent,
         "recipe": encode(recipe),
         "images": images_key(images),
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def resized_lineage(parent: str, size: tuple[int, int]) -> Content:
+    """A variant for images of another `size` (height, width)."""
+    return {"step": RESIZED, "parent": parent, "size": list(size)}
+
+
+def score_lineage(variant: Variant, images: Iterable[Item], said: Mapping[str, Any]) -> Content:
+    """What quantising a block of a float variant alone does to its answers on `images`; `said`
+    are the block's nodes, and how it is quantised and compared."""
+    return {
+        "step": "block error",
+        "sha256": variant.sha256,
+        "io": io_of(variant),
+        "images": images_key(images),
+        **said,
         "onnxruntime": onnxruntime.__version__,
     }
 
@@ -180,6 +203,7 @@ def measurement_content(
     visit: int,
     memory: Memory,
     router: Router | None,
+    largest_pixels: int | None = None,
 ) -> Content:
     """Stages (:func:`stage_content`) measured in one process; see MeasurementCache."""
     found: Content = {
@@ -193,6 +217,8 @@ def measurement_content(
         found["memory"] = encode(memory)
     if router is not None:
         found["router"] = encode(router)
+    if largest_pixels is not None:
+        found["largest_pixels"] = largest_pixels
     return found
 
 

@@ -75,10 +75,12 @@ class MeasurementCache:
         images: Sequence[Item],
         journal: Journal,
         settings: MeasureSettings,
+        largest_pixels: int | None = None,
     ) -> None:
         self._store, self._device, self._journal = store, device, journal
         self._fingerprint = fingerprint
         self._images, self._settings = images, settings
+        self._largest_pixels = largest_pixels
         self._attempts, self._pace = ATTEMPTS, UsualPace()
         self._reuse = ReuseCheck(journal)
         self._began = utc_now()
@@ -96,7 +98,9 @@ class MeasurementCache:
         `visit` tells measurements apart that were made at different times on purpose.
         """
         stages = [part.described() for part in parts]
-        content = measurement_content(stages, self._settings, self._images, visit, memory, router)
+        content = measurement_content(
+            stages, self._settings, self._images, visit, memory, router, self._largest_pixels
+        )
         key = measurement_key(self._fingerprint, content)
         found = self._store.get_measurement(key)
         if found is not None and found.state == "ok":
@@ -141,6 +145,7 @@ class MeasurementCache:
             visit=visit,
             memory=memory,
             router=None if router is None else RouterFile(self._put(router.model), router),
+            largest_pixels=self._largest_pixels,
         )
 
     def _put(self, sha256: str) -> str:

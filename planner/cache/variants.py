@@ -10,14 +10,21 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
 from trimtab.db import Store, VariantRecord
-from trimtab.planner.cache.keys import io_of, member_lineage, precision_lineage, variant_key
+from trimtab.planner.cache.keys import (
+    io_of,
+    member_lineage,
+    precision_lineage,
+    resized_lineage,
+    variant_key,
+)
+from trimtab.planner.cache.scores import ScoreCache
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.jobs.steps import one_step
@@ -29,6 +36,9 @@ from trimtab.variants import (
     derive_variant,
     inspect_in_subprocess,
     quantise_in_subprocess,
+    resize_in_subprocess,
+    resized_input,
+    size_text,
 )
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.plan import Variant
@@ -36,6 +46,8 @@ from trimtab_runtime.errors import StoreError, TrimtabError
 
 _HOST = threading.RLock()
 _WAIT_S = 1.0
+#: Fewer images to calibrate on are told.
+FEW_IMAGES = 8
 
 
 @contextmanager
@@ -76,6 +88,21 @@ class VariantCache:
         lineage = member_lineage(variant, view.source_sha256, torch)
         return self.keep(variant.name, "as_is", variant, lineage)
 
+    def resized(self, parent: StoredVariant, size: tuple[int, int]) -> StoredVariant:
+        """A float variant for images of another `size` (height, width), made or found."""
+        fed = replace(parent.variant, input=resized_input(parent.variant.input, size))
+        lineage, name = resized_lineage(parent.key, size), f"{size_text(size)}px"
+        with host(self.journal):
+            like = replace(parent, variant=fed)
+            found = self.found(lineage, like, name)
+            if found is not None:
+                return found
+            with one_step(), tempfile.TemporaryDirectory(prefix="trimtab-size-") as folder:
+                source, made = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
+                source.symlink_to(parent.path)  # artefacts have no suffix
+                resize_in_subprocess(source, parent.variant, size, made, self.limit_s)
+                return self.keep_file(made, like, name, lineage)
+
     def quantised(self, parent: StoredVariant, scheme: str) -> StoredVariant:
         """A variant quantised by a scheme of the registry, built or found."""
         with host(self.journal):
@@ -90,6 +117,12 @@ class VariantCache:
         if key in self.failed:
             raise self.failed[key]
         self.journal.note("info", parent.variant.name, f"building {scheme}")
+        if len(self.fit) < FEW_IMAGES:
+            text = (
+                f"{scheme} is calibrated on {len(self.fit)} images only, whose ranges others may "
+                f"leave; give at least {FEW_IMAGES} as workload.splits.fit"
+            )
+            self.journal.note("warning", parent.variant.name, text)
         try:
             with one_step():
                 return self._quantise(parent, scheme, lineage)
@@ -97,22 +130,33 @@ class VariantCache:
             self.failed[key] = reason
             raise
         except TrimtabError as error:
-            self.failed[key] = error
-            self.store.put_variant(
-                VariantRecord(
-                    key=key,
-                    member=parent.member,
-                    name=f"{parent.variant.name} {scheme}",
-                    format=parent.variant.format,
-                    artefact_sha256=None,
-                    size_bytes=None,
-                    recipe=lineage,
-                    io=io_of(parent.variant),
-                    state="failed",
-                    reason=str(error),
-                )
-            )
+            self.keep_failure(parent, scheme, lineage, error)
             raise
+
+    def keep_failure(
+        self,
+        parent: StoredVariant,
+        scheme: str,
+        lineage: Mapping[str, Any],
+        error: TrimtabError,
+    ) -> None:
+        """Record that a variant cannot be made; this job does not try again."""
+        key = variant_key(lineage)
+        self.failed[key] = error
+        self.store.put_variant(
+            VariantRecord(
+                key=key,
+                member=parent.member,
+                name=f"{parent.variant.name} {scheme}",
+                format=parent.variant.format,
+                artefact_sha256=None,
+                size_bytes=None,
+                recipe=dict(lineage),
+                io=io_of(parent.variant),
+                state="failed",
+                reason=str(error),
+            )
+        )
 
     def _quantise(
         self,
@@ -125,9 +169,20 @@ class VariantCache:
             shutil.copyfile(parent.path, source)  # artefacts have no suffix
             images = [item.path for item in self.fit]
             told = quantise_in_subprocess(
-                name, source, parent.variant, images, made, self.limit_s, self.journal.alive
+                name,
+                source,
+                parent.variant,
+                images,
+                made,
+                self.limit_s,
+                self.journal.alive,
+                self.scores(parent),
             )
             return self.keep_file(made, parent, name, lineage, **told)
+
+    def scores(self, parent: StoredVariant) -> ScoreCache:
+        """What is known of blocks of a float variant."""
+        return ScoreCache(self.store, parent.variant, parent.member, self.fit)
 
     def keep_file(
         self,

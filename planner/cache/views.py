@@ -20,7 +20,7 @@ from trimtab.variants import (
     identity_in_subprocess,
     open_and_inspect_in_subprocess,
 )
-from trimtab_runtime.errors import ModelError, StoreError
+from trimtab_runtime.errors import StoreError
 
 _FORMAT = "view"
 _LOWERINGS = 2  # the intermediate representation, the opset
@@ -68,11 +68,7 @@ class ViewCache:
                     keep_facts(self.store, found.path, wishes.size, facts)
                 _remember(name, path, found)
             self._keep(name, path, found)
-        if found.beside:
-            raise ModelError(
-                f"{path.name}: its weights are more than the 2 GB that one file can hold, and a "
-                "plan is made of single files"
-            )
+        found.check_single(path.name)
         return found
 
     def _kept(self, name: str, path: Path, folder: Path) -> View | None:

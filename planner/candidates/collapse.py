@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from trimtab.planner.cache.variants import StoredVariant
+from trimtab.planner.cache.variants import StoredVariant, VariantCache
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.jobs.steps import ENDS_JOB
 from trimtab.search.estimates.targets import Ints
@@ -28,37 +27,37 @@ def check_answers(
     found: Measured,
     parent: Measured,
     fit: Ints,
-    images: Sequence[Path],
-    limit_s: float,
-    waiting: Callable[[], None],
+    variants: VariantCache,
 ) -> None:
     """Raise Collapsed, with the blocks that quantisation hurts most, unless a variant answers as
     its float `parent` on at least :data:`KEPT` of the `fit` rows of their outputs.
 
-    `images` are those that it was calibrated on; to score a block may take `limit_s` seconds, and
-    `waiting` is called about once a second meanwhile.
+    `variants` knows the images that it was calibrated on, and the scores of blocks.
     """
     same = (found.outputs[fit].argmax(1) == parent.outputs[fit].argmax(1)).mean()
     if same >= KEPT:
         return
     scheme = found.candidate.form.scheme
-    worst = _worst(parent.built, images, limit_s, waiting) if scheme in _STATIC else ""
+    worst = _worst(parent.built, variants) if scheme in _STATIC else ""
     raise Collapsed(
         f"collapsed: it answers as {parent.candidate.member} in float on {same:.0%} of "
         f"{len(fit)} images of 'fit' (at least {KEPT:.0%} are asked for){worst}"
     )
 
 
-def _worst(
-    parent: StoredVariant, images: Sequence[Path], limit_s: float, waiting: Callable[[], None]
-) -> str:
+def _worst(parent: StoredVariant, variants: VariantCache) -> str:
     """Which blocks it is due to, read from each when it alone is quantised."""
     with tempfile.TemporaryDirectory(prefix="trimtab-worst-") as folder:
         source = Path(folder) / "source.onnx"
         source.symlink_to(parent.path)  # artefacts have no suffix
         try:
             scored = block_errors_in_subprocess(
-                source, parent.variant, images, limit_s, waiting=waiting
+                source,
+                parent.variant,
+                [item.path for item in variants.fit],
+                variants.limit_s,
+                variants.journal.alive,
+                variants.scores(parent),
             )
         except ENDS_JOB:
             raise

@@ -80,7 +80,13 @@ class CandidateEvaluator:
             ),
             TraceCache(job.store, job.device, job.fingerprint, inputs, job.journal),
             MeasurementCache(
-                job.store, job.device, job.fingerprint, inputs.measured_on, job.journal, settings
+                job.store,
+                job.device,
+                job.fingerprint,
+                inputs.measured_on,
+                job.journal,
+                settings,
+                job.spec.workload.largest_pixels,
             ),
             made,
         )
@@ -101,4 +107,6 @@ class CandidateEvaluator:
         found = member
         if form.technique:
             found = self.makers[form.technique].variant(member, int(form.number))
+        if form.size:
+            found = self.variants.resized(found, (form.size[0], form.size[1]))
         return self.variants.quantised(found, form.scheme) if form.scheme else found

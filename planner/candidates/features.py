@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from trimtab.db import MeasurementRecord, VariantRecord
+from trimtab.planner.cache.keys import RESIZED
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.members import Member
 from trimtab.planner.candidates.stages import visit_of
@@ -19,9 +21,9 @@ from trimtab.search.candidates.study import CandidateStudy
 from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.stage import StageCost
 from trimtab.search.predictors.base import Doubles
-from trimtab.search.predictors.description import Description, Work
+from trimtab.search.predictors.description import Description, Work, pixel_step
 from trimtab.search.predictors.errors import error_of, left_out_errors, summed_errors
-from trimtab.variants import SCHEMES, work_in_subprocess
+from trimtab.variants import SCHEMES, size_text, work_in_subprocess
 from trimtab_runtime.codec import decode
 from trimtab_runtime.definitions.plan import InputFormat, RuntimeOptions
 from trimtab_runtime.errors import ModelError, StoreError
@@ -70,16 +72,24 @@ class CandidateFeatures:
     def of(self, key: str) -> Description:
         """What is known now of the candidate with a key."""
         candidate = self._space[key]
-        member, form = self._members[candidate.member], candidate.form.unquantised
-        work = self._work.get((candidate.member, form))
-        height, width = member.variant.input.size
+        name, form = candidate.member, candidate.form
+        own = self._members[name].variant.input.size
+        size = (form.size[0], form.size[1]) if form.size else own
+        described = {f"{size_text(size)}px": pixel_step(size, own)} if form.size else {}
+        unsized = replace(form.unquantised, size=())
+        work, unseen = self._work.get((name, form.unquantised)), tuple[str, ...]()
+        if work is None:
+            known = self._work.get((name, unsized))
+            work = known or self._work[name, ORIGINAL]
+            unseen = unsized.steps if known is None else ()
+            work = work.at(size[0] * size[1] / (own[0] * own[1])) if form.size else work
         return Description(
-            member=member.key,
-            steps=candidate.form.steps,
+            member=self._members[name].key,
+            steps=tuple(described.get(step, step) for step in form.steps),
             options=candidate.options,
-            work=self._work[candidate.member, ORIGINAL] if work is None else work,
-            pixels=height * width,
-            unseen=form.steps if work is None else (),
+            work=work,
+            pixels=size[0] * size[1],
+            unseen=unseen,
         )
 
     def earlier(self, metrics: Sequence[str]) -> Earlier:
@@ -110,9 +120,12 @@ class CandidateFeatures:
             parent = self._job.store.get_variant(variant.recipe.get("parent", ""))
             if step not in SCHEMES:
                 nearest = nearest or variant
-            steps.append(str(step))
             if parent is None:
                 return None
+            if step == RESIZED:
+                sizes = [decode(InputFormat, v.io["input"]).size for v in (variant, parent)]
+                step = pixel_step(*sizes)
+            steps.append(str(step))
             variant = parent
         nearest = nearest or variant
         fmt = decode(InputFormat, nearest.io["input"])

@@ -20,6 +20,7 @@ from trimtab.variants import (
     find_contradictions,
     make_variant,
 )
+from trimtab.workloads.images.synsets import all_of_imagenet, imagenet_synsets
 from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import ModelError
 
@@ -109,6 +110,9 @@ def _outputs(
     named = with_labels(variant, facts.output_width, said, classes, description, notes)
     if named is not None:
         variant = named
+    elif "offset" not in said.model_fields_set and _imagenet_behind(facts.output_width, names):
+        variant = replace(variant, output=replace(variant.output, offset=1))
+        notes.append(("info", "ImageNet's 1000 classes are taken to stand behind a background"))
     elif trial is not None and _may_have_background(facts.output_width, said, classes):
         offset, told = trial.background(path, variant)
         variant = replace(variant, output=replace(variant.output, offset=offset))
@@ -121,6 +125,11 @@ def _outputs(
         notes += [("info", told_classes)] if told_classes else []
     groups = variant.output.groups
     return variant, own if groups is None else len(groups)
+
+
+def _imagenet_behind(width: int, names: Sequence[str]) -> bool:
+    """Whether a model has one output more than ImageNet has classes, of which `names` are some."""
+    return width == len(imagenet_synsets()) + 1 and all_of_imagenet(names)
 
 
 def _may_have_background(width: int, said: OutputSpec, classes: JobClasses) -> bool:
@@ -146,7 +155,9 @@ def check_width(setup: MemberSetup, width: int, classes: JobClasses) -> None:
     if not names or count == len(names) or (classes.made_up and count > len(names)):
         return
     hint = "; set output.offset: 1 to drop a background class" if width == len(names) + 1 else ""
-    if not hint and count > len(names):
+    if _imagenet_behind(count, names):
+        hint = "; set output.offset: 1 where ImageNet's 1000 classes stand behind a background"
+    elif not hint and count > len(names):
         hint = (
             f"; name all {count} in workload.classes, in the order of the outputs (a list, or a "
             "file with one a line), or the model's own in output.classes"

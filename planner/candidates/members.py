@@ -19,20 +19,32 @@ from trimtab.planner.jobs.steps import ENDS_JOB, one_step
 from trimtab.planner.specification.job import JobSpec
 from trimtab.planner.specification.sections import ModelSpec
 from trimtab.planner.specification.shapes import misfits
-from trimtab.variants import SCHEMES, ExportedModule, describe_in_subprocess
+from trimtab.variants import (
+    SCHEMES,
+    ExportedModule,
+    describe_in_subprocess,
+    size_text,
+    sizes_in_subprocess,
+    why_one_size,
+)
 from trimtab.workloads import Item, Workload
+from trimtab_runtime.definitions.plan import Variant
 from trimtab_runtime.errors import PlanningError, TrimtabError
+
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Member:
-    """An original member, the quantisation `schemes` that apply to it, and the fields of its input
-    that were `told`, by the specification or what describes it."""
+    """An original member, the quantisation `schemes` that apply to it, the fields of its input
+    that were `told`, by the specification or what describes it, and the other `sizes` (height,
+    width) that it is tried with."""
 
     built: StoredVariant
     classes: int
     schemes: tuple[str, ...]
     told: frozenset[str] = frozenset()
+    sizes: tuple[Size, ...] = ()
 
     @property
     def name(self) -> str:
@@ -130,8 +142,26 @@ class _Loader:
                 self.journal.note(level, model.label, text)
             entry = model.torch.entry if model.torch else None
             built = self.builder.member(setup.variant, view, entry)
+            sizes = self._sizes(model, view.path, setup.variant)
         schemes = tuple(name for name, found in suits.items() if found)
-        return Member(built, setup.classes, schemes, setup.told)
+        return Member(built, setup.classes, schemes, setup.told, sizes)
+
+    def _sizes(self, model: ModelSpec, path: Path, variant: Variant) -> tuple[Size, ...]:
+        """The sizes that it runs with, of those that are asked for; why not the others is said."""
+        asked = self.spec.sizes_of(model)
+        if asked == ():
+            return ()
+        why = why_one_size(variant)
+        if why:
+            self.journal.note("info", model.label, f"keeps its input size: {why}")
+            return ()
+        stall_s = self.spec.budget.stall_seconds
+        tried = sizes_in_subprocess(path, variant, asked, stall_s)
+        for trial in tried:
+            if trial.reason:
+                text = f"cannot take images of {size_text(trial.size)} pixels: {trial.reason}"
+                self.journal.note("info" if asked is None else "warning", model.label, text)
+        return tuple(trial.size for trial in tried if not trial.reason)
 
 
 def squashed(

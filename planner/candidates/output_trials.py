@@ -20,11 +20,15 @@ from trimtab_runtime.errors import ModelError
 from trimtab_runtime.plans.routing import calibrated
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 #: Images that tell a background from a class, and the probability of telling so by chance.
 _IMAGES, _ALPHA = 64, 0.01
 #: Images of tune that a threshold is chosen on, and thresholds that are tried.
 _TUNED_ON, _THRESHOLDS = 1000, 200
+#: Parts of these for cross-fitting, and images of the rarest class below which there are none.
+_PARTS, _LEAST = 5, 5
 #: Images between two signs of life.
 _AT_ONCE = 200
 
@@ -76,7 +80,9 @@ class LabelledTrial:
         )
 
     def threshold(self, path: Path, variant: Variant) -> tuple[float, str]:
-        """The threshold of a single score that is best on tune for the metric, and what is told.
+        """The threshold of a single score that is best on tune for the metric, and what is told:
+        what it is worth on these images, and fairly, by cross-fitting. Where that is no better
+        than 0.5, it is 0.5.
 
         Raises ModelError for a model with a score a class, and where tune has no labels or the
         metric needs more than labels.
@@ -85,9 +91,8 @@ class LabelledTrial:
             raise ModelError("output.threshold: tuned is for a single score")
         items = _labelled(self.tune)[:_TUNED_ON]
         labels = np.array([item.label for item in items], np.int64)
-        targets = Targets(labels if items else None, None, classes=tuple(self.classes))
-        judge = quality_metric(self.metric)
-        if not judge.knows(targets):
+        judge, classes = quality_metric(self.metric), tuple(self.classes)
+        if not judge.knows(Targets(labels if items else None, None, classes=classes)):
             raise ModelError(
                 f"output.threshold: tuned is chosen for {self.metric} on tune, whose images have "
                 "no labels that would tell it; give a number"
@@ -96,19 +101,33 @@ class LabelledTrial:
         plain = replace(variant, output=replace(variant.output, threshold=0.5, groups=None))
         score = calibrated(self._answers(path, plain, items), plain.output, 1.0)[:, 1]
 
-        def value(threshold: float) -> float:
-            second = score > threshold
+        def value(rows: Ints, thresholds: float | Doubles) -> float:
+            second = score[rows] > thresholds
             own = np.stack([~second, second], 1).astype(np.float32)
             found = own[:, [place[0] for place in places]]
+            targets = Targets(labels[rows], None, classes=classes)
             return float(judge.values(targets, found).mean(dtype=np.float64))
 
-        before = value(0.5)
-        best = max(_between(score), key=lambda t: (value(t), -abs(t - 0.5)), default=0.5)
-        best = best if value(best) > before else 0.5
-        return best, (
-            f"its threshold is {best:g}, the best of tune for {self.metric}: {value(best):.3f} "
-            f"({before:.3f} with 0.5) on the {len(items)} images that it was chosen on"
-        )
+        def best(rows: Ints) -> float:
+            tried = [0.5, *_between(score[rows])]
+            return max(tried, key=lambda t: (value(rows, t), -abs(t - 0.5)))
+
+        every = np.arange(len(items))
+        found = best(every)
+        before, own = value(every, 0.5), value(every, found)
+        told = f"for {self.metric}: {own:.3f} ({before:.3f} with 0.5) on the {len(items)} images"
+        told = f"{told} that it was chosen on"
+        parts = _parts(labels)
+        if not parts or found == 0.5:
+            return found, f"its threshold is {found:g}, the best of tune {told}"
+        others = np.full(len(items), 0.5)
+        for part in parts:
+            others[part] = best(np.setdiff1d(every, part))
+        fair = value(every, others)
+        told = f"{told}, {fair:.3f} on each part of them by the threshold of the other parts"
+        if fair > before:
+            return found, f"its threshold is {found:g}, the best of tune {told}"
+        return 0.5, f"its threshold stays 0.5: {found:g} is the best of tune {told}"
 
     def _answers(self, path: Path, variant: Variant, items: Sequence[Item]) -> Floats:
         found = []
@@ -121,6 +140,15 @@ class LabelledTrial:
 
 def _labelled(items: Sequence[Item]) -> list[Item]:
     return [item for item in items if item.label is not None]
+
+
+def _parts(labels: Ints) -> list[Ints]:
+    """The numbers of images in parts that have each class alike; none where one is too rare."""
+    rarest = int(np.unique(labels, return_counts=True)[1].min(initial=len(labels)))
+    if rarest < _LEAST:
+        return []
+    places = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return [np.concatenate([place[n::_PARTS] for place in places]) for n in range(_PARTS)]
 
 
 def _between(score: Floats) -> list[float]:

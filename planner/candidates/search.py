@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
+from trimtab.planner.cache.ahead import quantise_ahead
+from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.candidates.collapse import Collapsed, check_answers
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.features import CandidateFeatures, told_errors
@@ -66,6 +68,7 @@ class CandidateSearch:
                 needed = ", ".join(sorted(SCHEMES[name].needs))
                 text = f"not for this device, which has none of the instructions {needed}"
                 job.journal.note("info", name, text)
+        self._candidates = space.candidates
         self._baselines = {found.key for found in space.candidates[: space.baselines]}
         self._metrics = metric_names(job.spec.objectives, evaluator.rows.labels is not None)
         self._features = CandidateFeatures(job, members, space.candidates)
@@ -90,6 +93,8 @@ class CandidateSearch:
         """All that is measured, in this run or before. Raises PlanningError where no member can
         be, StoreError, or DeviceLost."""
         study, budget = self._study, self._budget
+        if self._job.executor.place is not None:
+            quantise_ahead(self._evaluator.variants, self._quantised(), self._job.executor)
         found = [self._evaluated(candidate) for candidate in study.measured]
         while not study.baselines_done or budget.share < 1:
             proposal = study.next()
@@ -102,6 +107,15 @@ class CandidateSearch:
             raise PlanningError("no original model could be measured; see the log for the reasons")
         self._job.remember(predictors=told_errors(study, self._features, self._metrics))
         return found
+
+    def _quantised(self) -> list[tuple[StoredVariant, str]]:
+        """Members and the schemes by which candidates quantise them as they are."""
+        wanted = {
+            (candidate.member, candidate.form.scheme): None
+            for candidate in self._candidates
+            if candidate.form != ORIGINAL and not candidate.form.unquantised.steps
+        }
+        return [(self._members[member], scheme) for member, scheme in wanted]
 
     def _tried(self, proposal: Proposal) -> Measured | None:
         """What the study proposes, measured and told; None where that failed."""
@@ -132,22 +146,21 @@ class CandidateSearch:
             raise PlanningError(f"not tried: {known}")
 
     def _check_answers(self, found: Measured) -> None:
-        """Raise Collapsed for a quantised variant without its parent's answers."""
+        """Raise Collapsed for a variant in another precision or size without its parent's
+        answers."""
         candidate = found.candidate
-        if not candidate.form.scheme:
+        if not candidate.form.scheme and not candidate.form.size:
             return
         forms = {
             seen.candidate.form: seen
             for seen in self._seen
             if seen.candidate.member == candidate.member
         }
-        # Where it was not measured in float yet, the original is what it must answer as.
-        parent = forms.get(candidate.form.unquantised) or forms[ORIGINAL]
-        variants = self._evaluator.variants
-        images = [item.path for item in variants.fit]
-        fit, waiting = self._evaluator.rows.fit, self._job.journal.alive
+        # Where that was not measured yet, the original is what it must answer as.
+        parent = forms.get(candidate.form.parent) or forms[ORIGINAL]
+        evaluator = self._evaluator
         try:
-            check_answers(found, parent, fit, images, variants.limit_s, waiting)
+            check_answers(found, parent, evaluator.rows.fit, evaluator.variants)
         except Collapsed:
             self._collapsed[candidate.member, candidate.form] = (
                 f"{candidate.form.text} of it collapsed with other options"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from trimtab.planner.candidates.members import Member
 from trimtab.planner.candidates.threads import thread_limit
@@ -23,8 +24,8 @@ _ON_THE_CPU = frozenset(
 class Space:
     """Every candidate: first the `baselines` (original models, on each number of threads,
     with and without spinning; the reference member first), up to `enqueued` those that are most
-    often worth a try (each member's other precisions, on the fewest threads), then all the rest,
-    which is the search's to choose from."""
+    often worth a try (each member's other precisions and sizes, on the fewest threads), then all
+    the rest, which is the search's to choose from."""
 
     candidates: list[Candidate]
     baselines: int
@@ -45,11 +46,11 @@ def candidate_space(
     found = []
     for member in members:
         schemes = [s for s in asked if s in member.schemes]
-        for form in floats:
-            for scheme in ("", *schemes):
-                ways = runtime_options(member.built.variant.format, counts, accelerators)
-                made = replace(form, scheme=scheme)
-                found += [Candidate(member.name, made, options) for options in ways]
+        for form, size, scheme in product(floats, ((), *member.sizes), ("", *schemes)):
+            found += [
+                Candidate(member.name, replace(form, size=size, scheme=scheme), options)
+                for options in runtime_options(member.built.variant.format, counts, accelerators)
+            ]
 
     def wave(candidate: Candidate) -> int:
         return wave_of(candidate, min(counts))
@@ -61,15 +62,17 @@ def candidate_space(
 
 def wave_of(candidate: Candidate, threads: int) -> int:
     """When a candidate's turn comes: 0 for original models (the baselines), 1 for them on
-    other execution providers, and on the fewest `threads` for their quantised variants and the
-    best slimmed one, 2 for what the search proposes."""
+    other execution providers, and on the fewest `threads` for their quantised variants, their
+    other sizes and the best slimmed one, 2 for what the search proposes."""
     options = candidate.options
     if options.graph_optimisation != "all" or options.provider == "builtin":
         return 2
     if candidate.form.is_original:
         return 0 if options.provider == "default" else 1
     usual = options.threads == threads and not options.spinning
-    return 1 if candidate.form.number <= 1 and usual else 2
+    form = candidate.form
+    one_step = form.number == 0 or (form.number == 1 and not form.size)
+    return 1 if one_step and usual else 2
 
 
 def runtime_options(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trimtab.db import Store
-from trimtab.planner.bundles.turns import TESTED, TurnSettings
+from trimtab.planner.bundles.turns import TESTED
 from trimtab.planner.candidates.space import runtime_options
 from trimtab.planner.candidates.threads import thread_limit
 from trimtab.planner.jobs.dataset import load_dataset
@@ -12,6 +12,7 @@ from trimtab.planner.reports.text import printable, split_name
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.block_sets import VARIANTS
 from trimtab_runtime.fingerprint import fingerprint
+from trimtab_runtime.probe.requests import TurnSettings
 
 
 def outlook(spec: JobSpec, store: Store | None) -> list[str]:

@@ -28,6 +28,7 @@ _DOING = {
     "images": "looking at images:",
     "members": "reading models",
     "setup": "checking the set-up:",
+    "build": "making",
     "measure": "measuring",
     "trace": "tracing",
     "search": "searching:",

@@ -46,7 +46,7 @@ class Rebuilder:
         specification, and PlanningError where a changed one needs what was fitted to the old."""
         manifest, folder = open_bundle(str(shipped))
         made = self._variants(manifest)
-        changed = {old for old, new in made.items() if new.variant.sha256 != old}
+        changed = {old.sha256 for old in manifest.variants if _differs(old, made[old.sha256])}
         _check_fitted(manifest, changed)
         structure = manifest.structure
         stages = tuple(
@@ -118,18 +118,26 @@ class Rebuilder:
         )
 
 
+def _differs(old: Variant, new: StoredVariant) -> bool:
+    """Whether it is another file, or is fed or read in another way."""
+    found = new.variant
+    return (old.sha256, old.input, old.output) != (found.sha256, found.input, found.output)
+
+
 def _check_fitted(manifest: Manifest, changed: set[str]) -> None:
-    structure = manifest.structure
-    names = {v.sha256: v.name for v in manifest.variants}
-    for stage in structure.stages:
-        fitted = "early exits" if stage.exits else "a learned confidence" if stage.scorer else ""
-        fitted = "a router" if structure.router and changed else fitted
-        if fitted and (stage.variant in changed or (structure.router and changed)):
-            raise PlanningError(
-                f"{names[stage.variant]}: the shipped plan has {fitted}, fitted to models that "
-                "have changed; plan the new ones (`trimtab plan`), and check the result: "
-                "`--candidate chosen`"
-            )
+    """Raises PlanningError where a model has changed that something was fitted to."""
+    fitted = "a router" if manifest.structure.router and changed else ""
+    for stage in manifest.structure.stages:
+        if stage.variant in changed and stage.exits:
+            fitted = "early exits"
+        elif stage.variant in changed and stage.scorer:
+            fitted = "a learned confidence"
+    if fitted:
+        names = ", ".join(v.name for v in manifest.variants if v.sha256 in changed)
+        raise PlanningError(
+            f"the shipped plan has {fitted}, fitted to models that have changed ({names}); plan "
+            "the new ones (`trimtab plan`), and check the result: `--candidate chosen`"
+        )
 
 
 def _files_of(manifest: Manifest, folder: Path) -> dict[str, Path]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from trimtab.planner.gate.judgement import SlowerTest, typical_ms
 from trimtab.planner.jobs.journal import Journal
 from trimtab.profilers import Device
-from trimtab_runtime.probe.requests import PairedRequest
+from trimtab_runtime.probe.requests import PairedRequest, TurnSettings
 
 #: Looks at what was found, and sittings before each.
 LOOKS, SITTINGS = 3, 3
@@ -24,6 +24,13 @@ _ROUNDS, _BLOCK_MS = 12, 20.0
 _BLOCK = (4, 64)
 #: Seconds between two looks at most, and seconds a look of slow models takes as planned.
 _MOST_S = 60.0
+_SETTINGS = TurnSettings(
+    rounds=_ROUNDS * SITTINGS,
+    sittings=SITTINGS,
+    spread_seconds=0.0,
+    max_seconds=_MOST_S,
+    visits=1,
+)
 
 
 @dataclass(frozen=True)
@@ -63,11 +70,7 @@ def take_turns(
             images=placed,
             starts=(0,),
             output="",
-            rounds=_ROUNDS * SITTINGS,
-            sittings=SITTINGS,
-            spread_seconds=0.0,
-            max_seconds=_MOST_S,
-            visits=1,
+            settings=_SETTINGS,
             seed=look,
             pythons=pythons,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Unpack
 
 from trimtab.db import JobRecord, Store
@@ -11,6 +11,7 @@ from trimtab.planner.jobs.journal import Journal
 from trimtab.planner.jobs.summary import JobSummary, summary_of
 from trimtab.planner.specification.job import JobSpec
 from trimtab.profilers import Device
+from trimtab.variants.execution import Executor, Here
 from trimtab.workloads import Splits, Workload
 from trimtab_runtime.probe.requests import MeasureSettings
 
@@ -18,7 +19,7 @@ from trimtab_runtime.probe.requests import MeasureSettings
 @dataclass(frozen=True)
 class JobContext:
     """What a job works with, from its first step to its last. `settings` say how long a candidate
-    is measured (None: as the metrics that are asked for need)."""
+    is measured (None: as the metrics that are asked for need); the `executor` makes variants."""
 
     job_id: str
     spec: JobSpec
@@ -29,6 +30,7 @@ class JobContext:
     workload: Workload
     splits: Splits
     settings: MeasureSettings | None = None
+    executor: Executor = field(default_factory=Here)
 
     @property
     def record(self) -> JobRecord:

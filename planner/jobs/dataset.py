@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from trimtab.workloads import (
     split_workload,
     write_frames,
 )
+from trimtab.workloads.images.split_folders import split_called
 from trimtab.workloads.images.text import first_few
 from trimtab_runtime.errors import SpecificationError
 from trimtab_runtime.metrics import find_metric, recall_of, recalled_class
@@ -73,6 +75,7 @@ def load_dataset(
         work.near_duplicates == "together",
         progress,
     )
+    _check_sizes(workload, work.largest_megapixels)
     sizes = work.splits
     splits = split_workload(workload, sizes.fit, sizes.tune, sizes.test, sizes.seed)
     workload = replace(workload, notices=(*workload.notices, *_split_notices(workload, splits)))
@@ -83,19 +86,36 @@ def load_dataset(
     return workload, splits
 
 
+def _check_sizes(workload: Workload, most: float | None) -> None:
+    """Raises SpecificationError where an image has more megapixels than a plan will read."""
+    width, height = max(workload.shapes, key=math.prod, default=(0, 0))
+    if most is not None and width * height > int(most * 1e6):
+        raise SpecificationError(
+            f"workload.largest_megapixels: there are images of {width} x {height} pixels, and no "
+            f"plan would read one of more than {most:g} million; raise it to "
+            f"{math.ceil(width * height / 1e4) / 100:g}, or scale them down"
+        )
+
+
 def _split_notices(workload: Workload, splits: Splits) -> Iterator[str]:
-    """What to tell of splits that are folders."""
-    found = {
-        split: sorted({i.name.partition("/")[0] for i in workload.items if i.split == split})
-        for split in SPLIT_NAMES
-    }
-    if not any(found.values()):
+    """What to tell of splits that are folders, or stand in a table."""
+    items = [item for item in workload.items if item.split]
+    if not items:
         return
+    own = {item.split for item in items}
+    folders: dict[str, set[str]] = {split: set() for split in SPLIT_NAMES}
+    for item in items:
+        above = PurePosixPath(item.name).parent.parts
+        folders[item.split or ""] |= {part for part in above if split_called(part) == item.split}
+    by_folder = any(folders.values())
     told = ", ".join(
-        f"{split} {size} ({' and '.join(found[split]) or 'of another folder'})"
+        f"{split} {size} ({' and '.join(sorted(folders[split])) or 'of its rows'})"
+        if split in own
+        else f"{split} {size} (of another {'folder' if by_folder else 'split'})"
         for split, size in splits.sizes.items()
     )
-    yield f"the folders are splits, and no classes: {told}"
+    what = "the folders are splits, and no classes" if by_folder else "splits as the table says"
+    yield f"{what}: {told}"
     twice = in_several_splits(workload)
     if len(twice):
         few = first_few([workload.items[index].name for index in twice])

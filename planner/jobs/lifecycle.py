@@ -19,9 +19,10 @@ from trimtab.planner.jobs.journal import (
 )
 from trimtab.planner.jobs.scratch import scratch
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.specification.job import JobSpec, spec_key
+from trimtab.planner.specification.job import JobSpec, spec_identity, spec_key
 from trimtab.profilers import Device, connect
 from trimtab.profilers.device import machine_key
+from trimtab.variants.execution import executor_on
 from trimtab.workloads import Splits, Workload
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import StoreError, reason_of
@@ -31,8 +32,7 @@ from trimtab_runtime.probe.requests import MeasureSettings
 def job_id_of(spec: JobSpec, device: str, workload: str) -> str:
     """The id of a job on the device and the workload with these keys. It never changes, so that
     an interrupted job is resumed by a later version too."""
-    data = spec.model_dump(mode="json", exclude={"tags"})
-    return content_key({"spec": data, "device": device, "workload": workload})[:12]
+    return content_key({"spec": spec_identity(spec), "device": device, "workload": workload})[:12]
 
 
 @contextmanager
@@ -61,9 +61,23 @@ def opened_job(
         for level, text in told_of(workload, spec):
             journal.note(level, "workload", text)
         device.listener = listening = DeviceEvents(journal, device.address)
+
+        def tell(text: str) -> None:
+            journal.note("info", "cluster", text)
+
+        executor = ours.enter_context(executor_on(spec.cluster, tell))
         with _troubles_told(store, job_id, listening):
             yield JobContext(
-                job_id, spec, store, journal, device, fingerprint, workload, splits, settings
+                job_id,
+                spec,
+                store,
+                journal,
+                device,
+                fingerprint,
+                workload,
+                splits,
+                settings,
+                executor,
             )
 
 

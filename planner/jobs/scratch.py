@@ -99,6 +99,8 @@ def _remove_partial(artefacts: Path) -> None:
 @contextmanager
 def _used_by_all(folder: Path) -> Iterator[None]:
     places = {"TMPDIR": str(folder), "TRIMTAB_CACHE": str(folder / "bundles")}
+    # Sockets have short paths: Ray's, and those of clusters that run already, lie where they did.
+    places["RAY_TMPDIR"] = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     before = {name: os.environ.get(name) for name in places}
     chosen = tempfile.tempdir
     os.environ.update(places)

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trimtab.db import CorrectionRecord, ExposureRecord, MeasurementRecord, Store
-from trimtab.planner.bundles.turns import TurnSettings, memory_mb
+from trimtab.db import CorrectionRecord, MeasurementRecord
+from trimtab.planner.bundles.turns import memory_mb, turn_settings
 from trimtab.planner.bundles.verification import BundleVerifier
 from trimtab.planner.cache.measurements import StageSetup
 from trimtab.planner.candidates.evaluator import CandidateEvaluator
 from trimtab.planner.candidates.measured import Measured
 from trimtab.planner.candidates.stages import costs_together
 from trimtab.planner.jobs.steps import ENDS_JOB, one_step
-from trimtab.planner.jobs.summary import JobSummary
 from trimtab.planner.pipeline.colocation import measure_twice
+from trimtab.planner.pipeline.flow import (
+    PlanDecision,
+    Settled,
+    predicted_alone,
+    selection_summary,
+)
 from trimtab.planner.selection.class_cautions import class_cautions
 from trimtab.planner.selection.data import SelectionData
-from trimtab.planner.selection.decision import why_moved
 from trimtab.planner.selection.held_out import HeldOutReports
-from trimtab.planner.selection.losses import variant_losses
 from trimtab.planner.selection.plan import PlanCandidate
 from trimtab.planner.selection.predictions import (
     earlier_correction,
@@ -34,7 +37,8 @@ from trimtab.planner.selection.records import (
     predicted_metrics,
     reported_metrics,
 )
-from trimtab.planner.selection.selector import PlanSelector, Screening, Selection
+from trimtab.planner.selection.rules import Selection
+from trimtab.planner.selection.selector import PlanSelector, Screening
 from trimtab.planner.techniques import TECHNIQUES
 from trimtab.planner.techniques.base import PlanGenerator
 from trimtab.planner.techniques.exit_points.taps import TapPreparation
@@ -43,14 +47,10 @@ from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.correction import Learned
 from trimtab.search.plans.option import StageOption
 from trimtab.search.plans.plan import ComposedPlan
-from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import TrimtabError
 
-#: How often the choice may move to a plan that has to be verified first.
-ROUNDS = 3
 
-
-class PlanningStage:
+class PlanningStage(PlanDecision[BundleVerifier]):
     """Everything after the candidates were measured one by one."""
 
     def __init__(
@@ -60,48 +60,61 @@ class PlanningStage:
         agreed: Sequence[StageOption] = (),
     ) -> None:
         self._evaluator, self._job = evaluator, evaluator.job
+        job = evaluator.job
+        super().__init__(job.job_id, job.spec, job.store, job.journal, job.workload.key)
         self.variants = {m.built.variant.sha256: m.built.variant for m in measured}
         correction = earlier_correction(self._job)
         self._errors = earlier_errors(self._job)
         data = SelectionData.of(self._job.spec, measured, evaluator.rows, correction, agreed)
-        self.selector = PlanSelector(data)
-        self._reports = HeldOutReports(self.selector.evaluator, evaluator.items)
-        self.moved = ""
+        self._selector = PlanSelector(data)
+        self._reports = HeldOutReports(self._selector.evaluator, evaluator.items)
 
-    def decide(self) -> None:
-        """Leaves a verified choice, and all that is known of the plans, in the store."""
-        job, selector = self._job, self.selector
-        job.journal.step("search", "composing plans", 0, 1)
-        screening = selector.screen(job.spec.together)
-        job.journal.step("search", "", 1, 1)
+    @property
+    def selector(self) -> PlanSelector:
+        return self._selector
+
+    def select(self) -> Selection:
+        self.journal.step("search", "composing plans", 0, 1)
+        screening = self.selector.screen(self.spec.together)
+        self.journal.step("search", "", 1, 1)
         together = self.measured_together(screening.groups)
         built = self.technique_plans(screening)
-        selection = selector.select(together, built, screening.least)
-        self._store_plans(selection, {})
-        count_exposure(job.store, job.job_id, job.workload.key, selection.plans)
-        verifier = BundleVerifier(
+        return self.selector.select(together, built, screening.least)
+
+    def verifier(self, selection: Selection) -> BundleVerifier:
+        job = self._job
+        return BundleVerifier(
             job.record,
             job.store,
             job.device,
             job.journal,
-            selector.evaluator,
+            self.selector.evaluator,
             self._evaluator.items,
             selection.baseline.key,
             memory_mb(job.fingerprint),
-            TurnSettings.of(job.settings),
+            turn_settings(job.settings),
         )
-        selection, learned = self._verify(selection, verifier)
-        values = {key: found.values for key, found in verifier.records.items()}
-        self._store_plans(selection, values)
-        self._put_corrections(learned)
+
+    def conclude(self, found: Settled, verifier: BundleVerifier) -> None:
+        selection, data, job = found.selection, self.selector.data, self._job
+        self._put_corrections(found.learned)
         job.remember(predictions=prediction_summary(job, verifier.pairs, self._errors))
-        self._summarise(selection)
+        for text in self._cautions(selection):
+            assert selection.chosen is not None
+            self.journal.note("warning", selection.chosen.label, text)
+        for maker in self._evaluator.makers.values():
+            maker.report(data.measured, data.targets, data.quality)
+        alone_ms = predicted_alone(selection, self._predicted_ms)
+        job.remember(**selection_summary(selection, data, found.moved, alone_ms))
+
+    def _predicted_ms(self, plan: PlanCandidate) -> float:
+        return self._reports.predicted(plan)["latency_mean_ms"]
 
     def measured_together(
         self, groups: Sequence[tuple[int, ...]]
     ) -> dict[tuple[int, ...], CascadeCosts]:
         """The costs of stages, measured together with the other stages of their plans."""
-        data, journal = self.selector.data, self._job.journal
+        data, journal = self.selector.data, self.journal
         parts = [[data.measured[index] for index in group] for group in groups]
         labels = [" + ".join(part.candidate.label for part in group) for group in parts]
 
@@ -153,34 +166,10 @@ class PlanningStage:
             [(designs[n], generator.costs(designs[n], told)) for n, told in visits.items()]
         )
 
-    def _verify(
-        self, selection: Selection, verifier: BundleVerifier
-    ) -> tuple[Selection, Mapping[str, Learned]]:
-        """Verify, and let what the bundles measured have the last word on what is chosen."""
-        before = selection.chosen
-        verifier.verify(self.selector.to_verify(selection, self._job.spec.verify))
-        for number in range(ROUNDS):
-            last = number == ROUNDS - 1
-            selection, learned = self.selector.confirm(
-                selection, verifier.pairs, verifier.failed, last
-            )
-            if selection.chosen is None or selection.chosen.key in verifier.records:
-                break
-            verifier.verify([selection.chosen])
-        if before is not None:
-            self.moved = why_moved(
-                before, selection.chosen, selection.baseline, verifier.failed, self.selector.ties
-            )
-            if self.moved:
-                self._job.journal.note("warning", before.label, self.moved)
-                self.moved = f"{before.label}: {self.moved}"
-        return selection, learned
-
-    def _store_plans(
-        self, selection: Selection, measured: Mapping[str, Mapping[str, float]]
-    ) -> None:
-        """Replace the job's plans and their figures; `measured` by the keys of plans."""
-        job_id, plans, metrics = self._job.job_id, [], []
+    def store_plans(self, selection: Selection, verifier: BundleVerifier | None) -> None:
+        records = verifier.records if verifier is not None else {}
+        measured = {key: found.values for key, found in records.items()}
+        job_id, plans, metrics = self.job_id, [], []
         for plan in selection.plans:
             reported = plan.is_reported or plan.key in measured
             report = self._reports.of(plan, selection.baseline) if reported else None
@@ -200,7 +189,7 @@ class PlanningStage:
             metrics += decided_metrics(job_id, plan)
             if report is not None:
                 metrics += reported_metrics(job_id, plan, report)
-            metrics += predicted_metrics(job_id, plan, self._reports.costs(plan))
+            metrics += predicted_metrics(job_id, plan, self._reports.predicted(plan))
             metrics += measured_metrics(job_id, plan, measured.get(plan.key, {}))
         told = with_intervals(metrics, self._errors, measured)
         self._job.store.replace_plans(job_id, plans, told)
@@ -225,38 +214,3 @@ class PlanningStage:
         if selection.chosen is None:
             return []
         return class_cautions(self.selector.evaluator, selection.chosen, selection.baseline)
-
-    def _summarise(self, selection: Selection) -> None:
-        data = self.selector.data
-        for text in self._cautions(selection):
-            assert selection.chosen is not None
-            self._job.journal.note("warning", selection.chosen.label, text)
-        for maker in self._evaluator.makers.values():
-            maker.report(data.measured, data.targets, data.quality)
-        self._job.remember(**selection_summary(selection, data, self.moved))
-
-
-def selection_summary(selection: Selection, data: SelectionData, moved: str) -> JobSummary:
-    """What was selected, for the job's summary, and why the choice `moved`."""
-    return {
-        "moved": moved,
-        "plans": len(selection.plans),
-        "chosen": selection.chosen.key if selection.chosen else None,
-        "nearest": selection.nearest.key if selection.nearest else None,
-        "baseline": selection.baseline.key,
-        "quality": list(data.quality),
-        "objectives": [objective.metric for objective in data.objectives],
-        "reference_ms": data.reference_ms,
-        "losses": variant_losses(data),
-    }
-
-
-def count_exposure(
-    store: Store, job_id: str, workload_key: str, plans: Sequence[PlanCandidate]
-) -> None:
-    """Count a report on the test set; the same report of a job that is resumed, or runs again,
-    counts once."""
-    reason = f"report {content_key(sorted(plan.key for plan in plans))[:12]}"
-    seen = store.list_exposures(workload_key=workload_key)
-    if not any((look.job_id, look.reason) == (job_id, reason) for look in seen):
-        store.add_exposure(ExposureRecord(job_id, workload_key, "test", reason, len(plans)))

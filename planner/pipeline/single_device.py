@@ -52,10 +52,7 @@ class SingleDeviceJob:
         known = self.job.summary
         self.job.remember(classes=members[0].classes, candidates=len(measured))
         stage = PlanningStage(self.evaluator, measured)
-        if decided_without_turns(self.job, known, stage.selector.data):
-            text = "the choice of an earlier version, which verified plans one by one, stays"
-            self.job.journal.note("info", "plans", text)
-        else:
+        if not decided_without_turns(stage, known, stage.selector.data):
             stage.decide()
         return measured
 

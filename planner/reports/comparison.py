@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from trimtab.db import JobRecord, Store
 from trimtab.planner.jobs.lookup import devices_of
 from trimtab.planner.reports.answers.inputs import TestInputs, job_inputs
-from trimtab.planner.reports.answers.plan_answers import PlanAnswers, lead, plan_answers
+from trimtab.planner.reports.answers.plan_answers import (
+    PlanAnswers,
+    agreement,
+    answered_confusions,
+    lead,
+    plan_answers,
+)
 from trimtab.planner.reports.front import FrontView, PlanRow
 from trimtab.planner.reports.speedup import LATENCY, PREDICTED, relative
 from trimtab.planner.reports.text import number
@@ -96,10 +100,11 @@ def _beside(view: FrontView, chosen: PlanRow) -> list[str]:
     told = list(view.setup)
     if chosen.status != "verified":
         told.append(f"Its figures are {chosen.status}, not measured on the exported file.")
-    rows = {"It": chosen, "The baseline": view.row(view.baseline)}
-    for name, row in rows.items():
-        if row is not None and row.disturbances:
-            told.append(f"{name} was measured while the device was disturbed: measure again.")
+    baseline = view.row(view.baseline)
+    if chosen.disturbances:
+        told.append("It was measured while the device was disturbed: measure again.")
+    elif baseline is not None and baseline.disturbances:
+        told.append("The baseline was measured while the device was disturbed: measure again.")
     return told
 
 
@@ -109,8 +114,8 @@ def _few(changes: Changes | None) -> list[str]:
         return []
     _, low, high = changes.lead
     return [
-        f"Only {changes.count} test images: the accuracy may differ by "
-        f"{50 * (high - low):.0f} points either way."
+        f"Only {changes.count} test images: less than about {50 * (high - low):.0f} points of "
+        "accuracy cannot be told from chance."
     ]
 
 
@@ -146,12 +151,13 @@ def _changes(store: Store, job: JobRecord, first: str, second: str) -> Changes:
         plan_answers(store, place, store.find_plan(key, job_id=place.id), inputs)
         for key in (first, second)
     )
-    if own.right is None or base.right is None:
+    both = agreement(own, base)
+    if both is None:
         raise PlanningError("the job has no labels")
     return Changes(
-        count=len(own.right),
-        newly_wrong=int((base.right & ~own.right).sum()),
-        newly_right=int((own.right & ~base.right).sum()),
+        count=both.count,
+        newly_wrong=both.second_only,
+        newly_right=both.first_only,
         lead=lead(own, base, inputs),
         worst=_worst(own, base, inputs),
     )
@@ -160,21 +166,20 @@ def _changes(store: Store, job: JobRecord, first: str, second: str) -> Changes:
 def _worst(
     own: PlanAnswers, base: PlanAnswers, inputs: TestInputs
 ) -> tuple[str, float, float] | None:
-    """The class of which the first plan recognises the smallest share."""
-    if inputs.labels is None or own.right is None or base.right is None:
-        return None
-    recalls = {
-        int(label): float(own.right[inputs.labels == label].mean())
-        for label in np.unique(inputs.labels)
-    }
-    lowest = min(recalls, key=lambda label: recalls[label])
-    before = float(base.right[inputs.labels == lowest].mean())
-    return inputs.classes[lowest], recalls[lowest], before
+    """The class of which the first plan recognises the smallest share; None where only that
+    answers are right is known."""
+    found = answered_confusions(inputs, own, base)
+    for lowest in found.worst(1) if found else ():
+        if lowest.recall is not None and lowest.baseline_recall is not None:
+            return lowest.name, lowest.recall, lowest.baseline_recall
+    return None
 
 
 def _speed(own: PlanRow, base: PlanRow) -> str:
     ours, theirs = own.figure(LATENCY), base.figure(LATENCY)
-    found = relative(own.speedup, base.speedup)
+    found = own.speedup
+    if "baseline" not in base.roles:
+        found = relative(own.speedup, base.speedup)
     if found is None:
         return "its speed-up is not known"
     span = f"95 % CI {found.span}; " if found.span else ""

@@ -20,10 +20,12 @@ from trimtab.planner.jobs.lookup import devices_of, job_state
 from trimtab.planner.jobs.summary import PredictionSummary, summary_of
 from trimtab.planner.reports.figures import MetricValues, plan_figures
 from trimtab.planner.reports.names import plan_name
+from trimtab.planner.reports.places import job_place
+from trimtab.planner.reports.predictor_errors import PredictorError, predictor_errors
 from trimtab.planner.reports.speedup import LATENCY, SpeedUp, alike_in_latency, speedup_columns
-from trimtab.planner.reports.text import device_text, printable
+from trimtab.planner.reports.text import printable
 from trimtab.planner.selection.class_cautions import worst_class
-from trimtab.planner.selection.paired import PairedFigures
+from trimtab.planner.selection.paired import disturbances
 from trimtab.search.objectives.pareto import spread
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
@@ -108,32 +110,6 @@ class PlanRow:
 
 
 @dataclass(frozen=True)
-class PredictorError:
-    """How far off predictions of a metric were: the `median` error, relative for a cost, in
-    fractions for a quality, over `count` candidates. `held_out` says how: 'ahead' of each
-    measurement, or with the candidate's member 'left_out'."""
-
-    metric: str
-    held_out: str
-    median: float
-    count: int
-
-    @property
-    def text(self) -> str:
-        """One line."""
-        how = "before measuring" if self.held_out == "ahead" else "leave-one-model-out"
-        off = (
-            f"{100 * self.median:.1f} points"
-            if find_metric(self.metric).kind == "quality"
-            else f"{self.median:.1%}"
-        )
-        return (
-            f"Median prediction error of {printable(self.metric)}, {how}: {off} "
-            f"({self.count} candidate{'s' * (self.count != 1)})."
-        )
-
-
-@dataclass(frozen=True)
 class FrontView:
     """The plans of a job, by predicted latency. `test_looks` counts the reports of any job on
     this test split, `nearest` is the plan that comes nearest where none can be chosen,
@@ -195,23 +171,6 @@ class FrontView:
         return {**asdict(self), "rows": [row.plain() for row in rows]}
 
 
-def job_place(store: Store, job: JobRecord) -> str:
-    """Where a job measures, in a few words."""
-    devices = devices_of(job)
-    if not devices:
-        return device_name(store, job.device_key)
-    names = printable(", ".join(device["name"] for device in devices))
-    return f"the worst case of {names}" if job.spec.get("across") == "worst" else names
-
-
-def device_name(store: Store, key: str | None) -> str:
-    """A device in a few words."""
-    device = store.get_device(key) if key else None
-    if device is None:
-        return "unknown"
-    return device_text(device.address, device.fingerprint)
-
-
 def front_view(store: Store, job: JobRecord) -> FrontView:
     """All plans of a job. Raises PlanningError when it has none."""
     entries = store.list_plans(job.id)
@@ -249,7 +208,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         nearest=summary_of(job).get("nearest"),
         test_looks=store.count_exposures(job.workload_key) if job.workload_key else 0,
         corrections=tuple(store.list_corrections(job_id=job.id)),
-        predictors=_predictors(job),
+        predictors=predictor_errors(job),
         rows=tuple(rows),
         moved=printable(summary_of(job).get("moved", "")),
         setup=setup_doubts(job),
@@ -267,14 +226,6 @@ def setup_doubts(job: JobRecord) -> tuple[str, ...]:
         return ()
     forced = ("The job went on with a set-up in doubt, because --force was given.",)
     return (*(forced if setup["forced"] else ()), *map(printable, setup["findings"]))
-
-
-def _predictors(job: JobRecord) -> tuple[PredictorError, ...]:
-    return tuple(
-        PredictorError(metric, held_out, errors["median"], int(errors["count"]))
-        for metric, ways in summary_of(job).get("predictors", {}).items()
-        for held_out, errors in ways.items()
-    )
 
 
 def _quality(job: JobRecord, objectives: Sequence[str]) -> str:
@@ -337,10 +288,8 @@ def _row(
 
 
 def _disturbances(plan: PlanRecord, record: VerificationRecord | None) -> tuple[str, ...]:
-    """Of a verified plan what disturbed its bundle, in turns where it took them; of others what
-    disturbed its parts."""
+    """Of a verified plan what disturbed its bundle; of others what disturbed its parts."""
     told = plan.definition.get("disturbed", ())
     if record is not None and record.state == "ok":
-        paired = PairedFigures.read(plan.definition)
-        told = paired.warnings if paired else record.details.get("warnings", ())
+        told = disturbances(record.details)
     return tuple(map(printable, told))

@@ -140,8 +140,13 @@ def why_none(view: FrontView) -> list[str]:
 
 
 def device_notes(found: PlanReport) -> list[str]:
-    """The mean latency on each of several devices."""
+    """What peak memory holds for, and the mean latency on each of several devices."""
     notes = []
+    if found.largest_pixels is not None:
+        notes.append(
+            f"Peak memory holds for JPEG and PNG of up to {found.largest_pixels / 1e6:g} million "
+            "pixels; the plan reads a larger JPEG smaller, and no other that is larger."
+        )
     for name, figures in found.on_each.items():
         measured = figures.get(f"{LATENCY} test measured")
         predicted = figures.get(f"{LATENCY} tune predicted")

@@ -52,9 +52,7 @@ class SpeedUp:
             if plan.key == paired.baseline:
                 return cls(value, MEASURED, disturbed=bool(paired.warnings))
             return cls(value, MEASURED, known.low, known.high, bool(paired.warnings))
-        if mine.predicted and other.predicted:
-            return cls(other.predicted / mine.predicted, PREDICTED)
-        return None
+        return predicted_speedup(mine, other)
 
     @property
     def says(self) -> str:
@@ -74,6 +72,13 @@ class SpeedUp:
         return f"{self.value:.2f}x" + (f" ({self.span})" if self.span else "")
 
 
+def predicted_speedup(own: MetricValues, base: MetricValues) -> SpeedUp | None:
+    """What is predicted, of a plan's latency and the baseline's; None where one of them is not."""
+    if not own.predicted or not base.predicted:
+        return None
+    return SpeedUp(base.predicted / own.predicted, PREDICTED)
+
+
 def speedup_text(found: SpeedUp | None) -> str:
     """The number with its interval, or the sign for what is unknown."""
     return UNKNOWN if found is None else found.text
@@ -90,13 +95,9 @@ def speedup_columns(found: SpeedUp | None) -> dict[str, float | str | None]:
 
 
 def relative(own: SpeedUp | None, other: SpeedUp | None) -> SpeedUp | None:
-    """How many times as fast a plan is as another, from what both are against the baseline; None
-    where one was measured and the other predicted."""
-    if own is None or other is None:
-        return None
-    if other.value == 1.0 and other.low is None:
-        return own  # against the baseline itself
-    if own.basis != other.basis:
+    """How many times as fast a plan is as another, neither of which is the baseline, from what
+    both are against it; None where one was measured and the other predicted."""
+    if own is None or other is None or own.basis != other.basis:
         return None
     value, disturbed = own.value / other.value, own.disturbed or other.disturbed
     spans = [Known(s.value, s.low or s.value, s.high or s.value) for s in (own, other)]

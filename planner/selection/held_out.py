@@ -47,6 +47,12 @@ class HeldOutReports:
             self._costs[plan.key] = self._evaluator.predicted(plan, found)
         return self._costs[plan.key]
 
+    def predicted(self, plan: PlanCandidate) -> dict[str, float]:
+        """These costs with what the bundles of other plans taught: the one prediction that is
+        shown of a plan, whether its own bundle ran or not."""
+        costs = self.costs(plan)
+        return {name: value * plan.foreseen_factor(name) for name, value in costs.items()}
+
     def on_tune(self, plan: PlanCandidate) -> Breakdown:
         """Where the inputs of tune stop."""
         if plan.key not in self._on_tune:

@@ -9,12 +9,20 @@ from typing import Any
 from trimtab.search.estimates.paired_times import Known
 
 
+def disturbances(details: Mapping[str, Any]) -> tuple[str, ...]:
+    """What disturbed a bundle, from the details of its verification: in turns where it took them,
+    which is where its figures are from, else when it ran alone."""
+    paired = PairedFigures.read(details)
+    return paired.warnings if paired is not None else tuple(details.get("warnings") or ())
+
+
 @dataclass(frozen=True)
 class PairedFigures:
-    """`speedup` over the baseline and mean `latency_ms`, each with its 95 % interval, by split.
-    `against` says, by the keys of plans that took the same turns, how many times as fast as those
-    it is on tune. `timed` are numbers of the images of tune that count; `warnings` say why the
-    machine was never quiet enough."""
+    """`speedup` over the baseline and mean `latency_ms`, by split, each with the interval that
+    contains 95 % of what one more run gives. `against` says, by the keys of plans that took the
+    same turns, how many times as fast as those it is on tune, with the 95 % interval of the mean
+    over runs, by which plans are told apart. `timed` are numbers of the images of tune that the
+    figures speak of; `warnings` say why the machine was never quiet enough."""
 
     baseline: str
     speedup: Mapping[str, Known]
@@ -65,8 +73,8 @@ class PairedFigures:
         or by what both did against the baseline. None where they had different ones."""
         if key in self.against:
             return self.against[key]
-        if key == self.baseline:
-            return self.speedup["tune"]
         if self.baseline != other.baseline:
             return None
-        return self.speedup["tune"].over(other.speedup["tune"])
+        itself = Known(1.0, 1.0, 1.0)
+        own, its = (found.against.get(self.baseline, itself) for found in (self, other))
+        return own.over(its)

@@ -48,6 +48,11 @@ class PlanCandidate:
         return {**self.costs, **self.composed.guarded}
 
     @property
+    def took_turns(self) -> bool:
+        """Whether its bundle ran in turns with others."""
+        return self.paired is not None
+
+    @property
     def is_reported(self) -> bool:
         """Whether test is replayed for it."""
         return self.on_front or self.is_baseline or self.is_chosen

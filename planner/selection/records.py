@@ -110,12 +110,9 @@ def reported_metrics(
 def predicted_metrics(
     job_id: str, judged: PlanCandidate, costs: Mapping[str, float]
 ) -> list[PlanMetricRecord]:
-    """The `costs` predicted for the test inputs, with what the bundles of other plans taught: the
-    one prediction that is shown of a plan, whether its own bundle ran or not."""
+    """The `costs` predicted for the test inputs (HeldOutReports.predicted)."""
     return [
-        PlanMetricRecord(
-            job_id, judged.key, name, "test", "predicted", value * judged.foreseen_factor(name)
-        )
+        PlanMetricRecord(job_id, judged.key, name, "test", "predicted", value)
         for name, value in costs.items()
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,22 @@ from trimtab_runtime.metrics import find_metric
 FRONT_SIZE = 100
 #: What a plan that stops early must cost at most, relative to the baseline, to be chosen.
 WORTHWHILE = 0.97
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The plans of a job, by latency. `swept` are all that they were selected from. Where none is
+    chosen, `nearest` is the one to look at."""
+
+    plans: Sequence[PlanCandidate]
+    swept: Sequence[ComposedPlan]
+    baseline: PlanCandidate
+    nearest: PlanCandidate | None
+
+    @property
+    def chosen(self) -> PlanCandidate | None:
+        """The plan to ship; None when the constraints allow none."""
+        return next((plan for plan in self.plans if plan.is_chosen), None)
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,7 @@ class SelectionRules:
             chosen, why = first, ""
             if ties is not None:
                 rivals = [p for p in plans if self._allowed(p, baseline) and p.key in eligible]
+                rivals.sort(key=lambda plan: plan.values[self.cost])
                 chosen, why = ties.simplest(first, rivals)
             chosen.is_chosen, chosen.preferred = True, why
             return None
@@ -102,6 +119,25 @@ class SelectionRules:
         allowed = [p for p in plans if self._allowed(p, baseline)]
         good = [p for p in allowed if self._is_good(p, baseline)]
         return sorted(good, key=lambda plan: (plan.values[self.cost], -plan.values[self.quality]))
+
+    def chosen_again(
+        self, selection: Selection, among: Sequence[PlanCandidate], ties: Ties
+    ) -> Selection:
+        """The same plans, with what is known of them now: judged, chosen `among` these."""
+        plans = selection.plans
+        nearest = self.choose(plans, selection.baseline, among, ties)
+        self.mark_front(plans)
+        return replace(selection, nearest=nearest)
+
+    def to_verify(self, selection: Selection, count: int) -> list[PlanCandidate]:
+        """The chosen plan, the cheapest that might be, the baseline, what others must be compared
+        with, and `count` more at most that span the front."""
+        cheapest = self.cheapest(selection.plans, selection.baseline)
+        always = [p for p in (selection.chosen, cheapest, selection.baseline) if p is not None]
+        always += [plan for plan in selection.plans if plan.composed.design.rival]
+        ahead = [plan for plan in selection.plans if plan.on_front]
+        spanning = self.spanning(ahead, count)
+        return list({plan.key: plan for plan in [*always, *spanning]}.values())
 
     def cheapest(
         self, plans: Sequence[PlanCandidate], baseline: PlanCandidate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trimtab.planner.selection.certificates import attach_certificates
@@ -11,7 +11,7 @@ from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.selection.evaluation import PlanEvaluator
 from trimtab.planner.selection.operating_points import family
 from trimtab.planner.selection.plan import PlanCandidate
-from trimtab.planner.selection.rules import FRONT_SIZE, SelectionRules
+from trimtab.planner.selection.rules import FRONT_SIZE, Selection, SelectionRules
 from trimtab.planner.selection.ties import DeviceTies
 from trimtab.search.costs.cascade import CascadeCosts
 from trimtab.search.costs.correction import Learned, Pair
@@ -38,22 +38,6 @@ class Screening:
     groups: list[tuple[int, ...]]
     cheapest: list[ComposedPlan]
     least: float
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The plans of a job, by latency. `swept` are all that they were selected from. Where none is
-    chosen, `nearest` is the one to look at."""
-
-    plans: list[PlanCandidate]
-    swept: Sequence[ComposedPlan]
-    baseline: PlanCandidate
-    nearest: PlanCandidate | None
-
-    @property
-    def chosen(self) -> PlanCandidate | None:
-        """The plan to ship; None when the constraints allow none."""
-        return next((plan for plan in self.plans if plan.is_chosen), None)
 
 
 class PlanSelector:
@@ -115,31 +99,13 @@ class PlanSelector:
     def confirm(
         self,
         selection: Selection,
-        verified: Mapping[str, Mapping[str, Pair]],
-        failed: Collection[str],
-        last: bool,
+        pairs: Mapping[str, Mapping[str, Pair]],
+        among: Sequence[PlanCandidate],
     ) -> tuple[Selection, dict[str, Learned]]:
-        """Choose again with what bundles measured.
-
-        `failed` plans cannot be chosen; the `last` time, only verified ones can. Returns also what
-        was learned, see :func:`trimtab.planner.selection.corrections.correct`.
-        """
-        plans = selection.plans
-        learned = correct(plans, verified, self.data.correction)
-        among = [p for p in plans if p.key in verified or not (last or p.key in failed)]
-        nearest = self.rules.choose(plans, selection.baseline, among, self.ties)
-        self.rules.mark_front(plans)
-        return Selection(plans, selection.swept, selection.baseline, nearest), learned
-
-    def to_verify(self, selection: Selection, count: int) -> list[PlanCandidate]:
-        """The chosen plan, the cheapest that might be, the baseline, what others must be compared
-        with, and `count` more at most that span the front."""
-        cheapest = self.rules.cheapest(selection.plans, selection.baseline)
-        always = [p for p in (selection.chosen, cheapest, selection.baseline) if p is not None]
-        always += [plan for plan in selection.plans if plan.composed.design.rival]
-        ahead = [plan for plan in selection.plans if plan.on_front]
-        spanning = self.rules.spanning(ahead, count)
-        return list({plan.key: plan for plan in [*always, *spanning]}.values())
+        """Choose again `among` these plans, with what bundles measured. Returns also what was
+        learned of it, see :func:`trimtab.planner.selection.corrections.correct`."""
+        learned = correct(selection.plans, pairs, self.data.correction)
+        return self.rules.chosen_again(selection, among, self.ties), learned
 
     def family(self, selection: Selection, own: PlanCandidate) -> tuple[OperatingPoint, ...]:
         """The operating points to bundle with a plan: of all that were composed of its structure,

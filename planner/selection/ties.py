@@ -61,8 +61,8 @@ class Ties(ABC):
         self, first: PlanCandidate, among: Sequence[PlanCandidate]
     ) -> tuple[PlanCandidate, str]:
         """The simplest of those plans that cannot be told from the `first`, which would be chosen
-        otherwise, and why it is preferred ('' where it is the first itself). Of equally simple
-        ones one that ran in turns, then the cheapest."""
+        otherwise, and why it is preferred ('' where it is the first itself). `among` is by cost:
+        of equally simple ones one that ran in turns is taken, then the cheapest."""
         simpler = [p for p in among if _rank(p) < _rank(first)]
         equals = [p for p in simpler if self.as_cheap(p, first) and not self.slower(p)]
         for plan in sorted(equals, key=_rank):
@@ -84,7 +84,7 @@ class Ties(ABC):
 
 
 def _rank(plan: PlanCandidate) -> tuple[Any, ...]:
-    return (*simplicity(plan), not plan.factors)
+    return (*simplicity(plan), not plan.took_turns)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class DeviceTies(Ties):
         known = self.faster(plan, other)
         by_latency = find_metric(self.cost).corrected_by == _LATENCY
         if by_latency and known is not None:
-            return known.high >= 1.0
+            return known.high >= 1.0 - _ROUNDING
         margin = PREDICTED if by_latency else FIGURE
         return plan.values[self.cost] <= other.values[self.cost] * (1 + margin) + _ROUNDING
 

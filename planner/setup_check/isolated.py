@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -20,10 +18,10 @@ from trimtab.planner.setup_check.judgement import check_member, joined, specifie
 from trimtab.planner.setup_check.orders import Ints
 from trimtab.planner.setup_check.records import CheckRequest, MemberCheck, SetupCheck
 from trimtab.variants.isolation import child
-from trimtab_runtime import errors
 from trimtab_runtime.codec import decode, encode
-from trimtab_runtime.errors import ModelError, TrimtabError
+from trimtab_runtime.errors import ModelError, TrimtabError, told_error
 from trimtab_runtime.fingerprint import thread_limit
+from trimtab_runtime.processes import AwakeClock, end_group
 
 _COMMAND = "from trimtab.planner.setup_check.isolated import main; main()"
 #: Loading models and decoding images take time that members are not given.
@@ -78,29 +76,22 @@ def _check_alone(request: CheckRequest, stopped: threading.Event) -> tuple[Membe
     told = json.loads(output.splitlines()[-1])
     if "check" in told:
         return decode(MemberCheck, told["check"]), np.array(told["answers"], np.int64)
-    raise getattr(errors, told["error"])(told["reason"])
+    raise told_error(told["error"], told["reason"], ModelError)
 
 
 def _run(request: bytes, limit_s: float, stopped: threading.Event) -> tuple[int, str, str]:
     """The child's status, what it printed and what it complained. Raises ModelError."""
-    until = time.monotonic() + limit_s
-    with subprocess.Popen(
-        child.command(_COMMAND, str(os.getpid())),
-        env=child.environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    clock = AwakeClock()
+    with child.started(_COMMAND, stderr=subprocess.PIPE) as process:
         sent: bytes | None = request
         try:
-            while time.monotonic() < until and not stopped.is_set():
+            while clock() < limit_s and not stopped.is_set():
                 with suppress(subprocess.TimeoutExpired):
                     output, said = process.communicate(sent, timeout=_GLANCE_S)
                     return process.returncode, output.decode(), said.decode(errors="replace")
                 sent = None  # communicate takes it once, and keeps what it could not send yet
         finally:
-            if process.poll() is None:
-                process.kill()
+            end_group(process)
     raise ModelError(f"the set-ups could not be tried within {limit_s:.0f} s")
 
 

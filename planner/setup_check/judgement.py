@@ -108,7 +108,8 @@ def _compared(
     tried = vars(trial.inputs[best.input])
     changed: dict[str, Any] = {k: value for k, value in tried.items() if value != before[k]}
     order: tuple[str, ...] = ()
-    if "order" in best.changes and set(reading.places.tolist()) == set(range(len(classes))):
+    whole = set(reading.places.tolist()) == set(range(len(classes)))
+    if "order" in best.changes and rivals[0].certain and whole:
         order = tuple(classes[index] for index in np.argsort(reading.places))
     return replace(
         check,

@@ -15,6 +15,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 _SYNSET = re.compile(r"n[0-9]{8}")
+#: Images of a class that must be answered with a place before that is certain to be its own.
+_PLAIN = 3
 #: Networks that put a background in front are asked without it.
 OFFSETS = (0, 1)
 #: The network's classes sorted otherwise than they are listed: by these keys of their names.
@@ -94,6 +96,18 @@ def best_permutation(predicted: Ints, labels: Ints, classes: int) -> Ints:
     counts[np.arange(classes), np.arange(classes)] += 0.5  # ties leave a class in its place
     found: Ints = linear_sum_assignment(counts, maximize=True)[1].astype(np.int64)
     return found
+
+
+def certain(predicted: Ints, labels: Ints, places: Ints) -> bool:
+    """Whether answers leave no doubt where any class stands: most images of each are answered with
+    its place, by far, and at most one class has none."""
+    unknown = len(places) - len(np.unique(labels))
+    for label in np.unique(labels):
+        counts = np.bincount(predicted[labels == label], minlength=len(places))
+        own, counts[places[label]] = int(counts[places[label]]), 0
+        if own < _PLAIN or own <= 2 * counts.max():
+            return False
+    return unknown <= 1
 
 
 def cross_fitted(predicted: Ints, labels: Ints, classes: int) -> NDArray[np.bool_]:

@@ -12,7 +12,9 @@ from trimtab.planner.specification.found_model import FoundModel
 from trimtab.planner.specification.template import SPLITS, FoundImages
 from trimtab.variants import make_variant
 from trimtab.variants.inspection.preprocessing import GEOMETRY_FIELDS
-from trimtab.workloads import split_workload
+from trimtab.workloads import Item, split_workload
+from trimtab_runtime.errors import WorkloadError
+from trimtab_runtime.images.preprocess import decode_image
 
 #: Images below which figures say too little to stand beside a proposal.
 _LEAST = 16
@@ -25,7 +27,7 @@ def propose(models: Sequence[FoundModel], images: FoundImages) -> None:
     what answers best, with its figures. Without labels, or with outputs that do not fit the
     classes, guesses stay."""
     workload = images.workload
-    items = checked_images(workload, split_workload(workload, *SPLITS, 0))
+    items = _readable(checked_images(workload, split_workload(workload, *SPLITS, 0)), images)
     labels = check_labels(items)
     fitting = [model for model in models if model.classes >= len(workload.classes)]
     if labels is None or len(items) < _LEAST or not fitting:
@@ -36,10 +38,28 @@ def propose(models: Sequence[FoundModel], images: FoundImages) -> None:
     for model, found in zip(fitting, check.members, strict=True):
         if found.problem is None:
             _take_over(model, found)
+        else:
+            images.problems.append(f"{model.path.name} could not be tried: {found.problem}")
     orders = {found.order for found in check.members if found.beaten}
     agreed = len(orders) == 1 and all(found.beaten for found in check.members)
     if agreed and images.classes is None and not workload.classes[0].isdigit():
         images.order = orders.pop()
+
+
+def _readable(items: Sequence[Item], images: FoundImages) -> list[Item]:
+    """Those that can be decoded; what cannot is told."""
+    found, reasons = list[Item](), list[str]()
+    for item in items:
+        try:
+            decode_image(str(item.path))
+        except WorkloadError as error:
+            reasons.append(str(error))
+        else:
+            found.append(item)
+    if reasons:
+        told = f"{len(reasons)} of the {len(items)} images that models were to be tried on"
+        images.problems.append(f"{told}: {reasons[0]}")
+    return found
 
 
 def _member(model: FoundModel) -> CheckedMember:
@@ -75,7 +95,9 @@ def _take_over(model: FoundModel, found: MemberCheck) -> None:
         model.geometry = {n: v for n, v in tried.items() if v not in (None, False)}
         model.offset = model.offset if found.offset is None else found.offset
         doubtful = best.right <= best.images * (found.by_chance or 0) * 2
-        model.doubt = f"it answers best with another {best.text}" if found.order else ""
+        model.doubt = (
+            f"it answers best with another {best.text}" if "order" in best.changes else ""
+        )
     else:
         doubtful = found.near_chance
     if doubtful:

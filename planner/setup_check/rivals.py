@@ -11,7 +11,7 @@ from trimtab.planner.setup_check.statistics import MATERIAL_ELSE, Bools, sign_te
 
 #: A set-up with fewer changes is the likelier cause, unless the best one beats it with this p.
 _AS_GOOD = 0.05
-#: Rivals go on while they lead by so many standard deviations of a tie.
+#: Beyond the first look rivals go on while they lead by so many standard deviations of a tie.
 _PROMISING = 1.0
 #: Causes as they are named: what makes all answers wrong comes first.
 _CAUSES = ("offset", "order", "normalisation", "colour", "geometry")
@@ -29,23 +29,34 @@ class Setup:
 @dataclass(frozen=True)
 class Rival:
     """A set-up beside the specified one, and how it did: `right` (images,), and in figures. It
-    was `found` in the answers, where nobody thought of it before."""
+    was `found` in the answers, where nobody thought of it before, and is `certain` where they tell
+    the place of every class."""
 
     setup: Setup
     right: Bools
     told: TriedSetup
     found: bool = False
+    certain: bool = True
 
     @property
-    def leads(self) -> bool:
-        return self.told.won > self.told.lost
+    def undecided(self) -> bool:
+        """Whether it may yet be better by enough to matter."""
+        most = self._lead + 2 * self._spread
+        return most >= MATERIAL_ELSE * max(1, self.told.judged)
 
     @property
     def promising(self) -> bool:
         """Whether more images may show that it is better, and by enough to matter."""
-        lead, spread = self.told.won - self.told.lost, (self.told.won + self.told.lost) ** 0.5
-        most = (lead + 2 * spread) / max(1, self.told.judged)
-        return lead > 0 and lead >= _PROMISING * spread and most >= MATERIAL_ELSE
+        return self._lead > 0 and self._lead >= _PROMISING * self._spread and self.undecided
+
+    @property
+    def _lead(self) -> int:
+        return self.told.won - self.told.lost
+
+    @property
+    def _spread(self) -> float:
+        """A standard deviation of the lead where both are equally good."""
+        return float((self.told.won + self.told.lost) ** 0.5)
 
 
 def beside(setup: Setup, right: Bools, specified: Bools, first: int, compared: int) -> TriedSetup:

@@ -16,18 +16,14 @@ from trimtab.planner.setup_check.orders import (
     Reading,
     answers,
     best_permutation,
+    certain,
     cross_fitted,
     usual_readings,
 )
 from trimtab.planner.setup_check.pictures import Pictures
 from trimtab.planner.setup_check.records import CheckedMember, CheckRequest
 from trimtab.planner.setup_check.rivals import Rival, Setup, beside, likeliest_first, ordered
-from trimtab.planner.setup_check.statistics import (
-    Bools,
-    beats,
-    chance,
-    knows,
-)
+from trimtab.planner.setup_check.statistics import Bools, beats, chance, knows
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import create_engine, format_engine
 from trimtab_runtime.formats import InputFormat
@@ -143,10 +139,13 @@ class MemberTrial:
             rivals = self._judged(finalists, labels, classes, first, compared)
             if self.images < look or self._settled(rivals, labels, finalists[0]):
                 break
-            goes_on = [r.promising if look >= LOOKS[1] else r.leads for r in rivals]
+            goes_on = [r.promising if look >= LOOKS[1] else r.undecided for r in rivals]
             left += [rival for rival, on in zip(rivals, goes_on, strict=True) if not on]
             rivals = [rival for rival, on in zip(rivals, goes_on, strict=True) if on]
             finalists = [finalists[0], *(rival.setup for rival in rivals if not rival.found)]
+        if rivals and rivals[0].found:
+            other = self._beyond_order(rivals[0], finalists[0], labels, len(classes), compared + 1)
+            rivals = ([other] if other else []) + rivals
         return rivals + left, tried
 
     def _settled(self, rivals: Sequence[Rival], labels: Ints, specified: Setup) -> bool:
@@ -154,7 +153,8 @@ class MemberTrial:
         if not rivals:
             return self.images >= LOOKS[2] or bool(self._right(specified, labels).mean() > 0.5)
         hopeless = not any(rival.promising for rival in rivals)
-        return beats(rivals[0].told) or (self.images >= LOOKS[1] and hopeless)
+        beaten = beats(rivals[0].told) and rivals[0].certain
+        return beaten or (self.images >= LOOKS[1] and hopeless)
 
     # ---- screening ----
 
@@ -258,12 +258,39 @@ class MemberTrial:
         if after < _EXPLAINS * before and 1 - after > (1 - before) / _EXPLAINS:
             return None
         reading = Reading(offset, best_permutation(predicted, labels, classes))
-        told = "a permutation found in the answers"
+        sure = certain(predicted, labels, reading.places)
+        told = f"a permutation found in the answers{'' if sure else ', not certain of each class'}"
         changes = ordered({**self._setups[index].changes, "order": told})
         setup = Setup(index, reading, changes)
         if not self._knows(setup, right, labels):
             return None
-        return Rival(setup, right, beside(setup, right, specified, 0, compared), found=True)
+        figures = beside(setup, right, specified, 0, compared)
+        return Rival(setup, right, figures, found=True, certain=sure)
+
+    def _beyond_order(
+        self, found: Rival, specified: Setup, labels: Ints, classes: int, compared: int
+    ) -> Rival | None:
+        """The best other input where the order had to be found: before, all inputs were alike.
+        None where it answers no better."""
+        first = len(self._setups)
+        self._setups += further_inputs(self._setups[found.setup.input], self._geometry)
+        inputs = list(range(first, len(self._setups)))
+        for images, kept in ((FIRST, KEPT), (SCREENED, 1)):
+            images = min(images, self.images)
+            self._bring(inputs, images)
+            right = {
+                index: found.setup.reading.right(self._first(index, images), labels[:images]).sum()
+                for index in inputs
+            }
+            inputs = sorted(inputs, key=right.__getitem__, reverse=True)[:kept]
+        if not inputs:
+            return None
+        self.run([0, *inputs], self.images)
+        rival = self._permuted(
+            inputs[0], self._right(specified, labels), labels, classes, compared
+        )
+        better = rival is not None and rival.told.share > found.told.share + _LEAD
+        return rival if better else None
 
     def _knows(self, setup: Setup, right: Bools, labels: Ints) -> bool:
         """Whether a set-up tells images apart at all: one that always answers the commonest class

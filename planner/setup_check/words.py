@@ -63,7 +63,7 @@ def _near_chance(member: MemberCheck) -> str:
     return (
         f"answers near chance: {always}{member.right} of {member.images} are right, and "
         f"{member.by_chance or 0:.1%} would be by chance. Likely causes: mean and std, the order "
-        "of the colours, the order of the classes"
+        "of the colours, the order of the classes, a background class in front of the outputs"
     )
 
 

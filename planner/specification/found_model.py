@@ -17,6 +17,7 @@ from trimtab.variants import (
     ModelFacts,
     fit_labels,
 )
+from trimtab.variants.files.onnx_input import fed_range
 from trimtab.variants.inspection.preprocessing import GEOMETRY_FIELDS
 from trimtab.workloads.images.synsets import all_of_imagenet, imagenet_synsets
 
@@ -166,7 +167,11 @@ def _input_lines(
         lines.append(f"      # CHECK: {comment(model.doubt)}")
     if facts.normalised_inside and not model.normalisation:
         off, by = (" ".join(f"{value:g}" for value in each) for each in facts.normalised_inside)
-        lines.append(f"      # No mean and std: the graph takes off {off} and divides by {by}.")
+        fed = fed_range(facts.normalised_inside) if facts.dtype.startswith("float") else "0..255"
+        lines += [
+            f"      # No mean and std: the graph takes off {off} and divides by {by};",
+            f"      # it is fed values of {fed}.",
+        ]
     return lines
 
 

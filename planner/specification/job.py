@@ -43,8 +43,9 @@ class JobSpec(Section):
     `baseline` the one to compare with (by default the most capable on tune). `devices` stand in
     place of `device`: each gets a front, and with `across: worst` there is one over all of them,
     by the worst case. A bundle counts as failed where more than the share `verify_mismatch` of its
-    answers differ from the replay. `tags` are words to find the job by, and no part of what it
-    does: with others it is the same job."""
+    answers differ from the replay. On the `cluster` (`auto`, or the address of one of Ray)
+    variants are made. `tags` are words to find the job by. Neither changes anything of what is
+    found, nor which job it is."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     tags: Annotated[tuple[Tag, ...], Field(max_length=20, exclude_if=lambda tags: not tags)] = ()
@@ -64,6 +65,7 @@ class JobSpec(Section):
     together: Annotated[int, Field(ge=1, le=100)] = 12
     verify: Annotated[int, Field(ge=0, le=100)] = 6
     verify_mismatch: Annotated[float, Field(ge=0, lt=1)] = VERIFY_MISMATCH
+    cluster: Annotated[str, Field(min_length=1)] | None = None
 
     @field_validator("objectives")
     @classmethod
@@ -128,6 +130,8 @@ class JobSpec(Section):
         hidden = {"device"} if self.devices else {"devices", "across"}
         if self.verify_mismatch == VERIFY_MISMATCH:
             hidden.add("verify_mismatch")
+        if self.cluster is None:
+            hidden.add("cluster")
         return {name: value for name, value in found.items() if name not in hidden}
 
     @property
@@ -147,6 +151,13 @@ class JobSpec(Section):
                 return model.label
         return named
 
+    def sizes_of(self, model: ModelSpec) -> tuple[tuple[int, int], ...] | None:
+        """The other input sizes (height, width) to try a member with; None: some smaller ones."""
+        said = self.techniques.sizes if model.sizes is None else model.sizes
+        if isinstance(said, bool):
+            return None if said else ()
+        return tuple((side, side) if isinstance(side, int) else side for side in said)
+
     @property
     def reference_name(self) -> str | None:
         """The member whose answers stand in for labels."""
@@ -158,9 +169,14 @@ class JobSpec(Section):
         return self._member(self.baseline)
 
 
+def spec_identity(spec: JobSpec) -> dict[str, Any]:
+    """What a specification has done, whatever its tags and wherever variants are made."""
+    return spec.model_dump(mode="json", exclude={"tags", "cluster"})
+
+
 def spec_key(spec: JobSpec) -> str:
-    """A key of what a specification has done, whatever its tags."""
-    return content_key(spec.model_dump(mode="json", exclude={"tags"}))
+    """A key of that."""
+    return content_key(spec_identity(spec))
 
 
 def load_spec(

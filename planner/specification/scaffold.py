@@ -32,7 +32,7 @@ from trimtab.workloads.images.files import (
     image_suffixes,
     left_out_text,
 )
-from trimtab.workloads.images.split_folders import SPLIT_OF
+from trimtab.workloads.images.split_folders import split_called
 from trimtab.workloads.images.synsets import all_of_imagenet, imagenet_synsets
 from trimtab_runtime.errors import SpecificationError, TrimtabError, WorkloadError
 from trimtab_runtime.images.preprocess import decode_image
@@ -146,6 +146,7 @@ def _read_model(path: Path, name: str | None, place: Path) -> FoundModel:
     """A model with what describes it; its view lies in `place`."""
     description = describe_in_subprocess(path)
     view, known = open_and_inspect_in_subprocess(path, place, Wishes(size=description.size))
+    view.check_single(path.name)
     facts = known or inspect_in_subprocess(view.path)
     size = None if facts.input_size or facts.inner_size else OPEN_SIZE
     if facts.input_size is None:
@@ -242,8 +243,8 @@ def _labelled_folders(
 def _root_of_splits(place: Path, others: Set[Path]) -> Path | None:
     """The folder above `place`, where that and another one in it are called like splits."""
     beside = {p.name.lower() for p in others if p.parent == place.parent} | {place.name.lower()}
-    roles = {SPLIT_OF[name] for name in beside if name in SPLIT_OF}
-    return place.parent if place.name.lower() in SPLIT_OF and len(roles) > 1 else None
+    roles = {split for name in beside if (split := split_called(name))}
+    return place.parent if split_called(place.name) and len(roles) > 1 else None
 
 
 def _no_images(folder: Path, files: Sequence[Path]) -> str:

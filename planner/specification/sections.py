@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -30,7 +31,8 @@ from trimtab.variants.inspection.preprocessing import VALUE_RANGES as _RANGES
 from trimtab.variants.slimming import RULES
 from trimtab.workloads import STREAM_KINDS, StreamRecipe
 from trimtab_runtime.definitions.plan import COLOURS, DTYPES, LAYOUTS, OUTPUT_KINDS, RESIZE_FILTERS
-from trimtab_runtime.formats import FITS
+from trimtab_runtime.formats import CUT_ROUNDINGS, FITS
+from trimtab_runtime.images.decoding import MAX_PIXELS
 
 #: How models may be quantised.
 QUANTISATION_SCHEMES = tuple(SCHEMES)
@@ -93,7 +95,9 @@ class InputSpec(Section):
     """What a model file does not tell of its input. `mean` and `std` are of pixels in the range
     `values` (0..255 where nothing is said)."""
 
-    _later = frozenset({"fit", "resize_size", "pad_colour", "antialias", "resize_last", "values"})
+    _later = frozenset(
+        {"fit", "resize_size", "pad_colour", "antialias", "resize_last", "cut_rounding", "values"}
+    )
 
     size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
     fit: Literal[FITS] | None = None  # type: ignore[valid-type]
@@ -101,6 +105,7 @@ class InputSpec(Section):
     pad_colour: _Grey | tuple[_Grey, ...] | None = None
     antialias: bool | None = None
     resize_last: bool | None = None
+    cut_rounding: Literal[CUT_ROUNDINGS] | None = None  # type: ignore[valid-type]
     values: Literal[VALUE_RANGES] | None = None  # type: ignore[valid-type]
     resize: Literal[RESIZE_FILTERS] | None = None  # type: ignore[valid-type]
     mean: float | tuple[float, ...] | None = None
@@ -156,16 +161,21 @@ class TorchSpec(Section):
     format: Literal["onnx", "tflite"] = "onnx"
 
 
+_Side = PositiveInt | tuple[PositiveInt, PositiveInt]
+
+
 class ModelSpec(Section):
     """A member: a model file, or a PyTorch module. `signature` is one of several of a TFLite
-    file's."""
+    file's. `sizes` are other input sizes to try (true: some smaller ones, false: none); what
+    `techniques.sizes` says where nothing is said."""
 
-    _later = frozenset({"signature"})
+    _later = frozenset({"signature", "sizes"})
 
     path: _Path | None = None
     torch: TorchSpec | None = None
     name: str | None = None
     signature: str | None = None
+    sizes: bool | tuple[_Side, ...] | None = None
     input: InputSpec = InputSpec()
     output: OutputSpec = OutputSpec()
 
@@ -222,9 +232,10 @@ class CertifySpec(Section):
 
 class WorkloadSpec(Section):
     """Images, labels and what happens with them. Images that the file `exclude` names were seen in
-    training; up to a share `unreadable` of the images may be damaged."""
+    training; up to a share `unreadable` of the images may be damaged. Memory is measured with an
+    image of `largest_megapixels` too, and a plan reads no larger one."""
 
-    _later = frozenset({"exclude", "unreadable", "near_duplicates"})
+    _later = frozenset({"exclude", "unreadable", "near_duplicates", "largest_megapixels"})
 
     images: _Path
     labels: _Path | None = None
@@ -232,15 +243,35 @@ class WorkloadSpec(Section):
     exclude: _Path | None = None
     unreadable: Annotated[float, Field(ge=0, lt=1)] = 0.01
     near_duplicates: Literal["together", "ignored"] = "together"
+    largest_megapixels: Annotated[float, Field(gt=0, le=MAX_PIXELS / 1e6)] | None = None
     splits: SplitSpec = SplitSpec()
     stream: StreamSpec = StreamSpec()
 
+    @property
+    def largest_pixels(self) -> int | None:
+        """Pixels of the largest image; None where nothing is said of it."""
+        return _pixels(self.largest_megapixels)
+
+
+def largest_pixels(spec: Mapping[str, Any]) -> int | None:
+    """Pixels of the largest image that a plan of a stored specification reads, and that memory is
+    promised for; None where nothing is said of it."""
+    return _pixels(spec.get("workload", {}).get("largest_megapixels"))
+
+
+def _pixels(megapixels: float | None) -> int | None:
+    return None if megapixels is None else int(megapixels * 1e6)
+
 
 class TechniqueSpec(Section):
-    """Which techniques the planner may use. `routing` was called `premodel`: that key is read too,
-    and is the one stored, since the identity of a job is a hash of its specification."""
+    """Which techniques the planner may use; `sizes`: members with smaller images. `routing` was
+    called `premodel`: that key is read too, and is the one stored, since the identity of a job is
+    a hash of its specification."""
+
+    _later = frozenset({"sizes"})
 
     cascade: bool = True
+    sizes: bool = False
     quantisation: tuple[Literal[QUANTISATION_SCHEMES], ...] = ("w8a8",)  # type: ignore[valid-type]
     routing: bool = Field(
         default=False,

@@ -106,8 +106,8 @@ def _workload_lines(images: FoundImages, here: Path) -> list[str]:
 def _splits(workload: Workload) -> list[str]:
     if any(item.split for item in workload.items):
         return [
-            f"  # Splits by their folders: {_split_text(workload)}. Images of train calibrate, of",
-            "  # val decide, of test report.",
+            f"  # Splits as they lie there: {_split_text(workload)}. Images of train calibrate,",
+            "  # of val decide, of test report.",
         ]
     fit, tune, test = SPLITS
     return [
@@ -147,6 +147,7 @@ def _job_lines(counts: ClassCounts | None) -> list[str]:
         "techniques:",
         "  cascade: true          # a small model answers easy inputs",
         "  quantisation: [w8a8]   # int8 variants of ONNX models (docs/precision.md)",
+        "  # sizes: true          # the same models with smaller images too",
         "",
         "budget:",
         "  minutes: 20            # of measuring; run a stopped job again to resume it",

@@ -1,10 +1,12 @@
 """Speeds of plans that took turns: ratios and means with 95 % intervals.
 
 What a round met, all plans of it met; so a ratio is that of sums over the same rounds and images.
-Its error is that of resampled rounds, each with the blocks of all plans as it was: the upper level
-of a hierarchical bootstrap, with the lower one drawn without replacement, which comes nearest to
-the variance (Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8).
-Levels are raised as Student's t does for few rounds.
+Its error is that of the outermost level that was repeated, as where benchmarks start processes
+again (Kalibera & Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013): each sitting, in
+which all processes are new, has one ratio, and these scatter as Student's t says, on a log scale.
+That contains what lies below: rounds, and answers. Sittings have different images, so each answer
+counts relative to what such an answer takes; and sittings of more answers weigh more (the
+linearised error of a ratio: Cochran, Sampling Techniques, 1977, section 6.5).
 """
 
 from __future__ import annotations
@@ -15,15 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from trimtab.search.estimates.cluster_bootstrap import raised
+from scipy import stats
 
 Doubles = NDArray[np.float64]
-
-#: What the same file may differ by when it is started again, as a fraction (where its memory lies
-#: is decided anew): nobody who measures it later can know it better.
-RESTART = 0.01
-_RESAMPLES = 1000
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -60,47 +57,63 @@ class Known:
 
 
 class PairedTimes:
-    """Milliseconds of plans that took turns. `rounds` holds for each round an array (plans,
-    images): a row a plan, a column an image that all of them answered in that round."""
+    """Milliseconds of plans that took turns.
 
-    def __init__(self, rounds: Sequence[Doubles], seed: int = 0) -> None:
-        filled = [times for times in rounds if times.size]
-        if not filled:
-            raise ValueError("at least one round with an image is needed")
-        self._rounds, self._sums = len(filled), np.sum([t.sum(1) for t in filled], axis=0)
-        self._images = sum(times.shape[1] for times in filled)
-        self._drawn_sums, self._drawn_images = _resampled(filled, np.random.default_rng(seed))
+    `times_ms` (plans, answers): what each plan took for an image, all in the same round.
+    `expected_ms` (plans, answers): what such an answer takes, in any unit of the plan's own: it
+    says which images are harder, and `whole_ms` (plans,) is its mean over all the images that
+    figures are to speak of. `sittings` and `rounds` (answers,) are the numbers of those.
+    Raises ValueError for fewer than two answers: nothing is known of their error.
+    """
 
-    def mean_ms(self, plan: int) -> Known:
-        """Mean latency of a plan."""
-        return self._known(
-            self._sums[plan] / self._images, self._drawn_sums[plan] / self._drawn_images
+    def __init__(
+        self,
+        times_ms: Doubles,
+        expected_ms: Doubles,
+        whole_ms: Doubles,
+        sittings: Ints,
+        rounds: Ints,
+    ) -> None:
+        if times_ms.shape[1] < 2:
+            raise ValueError(f"two answers of each plan are needed, got {times_ms.shape[1]}")
+        _, unit = np.unique(_repeated(sittings, rounds), return_inverse=True)
+        took, expected = (
+            np.stack([np.bincount(unit, row) for row in rows]) for rows in (times_ms, expected_ms)
         )
+        self._shares = np.bincount(unit) / len(unit)
+        paces = took.sum(1) / expected.sum(1)
+        self._mean_ms = paces * whole_ms
+        self._off = np.log(took / expected) - np.log(paces)[:, None]
 
-    def ratio(self, plan: int, other: int) -> Known:
-        """How many times as fast a plan is as another."""
+    def mean_ms(self, plan: int, again: bool = False) -> Known:
+        """Mean latency of a plan; with `again` within what one more run of it gives."""
+        return self._known(self._mean_ms[plan], self._off[plan], again)
+
+    def ratio(self, plan: int, other: int, again: bool = False) -> Known:
+        """How many times as fast a plan is as another; with `again` within what one more run of
+        both gives."""
         if plan == other:
             return Known(1.0, 1.0, 1.0)
-        return self._known(
-            self._sums[other] / self._sums[plan], self._drawn_sums[other] / self._drawn_sums[plan]
-        )
+        value = self._mean_ms[other] / self._mean_ms[plan]
+        return self._known(value, self._off[other] - self._off[plan], again)
 
-    def _known(self, value: float, drawn: Doubles) -> Known:
-        """Around a value, the spread of what was drawn, and what another start may change."""
-        level = raised(0.95, self._rounds) if self._rounds > 1 else 0.95
-        tails = np.quantile(drawn / value, [(1 - level) / 2, (1 + level) / 2])
-        low, high = (float(np.hypot(tail, RESTART)) for tail in np.log(tails))
-        return Known(float(value), float(value * np.exp(-low)), float(value * np.exp(high)))
+    def _known(self, value: float, off: Doubles, again: bool) -> Known:
+        """A value of which units (u,) were `off` by so much, on a log scale."""
+        count, off = len(off), off - self._shares @ off
+        correction = count / (count - 1)
+        variance = correction * float(self._shares**2 @ off**2)
+        if again:
+            variance += correction * float(self._shares @ off**2)
+        half = np.sqrt(variance) * stats.t.ppf(0.975, count - 1)
+        return Known(float(value), float(value * np.exp(-half)), float(value * np.exp(half)))
 
 
-def _resampled(rounds: Sequence[Doubles], generator: np.random.Generator) -> tuple[Doubles, ...]:
-    """Sums (plans, draws) and numbers of images (draws,) of rounds drawn with replacement."""
-    sums = np.stack([times.sum(1) for times in rounds])
-    counts = np.array([times.shape[1] for times in rounds], np.float64)
-    chosen = generator.integers(len(rounds), size=(len(rounds), _RESAMPLES))
-    drawn_sums: Doubles = sums[chosen].sum(0).T
-    drawn_images: Doubles = counts[chosen].sum(0)
-    return drawn_sums, drawn_images
+def _repeated(sittings: Ints, rounds: Ints) -> Ints:
+    """The outermost of what was repeated: sittings, rounds, or answers."""
+    for level in (sittings, rounds):
+        if len(np.unique(level)) > 1:
+            return level
+    return np.arange(len(rounds))
 
 
 def quiet_rounds(arrays: Mapping[str, NDArray[np.float64]], enough: float) -> list[int]:

@@ -22,6 +22,21 @@ class Work:
         """The same of the float file that this one was quantised from."""
         return Work(tuple(replace(o, element_bytes=4, unsigned=False) for o in self.operators))
 
+    def at(self, share: float) -> Work:
+        """The same for images with a `share` of the pixels: nearly, as layers behind the pooling
+        work as much as before."""
+        return Work(
+            tuple(
+                replace(
+                    o,
+                    multiply_accumulates=round(share * o.multiply_accumulates),
+                    read=round(share * o.read),
+                    written=max(round(share * o.written), 1),
+                )
+                for o in self.operators
+            )
+        )
+
     @cached_property
     def in_bytes(self) -> bool:
         """Whether most of its multiplications are of bytes."""
@@ -63,9 +78,9 @@ class Description:
     """What is known of a candidate before it is built or measured.
 
     `member` names its model the same in every job. `steps` are what was made of it ('w8a8',
-    'slim2'), a number at the end saying how much. `work` is that of the nearest file that is
-    known, which took all of these steps but quantisation and those that are `unseen`; an image of
-    `pixels` (height x width) goes in.
+    'slim2', 'smaller0.26': without that share of the pixels), a number at the end saying how much.
+    `work` is that of the nearest file that is known, which took all of these steps but
+    quantisation and those that are `unseen`; an image of `pixels` (height x width) goes in.
     """
 
     member: str
@@ -87,6 +102,12 @@ class Description:
             if step in SCHEMES:
                 return SCHEMES[step].multiplies
         return ("bytes",) * self.work.in_bytes + ("unsigned",) * self.work.unsigned
+
+
+def pixel_step(size: tuple[int, int], own: tuple[int, int]) -> str:
+    """The step of taking images of `size` instead of its `own` (height, width)."""
+    share = size[0] * size[1] / (own[0] * own[1])
+    return f"smaller{1 - share:.3f}" if share <= 1 else f"larger{share - 1:.3f}"
 
 
 def amount_of(step: str) -> tuple[str, float]:

@@ -82,10 +82,10 @@ def environment():
 
 
 @contextmanager
-def served(folder, store, *options):
+def served(folder, store, *options, port=None):
     """`trimtab dashboard` in a process of its own; its address, with that which it printed as
     `entry`."""
-    port = free_port()
+    port = port or free_port()
     command = [*_CALL, "--store", str(store), "dashboard", "--port", str(port), "--no-browser"]
     with (folder / "dashboard.log").open("wb") as log:
         process = subprocess.Popen(

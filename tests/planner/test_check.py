@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
 from sample_models import INPUT, write_onnx, write_photos
+from sample_routers import sha256_of, write_margin_scorer
 
 from trimtab.db import Store
 from trimtab.planner.bundles.archive import BundleParts, write_bundle
@@ -25,7 +27,8 @@ from trimtab_runtime.definitions.plan import (
     Stage,
     Structure,
 )
-from trimtab_runtime.errors import SpecificationError
+from trimtab_runtime.definitions.routers import Scorer
+from trimtab_runtime.errors import PlanningError, SpecificationError
 
 WORKFLOW = Path(__file__).parents[2] / "docs" / "github" / "trimtab-check.yml"
 NAMES = [f"class{label}" for label in range(4)]
@@ -45,20 +48,29 @@ def write_job(folder, width, name="net", **changes):
     return load_spec(folder / "job.yaml")
 
 
-def bundle_of(folder, labels=tuple(NAMES)):
-    """A bundle of the one model of a folder, as it came."""
-    path = folder / "net.onnx"
+def bundle_of(folder, labels=tuple(NAMES), scored=False):
+    """A bundle of the one model of a folder, as it came; `scored`: followed by itself, where a
+    learned score says so."""
+    path, scorer = folder / "net.onnx", folder / "scorer.onnx"
     variant = make_variant(path, inspect_model(path), INPUT, {}, "net")
-    stage = Stage(variant.sha256, RuntimeOptions("onnxruntime"))
+    stage = last = Stage(variant.sha256, RuntimeOptions("onnxruntime"))
+    if scored:
+        write_margin_scorer(scorer, len(labels))
+        stage = replace(stage, scorer=Scorer(sha256_of(scorer)))
+    stages = (stage, last) if scored else (stage,)
+    thresholds = (0.5,) * (len(stages) - 1)
     parts = BundleParts(
         name="net 1t",
-        definition=PlanDefinition(Structure("single", (stage,))),
-        points=[OperatingPoint()],
+        definition=PlanDefinition(
+            Structure("cascade" if scored else "single", stages), thresholds
+        ),
+        points=[OperatingPoint(thresholds)],
         variants={variant.sha256: variant},
         models={variant.sha256: path},
         labels=labels,
         images=sorted((folder / "photos").rglob("*.png"))[:4],
         fingerprint={"machine": "test", "onnxruntime": "1"},
+        files={sha256_of(scorer): scorer} if scored else {},
     )
     return write_bundle(parts, folder / "shipped" / "plan.pyz")
 
@@ -129,6 +141,14 @@ def test_what_does_not_fit_is_said(folder, machine, tmp_path):
     other = bundle_of(folder, ["north", "north-east", "east", "south-east"])
     with pytest.raises(SpecificationError, match="other classes"):
         check(spec, str(other), device=machine)
+
+
+def test_what_was_fitted_to_a_model_that_changed_is_not_made_anew(folder, machine):
+    bundle = str(bundle_of(folder, scored=True))
+    assert check(write_job(folder, 8), bundle, device=machine).passed, "nothing has changed"
+    told = r"a learned confidence, fitted to models that have changed \(net\)"
+    with pytest.raises(PlanningError, match=told):
+        check(write_job(folder, 9), bundle, device=machine)
 
 
 def test_without_labels_accuracy_is_unknown_and_changes_are_counted(folder, machine):

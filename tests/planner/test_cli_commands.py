@@ -5,9 +5,11 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from sample_models import INPUT, write_onnx, write_photos
 from sample_tflite import write_tflite
 
 import trimtab
-from trimtab.db import Store
+from trimtab.db import Store, utc_now
 from trimtab.planner.cli import main
 from trimtab.planner.jobs.store_location import DEFAULT_STORE, StoreLocation
 
@@ -156,13 +158,14 @@ def test_front_on_a_narrow_screen_keeps_every_figure(run, monkeypatch, chosen):
 
 
 def test_no_word_is_split_at_80_columns(run, monkeypatch):
-    for command in (["front", "--why", "--explain"], ["jobs"]):
-        monkeypatch.setenv("COLUMNS", "200")
-        words = set(run(*command)[1].split())
-        monkeypatch.setenv("COLUMNS", "80")
-        narrow = run(*command)[1]
-        assert max(map(len, narrow.splitlines())) <= 80 or command == ["jobs"]
-        assert set(narrow.split()) == words
+    """Below the line that names the device, which may be of any length."""
+    monkeypatch.setenv("COLUMNS", "200")
+    wide = run("front", "--why", "--explain")[1].splitlines()[1:]
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = run("front", "--why", "--explain")[1].split("stages", 1)[1]
+    assert max(map(len, narrow.splitlines())) <= 80
+    words = {word for line in wide for word in line.split()}
+    assert set(narrow.split()) <= words
 
 
 def test_rows_are_in_the_order_of_the_cost_that_is_shown(run):
@@ -215,14 +218,15 @@ def test_a_job_in_quiet_and_as_lines_of_json(planned, chosen):
     assert steps[0] == "images" and "measure" in steps
 
 
-def test_a_dry_run_measures_nothing_and_makes_no_store(run, tmp_path):
+def test_a_dry_run_measures_nothing_and_makes_no_store(run, tmp_path, monkeypatch):
     text = run("plan", "job.yaml", "--dry-run", "--budget", "7")[1]
     assert "Images: 40, of which calibration 12, validation 14, test 14." in text
     assert "7 minutes or 3 candidates at most" in text
     assert "The last job of this name" in text
     write_spec(tmp_path / "job.yaml")
     write_zoo(tmp_path)
-    status, text, _ = run("plan", tmp_path / "job.yaml", "--dry-run")
+    monkeypatch.chdir(tmp_path)
+    status, text, _ = run("plan", "job.yaml", "--dry-run")
     assert status == 0
     assert "How long all of it takes is not known" in text
     assert "which will be created" in text
@@ -471,6 +475,32 @@ def test_without_a_feasible_plan_the_nearest_is_named(planned, run):
     key = re.search(r"no plan is chosen; nearest: (\w{8}) ", shown)[1]
     told = run("show", key)[1]
     assert re.search(r"violated: load_ms <= 0\.001 .*; this plan \S+, missed by \d", told)
+
+
+def test_the_front_is_that_of_the_latest_job_with_plans(planned, run, tmp_path):
+    shutil.copytree(planned[0] / "trimtab-store", tmp_path / "store")
+    place = tmp_path / "store" / "trimtab.db"
+    with Store.open(place) as store:
+        latest = store.list_jobs()[0]
+        failed = {"state": "failed", "finished_at": utc_now(), "summary": {}}
+        store.add_job(replace(latest, id="f" * 12, name="fell", started_at=utc_now(), **failed))
+    status, text, errors = run("--store", place, "front")
+    assert status == 0
+    assert f"Job {latest.id} ({latest.name})" in text
+    assert "note: job ffffffffffff (fell) has no plans (failed)" in errors
+    assert run("--store", place, "show")[0] == 1, "what is shipped is never another job's"
+
+
+def test_where_nothing_beats_the_baseline_what_came_nearest_is_said(planned, recording):
+    folder, _ = planned
+    changes = {"constraints": ["top1 >= baseline"], "device": f"recorded:{recording}"}
+    spec = write_spec(folder / "same.yaml", name="same", **changes)
+    done = call(folder, "plan", spec, "--quiet")
+    assert done.returncode == 0, done.stderr
+    line, *beside = done.stdout.splitlines()
+    assert line.startswith("Nothing beat Large (1 thread): ship it as it is. Nearest: ")
+    assert "of 14 test images newly wrong" in line
+    assert not [text for text in beside if "Ship" in text]
 
 
 @pytest.mark.slow

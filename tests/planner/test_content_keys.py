@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 from trimtab.planner.cache import keys
-from trimtab.variants import QuantisationRecipe
+from trimtab.variants import QuantisationRecipe, Wishes
 from trimtab.workloads import Item
 from trimtab_runtime.definitions.exits import NO_MEMORY, Exits, Memory, Tap
 from trimtab_runtime.definitions.plan import RuntimeOptions, Variant
@@ -140,4 +140,18 @@ def test_routers_and_scorers() -> None:
 def test_images() -> None:
     assert keys.images_key(ITEMS) == (
         "793773bd498ce5ce8e7936d9e04d089fabffab2b70ffaa91168174a7ba158b91"
+    )
+
+
+def test_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raising VIEW_VERSION changes this key, and is meant to."""
+    monkeypatch.setattr("onnx.__version__", "1.18.0")
+    wishes = Wishes(size=(32, 48))
+    monkeypatch.setattr(keys, "VIEW_VERSION", 1)
+    assert keys.view_key(["ab"], wishes) == (
+        "78d2ee71a5131c24869f73ab85f5fddbcf771d2b175aec607a12c04ede18f9e8"
+    )
+    monkeypatch.setattr(keys, "VIEW_VERSION", 2)
+    assert keys.view_key(["ab"], wishes) == (
+        "10947054cfe6812a216f83789f78d1f99f4117ee9a582c9abcfe77d9c0c526aa"
     )

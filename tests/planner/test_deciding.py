@@ -129,11 +129,11 @@ def test_speed_ups_are_those_of_bundles_in_turns(done: Any) -> None:
         own = figure["latency_mean_ms"]
         assert speedup.value == pytest.approx(base.measured / own.measured)
         assert speedup.says == "measured"
-        assert own.low < own.measured < own.high
+        assert own.low <= own.measured <= own.high
         if found.plan_key != view.baseline:
             paired = PairedFigures.read(found.details)
             assert speedup.value == pytest.approx(paired.speedup["test"].value)
-            assert speedup.low < speedup.value < speedup.high
+            assert speedup.low <= speedup.value <= speedup.high
             assert set(paired.against) == set(took) - {found.plan_key}
         assert len(found.samples["turns_own_ms"]) == len(found.samples["turns_baseline_ms"]) == 80
         assert len(found.samples["turn_start_s"]) == 8
@@ -245,13 +245,14 @@ def test_what_the_bundle_measured_has_the_last_word(zoo: Path, tmp_path: Path) -
             baseline.key: {"latency_mean_ms": Pair(1, 1.0, 1.0)},
         }
 
-    again, _ = selector.confirm(selection, verified(1.0), set(), last=True)
+    again, _ = selector.confirm(selection, verified(1.0), [chosen, baseline])
     assert again.chosen is chosen
-    again, _ = selector.confirm(selection, verified(1e6), set(), last=True)
+    again, _ = selector.confirm(selection, verified(1e6), [chosen, baseline])
     assert again.chosen is baseline
     only = {baseline.key: verified(1.0)[baseline.key]}
-    again, _ = selector.confirm(selection, only, {chosen.key}, last=False)
-    assert again.chosen is not chosen  # it failed
+    others = [plan for plan in selection.plans if plan is not chosen]
+    again, _ = selector.confirm(selection, only, others)
+    assert again.chosen not in (None, chosen), "it failed"
 
 
 def test_percentiles_that_are_asked_for_are_sampled_often_enough() -> None:

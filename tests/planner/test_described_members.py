@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -390,6 +391,41 @@ def test_a_tuned_threshold_is_the_best_of_tune(
     low, high = (1 / (1 + np.exp(-0.05 * (value - 50))) for value in (90, 110))
     assert low < threshold < high
     assert "best of tune for balanced_accuracy: 1.000 (0.7" in told(setup)
+    fair = re.search(r"([01]\.\d+) on each part of them by the threshold", told(setup))
+    assert fair and 0.9 < float(fair[1]) <= 1
+
+
+def test_imagenet_behind_a_background(tmp_path: Path) -> None:
+    few = make_net(2)
+    wide = replace(few, head=np.ones((1001, 4), np.float32), head_bias=np.ones(1001, np.float32))
+    model, path = onnx_model(2, net=wide), tmp_path / "a.onnx"
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1001
+    onnx.save(model, path)
+    said: Any = {"input": {"mean": 127.5, "std": 127.5}}
+    setup = member(path, ("n01440764", "n03888257"), **said)
+    assert setup.variant.output.offset == 1
+    assert setup.variant.output.groups == ((0,), (701,))
+    assert "stand behind a background" in told(setup)
+    without = member(path, ("n01440764", "n03888257"), **said, output={"offset": 0})
+    with pytest.raises(ModelError, match=r"set output.offset: 1 where ImageNet's 1000"):
+        check_width(without, 1001, JobClasses(("n01440764", "n03888257")))
+
+
+def test_a_threshold_that_only_fits_noise_stays(tmp_path: Path) -> None:
+    """The best of tune looks better than 0.5, and is not on other images."""
+    from PIL import Image
+
+    shades = np.random.default_rng(5).permutation(np.arange(20, 80, 2))
+    for number, value in enumerate(shades):  # brightness that has nothing to do with the class
+        place = tmp_path / "photos" / ("dark" if number % 2 else "light")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (int(value),) * 3).save(place / f"{number:02}.png")
+    workload = read_workload(tmp_path / "photos", classes=("dark", "light"))
+    trial = LabelledTrial(workload.items, workload.items, workload.classes, "top1", 120)
+    path = write_bright(tmp_path / "bright.onnx", True, at=50)
+    said: Any = {"input": {"mean": 0, "std": 1}, "output": {"threshold": "tuned"}}
+    setup = member(path, workload.classes, trial=trial, **said)
+    assert setup.variant.output.threshold == 0.5
 
 
 def test_a_threshold_is_tuned_for_a_single_score_with_labels(tmp_path: Path, photos: Path) -> None:
@@ -435,6 +471,7 @@ def test_init_writes_what_describes_models_and_where_it_is_from(tmp_path: Path) 
         "resize": "bicubic",
         "fit": "crop",
         "resize_size": 36,
+        "cut_rounding": "down",
     }
     assert (packed.input.mean, packed.input.colour) == (127.5, "rgb")
     assert starter.guesses == 1  # the TFLite file does not say how images are resized
@@ -446,18 +483,21 @@ def test_init_writes_what_describes_models_and_where_it_is_from(tmp_path: Path) 
     assert load_spec(tmp_path / "job.yaml").workload.classes is None
 
 
-def test_check_setup_tells_what_was_read(
+def test_check_setup_tells_what_was_read_and_what_is_refused(
     tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    spoilt = tmp_path / "spoilt.onnx"
+    spoilt.write_bytes(b"hello, this is no model")
     packed = {"labels.txt": "class1\nclass0\nclass3\nclass2"}
     path = tmp_path / "a.tflite"
     write_described_tflite(path, MEDIAPIPE_TABLE, packed, net=turned_net())
     (tmp_path / "job.yaml").write_text(
-        f"name: a\nmodels: [{{path: {path}}}]\nworkload: {{images: {photos}}}\n"
-        "objectives: {top1: max, latency_mean_ms: min}\n"
+        f"name: a\nmodels: [{{path: {spoilt}}}, {{path: {path}}}]\n"
+        f"workload: {{images: {photos}}}\nobjectives: {{top1: max, latency_mean_ms: min}}\n"
     )
-    main(["check-setup", str(tmp_path / "job.yaml")])
+    assert main(["check-setup", str(tmp_path / "job.yaml")]) == 0
     said = " ".join(capsys.readouterr().out.split())
+    assert "could not be tried: spoilt.onnx: damaged or no ONNX file" in said
     assert "a: read from the file's TFLite metadata (labels.txt): mean 127.5, std 127.5" in said
     assert "the job's 4 classes are found by name, in another order" in said
     assert "holds" in said

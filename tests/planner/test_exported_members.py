@@ -27,6 +27,7 @@ from sample_models import INPUT, onnx_model, texture_images, write_photos
 from typer.testing import CliRunner
 
 import trimtab
+from trimtab.planner.cache import keys
 from trimtab.planner.cache.views import ViewCache
 from trimtab.planner.candidates.class_groups import with_job_classes
 from trimtab.planner.candidates.exported import compared, exported_member
@@ -144,6 +145,19 @@ def test_a_view_is_made_once(zoo, tmp_path):
         store.artefacts.path(kept.artefact_sha256).unlink()
         again = cache.open(zoo / "functions.onnx", Wishes(), tmp_path / "fourth", 60)
         assert again.path.read_bytes() == made.path.read_bytes()
+
+
+def test_another_version_of_opening_files_makes_it_anew(zoo, tmp_path, monkeypatch):
+    """Which model it is stays the same, and so does what was measured of an equal view."""
+    with trimtab.Store.open(tmp_path / "trimtab.db") as store:
+        made = ViewCache(store).open(zoo / "functions.onnx", Wishes(), tmp_path / "first", 60)
+        (old,) = views_in(store)
+        monkeypatch.setattr(keys, "VIEW_VERSION", keys.VIEW_VERSION + 1)
+        found = ViewCache(store).open(zoo / "functions.onnx", Wishes(), tmp_path / "second", 60)
+        new = next(view for view in views_in(store) if view.key != old.key)
+        assert new.recipe["source_sha256"] == old.recipe["source_sha256"]
+        assert found.source_sha256 == made.source_sha256
+        assert found.path.read_bytes() == made.path.read_bytes()
 
 
 def newer(path, opset):
@@ -305,7 +319,8 @@ def test_init_writes_what_the_files_tell(zoo, tmp_path):
     assert done.exit_code == 0, done.output
     text = (tmp_path / "job.yaml").read_text()
     assert "# of its outputs 'logits' (1 x 4 float32) is taken, not 'features'" in text
-    assert "# No mean and std: the graph takes off 127.5 and divides by 127.5." in text
+    assert "# No mean and std: the graph takes off 127.5 and divides by 127.5;" in text
+    assert "# it is fed values of 0..255." in text
     assert "kind: binary  # GUESS:" in text
     assert "mean: 0  # GUESS:" in text
     models = {model.label: model for model in trimtab.load_spec(tmp_path / "job.yaml").models}

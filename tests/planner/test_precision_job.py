@@ -60,6 +60,7 @@ def test_the_mixed_variant_takes_its_place_and_says_what_stayed_float(done):
     stages = report_plan(store, find_plan(store, mixed.plan.key)).stages
     told = "\n".join(line for stage in stages for line in stage.lineage)
     assert "in float: " in told and "instead of" in told
+    assert "ms alone" in told and "ms in float" in told
     assert front_view(store, record).chosen
 
 

@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from bad_models import endless_model, write_model
 from digit_models import CLASSES, INPUT, NAMES, write_digit_net, write_digits
 from PIL import Image
-from processes import PATIENCE_S
+from processes import PATIENCE_S, left_after
 
 from trimtab.planner.setup_check.images import check_labels, checked_images
 from trimtab.planner.setup_check.inputs import NORMALISATIONS, further_inputs, usual_inputs
 from trimtab.planner.setup_check.isolated import check_in_subprocess
 from trimtab.planner.setup_check.judgement import check_members
-from trimtab.planner.setup_check.orders import best_permutation, cross_fitted, usual_readings
+from trimtab.planner.setup_check.orders import (
+    best_permutation,
+    certain,
+    cross_fitted,
+    usual_readings,
+)
 from trimtab.planner.setup_check.pictures import Pictures
 from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, MemberCheck
 from trimtab.planner.setup_check.statistics import near_chance, sign_test
@@ -142,6 +148,26 @@ def test_the_order_that_fits_is_the_order_of_the_outputs(photos: Path, tmp_path:
     assert found.order == tuple(NAMES[index] for index in ORDER)
 
 
+def test_an_order_and_colours_that_are_both_wrong(photos: Path, tmp_path: Path) -> None:
+    """Without the order no input is better than another, so others are tried under it."""
+    found = checked(photos, tmp_path, order=ORDER, said={**INPUT, "colour": "bgr"})
+    assert tuple(found.rivals[0].changes) == ("order", "colour")
+    assert found.order == tuple(NAMES[index] for index in ORDER)
+    assert found.input == {"colour": "rgb"}
+
+
+def test_an_order_is_certain_where_answers_leave_no_doubt() -> None:
+    labels = np.repeat(np.arange(3), 6)
+    predicted = np.array([2, 2, 2, 2, 2, 0] + [0] * 6 + [1, 1, 1, 1, 0, 0])
+    assert not certain(predicted, labels, np.array([2, 0, 1]))  # of class 2, a third says 0
+    predicted[-1] = 1
+    assert certain(predicted, labels, np.array([2, 0, 1]))
+    few = np.repeat(np.arange(3), 2)
+    assert not certain(few, few, np.arange(3))
+    assert certain(predicted[:12], labels[:12], np.array([2, 0, 1]))  # one is left
+    assert not certain(predicted[:6], labels[:6], np.array([2, 0, 1]))
+
+
 def test_a_network_that_always_answers_one_class_is_named(photos: Path, tmp_path: Path) -> None:
     check = check_members(request_of(photos, tmp_path, constant=3))
     (member,) = check.members
@@ -254,6 +280,20 @@ def test_a_member_that_never_answers_is_left_alone(photos: Path, tmp_path: Path)
         if check.members[1].problem is None:
             break
     assert check.members[1].problem is None
+
+
+def test_a_process_that_is_stopped_is_ended(photos: Path, tmp_path: Path) -> None:
+    request = replace(request_of(photos, tmp_path), patience_s=1.0, stall_s=1.0)
+    held: list[psutil.Process] = []
+
+    def stop() -> None:
+        held.extend(psutil.Process().children() if not held else ())
+        for process in held:
+            process.suspend()
+
+    check = check_in_subprocess(request, stop).members[0]
+    assert check.problem == "the set-ups could not be tried within 6 s"
+    assert left_after(held) == []
 
 
 def test_images_are_of_fit_and_tune_and_of_all_classes(photos: Path) -> None:

@@ -1,12 +1,14 @@
 """One job on several devices, which are recorded: each its own front, and one over all."""
 
 import _thread
+import dataclasses
 import multiprocessing
 import os
 import signal
 import threading
 import time
 
+import numpy as np
 import pytest
 from killing import SETTINGS, committed, probes
 from sample_devices import SLOWNESS, Wrapped, record_both, replayed, run_both, two_devices
@@ -181,6 +183,49 @@ def test_the_commands_show_all_of_them_or_one(done, home):
         assert f"On {device}: " in over_all
     (on_box, *_) = store.list_plans(jobs_of(store, record)["box"].id)
     assert "run on all" not in told("show", on_box.plan.key, "--device", "box")
+
+
+class Busy(Wrapped):
+    """Never quiet while bundles take turns."""
+
+    def probe(self, request, **how):
+        found = super().probe(request, **how)
+        if kind_of(request) != "paired":
+            return found
+        disturbed = np.ones_like(found.arrays["round_disturbed"])
+        arrays = {**found.arrays, "round_disturbed": disturbed}
+        return dataclasses.replace(found, arrays=arrays, warnings=["never quiet"])
+
+
+def without_turns(record):
+    """A verification, on several devices, as an earlier version left it."""
+    devices = {
+        name: {**told, "details": {k: v for k, v in told["details"].items() if k != "paired"}}
+        for name, told in record.details["devices"].items()
+    }
+    return dataclasses.replace(record, details={**record.details, "devices": devices})
+
+
+def test_recorded_devices_without_a_quiet_moment_end_flagged(done, spec, home, store):
+    """Each by itself, and all together. And a choice of before there were turns stays."""
+    record = run_both(spec, store, {n: Busy(device) for n, device in replayed(home).items()})
+    assert record.state == "done"
+    for job in (record, *jobs_of(store, record).values()):
+        view, verified = front_view(store, job), store.list_verifications(job.id)
+        assert {found.plan_key for found in verified} >= {view.chosen, view.baseline}
+        if len(verified) > 1:  # else nothing took turns with the baseline
+            rows = [view.row(found.plan_key) for found in verified]
+            of = [f"{name}: " for name in SLOWNESS] if job is record else [""]
+            assert {row.disturbances for row in rows} == {tuple(f"{n}never quiet" for n in of)}
+            assert {row.standing for row in rows} == {"verified, disturbed"}
+    for found in store.list_verifications(record.id):
+        store.put_verification(without_turns(found), replace=True)
+    before = committed(store)
+    again = run_both(spec, store, replayed(home))
+    assert committed(store) == before, "no plan was decided on or stored anew"
+    assert (again.state, again.summary) == (record.state, record.summary)
+    told = [event.text for event in store.list_events(record.id)]
+    assert "the choice of an earlier version, which verified plans one by one, stays" in told
 
 
 class Meeting(Wrapped):

@@ -47,7 +47,13 @@ from trimtab_runtime.errors import (
     WorkloadError,
 )
 from trimtab_runtime.images.preprocess import Preprocessor
-from trimtab_runtime.probe.requests import LayersRequest, PairedRequest, RaceRequest, VerifyRequest
+from trimtab_runtime.probe.requests import (
+    LayersRequest,
+    PairedRequest,
+    RaceRequest,
+    TurnSettings,
+    VerifyRequest,
+)
 
 
 class Replaying(Device):
@@ -201,7 +207,7 @@ def test_bundles_take_turns(device: Device, bundle: Path, photos: Sequence[str])
     place = device.put(bundle)
     images = tuple(device.put(Path(photo)) for photo in photos)
     request = PairedRequest(
-        (place, place), images, (0, 5), "", rounds=3, sittings=1, spread_seconds=0.0, visits=1
+        (place, place), images, (0, 5), "", TurnSettings(3, 1, spread_seconds=0.0, visits=1)
     )
     arrays = device.probe(request).arrays
     assert arrays["round_block"].tolist() == [0, 1, 2]

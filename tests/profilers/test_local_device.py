@@ -131,6 +131,17 @@ def test_the_memory_of_all_models_counts(
 
 
 @LINUX
+def test_memory_is_that_of_the_largest_image_which_does_not_stay(
+    device: LocalDevice, measuring: Any
+) -> None:
+    """4 bytes a pixel as it lies in the file, and 4 as it is shown."""
+    request = dataclasses.replace(measuring("small"), largest_pixels=30_000_000)
+    found = device.probe(request).values
+    assert found["peak_mb"] > 8 * 30_000_000 / 2**20
+    assert found["resident_mb"] < 4 * 30_000_000 / 2**20
+
+
+@LINUX
 def test_another_program_is_noticed_and_named(device: LocalDevice, measuring: Any) -> None:
     settings = MeasureSettings(seconds=1.5, min_rounds=2, max_rounds=9999)
     turning = [sys.executable, "-uc", "print()\nwhile True: pass"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +44,13 @@ def steps(request: Any, ask: Any) -> Any:
         watchdog.step()
         time.sleep(seconds)
     return "done"
+
+
+def stopping(request: Any, ask: Any) -> Any:
+    """It leaves a child in `request`, a file, and is stopped: no signal but SIGKILL reaches it."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    Path(request).write_text(str(child.pid))
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def ending(request: Any, ask: Any) -> Any:

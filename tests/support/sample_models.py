@@ -124,6 +124,19 @@ def uneven(net: Net, times: float = 400.0) -> Net:
     return replace(net, kernel1=kernel1, bias1=bias1, kernel2=kernel2)
 
 
+def spiky(net: Net, images: Array, times: float = 4000.0, share: float = 0.01) -> Net:
+    """The network without what its first channel tells, which instead is huge at that `share` of
+    places of `images`, and zero elsewhere: minimum and maximum leave no steps to other values."""
+    lifted = net.bias1.copy()
+    lifted[0] = 100  # so that ReLU hides nothing
+    response = activations(replace(net, bias1=lifted), images)[0][..., 0] - 100
+    kernel1, bias1, kernel2 = net.kernel1.copy(), net.bias1.copy(), net.kernel2.copy()
+    kernel1[0] *= times
+    bias1[0] = -times * np.quantile(response, 1 - share)
+    kernel2[:, 0] = 0
+    return replace(net, kernel1=kernel1, bias1=bias1, kernel2=kernel2)
+
+
 def onnx_model(
     width: int = 8,
     seed: int = 0,

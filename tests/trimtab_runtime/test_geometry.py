@@ -56,6 +56,19 @@ def test_crop_is_the_shorter_side_then_the_centre(
     assert np.array_equal(pixels(photo(*shape), fmt), expected)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("resized", [35, 37])
+def test_a_cut_that_is_rounded_down_is_transformers(shape: tuple[int, int], resized: int) -> None:
+    """center_crop: (length - size) // 2."""
+    fmt = InputFormat((32, 32), fit="crop", resize_size=(resized,) * 2, cut_rounding="down")
+    width, height = shape
+    short = min(shape)
+    image = photo(*shape).resize((resized * width // short, resized * height // short), BILINEAR)
+    top, left = (image.height - 32) // 2, (image.width - 32) // 2
+    expected = np.asarray(image)[top : top + 32, left : left + 32]
+    assert np.array_equal(pixels(photo(*shape), fmt), expected)
+
+
 def test_crop_percentage_is_timms() -> None:
     """timm: floor(input size / percentage)."""
     sizes = {0.875: 256, 0.9: 248, 0.95: 235, 0.96: 233, 1.0: 224}

@@ -57,6 +57,17 @@ def test_too_many_pixels_are_refused_by_name(tmp_path: Path, few: int, kind: str
     assert decode_image(path).size == (64, 64)
 
 
+@pytest.mark.parametrize("size", [(65, 65), (129, 33), (67, 900), (509, 512)])
+def test_a_large_jpeg_of_any_size_is_read_smaller(
+    tmp_path: Path, few: int, size: tuple[int, int]
+) -> None:
+    path = tmp_path / "large.jpg"
+    Image.new("L", size).save(path)
+    found = decode_image(path).size
+    assert found in [(-(-size[0] // n), -(-size[1] // n)) for n in (2, 4, 8)]
+    assert found[0] * found[1] <= few
+
+
 def test_a_large_jpeg_is_read_smaller(tmp_path: Path, few: int) -> None:
     path, shade = tmp_path / "large.jpg", np.linspace(0, 255, 200, dtype=np.uint8)
     whole = Image.fromarray(np.tile(shade, (100, 1)))

@@ -64,19 +64,19 @@ def v1(quota: int, path: str, folder: str, within: str = "/") -> dict[str, str]:
     [
         ({}, CpuQuota(None)),
         (v2({"": "max 100000\n"}), CpuQuota(None)),
-        (v2({"": "50000 100000\n"}), CpuQuota(0.5, 1011, 396)),
-        (v2({"/a/b": "max 100000\n", "/a": "150000 100000\n"}, "/a/b"), CpuQuota(1.5, 1011, 396)),
-        (v2({"/a/b": "50000 50000\n", "/a": "30000 100000\n"}, "/a/b"), CpuQuota(0.3, 2022, 792)),
+        (v2({"": "50000 100000\n"}), CpuQuota(0.5, 396)),
+        (v2({"/a/b": "max 100000\n", "/a": "150000 100000\n"}, "/a/b"), CpuQuota(1.5, 396)),
+        (v2({"/a/b": "50000 50000\n", "/a": "30000 100000\n"}, "/a/b"), CpuQuota(0.3, 792)),
         # What a container with a name space of its own is told of a process beside it.
-        (v2({"": "50000 100000\n"}, "/../other"), CpuQuota(0.5, 1011, 396)),
-        (v2({"": "50000 100000\n"}, "/docker/7a1", "/docker/7a1"), CpuQuota(0.5, 1011, 396)),
+        (v2({"": "50000 100000\n"}, "/../other"), CpuQuota(0.5, 396)),
+        (v2({"": "50000 100000\n"}, "/docker/7a1", "/docker/7a1"), CpuQuota(0.5, 396)),
         (v2({"": "no number\n"}), CpuQuota(None)),
         (v2({"": "50000 0\n"}), CpuQuota(None)),
         (v1(-1, "/user", "/user"), CpuQuota(None)),
-        (v1(50000, "/user", "/user"), CpuQuota(0.5, 20, 7)),
+        (v1(50000, "/user", "/user"), CpuQuota(0.5, 7)),
         # Docker without a name space: the path is the host's, the files lie at the mount point.
-        (v1(200000, "/docker/7a1", "", "/docker/7a1"), CpuQuota(2.0, 20, 7)),
-        (v1(200000, "/docker/7a1", ""), CpuQuota(2.0, 20, 7)),
+        (v1(200000, "/docker/7a1", "", "/docker/7a1"), CpuQuota(2.0, 7)),
+        (v1(200000, "/docker/7a1", ""), CpuQuota(2.0, 7)),
     ],
 )
 def test_quotas_as_kernels_write_them(

@@ -17,6 +17,8 @@ from trimtab.variants.metadata.description import Description
 
 NAMES = ("airplane", "automobile", "bird", "cat")
 IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+#: How transformers cut where an odd number of pixels is left over.
+DOWN = {"cut_rounding": "down"}
 PROCESSOR = {
     "image_processor_type": "ViTImageProcessor",
     "do_resize": True,
@@ -212,16 +214,16 @@ def test_damage_anywhere_in_a_table_ends_in_a_problem_or_a_reading(tmp_path: Pat
         (PROCESSOR, {"size": (32, 32), "fit": "squash", "resize": "bicubic", **IMAGENET}),
         (
             {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}},
-            {"size": (224, 224), "fit": "crop", "resize_size": (256, 256)},
+            {"size": (224, 224), "fit": "crop", "resize_size": (256, 256), **DOWN},
         ),
         (
             {"size": 256, "crop_size": 224, "do_center_crop": True},
-            {"size": (224, 224), "fit": "crop", "resize_size": (256, 256)},
+            {"size": (224, 224), "fit": "crop", "resize_size": (256, 256), **DOWN},
         ),
         ({"size": 224}, {"size": (224, 224), "fit": "squash"}),
         (
             {"size": {"shortest_edge": 224}, "crop_pct": 0.875},  # ConvNeXt
-            {"size": (224, 224), "fit": "crop", "resize_size": (256, 256)},
+            {"size": (224, 224), "fit": "crop", "resize_size": (256, 256), **DOWN},
         ),
         (
             {"size": {"shortest_edge": 384}, "crop_pct": 0.875},
@@ -229,7 +231,7 @@ def test_damage_anywhere_in_a_table_ends_in_a_problem_or_a_reading(tmp_path: Pat
         ),
         (
             {"size": {"shortest_edge": 224}, "crop_pct": 0.9, "crop_size": 224},  # PoolFormer
-            {"size": (224, 224), "fit": "crop", "resize_size": (248, 248)},
+            {"size": (224, 224), "fit": "crop", "resize_size": (248, 248), **DOWN},
         ),
         (
             {
@@ -237,7 +239,7 @@ def test_damage_anywhere_in_a_table_ends_in_a_problem_or_a_reading(tmp_path: Pat
                 "crop_size": 224,
                 "image_processor_type": "LevitImageProcessor",
             },
-            {"size": (224, 224), "fit": "crop", "resize_size": (256, 256)},
+            {"size": (224, 224), "fit": "crop", "resize_size": (256, 256), **DOWN},
         ),
         (
             {  # MobileViT
@@ -251,6 +253,7 @@ def test_damage_anywhere_in_a_table_ends_in_a_problem_or_a_reading(tmp_path: Pat
                 "size": (256, 256),
                 "fit": "crop",
                 "resize_size": (288, 288),
+                **DOWN,
                 "colour": "bgr",
                 "mean": 0,
                 "std": 255,
@@ -358,12 +361,21 @@ def test_timms_pretrained_configuration(
         ("model_labels.txt", "1: airplane\n2: automobile\n3: bird\n4: cat"),
         ("class_indices.json", '{"cat": 3, "bird": 2, "automobile": 1, "airplane": 0}'),
         ("labels.json", '["airplane", "automobile", "bird", "cat"]'),
+        ("labels.json", json.dumps([{"id": i, "name": name} for i, name in enumerate(NAMES)])),
+        ("labels.txt", "airplane\nautomobile\nbird\ncat\n".encode("utf-16")),
     ],
 )
-def test_class_names_beside(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_bytes(text.encode())
+def test_class_names_beside(tmp_path: Path, name: str, text: str | bytes) -> None:
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     found = first(write_onnx(tmp_path / "model.onnx", 2))
     assert (found.source, found.labels) == (name, NAMES)
+
+
+def test_indices_of_classes_that_are_text(tmp_path: Path) -> None:
+    indices = {name: str(index) for index, name in enumerate(NAMES)}
+    (tmp_path / "config.json").write_text(json.dumps({"label2id": indices}))
+    found = first(write_onnx(tmp_path / "model.onnx", 2))
+    assert (found.source, found.labels) == ("config.json (label2id)", NAMES)
 
 
 def test_the_models_own_file_comes_before_one_of_all(tmp_path: Path) -> None:

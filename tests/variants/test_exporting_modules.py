@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from trimtab.variants import export_module, exported_module, inspect_model, module_source
-from trimtab.variants.torch_export.building import build
+from trimtab.variants.torch_export.building import build, module_file
 from trimtab.variants.torch_export.exporting import exporting
 from trimtab.variants.torch_export.user_code import user_modules
 from trimtab_runtime.errors import ModelError
@@ -346,6 +346,21 @@ def test_the_folder_is_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "os.py").write_text("def system(): ...\n")
     with pytest.raises(ModelError, match="Python has a module os of its own"):
         export_module("os:system", {}, None, 24, tmp_path / "a.onnx", folder=tmp_path)
+
+
+def test_what_another_python_has_installed_is_not_the_users_either(tmp_path: Path) -> None:
+    library, packages = tmp_path / "lib" / "python3.9", tmp_path / "dist-packages" / "own"
+    for place in (library / "importlib", packages, tmp_path / "mine"):
+        place.mkdir(parents=True)
+    for file in (library / "os.py", packages / "os.py"):
+        file.touch()
+    (tmp_path / "mine" / "linked.py").symlink_to(os.__file__)
+    for place, module in ((library, "os"), (packages, "os"), (tmp_path / "mine", "linked")):
+        with pytest.raises(ModelError, match="belongs to Python itself"):
+            module_file(f"{module}:system", place)
+    (tmp_path / "mine" / "own.py").symlink_to(tmp_path / "mine" / "nets.py")
+    (tmp_path / "mine" / "nets.py").touch()
+    assert module_file("own:Net", tmp_path / "mine").name == "own.py"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sample_models import CLASSES, make_net, onnx_model, write_onnx
 from sample_tflite import write_tflite
 
-from trimtab.variants import inspect_model
+from trimtab.variants import inspect_model, open_view
 from trimtab.variants.files.doubts import find_doubts
 from trimtab_runtime.definitions.plan import Quantisation
 from trimtab_runtime.errors import ModelError
@@ -150,6 +150,7 @@ def test_an_undeclared_output_shape_is_found_by_a_run(tmp_path: Path) -> None:
         ("a.onnx", None, "no such file"),
         ("a.onnx", b"", "the file is empty"),
         ("a.tflite", b"", "the file is empty"),
+        ("a.onnx", b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
         ("a.onnx", b"hello, this is no model", "a.onnx: "),
         ("a.tflite", b"hello, this is no model", "LiteRT cannot load it"),
         ("a.pb", b"x", "must end in .onnx or .tflite"),
@@ -225,8 +226,9 @@ def test_a_model_that_draws_random_numbers_is_refused(tmp_path: Path) -> None:
         ]
     )
     model.graph.output[0].name = "scores"
-    with pytest.raises(ModelError, match="answers one image twice in different ways"):
-        inspect_model(save(tmp_path / "a.onnx", model))
+    told = r"a\.onnx: answers one image twice in different ways .* its RandomNormalLike draws"
+    with pytest.raises(ModelError, match=told):
+        inspect_model(open_view(save(tmp_path / "a.onnx", model), tmp_path / "view").path)
 
 
 def test_dropout_in_training_mode_is_named(tmp_path: Path) -> None:

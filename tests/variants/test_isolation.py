@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import isolated_tasks
+import psutil
 import pytest
+from processes import left_after
 
 from trimtab.variants.isolation import Limits, call, memory_for, workers
 from trimtab_runtime.errors import BundleError, ModelError
+from trimtab_runtime.processes import AwakeClock
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +68,51 @@ def test_harm_is_the_models(
     with pytest.raises(ModelError, match=f"^name: .*{told}"):
         call(task, "name", request_, limits)
     assert call(isolated_tasks.steps, "name", [0, 0]) == "done"
+
+
+def test_a_process_that_is_stopped_ends_with_what_it_has_started(tmp_path: Path) -> None:
+    file, held = tmp_path / "child", list[psutil.Process]()
+
+    def see() -> None:
+        if file.exists() and not held:
+            held.append(psutil.Process(int(file.read_text())))
+
+    with pytest.raises(ModelError, match=r"^name: gave no answer within 3 s"):
+        call(isolated_tasks.stopping, "name", str(file), Limits(step_s=3), waiting=see)
+    assert len(held) == 1
+    assert left_after(held) == []
+
+
+def test_a_stopped_process_is_sent_what_it_does_not_take(ending: None) -> None:
+    """More than its pipe holds."""
+    _, process = call(isolated_tasks.asking, "a", 1, answering=lambda asked: 1)
+    worker = psutil.Process(process)
+    worker.suspend()
+
+    def resume() -> None:
+        worker.resume()
+
+    told, _ = call(
+        isolated_tasks.asking, "a", "x" * 2**20, answering=lambda asked: 2, waiting=resume
+    )
+    assert told == 2
+
+
+def test_a_process_that_died_while_idle_is_nobodys_failure(ending: None) -> None:
+    _, process = call(isolated_tasks.asking, "a", 1, answering=lambda asked: 1)
+    worker = psutil.Process(process)
+    worker.kill()
+    assert left_after([worker]) == []
+    assert call(isolated_tasks.steps, "a", [0, 0]) == "done"
+
+
+def test_time_while_this_process_is_stopped_counts_for_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = iter([100.0, 100.0, 101.0, 5000.0, 5001.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    clock = AwakeClock()
+    assert [clock() for _ in range(4)] == [0.0, 1.0, 6.0, 7.0]
 
 
 def test_steps_count_one_by_one_and_waiting_is_told(ending: None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,26 @@ def test_a_std_below_one_level_names_both_readings(tmp_path: Path) -> None:
     assert "mean 123.67, 116.28, 103.53 and std 58.4, 57.12, 57.38 in pixels" in told
     assert "add input.values: 0..1." in told
     assert told.endswith("add input.values: 0..255")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            {"mean": [123.7, 116.3, 103.5], "std": [0.229, 0.224, 0.225]},
+            "it is 58.4, 57.12, 57.38 in",
+        ),
+        (
+            {"values": "0..1", "mean": 127.5, "std": 127.5},
+            "mean 127.5 lies outside of input.values",
+        ),
+        ({"values": "-1..1", "mean": [0, 0, 2], "std": 1}, "lies outside of input.values: -1..1"),
+    ],
+    ids=str,
+)
+def test_mean_and_std_of_two_scales(tmp_path: Path, said: dict[str, Any], told: str) -> None:
+    with pytest.raises(ModelError, match=re.escape(told)):
+        made(write_onnx(tmp_path / "a.onnx"), said)
 
 
 def test_geometry_from_the_specification(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from exported_models import (
     ends_with,
     half,
+    in_front,
     of_type,
     open_axes,
     save,
@@ -152,6 +153,38 @@ def test_a_batch_of_eight_becomes_one(tmp_path: Path) -> None:
     view = opened(tmp_path, model)
     assert view.notes == ("it takes batches of 8; one by one, images get the same answers",)
     assert np.allclose(answers(view.path, variant_of(view)), LOGITS, atol=1e-4)
+
+
+def test_a_batch_of_four_in_any_size_becomes_one(tmp_path: Path) -> None:
+    view = opened(tmp_path, open_axes(onnx_model(), [4, 3, "height", "width"]))
+    assert view.notes[0] == "it takes batches of 4; one by one, images get the same answers"
+    variant = variant_of(view, {**INPUT, "size": SIZE})
+    assert np.allclose(answers(view.path, variant), LOGITS, atol=1e-4)
+
+
+def test_a_batch_of_none_is_open(tmp_path: Path) -> None:
+    view = opened(tmp_path, open_axes(onnx_model(), [0, 3, SIZE, SIZE]))
+    assert view.notes == ("axis 0 of its input is of size 0 and taken as open",)
+    assert np.allclose(answers(view.path, variant_of(view)), LOGITS, atol=1e-4)
+
+
+@pytest.mark.parametrize(("layout", "opset"), [("nchw", 17), ("nhwc", 17), ("nchw", 11)])
+def test_an_image_without_an_axis_for_the_batch_gets_one(
+    tmp_path: Path, layout: str, opset: int
+) -> None:
+    model = onnx_model(layout=layout)
+    model.opset_import[0].version = opset
+    shape = [3, SIZE, SIZE] if layout == "nchw" else [SIZE, SIZE, 3]
+    model.graph.node[0].input[0] = "batch"
+    tensor(model, "batched", np.array([1, *shape]))
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", TensorProto.FLOAT, shape))
+    view = opened(
+        tmp_path, in_front(model, [helper.make_node("Reshape", ["image", "batched"], ["batch"])])
+    )
+    assert view.notes == ("its input has no axis for a batch; it gets one",)
+    variant = variant_of(view)
+    assert variant.input.layout == layout
+    assert np.allclose(answers(view.path, variant), LOGITS, atol=1e-4)
 
 
 def test_a_batch_that_its_images_share_stays(tmp_path: Path) -> None:

@@ -126,3 +126,46 @@ def test_kind_binary_is_for_one_score(tmp_path: Path) -> None:
     for said in ({"kind": "binary"}, {"threshold": 0.4}):
         with pytest.raises(ModelError, match="is for a single score, but the model gives 4"):
             variant_of(view, INPUT, said)
+
+
+@pytest.mark.parametrize("kind", ["ArgMax", "TopK", "ArgMax as float"])
+def test_scores_in_front_of_a_choice_are_taken(tmp_path: Path, kind: str) -> None:
+    """The best class' number is no score, and the best scores in their order name no class."""
+    model = onnx_model()
+    tensor(model, "three", np.array([3]))
+    if kind == "TopK":
+        outputs = [("best", TensorProto.FLOAT, 3), ("places", TensorProto.INT64, 3)]
+        nodes = [helper.make_node("TopK", ["logits", "three"], ["best", "places"], axis=1)]
+    else:
+        outputs = [("label", TensorProto.INT64, 1)]
+        nodes = [helper.make_node("ArgMax", ["logits"], ["label"], axis=1)]
+    if kind == "ArgMax as float":
+        outputs = [("real", TensorProto.FLOAT, 1)]
+        nodes.append(helper.make_node("Cast", ["label"], ["real"], to=TensorProto.FLOAT))
+    model.graph.node.extend(nodes)
+    del model.graph.output[:]
+    for name, element, width in outputs:
+        add_output(model, name, element, [1, width])
+    view = opened(tmp_path, model)
+    assert "the scores in front are taken" in view.notes[0]
+    assert np.allclose(answers(view.path, variant_of(view)), LOGITS, atol=1e-4)
+
+
+def test_a_bfloat16_output_is_given_as_float32(tmp_path: Path) -> None:
+    cast = helper.make_node("Cast", ["logits"], ["scores"], to=TensorProto.BFLOAT16, name="cast")
+    model = ends_with(onnx_model(), cast, shape=[1, CLASSES])
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.BFLOAT16
+    for wish in ({}, {"output": "scores"}):
+        view = opened(tmp_path, model, **wish)
+        assert view.notes == ("its bfloat16 output 'scores' is given as float32",)
+        assert np.allclose(answers(view.path, variant_of(view)), LOGITS, rtol=2e-2, atol=2e-2)
+
+
+def test_an_output_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
+    model = onnx_model()
+    model.graph.node.append(helper.make_node("SequenceConstruct", ["logits"], ["several"]))
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_sequence_value_info("several", TensorProto.FLOAT, [1, CLASSES])
+    )
+    with pytest.raises(ModelError, match="its output 'several' is no tensor"):
+        opened(tmp_path, model)

@@ -40,9 +40,11 @@ def external(path: Path, model: ModelProto, attributes: bool = False, threshold:
     return path
 
 
+@pytest.mark.parametrize("threshold", [0, 256])
 @pytest.mark.parametrize("habit", ["as it is", "constants as nodes", "functions"])
-def test_weights_beside_are_merged(tmp_path: Path, habit: str) -> None:
-    path = external(tmp_path / "a.onnx", small_model(habit), attributes=True)
+def test_weights_beside_are_merged(tmp_path: Path, habit: str, threshold: int) -> None:
+    """All of them, or only the large ones."""
+    path = external(tmp_path / "a.onnx", small_model(habit), True, threshold)
     view = open_view(path, tmp_path / "view")
     (tmp_path / "a.onnx.data").unlink()
     assert view.beside == ()

@@ -85,6 +85,24 @@ def test_a_quantised_input_in_front_of_float_layers_can_be_quantised(tmp_path: P
     assert (found.argmax(1) == LABELS).mean() >= (LOGITS.argmax(1) == LABELS).mean() - 0.1
 
 
+def test_an_input_that_is_rounded_to_bytes_leaves_its_layers_float(tmp_path: Path) -> None:
+    """A pair of Quantize- and DequantizeLinear at the input alone, as some training leaves."""
+    model = onnx_model()
+    tensor(model, "step", np.float32(2 / 255))
+    tensor(model, "middle", np.uint8(128))
+    model.graph.node[0].input[0] = "real"
+    pair = [("QuantizeLinear", "image", "bytes"), ("DequantizeLinear", "bytes", "real")]
+    nodes = [helper.make_node(op, [x, "step", "middle"], [y], name=y) for op, x, y in pair]
+    path = opened(tmp_path, in_front(model, nodes))
+    assert inspect_model(path).quantised_layers == 0
+    variant = make_variant(path, inspect_model(path), INPUT, {}, "m")
+    made = quantise_w8a8(path, variant, list(IMAGES), tmp_path / "q.onnx")
+    assert inspect_model(made).quantised_layers == 3
+    assert "it is quantised already" in quantisable(made).reason
+    found = answers(made, INPUT)
+    assert (found.argmax(1) == LABELS).mean() >= (LOGITS.argmax(1) == LABELS).mean() - 0.1
+
+
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.UINT8])
 def test_a_graph_that_normalises_pixels_is_fed_pixels(tmp_path: Path, kind: int) -> None:
     model = normalising(onnx_model(), *PIXELS)
@@ -102,6 +120,50 @@ def test_a_graph_that_normalises_values_is_fed_values(tmp_path: Path) -> None:
     variant = make_variant(path, inspect_model(path), {}, {}, "m")
     assert (variant.input.mean, variant.input.std) == ((0.0,), (255.0,))
     assert np.allclose(answers(path, {}), LOGITS, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "fed"),
+    [
+        (127.5, 127.5, (0.0, 1.0)),
+        ([104.0, 117.0, 123.0], 1.0, (0.0, 1.0)),  # Caffe's, which divides by nothing
+        (0.0, 255.0, (0.0, 1.0)),
+        ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], (0.0, 255.0)),
+        (-1.0, 1 / 127.5, (127.5, 127.5)),  # values of -1..1 made pixels again
+    ],
+)
+def test_a_graph_is_fed_what_its_normalisation_is_of(
+    tmp_path: Path, mean: Any, std: Any, fed: tuple[float, float]
+) -> None:
+    path = opened(tmp_path, normalising(onnx_model(), mean, std))
+    found = make_variant(path, inspect_model(path), {}, {}, "m").input
+    assert (found.mean, found.std) == ((fed[0],), (fed[1],))
+
+
+def test_a_limit_in_front_of_the_normalisation_is_none_of_it(tmp_path: Path) -> None:
+    model = normalising(onnx_model(), *PIXELS)
+    tensor(model, "low", np.float32(0))
+    tensor(model, "high", np.float32(255))
+    model.graph.node[0].input[0] = "limited"
+    node = helper.make_node("Clip", ["image", "low", "high"], ["limited"], name="limit")
+    path = opened(tmp_path, in_front(model, [node]))
+    assert inspect_model(path).normalised_inside == ((127.5,), (127.5,))
+    assert np.allclose(answers(path, {}), LOGITS, atol=1e-3)
+
+
+@pytest.mark.parametrize(("mean", "inside"), [(0.45, True), (0.01, False)])
+def test_a_first_layer_of_normalised_images_is_no_normalisation(
+    tmp_path: Path, mean: float, inside: bool
+) -> None:
+    """A BatchNormalization that has seen means of about 0 stands behind a normalisation."""
+    model = onnx_model()
+    for name, value in (("scale", 1.1), ("bias", 0.1), ("mean", mean), ("variance", 0.05)):
+        tensor(model, name, np.full(3, value, np.float32))
+    model.graph.node[0].input[0] = "normal"
+    names = ["image", "scale", "bias", "mean", "variance"]
+    node = helper.make_node("BatchNormalization", names, ["normal"], name="normal")
+    facts = inspect_model(opened(tmp_path, in_front(model, [node])))
+    assert (facts.normalised_inside is not None) == inside
 
 
 def test_bytes_that_a_graph_normalises_are_no_contradiction(tmp_path: Path) -> None:

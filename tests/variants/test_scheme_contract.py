@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sample_models import INPUT, make_net, texture_images, uneven, write_dense, write_onnx
+from sample_models import (
+    INPUT,
+    make_net,
+    spiky,
+    texture_images,
+    uneven,
+    write_dense,
+    write_onnx,
+)
 from sample_tflite import write_tflite
 
 from trimtab.planner.specification.sections import TechniqueSpec
@@ -23,6 +31,9 @@ from trimtab_runtime.images.preprocess import Preprocessor
 #: Networks that a scheme is for, where any network will not do.
 SOURCES = {
     "w8a8-mixed": lambda path: write_onnx(path, net=uneven(make_net())),
+    "w8a8-searched": lambda path: write_onnx(
+        path, net=spiky(make_net(32), texture_images(24, seed=11)[0][::2])
+    ),
     "w8": write_dense,
 }
 

@@ -30,6 +30,16 @@ BAD_TABLES = {
         r"1 file\(s\) have more than one row: a.png",
     ),
     "missing column": ("name,label\na.png,0\n", {}, "no column file; its first line names name, "),
+    "two columns for one": (
+        "image,class,category_id\na.png,0,0\n",
+        {},
+        "any of the columns class, category_id may be the label",
+    ),
+    "nothing known": (
+        "file,label\na.png,0\nb.png,NaN\n",
+        {},
+        "1 cell.s. are empty: label in line 3",
+    ),
     "missing group": ("file,label\na.png,0\n", {"group": "object"}, "has no column object"),
     "column twice": ("file,label,label\na.png,0,1\n", {}, "more than one column label"),
     "nothing": ("", {}, "no column file and no column label; its first line names nothing"),

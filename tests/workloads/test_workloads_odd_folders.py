@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from trimtab.workloads import checked_images, in_several_splits, read_workload, split_workload
 from trimtab.workloads.images.classes import class_orders
@@ -84,6 +84,8 @@ def test_heic_is_read_where_its_package_is(tmp_path: Path, photo: Image.Image) -
         (("Training", "valid", "Testing"), ("fit", "tune", "test")),
         (("fit", "tune", "test"), ("fit", "tune", "test")),
         (("train", "validation"), ("fit", "tune")),
+        (("train2017", "val2017"), ("fit", "tune")),
+        (("Training Set", "valset", "test_images"), ("fit", "tune", "test")),
     ],
 )
 def test_folders_called_like_splits_are_splits(
@@ -151,6 +153,64 @@ def test_a_train_among_vehicles_is_a_class(tmp_path: Path, write_image: WriteIma
     for name in ("bus", "car", "train"):
         write_image(tmp_path / name / "x.png")
     assert read_workload(tmp_path).classes == ("bus", "car", "train")
+
+
+def test_splits_below_the_classes(tmp_path: Path, write_image: WriteImage) -> None:
+    for number, name in enumerate(("nut/train", "nut/test", "bolt/train", "bolt/test")):
+        write_image(tmp_path / name / "x.png", seed=number)
+    workload = read_workload(tmp_path)
+    assert workload.classes == ("bolt", "nut")
+    assert [(item.name, item.split) for item in workload.items] == [
+        ("bolt/test/x.png", "test"),
+        ("bolt/train/x.png", "fit"),
+        ("nut/test/x.png", "test"),
+        ("nut/train/x.png", "fit"),
+    ]
+
+
+def test_two_levels_that_may_both_be_classes_are_told(
+    tmp_path: Path, write_image: WriteImage
+) -> None:
+    for fold in ("fold1", "fold2"):
+        for place in ("nut", "bolt"):
+            write_image(tmp_path / fold / place / "x.png")
+    (told,) = read_workload(tmp_path).notices
+    assert told == (
+        "each of the class folders (fold1, fold2) holds the same folders (bolt, nut): if those "
+        "are the classes, move them up one level"
+    )
+
+
+def test_a_column_of_splits(tmp_path: Path, write_image: WriteImage) -> None:
+    for name in "abcd":
+        write_image(tmp_path / f"{name}.png", seed=ord(name))
+    rows = "a.png,nut,train\nb.png,bolt,Train\nc.png,nut,val\nd.png,bolt,test\n"
+    (tmp_path / "labels.csv").write_text(f"Filename,Class,Split\n{rows}")
+    workload = read_workload(tmp_path)
+    assert workload.classes == ("bolt", "nut")
+    assert [item.split for item in workload.items] == ["fit", "fit", "tune", "test"]
+    (tmp_path / "labels.csv").write_text(f"file,label,split\n{rows.replace('val', 'extra')}")
+    with pytest.raises(WorkloadError, match=r"in some rows, and in others extra"):
+        read_workload(tmp_path)
+    shards = rows.replace("train", "A").replace("Train", "A").replace("val", "B")
+    (tmp_path / "labels.csv").write_text(f"file,label,split\n{shards.replace('test', 'C')}")
+    assert {item.split for item in read_workload(tmp_path).items} == {None}
+
+
+def test_a_table_that_is_not_read_is_told(tmp_path: Path, write_image: WriteImage) -> None:
+    write_image(tmp_path / "a.png")
+    (tmp_path / "annotations.csv").write_text("file,label\na.png,nut\n")
+    told, _ = read_workload(tmp_path).notices
+    assert told.startswith(
+        "the images have no labels, and annotations.csv beside them is not read"
+    )
+
+
+def test_classes_that_hardly_differ_are_told(tmp_path: Path, write_image: WriteImage) -> None:
+    for name in ("Good", "good", "bad_part", "bad part", "nut"):
+        write_image(tmp_path / name / "x.png")
+    (told,) = read_workload(tmp_path).notices
+    assert "Good = good" in told and "bad part = bad_part" in told
 
 
 def test_a_table_in_every_split(tmp_path: Path, write_image: WriteImage) -> None:
@@ -319,6 +379,14 @@ def test_near_duplicates_stay_in_one_split(tmp_path: Path) -> None:
         place = {names[i]: s for s in ("fit", "tune", "test") for i in getattr(splits, s)}
         assert all(place[first] == place[second] for first, second in pairs)
     assert not any("different labels" in text for text in workload.notices)
+
+
+def test_a_mirrored_copy_looks_alike(tmp_path: Path) -> None:
+    many(tmp_path, 12)
+    ImageOps.mirror(smooth(3)).save(tmp_path / "mirrored.jpg", quality=90)
+    workload = checked_images(read_workload(tmp_path))
+    names = [item.name for item in workload.items]
+    assert [(names[a], names[b]) for a, b in workload.alike] == [("03.png", "mirrored.jpg")]
 
 
 def test_named_groups_rule_over_what_looks_alike(tmp_path: Path) -> None:

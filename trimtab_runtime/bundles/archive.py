@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trimtab_runtime.bundles.cache import caches, check_safe, safe_place
-from trimtab_runtime.bundles.manifest import MANIFEST_NAME, Manifest, read_manifest
+from trimtab_runtime.bundles.manifest import MANIFEST_NAME, Manifest, Piece, read_manifest
 from trimtab_runtime.bundles.unpacking import altered, replace_folder, write_file
 from trimtab_runtime.errors import BundleError
 
@@ -112,6 +112,11 @@ def _read_checked(archive: zipfile.ZipFile) -> tuple[bytes, Manifest]:
     if listed != found:
         odd = sorted(listed ^ found)[0]
         raise BundleError(f"{odd} is {'missing' if odd in listed else 'not in the manifest'}")
+    total = sum(info.file_size for info in entries.values())
+    for name, pieces in (manifest.shared or {}).items():
+        total += sum(piece.length for piece in pieces)
+        if total > MAX_TOTAL_BYTES:
+            raise BundleError(f"{name} unpacks to too many bytes: refused")
     return text, manifest
 
 
@@ -139,11 +144,26 @@ def _safe_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _unpack(archive: zipfile.ZipFile, manifest: Manifest, partial: Path) -> None:
-    for name, expected in manifest.files.items():
-        target = partial / name
+    shared = manifest.shared or {}
+    for name in sorted(manifest.files, key=lambda name: name in shared):  # whole ones first
+        target, expected = partial / name, manifest.files[name]
         target.parent.mkdir(parents=True, exist_ok=True)
-        if write_file(target, _blocks(archive, name)) != expected:
+        blocks = _blocks(archive, name)
+        if name in shared:
+            blocks = _joined(b"".join(blocks), shared[name], partial)
+        if write_file(target, blocks) != expected:
             raise BundleError(f"{name} is damaged: its sha256 is not {expected}")
+
+
+def _joined(own: bytes, pieces: tuple[Piece, ...], folder: Path) -> Iterator[bytes]:
+    """A file put together of bytes of its `own` and of files that lie in the folder already."""
+    for piece in pieces:
+        if not piece.file:
+            yield own[piece.start : piece.start + piece.length]
+            continue
+        with (folder / piece.file).open("rb") as stream:
+            stream.seek(piece.start)
+            yield stream.read(piece.length)
 
 
 def _blocks(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:

@@ -29,6 +29,8 @@ def describe(manifest: Manifest, point: OperatingPoint) -> dict[str, Any]:
     }
     if manifest.provenance is not None:
         found["provenance"] = encode(manifest.provenance)
+    if manifest.largest_pixels is not None:
+        found["largest_pixels"] = manifest.largest_pixels
     if structure.router is not None:
         router = structure.router
         found["router"] = {

@@ -38,12 +38,28 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """`length` bytes from `start` on of another `file` of the bundle; of the own entry where that
+    is ''."""
+
+    file: str
+    start: int
+    length: int
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or self.length < 1:
+            raise ValueError(f"start >= 0, length >= 1 must hold, got {self.start}, {self.length}")
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A plan with everything that is needed to run and to check it.
 
-    `files` maps every other file of the bundle to its sha256. `tolerance` is the largest
-    difference of a golden output, relative to the largest magnitude of that output vector.
-    Bundles of before have no `provenance`.
+    `files` maps every other file of the bundle to its sha256. Those that are `shared` are put
+    together of pieces when it is unpacked: weights that two of them have lie in the bundle once.
+    `tolerance` is the largest difference of a golden output, relative to the largest magnitude of
+    that output vector. Bundles of before have no `provenance`. Memory was measured with an image
+    of `largest_pixels`, and no larger one is read (None: nothing was said of it).
     """
 
     protocol: int
@@ -60,8 +76,11 @@ class Manifest:
     tolerance: float
     files: dict[str, str]
     provenance: Optional[Provenance] = None
+    shared: Optional[dict[str, tuple[Piece, ...]]] = None
+    largest_pixels: Optional[int] = None
 
     def __post_init__(self) -> None:
+        self._check_shared()
         known = {variant.sha256: variant for variant in self.variants}
         needed = {stage.variant for stage in self.structure.stages}
         if known.keys() != needed:
@@ -82,6 +101,14 @@ class Manifest:
                 raise ValueError(f"protocol {self.protocol} knows neither routers nor scorers")
             if self.files.get(onnx_name(sha)) != sha:
                 raise ValueError(f"no file belongs to the router or scorer {sha[:12]}")
+
+    def _check_shared(self) -> None:
+        shared = self.shared or {}
+        whole = self.files.keys() - shared.keys()
+        for name, pieces in shared.items():
+            others = {piece.file for piece in pieces} - {""}
+            if name not in self.files or not others <= whole:
+                raise ValueError(f"the pieces of {name} lie in no whole file of the bundle")
 
     def _check_files(self, variant: Variant, exits: Optional[Exits]) -> None:
         if exits is None:

@@ -16,7 +16,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -71,17 +71,19 @@ _BITS, _PHOTOMETRIC, _MAXIMUM = 258, 262, (341, 281)
 _SHALLOW = 4096
 
 
-def decode_image(path: Union[str, os.PathLike[str]]) -> Image.Image:
+def decode_image(
+    path: Union[str, os.PathLike[str]], most_pixels: Optional[int] = None
+) -> Image.Image:
     """Read a file into memory, RGB or 8-bit gray, turned as its EXIF orientation says.
 
     Raises WorkloadError when the file is missing, no regular file, truncated, no image, of a
-    format that is not among FORMATS, of more than MAX_PIXELS (but a JPEG), or has deep samples of
-    unknown scale.
+    format that is not among FORMATS, of more than `most_pixels` (MAX_PIXELS; but a JPEG), or has
+    deep samples of unknown scale.
     """
     name = os.fspath(path)
     try:
         with open_regular(name) as stream:
-            return _opened(stream, name)
+            return _opened(stream, name, most_pixels)
     except (OSError, ValueError) as error:
         raise WorkloadError(f"{name}: cannot be read as an image ({error})") from None
 
@@ -96,7 +98,9 @@ def open_regular(path: Union[str, os.PathLike[str]]) -> io.BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def as_image(image: ImageLike, colour: str = "rgb") -> Image.Image:
+def as_image(
+    image: ImageLike, colour: str = "rgb", most_pixels: Optional[int] = None
+) -> Image.Image:
     """An RGB or 8-bit gray image of anything that :data:`ImageLike` names.
 
     Arrays are uint8 or uint16 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), their channels in the
@@ -118,11 +122,11 @@ def as_image(image: ImageLike, colour: str = "rgb") -> Image.Image:
         except _BROKEN as error:
             raise WorkloadError(f"the Pillow image cannot be read ({error})") from None
     if isinstance(image, (str, os.PathLike)):
-        return decode_image(image)
+        return decode_image(image, most_pixels)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _opened(io.BytesIO(image), f"{len(image)} bytes")
+        return _opened(io.BytesIO(image), f"{len(image)} bytes", most_pixels)
     if hasattr(image, "read"):
-        return _opened(image, str(getattr(image, "name", "the open file")))
+        return _opened(image, str(getattr(image, "name", "the open file")), most_pixels)
     what = type(image).__name__
     hint = " (OpenCV's imread gives None for a file that it cannot read)" if image is None else ""
     if isinstance(image, (list, tuple)):
@@ -130,11 +134,11 @@ def as_image(image: ImageLike, colour: str = "rgb") -> Image.Image:
     raise WorkloadError(f"{_TAKEN}; got {what}{hint}")
 
 
-def _opened(source: Any, name: str) -> Image.Image:
+def _opened(source: Any, name: str, most_pixels: Optional[int]) -> Image.Image:
     try:
         register_heif(name)
         with _identified(source) as opened:
-            _within_limit(opened)
+            _within_limit(opened, most_pixels or MAX_PIXELS)
             shown = _shown(opened)
             found = shown.copy() if shown is opened else shown
     except WorkloadError as error:
@@ -163,21 +167,20 @@ def _identified(source: Any) -> ImageFile.ImageFile:
     raise OSError(f"cannot identify it: none of {', '.join(FORMATS)}")
 
 
-def _within_limit(image: Image.Image) -> None:
+def _within_limit(image: Image.Image, most: int) -> None:
     """Have a JPEG of too many pixels read smaller. Raises WorkloadError for any other."""
     width, height = image.size
-    if width * height <= MAX_PIXELS:
+    if width * height <= most:
         return
     if image.format in ("JPEG", "MPO"):
         for share in (2, 4, 8):
-            wanted = (-(-width // share), -(-height // share))
-            if wanted[0] * wanted[1] <= MAX_PIXELS:
-                image.draft(None, wanted)
+            if -(-width // share) * -(-height // share) <= most:
+                image.draft(None, (max(1, width // share), max(1, height // share)))
                 break
-        if image.size[0] * image.size[1] <= MAX_PIXELS:
+        if image.size[0] * image.size[1] <= most:
             return
     raise WorkloadError(
-        f"it has {width} x {height} pixels, and at most {MAX_PIXELS / 1e6:.0f} million are read; "
+        f"it has {width} x {height} pixels, and at most {most / 1e6:.3g} million are read; "
         "scale it down, or save it as JPEG"
     )
 

@@ -7,8 +7,8 @@ which `benchmarks/preprocess_parity.py` compares:
 - cover: torchvision's `Resize(256)` (the longer side is rounded down); with another shape than a
   square timm's `ResizeKeepRatio` (both are rounded).
 - within: Ultralytics' `LetterBox` and timm's `border` mode (the shorter side is rounded).
-- a cut's offset: torchvision's `CenterCrop` (halves to the even pixel). A frame's: the smaller
-  half comes first.
+- a cut's offset: torchvision's `CenterCrop` (halves to the even pixel) or, with `cut_rounding`
+  'down', transformers' `center_crop`. A frame's: the smaller half comes first.
 - with `resize_last`: Keras' `crop_to_aspect_ratio` and `pad_to_aspect_ratio` (rounded down).
 """
 
@@ -85,7 +85,7 @@ def fitted(pixels: Pixels, fmt: InputFormat) -> Pixels:
     height, width = fmt.size
     if pixels.shape[:2] == fmt.size or fmt.fit == "inside":
         return pixels
-    top, left = (_cut_offset(n, size) for n, size in zip(pixels.shape, fmt.size))
+    top, left = (_cut_offset(n, size, fmt) for n, size in zip(pixels.shape, fmt.size))
     pixels = pixels[top : top + height, left : left + width]
     if pixels.shape[:2] == fmt.size:
         return pixels
@@ -96,8 +96,9 @@ def fitted(pixels: Pixels, fmt: InputFormat) -> Pixels:
     return framed
 
 
-def _cut_offset(length: int, size: int) -> int:
-    return max(round((length - size) / 2), 0)
+def _cut_offset(length: int, size: int, fmt: InputFormat) -> int:
+    more = max(length - size, 0)
+    return more // 2 if fmt.cut_rounding == "down" else round(more / 2)
 
 
 def _covering(image: Image.Image, fmt: InputFormat) -> tuple[int, int]:

@@ -30,12 +30,14 @@ _LOOKED_AT = 128
 class Preprocessor:
     """One image on its way through a plan: what two stages share is computed once.
 
-    `colour` is the order of an array's channels. Raises WorkloadError as
-    :func:`trimtab_runtime.images.decoding.as_image`.
+    `colour` is the order of an array's channels; of a file no more than `most_pixels` are decoded.
+    Raises WorkloadError as :func:`trimtab_runtime.images.decoding.as_image`.
     """
 
-    def __init__(self, image: ImageLike, colour: str = "rgb") -> None:
-        self._image = as_image(image, colour)
+    def __init__(
+        self, image: ImageLike, colour: str = "rgb", most_pixels: Optional[int] = None
+    ) -> None:
+        self._image = as_image(image, colour, most_pixels)
         self._resized: dict[tuple[Any, ...], np.ndarray[Any, Any]] = {}
         self._pixels: dict[tuple[Any, ...], np.ndarray[Any, Any]] = {}
         self._tensors: list[tuple[InputFormat, np.ndarray[Any, Any]]] = []
@@ -74,9 +76,12 @@ class Preprocessor:
         return found
 
 
-def prepare(image: Union[ImageLike, Preprocessor], colour: str = "rgb") -> Preprocessor:
+def prepare(
+    image: Union[ImageLike, Preprocessor], colour: str = "rgb", most_pixels: Optional[int] = None
+) -> Preprocessor:
     """An image as it is, or already prepared. Raises WorkloadError."""
-    return image if isinstance(image, Preprocessor) else Preprocessor(image, colour)
+    known = isinstance(image, Preprocessor)
+    return image if known else Preprocessor(image, colour, most_pixels)
 
 
 def _thumbnail(image: Image.Image) -> np.ndarray[Any, Any]:

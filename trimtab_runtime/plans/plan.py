@@ -202,7 +202,7 @@ class Plan:
         `latency_ms` runs from the decoded image to the answer, what is learned from it included,
         and not the time that other threads' images took before.
         """
-        prepared = prepare(image, colour)
+        prepared = prepare(image, colour, self.manifest.largest_pixels)
         with self._lock:
             answer = self._answer(prepared, True)
             if self._tracker is not None:
@@ -219,7 +219,7 @@ class Plan:
 
     def rehearse(self, image: Union[ImageLike, Preprocessor], colour: str = "rgb") -> Answer:
         """As :meth:`classify`, but nothing is learned from the image."""
-        prepared = prepare(image, colour)
+        prepared = prepare(image, colour, self.manifest.largest_pixels)
         with self._lock:
             return self._answer(prepared, False)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import queue
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from trimtab_runtime.bundles.archive import open_bundle
 from trimtab_runtime.errors import InferenceError
 from trimtab_runtime.fingerprint import thread_limit
+from trimtab_runtime.images.largest import largest_image
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 from trimtab_runtime.plans.loop import ANSWERED_BY
 from trimtab_runtime.plans.plan import Answer, Plan
@@ -106,34 +109,34 @@ def verify(request: VerifyRequest, progress: Progress) -> dict[str, Any]:
     plan, load_ms = timed_ms(lambda: Plan.load(request.bundle))
     values = {"load_ms": load_ms}
     deciding = request.images[: request.deciding]
-    peak = _peak_mb(plan, deciding, progress)
+    with largest_image(request.largest_pixels) as largest:
+        peak = _peak_mb(plan, deciding, largest, progress)
     if peak is not None:
         values["peak_memory_mb"] = peak
     reference, conditions = Reference(), Conditions()
-    parallel = ParallelReference(threads)
     times: list[float] = []
     parallel_times: list[float] = []
     answers: list[Answer] = []
     resets = frozenset(request.reset_at)
-    reference.run_ms()
-    parallel.run_ms()
-    conditions.start()
-    step = request.reference_every
-    for start in range(0, len(request.images), step):
-        images = [decode_image(path) for path in request.images[start : start + step]]
-        plan.rehearse(images[0])
-        settle(manifest.structure.stages[0].options)
-        conditions.sample()
-        parallel_times.append(parallel.run_ms())
-        times.append(reference.run_ms())
-        plan.rehearse(images[0])
-        for image in images:
-            if plan.memory is not None and len(answers) in resets:
-                plan.memory.reset()
-            answers.append(plan.classify(image))
-            progress(len(answers), len(request.images))
-    found = conditions.finish()
-    parallel.close()
+    with closing(ParallelReference(threads)) as parallel:
+        reference.run_ms()
+        parallel.run_ms()
+        conditions.start()
+        step = request.reference_every
+        for start in range(0, len(request.images), step):
+            images = [decode_image(path) for path in request.images[start : start + step]]
+            plan.rehearse(images[0])
+            settle(manifest.structure.stages[0].options)
+            conditions.sample()
+            parallel_times.append(parallel.run_ms())
+            times.append(reference.run_ms())
+            plan.rehearse(images[0])
+            for image in images:
+                if plan.memory is not None and len(answers) in resets:
+                    plan.memory.reset()
+                answers.append(plan.classify(image))
+                progress(len(answers), len(request.images))
+        found = conditions.finish()
     np.savez(
         request.output,
         index=np.array([a.index for a in answers], np.int64),
@@ -180,10 +183,15 @@ def _told(answer: Answer) -> tuple[Any, ...]:
     return answer.index, answer.entry, answer.stage, answer.tap, answer.by, answer.confidence
 
 
-def _peak_mb(plan: Plan, images: tuple[str, ...], progress: Progress) -> Optional[float]:
+def _peak_mb(
+    plan: Plan, images: tuple[str, ...], largest: Sequence[str], progress: Progress
+) -> Optional[float]:
     """Largest resident size with one decoded image at a time, once every stage has run to its end
-    that these images reach. Nothing stays learned."""
+    that these images reach; the `largest` in front of them. Nothing stays learned."""
     ran: set[int] = set()
+    for path in largest:
+        plan.classify(path)
+        progress(0, len(images))
     for number, path in enumerate(images):
         answer = plan.classify(path)
         ran.update(range(answer.entry, answer.stage + (answer.by == "network")))

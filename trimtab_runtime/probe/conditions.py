@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable, Optional
 
@@ -33,6 +34,8 @@ SWAPPED_PAGES = 100
 MAJOR_FAULTS = 10
 #: Seconds below which processor time means nothing: the kernel counts it in steps of 10 ms.
 SHORTEST_S = 0.5
+#: Steps of the kernel's count that mean nothing in shorter stretches, where these count at all.
+STEPS = 2
 #: Cores by which our own time may exceed the whole machine's, both being rounded.
 ROUNDING = 0.1
 
@@ -83,13 +86,18 @@ class Conditions:
     """start(), then sample() between timed sections, then finish(). For one thread.
 
     Looks at `cores`, or those that this process may use when it starts; so pin it before.
-    Children count as our own once they were waited for.
+    Children count as our own once they were waited for. Processor time is told of `brief`
+    stretches too, less what the steps of the kernel's count explain.
     """
 
     def __init__(
-        self, root: str = "/", clock: Clock = time.perf_counter, cores: Optional[list[int]] = None
+        self,
+        root: str = "/",
+        clock: Clock = time.perf_counter,
+        cores: Optional[list[int]] = None,
+        brief: bool = False,
     ) -> None:
-        self._root, self._clock, self._cores = root, clock, cores
+        self._root, self._clock, self._cores, self._brief = root, clock, cores, brief
         self._folders: list[str] = []
         self._frequency_files: list[str] = []
         self._ranges_khz: dict[str, tuple[int, int]] = {}
@@ -113,12 +121,15 @@ class Conditions:
                 low, high = self._ranges_khz.get(path, (now, now))
                 self._ranges_khz[path] = (min(low, now), max(high, now))
 
-    def finish(self) -> Findings:
-        """What happened since start()."""
+    def finish(self, children_s: float = 0.0) -> Findings:
+        """What happened since start(). `children_s` are processor seconds of our own processes
+        that were not waited for."""
         before, after = self._before, self._counters()
         both = [name for name in before if name in after]
         passed = {name: after[name] - before[name] for name in both if after[name] >= before[name]}
-        values = _processor_values(passed)
+        if "own" in passed:
+            passed["own"] += children_s * _TICKS_PER_S
+        values = _processor_values(passed, self._brief)
         values.update((name, passed[name]) for name in _COUNTS if name in passed)
         throttled = [value for name, value in passed.items() if name.endswith("_throttle_count")]
         if "pi" in both:
@@ -127,8 +138,7 @@ class Conditions:
             throttled.append(float(seen != 0))
         if throttled:
             values["throttled"] = max(throttled)  # cores of a package all count its events
-        found = [(values.get(name, 0), most, text) for name, most, text in _WARNINGS]
-        warnings = [text.format(value) for value, most, text in found if value > most]
+        warnings = warnings_of(values)
         if self._ranges_khz:
             lows, highs = zip(*self._ranges_khz.values())
             values["frequency_low_mhz"] = min(lows) / 1000
@@ -161,6 +171,12 @@ class Conditions:
         return [int(group) for group in match.groups()] if match else []
 
 
+def warnings_of(values: Mapping[str, float]) -> list[str]:
+    """What `values` say of a disturbed measurement, frequencies aside."""
+    found = [(values.get(name, 0), most, text) for name, most, text in _WARNINGS]
+    return [text.format(value) for value, most, text in found if value > most]
+
+
 def read_text(path: str) -> str:
     """A small file's text; empty where it cannot be read."""
     try:
@@ -184,14 +200,15 @@ def _usable_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def _processor_values(passed: dict[str, float]) -> dict[str, float]:
-    if passed.get("elapsed", 0.0) < SHORTEST_S or not passed.get("total"):
+def _processor_values(passed: dict[str, float], brief: bool) -> dict[str, float]:
+    short = passed.get("elapsed", 0.0) < SHORTEST_S
+    if (short and not brief) or not passed.get("total"):
         return {}  # some sandboxes show zeros for ever
-    values = {}
+    steps, values = STEPS if short else 0, {}
     if "steal" in passed:
-        values["steal"] = passed["steal"] / passed["total"]
+        values["steal"] = max(0.0, passed["steal"] - steps) / passed["total"]
     if "busy" in passed and "own" in passed:
-        other = (passed["busy"] - passed["own"]) / _TICKS_PER_S / passed["elapsed"]
+        other = (passed["busy"] - passed["own"] - steps) / _TICKS_PER_S / passed["elapsed"]
         if other >= -ROUNDING:
             values["other_cpu"] = max(0.0, other)
     return values

@@ -12,6 +12,7 @@ from trimtab_runtime.definitions.exits import Memory
 from trimtab_runtime.definitions.plan import Stage, Structure
 from trimtab_runtime.engines import engine_module_loaded
 from trimtab_runtime.errors import ModelError
+from trimtab_runtime.images.largest import largest_image
 from trimtab_runtime.images.preprocess import Preprocessor, decode_image
 from trimtab_runtime.memory.semantic import Recall
 from trimtab_runtime.plans.deciders import LoadedRouter
@@ -50,17 +51,32 @@ def load_stages(
     sizes["loaded"], sizes["load_peak"] = resident_mb(), peak_mb()
     classes = 0
     for image in request.images[:_IMAGES]:
-        prepared = Preprocessor(decode_image(image))
-        if router is not None:
-            router.enter(prepared, stages[0], 0.0)
-        for stage in stages:
-            said = stage.probabilities(stage.outputs(prepared))
-            stage.confidence(said, 0.0)
-            classes = len(said)
-            progress(0, 1)
+        classes = _run(image, stages, router, progress)
     recall = full_recall(files, request.memory, classes)
-    sizes["warm"], sizes["run_peak"] = resident_mb(), peak_mb()
+    sizes["warm"] = resident_mb()
+    with largest_image(request.largest_pixels) as largest:
+        for image in largest:  # last, as the system may not take back all of it at once
+            _run(image, stages, router, progress)
+    sizes["run_peak"] = peak_mb()
     return Loaded(stages, recall, router), {"load_ms": load_ms, **_values(sizes)}
+
+
+def _run(
+    path: str,
+    stages: Sequence[LoadedStage],
+    router: Optional[LoadedRouter],
+    progress: Callable[[int, int], None],
+) -> int:
+    """All stages on one image; how many classes the last one knows."""
+    classes, prepared = 0, Preprocessor(decode_image(path))
+    if router is not None:
+        router.enter(prepared, stages[0], 0.0)
+    for stage in stages:
+        said = stage.probabilities(stage.outputs(prepared))
+        stage.confidence(said, 0.0)
+        classes = len(said)
+        progress(0, 1)
+    return classes
 
 
 def _load_libraries(request: MeasureRequest) -> None:

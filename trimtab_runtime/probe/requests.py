@@ -59,7 +59,8 @@ class RouterFile:
 class MeasureRequest:
     """Load time, memory, energy and latency of one stage, or of several that share a process in
     the order of a cascade, with what they remember from frame to frame and the `router` in front
-    of them. `visit` tells requests apart that ask the same at different times."""
+    of them. `visit` tells requests apart that ask the same at different times. Memory is that with
+    an image of `largest_pixels` too, where that is said."""
 
     stages: tuple[StageFile, ...]
     images: tuple[str, ...]
@@ -67,6 +68,7 @@ class MeasureRequest:
     visit: int = 0
     memory: Memory = NO_MEMORY
     router: Optional[RouterFile] = None
+    largest_pixels: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ class VerifyRequest:
 
     Memory and energy are measured on the first `deciding` images only (None: on any), so that
     nothing that is decided by them has seen the others. What the plan remembers is forgotten
-    before each image whose number is in `reset_at`, where a stream begins.
+    before each image whose number is in `reset_at`, where a stream begins. Memory is that with an
+    image of `largest_pixels` too, where that is said.
     """
 
     bundle: str
@@ -108,29 +111,44 @@ class VerifyRequest:
     reference_every: int = 8
     deciding: Optional[int] = None
     reset_at: tuple[int, ...] = (0,)
+    largest_pixels: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class TurnSettings:
+    """How long bundles take turns.
+
+    Every part of their images is cut into `rounds` blocks; a round is a block of every part on
+    every bundle. Rounds begin over `spread_seconds`, in `sittings` with new processes each (fewer
+    where it takes long to start these). Disturbed rounds are repeated while the whole takes less
+    than `max_seconds`, and at most until there were `visits` times as many rounds.
+    """
+
+    rounds: int = 16
+    sittings: int = 8
+    spread_seconds: float = 60.0
+    max_seconds: float = 180.0
+    visits: int = 4
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.sittings <= self.rounds:
+            raise ValueError(
+                f"1 <= sittings <= rounds must hold, got {self.sittings} and {self.rounds}"
+            )
 
 
 @dataclass(frozen=True)
 class PairedRequest:
-    """Latency of `bundles` that take turns, each in a resident process of its own, on the same
-    images: parts of a stream begin at the numbers `starts`, and what plans remember is forgotten
-    there. What is told is written to `output` (.npz; see paired.py).
-
-    Every part is cut into `rounds` blocks; a round is a block of every part on every bundle, in an
-    order drawn from `seed`. Rounds begin over `spread_seconds`, each of the `sittings` with new
-    processes. Disturbed rounds are repeated while the whole takes less than `max_seconds`, and at
-    most until there were `visits` times as many rounds.
-    """
+    """Latency of `bundles` that take turns, each in a resident process of its own, in an order
+    drawn from `seed`, on the same images: parts of a stream begin at the numbers `starts`, and
+    what plans remember is forgotten there. What is told is written to `output` (.npz; see
+    paired.py)."""
 
     bundles: tuple[str, ...]
     images: tuple[str, ...]
     starts: tuple[int, ...]
     output: str
-    rounds: int = 16
-    sittings: int = 2
-    spread_seconds: float = 60.0
-    max_seconds: float = 180.0
-    visits: int = 4
+    settings: TurnSettings = TurnSettings()
     seed: int = 0
     #: The interpreter of each bundle's process; none: that of the probe.
     pythons: tuple[str, ...] = ()
@@ -140,10 +158,6 @@ class PairedRequest:
             raise ValueError("turns need at least one bundle")
         if len(self.pythons) not in (0, len(self.bundles)):
             raise ValueError(f"{len(self.bundles)} pythons needed, got {len(self.pythons)}")
-        if not 1 <= self.sittings <= self.rounds:
-            raise ValueError(
-                f"1 <= sittings <= rounds must hold, got {self.sittings} and {self.rounds}"
-            )
         if self.starts[:1] != (0,) or any(a >= b for a, b in zip(self.starts, self._ends)):
             raise ValueError(
                 f"starts must rise from 0 to below {len(self.images)}, got {self.starts}"

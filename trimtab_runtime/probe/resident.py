@@ -43,6 +43,11 @@ class Resident:
         self._images, self._starts = images, frozenset(starts)
         self._memories: dict[int, Any] = {}  # what is remembered before an image, by its number
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a new process must see the stream again from its beginning."""
+        return self._plan.memory is not None
+
     def image_ms(self) -> float:
         """Milliseconds of an inference, once it is warm."""
         first = decode_image(self._images[0])
@@ -65,6 +70,7 @@ class Resident:
         settle(self._options)
         return {
             "latency_ms": [answer.latency_ms for answer in answers],
+            "index": [answer.index for answer in answers],
             "entry": [answer.entry for answer in answers],
             "stage": [answer.stage for answer in answers],
             "tap": [-1 if answer.tap is None else answer.tap for answer in answers],
@@ -99,7 +105,7 @@ def _answers(commands: queue.SimpleQueue[str]) -> Any:
     """An answer to each command: the first names the bundle, all others blocks."""
     told = json.loads(commands.get())
     resident = Resident(told["bundle"], told["images"], told["starts"])
-    yield {"image_ms": resident.image_ms()}
+    yield {"image_ms": resident.image_ms(), "remembers": resident.remembers}
     while True:
         yield resident.run(json.loads(commands.get()))
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import trimtab_runtime
-from trimtab_runtime import errors
-from trimtab_runtime.errors import DeviceError, TrimtabError
+from trimtab_runtime.errors import DeviceError, told_error
 from trimtab_runtime.probe.requests import PairedRequest
 
 Progress = Callable[[int, int], None]
@@ -36,11 +35,13 @@ class ResidentProcess:
         )
         told = {"bundle": bundle, "images": request.images, "starts": request.starts}
         self._send(told)
-        self.image_ms = 0.0
+        self.image_ms, self.remembers = 0.0, False
 
     def wait_until_ready(self) -> None:
         """Until its engines are loaded and warm. Raises what went wrong there."""
-        self.image_ms = float(self._answer()["image_ms"])
+        told = self._answer()
+        self.image_ms = float(told["image_ms"])
+        self.remembers = bool(told.get("remembers"))  # an earlier version does not tell
 
     def ask(self, block: list[tuple[int, int]]) -> dict[str, Any]:
         """Its answers to a block."""
@@ -70,9 +71,7 @@ class ResidentProcess:
             )
         found: dict[str, Any] = json.loads(line)
         if "error" in found:
-            kind = getattr(errors, found["error"], DeviceError)
-            known = isinstance(kind, type) and issubclass(kind, TrimtabError)
-            raise (kind if known else DeviceError)(f"{self._bundle}: {found['reason']}")
+            raise told_error(found["error"], f"{self._bundle}: {found['reason']}", DeviceError)
         return found
 
 
@@ -96,5 +95,5 @@ def residents_of(request: PairedRequest, progress: Progress) -> Iterator[list[Re
             held.callback(found[-1].close)
         for resident in found:
             resident.wait_until_ready()
-            progress(0, request.rounds)
+            progress(0, request.settings.rounds)
         yield found

@@ -36,7 +36,9 @@ class LoadedModel:
     ('logits', 'probabilities'), else None. `run` takes the input tensor and gives the raw output;
     it raises ModelError when the engine refuses the tensor. `normalisation` gives, for a number of
     channels, the (mean, std) that the graph itself applies to what it is fed, None where it does
-    not or cannot be read. `doubts` are reasons not to trust the file's answers.
+    not or cannot be read. `doubts` are reasons not to trust the file's answers, `random` types of
+    operators that draw random numbers. `quantised_layers` are those of an ONNX file with integer
+    weights.
     """
 
     format: str
@@ -47,6 +49,8 @@ class LoadedModel:
     run: Callable[[Array], Array]
     normalisation: Callable[[int], Normalisation | None] = lambda channels: None
     doubts: tuple[str, ...] = ()
+    random: tuple[str, ...] = ()
+    quantised_layers: int = 0
 
 
 def first_line(error: BaseException) -> str:

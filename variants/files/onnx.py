@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trimtab.variants.files.base import Array, LoadedModel, TensorFacts, first_line
-from trimtab.variants.files.doubts import find_doubts
+from trimtab.variants.files.doubts import find_doubts, random_operators
 from trimtab.variants.files.onnx_input import (
     constant_values,
     inner_normalisation,
@@ -45,6 +45,13 @@ KINDS = {
     "Sigmoid": "probabilities",
     "Softmax": "probabilities",
 }
+
+FLOAT_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+INTEGER_LAYERS = (
+    *("ConvInteger", "MatMulInteger", "MatMulNBits", "QAttention", "QGemm"),
+    *("DynamicQuantizeMatMul", "QLinearConv", "QLinearMatMul"),
+)
+"""Layers with float weights, unless a DequantizeLinear makes these, and with integer ones."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -121,6 +128,8 @@ def load_onnx(path: Path) -> LoadedModel:
         kind=_kind(graph, outputs[0].name),
         normalisation=lambda channels: inner_normalisation(graph, inputs[0].name, channels),
         doubts=tuple(find_doubts(model)),
+        random=tuple(random_operators(model)),
+        quantised_layers=_quantised_layers(graph),
         run=lambda tensor: run_session(path, session, inputs[0].name, tensor),
     )
 
@@ -188,6 +197,23 @@ def _kind(graph: onnx.GraphProto, output: str) -> str | None:
     while node is not None and node.op_type in KEEPS_VALUES:
         node = made_by.get(node.input[0])
     return None if node is None else KINDS.get(node.op_type)
+
+
+def _quantised_layers(graph: onnx.GraphProto) -> int:
+    """Layers whose weights are integers, or come from integers."""
+    made_by = producers(graph)
+    count = 0
+    for node in graph.node:
+        if node.op_type in INTEGER_LAYERS:
+            count += 1
+        elif node.op_type in FLOAT_LAYERS:
+            maker = made_by.get(node.input[1])
+            while maker is not None and maker.op_type in KEEPS_VALUES | {"Transpose"}:
+                if maker.op_type == "DequantizeLinear":
+                    count += 1
+                    break
+                maker = made_by.get(maker.input[0])
+    return count
 
 
 def _output_quantisation(graph: onnx.GraphProto, name: str) -> Quantisation | None:

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 #: Operators that move pixels about, or leave them as they are, without a change of value.
 _MOVES = {
-    *("Cast", "Flatten", "Identity", "Pad", "Reshape", "Resize", "Slice", "Squeeze"),
+    *("Cast", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Resize", "Slice", "Squeeze"),
     *("Transpose", "Unsqueeze", "Upsample"),
 }
-#: A network whose weights see deviations of more than this was fed pixels of 0..255.
-_PIXEL_STD = 8.0
+#: Operators that, in front of all others, change no pixel that is in its range.
+_LIMITS = {"Clip", "Round"}
+#: A graph that takes off or divides by as much as this is fed pixels of 0..255.
+_PIXEL_STEP = 8.0
+#: A BatchNormalization of an input whose learned mean is less has seen normalised images.
+_CENTRED = 0.2
 
 
 def input_quantisation(graph: onnx.GraphProto, image: str) -> Quantisation | None:
@@ -54,7 +58,8 @@ def linear(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Quantisation
 
 def inner_normalisation(graph: onnx.GraphProto, image: str, channels: int) -> Normalisation | None:
     """The (mean, std), one or one a channel, that the graph itself takes off the values that it is
-    fed and divides them by, before its first layer; None where it does neither."""
+    fed and divides them by, before its first layer; None where it does neither, or what it does
+    may as well be a first layer behind another normalisation."""
     constants, readers = constant_values(graph), readers_of(graph.node)
     factor, shift, seen = np.ones(1), np.zeros(1), False
     name = image
@@ -63,21 +68,25 @@ def inner_normalisation(graph: onnx.GraphProto, image: str, channels: int) -> No
         if len(users) != 1:
             break
         node = users[0]
-        if node.op_type not in _MOVES:
+        if node.op_type not in _MOVES and (seen or node.op_type not in _LIMITS):
             step = _affine(node, name, constants, channels)
             if step is None:
                 break
             factor, shift, seen = factor * step[0], shift * step[0] + step[1], True
         name = node.output[0]
-    if not seen or not np.all(factor):
+    if not seen or not np.all(factor) or (np.all(factor == 1) and not np.any(shift)):
         return None
     return _short(-shift / factor), _short(1 / factor)
 
 
-def takes_pixels(std: tuple[float, ...]) -> bool:
-    """Whether a graph that divides by `std` itself is to be fed pixels of 0..255, and not values
-    of 0..1."""
-    return max(map(abs, std)) >= _PIXEL_STD
+def fed_range(inside: Normalisation) -> str:
+    """What a graph that takes off and divides by (mean, std) itself is to be fed: '0..255' where
+    either is as large as pixels are, '-1..1' where what it takes off is below zero, else
+    '0..1'."""
+    mean, std = inside
+    if max(map(abs, (*mean, *std))) >= _PIXEL_STEP:
+        return "0..255"
+    return "-1..1" if sum(mean) < 0 else "0..1"
 
 
 def constant_values(graph: onnx.GraphProto) -> dict[str, Array]:
@@ -132,6 +141,8 @@ def _batch_normalisation(
         return None
     scale, bias, mean, variance = (constants[n].astype(np.float64) for n in node.input[1:5])
     epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+    if np.abs(mean).max() < _CENTRED:
+        return None
     factor = scale / np.sqrt(variance + epsilon)
     return factor, bias - mean * factor
 

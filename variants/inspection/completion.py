@@ -18,7 +18,7 @@ from trimtab_runtime.errors import ModelError
 _GROUPS = {
     "size": ("size",),
     "normalisation": ("mean", "std", "values"),
-    "geometry": ("fit", "resize_size", "crop", "pad_colour", "resize_last"),
+    "geometry": ("fit", "resize_size", "crop", "pad_colour", "resize_last", "cut_rounding"),
     "filter": ("resize", "antialias"),
     "colour": ("colour",),
 }

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from trimtab.variants.files.base import Normalisation
-from trimtab.variants.files.onnx_input import takes_pixels
+from trimtab.variants.files.onnx_input import fed_range
 from trimtab.variants.inspection.facts import ModelFacts
+from trimtab.variants.inspection.preprocessing import VALUE_RANGES
 from trimtab_runtime.definitions.plan import InputFormat
 
 RAW: Normalisation = ((0.0,), (1.0,))
@@ -47,8 +48,9 @@ def find_contradictions(
 
 
 def fed_pixels(inside: Normalisation) -> Normalisation:
-    """The mean and std of a graph that normalises for itself: that of pixels, or values 0..1."""
-    return RAW if takes_pixels(inside[1]) else ((0.0,), (255.0,))
+    """The mean and std that make of pixels what a graph that normalises for itself takes."""
+    low, step = VALUE_RANGES[fed_range(inside)]
+    return (low,), (step,)
 
 
 def _listed(values: tuple[float, ...]) -> str:

@@ -14,6 +14,7 @@ from trimtab.variants.files.base import Array, LoadedModel, Normalisation, Tenso
 from trimtab.variants.files.onnx import load_onnx
 from trimtab.variants.files.tflite import load_tflite
 from trimtab.variants.inspection.resizing import inner_size
+from trimtab.variants.intake.shapes import unnamed_axis
 from trimtab.variants.intake.source import check_file, source_sha256
 from trimtab_runtime.definitions.plan import DTYPES, Quantisation
 from trimtab_runtime.engines import engine_version, format_engine
@@ -21,7 +22,7 @@ from trimtab_runtime.errors import EngineError, ModelError
 
 _LOADERS = {".onnx": load_onnx, ".tflite": load_tflite}
 #: Raised whenever other facts are drawn from the same file, so that nobody uses those kept before.
-INSPECTION_VERSION = 3
+INSPECTION_VERSION = 4
 _PROBES = 3  # random images on which an unnamed output is looked at
 
 
@@ -35,7 +36,8 @@ class ModelFacts:
     `tried_size` is what it was run with, None where it was not. `open_axes` names the axes that it
     leaves open. `normalised_inside` is the (mean, std) that the graph itself takes off what it is
     fed and divides it by, one value or one a channel. `inner_size` is the (height, width) to which
-    the graph itself brings images of any size. `doubts` are sentences: why its answers are
+    the graph itself brings images of any size. `quantised_layers` are those of an ONNX file with
+    integer weights. `doubts` are sentences: why its answers are
     not to be trusted. An `output_width` of 1 is the score of the second of two classes.
     """
 
@@ -57,6 +59,7 @@ class ModelFacts:
     normalised_inside: Normalisation | None = None
     doubts: tuple[str, ...] = ()
     inner_size: tuple[int, int] | None = None
+    quantised_layers: int = 0
 
 
 def inspection_engine(path: Path) -> str | None:
@@ -134,6 +137,7 @@ def _static_facts(path: Path, loaded: LoadedModel) -> ModelFacts:
         normalised_inside=loaded.normalisation(channels),
         doubts=loaded.doubts,
         inner_size=inner_size(path, layout, channels) if size is None else None,
+        quantised_layers=loaded.quantised_layers,
     )
 
 
@@ -169,7 +173,8 @@ def _open_axes(tensor: TensorFacts, layout: str) -> str:
     for axis in (2, 3) if layout == "nchw" else (1, 2):
         if tensor.shape is not None and tensor.shape[axis] is None:
             name = tensor.names[axis] if tensor.names else ""
-            found.append(f"axis {axis}" + (f" ({name!r})" if name else ""))
+            own = name and name != unnamed_axis(axis)
+            found.append(f"axis {axis}" + (f" ({name!r})" if own else ""))
     return " and ".join(found)
 
 
@@ -226,7 +231,9 @@ def _check_repeats(path: Path, loaded: LoadedModel, image: Array, answer: Array)
     if again.tobytes() != answer.tobytes():
         apart = np.abs(again.astype(np.float64) - answer.astype(np.float64)).max()
         because = "; ".join(loaded.doubts) or (
-            "something in it draws random numbers; export it again without"
+            f"its {', '.join(loaded.random)} draws random numbers; export it again without"
+            if loaded.random
+            else "nothing in it that is known to draw random numbers"
         )
         raise ModelError(
             f"{path.name}: answers one image twice in different ways (up to {apart:.2g} apart): "

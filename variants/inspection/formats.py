@@ -37,10 +37,10 @@ def make_variant(
     """A member as it came.
 
     `input` may hold size (pixels, or [height, width]), the geometry (resize, fit, resize_size,
-    crop, pad_colour, antialias, resize_last), mean and std (a number or a list) of pixels in the
-    range `values`, layout, dtype, colour; `output` kind ('binary': one score for two classes),
-    threshold and offset, and name or index, which choose an output when the file is opened and
-    are not looked at here. Absent and None mean: not said.
+    crop, pad_colour, antialias, resize_last, cut_rounding), mean and std (a number or a list) of
+    pixels in the range `values`, layout, dtype, colour; `output` kind ('binary': one score for two
+    classes), threshold and offset, and name or index, which choose an output when the file is
+    opened and are not looked at here. Absent and None mean: not said.
 
     What is said wins over what the file only seems to say (see :func:`find_contradictions`). What
     contradicts something that the file fixes raises ModelError naming both, and where something

@@ -16,7 +16,8 @@ from trimtab.variants.inspection.facts import ModelFacts, inspect_model
 from trimtab.variants.inspection.operators import OperatorWork, operator_work
 from trimtab.variants.inspection.origins import Executed, Origin, find_origins
 from trimtab.variants.intake.source import source_identity
-from trimtab.variants.intake.view import View, Wishes, open_view, prepare
+from trimtab.variants.intake.view import View, open_view, prepare
+from trimtab.variants.intake.wishes import Wishes
 from trimtab.variants.isolation import Ask, Limits, call, memory_for
 from trimtab.variants.isolation.limits import STEP_S
 from trimtab.variants.metadata.description import Description

@@ -18,6 +18,7 @@ GEOMETRY_FIELDS = (
     "pad_colour",
     "antialias",
     "resize_last",
+    "cut_rounding",
 )
 
 Values = tuple[float, ...]
@@ -42,8 +43,8 @@ def in_pixels(name: str, said: object, mean: Values, std: Values) -> tuple[Value
     """`mean` and `std` in pixels (0..255), which were given for values in the range that is `said`
     (one of VALUE_RANGES; None: nothing was said, and they are in pixels).
 
-    Raises ModelError for an unknown range, and where nothing was said and a std below one grey
-    level shows that the 0..1 scale may be meant.
+    Raises ModelError for an unknown range, for a mean outside the one that is said, and where
+    nothing was said and a std below one grey level shows that the 0..1 scale may be meant.
     """
     if said is None:
         if any(0 < abs(value) < 1 for value in std):
@@ -54,11 +55,23 @@ def in_pixels(name: str, said: object, mean: Values, std: Values) -> tuple[Value
             f"{name}: input.values must be one of {', '.join(VALUE_RANGES)}, got {said!r}"
         )
     low, step = VALUE_RANGES[str(said)]
+    within = [low + step * value for value in mean]
+    if not all(0 <= value <= 255 for value in within):
+        raise ModelError(
+            f"{name}: input.mean {_listed(mean)} lies outside of input.values: {said}; leave "
+            "input.values out where mean and std are in pixels (0..255)"
+        )
     return tuple(low + step * value for value in mean), tuple(step * value for value in std)
 
 
 def _two_readings(mean: Values, std: Values) -> str:
     scaled = [[round(255 * value, 2) for value in values] for values in (mean, std)]
+    if max(mean) > 1:
+        return (
+            f"input.std {_listed(std)} is below one grey level, and input.mean {_listed(mean)} is "
+            f"in pixels (0..255): where the std is of pixels in 0..1, it is {_listed(scaled[1])} "
+            "in pixels. If both are in pixels as they stand, add input.values: 0..255"
+        )
     return (
         f"input.std {_listed(std)} is below one grey level. Of pixels in 0..1, as torchvision "
         f"has them, it is mean {_listed(scaled[0])} and std {_listed(scaled[1])} in pixels: add "

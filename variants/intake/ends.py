@@ -10,13 +10,17 @@ import numpy as np
 
 from trimtab.variants.files.base import Array
 from trimtab.variants.files.onnx import KEEPS_VALUES, KINDS
+from trimtab.variants.intake.shapes import unnamed_axis
 from trimtab_runtime.errors import ModelError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+_AXES = 4  # of an image
+_AXES_AS_INPUT = 13  # from this opset on, Squeeze reads its axes
 _FED = ("FLOAT", "FLOAT16", "UINT8", "INT8")
 _REAL = ("BFLOAT16", "DOUBLE")
+_CHOICES = ("ArgMax", "TopK")
 _WHOLE = ("INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64")
 
 
@@ -26,9 +30,9 @@ def image_of(model: ir.Model) -> ir.Value:
 
 
 def one_input(path: Path, model: ir.Model) -> list[str]:
-    """Leave the image as the only input, and have it fed as float32 or uint8 where it asks for
-    a type that images are not fed as: a Cast stands in front then. In place; returns what is to be
-    told.
+    """Leave the image as the only input, with an axis for the batch, and have it fed as float32
+    or uint8 where it asks for a type that images are not fed as: a Cast stands in front then. In
+    place; returns what is to be told.
 
     Raises ModelError where several inputs are read, or the type is none of numbers.
     """
@@ -41,12 +45,61 @@ def one_input(path: Path, model: ir.Model) -> list[str]:
             f"{', '.join(_told(value) for value in used)}; export it again with all but the image "
             "as constants"
         )
-    notes = []
+    image, notes = used[0], list[str]()
     if len(read) > 1:
-        dropped = ", ".join(repr(value.name) for value in read if value is not used[0])
+        dropped = ", ".join(repr(value.name) for value in read if value is not image)
         notes.append(f"its inputs {dropped} are read by nothing and left out")
-    graph.inputs[:] = [v for v in graph.inputs if v.is_initializer() or v is used[0]]
-    return notes + _cast_input(path, model, used[0])
+    graph.inputs[:] = [v for v in graph.inputs if v.is_initializer() or v is image]
+    notes += _open_sides(image)
+    notes += _give_batch(model, image)
+    return notes + _cast_input(path, model, image_of(model))
+
+
+def _open_sides(image: ir.Value) -> list[str]:
+    """Sides of 0 or less, which converters write where they know none, become open ones."""
+    import onnx_ir as ir
+
+    sides = list(image.shape or ())
+    none = [axis for axis, side in enumerate(sides) if isinstance(side, int) and side < 1]
+    if none:
+        image.shape = ir.Shape(
+            [unnamed_axis(axis) if axis in none else side for axis, side in enumerate(sides)]
+        )
+    return [
+        f"axis {axis} of its input is of size {sides[axis]} and taken as open" for axis in none
+    ]
+
+
+def _give_batch(model: ir.Model, asked: ir.Value) -> list[str]:
+    """An input of three axes gets one more in front, which a Squeeze takes off."""
+    import onnx_ir as ir
+
+    if asked.shape is None or len(asked.shape) != _AXES - 1:
+        return []
+    name = str(asked.name)
+    image = ir.Value(name=name, type=asked.type, shape=ir.Shape([1, *list(asked.shape)]))
+    if model.opset_imports.get("", 0) < _AXES_AS_INPUT:
+        squeeze = ir.node("Squeeze", [image], {"axes": [0]})
+    else:
+        axes = ir.Value(name=f"{name}_axes", const_value=ir.tensor(np.zeros(1, np.int64)))
+        model.graph.register_initializer(axes)
+        squeeze = ir.node("Squeeze", [image, axes])
+    _put_in_front(model, asked, image, squeeze, f"{name}_alone")
+    return ["its input has no axis for a batch; it gets one"]
+
+
+def _put_in_front(
+    model: ir.Model, asked: ir.Value, image: ir.Value, node: ir.Node, name: str
+) -> None:
+    """`image` is the input, and what `node` makes of it, called `name`, is read for `asked`."""
+    import onnx_ir as ir
+
+    made = node.outputs[0]
+    made.name, made.type, made.shape = name, asked.type, asked.shape
+    model.graph.inputs[:] = [image if value is asked else value for value in model.graph.inputs]
+    ir.convenience.replace_all_uses_with(asked, made)
+    asked.name = f"{image.name}_before"
+    model.graph.insert_before(model.graph[0], node)
 
 
 def _cast_input(path: Path, model: ir.Model, asked: ir.Value) -> list[str]:
@@ -64,12 +117,7 @@ def _cast_input(path: Path, model: ir.Model, asked: ir.Value) -> list[str]:
     name = str(asked.name)
     image = ir.Value(name=name, type=ir.TensorType(fed), shape=asked.shape)
     cast = ir.node("Cast", [image], {"to": int(asked.dtype)})  # type: ignore[arg-type]  # known
-    cast.outputs[0].name = f"{name}_as_{kind.lower()}"
-    cast.outputs[0].type, cast.outputs[0].shape = asked.type, asked.shape
-    model.graph.inputs[:] = [image if v is asked else v for v in model.graph.inputs]
-    ir.convenience.replace_all_uses_with(asked, cast.outputs[0])
-    asked.name = f"{name}_before"
-    model.graph.insert_before(model.graph[0], cast)
+    _put_in_front(model, asked, image, cast, f"{name}_as_{kind.lower()}")
     what = "float32" if kind in _REAL else "whole pixels (uint8)"
     return [f"its {kind.lower()} input is fed as {what}, which it casts"]
 
@@ -92,12 +140,19 @@ def choose_output(
     `answers` are arrays that a trial run gave, by name; outputs that are no tensors have none.
     `classes`, where known, is what the scores should be as many as. Raises ModelError.
     """
+    import onnx_ir as ir
+
     outputs = list(model.graph.outputs)
     names = [str(value.name) for value in outputs]
     notes = []
     if wish is not None:
         chosen = _wished(path, names, wish)
     elif len(outputs) == 1:
+        if isinstance(outputs[0].type, ir.SequenceType | ir.OptionalType):
+            raise ModelError(
+                f"{path.name}: its output {names[0]!r} is no tensor; export it again with the "
+                "classes' scores as a tensor"
+            )
         return []
     else:
         chosen = _likeliest(path, outputs, answers, classes)
@@ -126,7 +181,11 @@ def _likeliest(
     path: Path, outputs: Sequence[ir.Value], answers: Mapping[str, Array], classes: int | None
 ) -> str:
     """The first of those that look most like scores."""
-    usable = [value for value in outputs if looks_like_scores(answers.get(str(value.name)))]
+    usable = [
+        value
+        for value in outputs
+        if looks_like_scores(answers.get(str(value.name))) and _choice(value) is None
+    ]
     if not usable:
         listed = ", ".join(_shown(str(value.name), answers) for value in outputs)
         raise ModelError(
@@ -154,10 +213,40 @@ def looks_like_scores(answer: Array | None) -> bool:
 
 def _makes_scores(value: ir.Value | None) -> bool:
     """Whether the last operator that changes values is one that ends classifiers."""
+    maker = _maker(value)
+    return maker is not None and maker.op_type in KINDS
+
+
+def _maker(value: ir.Value | None) -> ir.Node | None:
+    """The last operator that changes values."""
     maker = None if value is None else value.producer()
     while maker is not None and maker.op_type in KEEPS_VALUES and maker.inputs[0] is not None:
         maker = maker.inputs[0].producer()
-    return maker is not None and maker.op_type in KINDS
+    return maker
+
+
+def _choice(value: ir.Value) -> ir.Node | None:
+    """The operator that chose among scores what an output gives; None where it gives scores."""
+    maker = _maker(value)
+    return maker if maker is not None and maker.op_type in _CHOICES else None
+
+
+def scores_of_choices(model: ir.Model) -> list[str]:
+    """Where all outputs are chosen among scores (the best class' number, the best scores in their
+    order), these scores are the output instead. In place; returns what is to be told."""
+    from onnx_ir.passes import common
+
+    outputs = list(model.graph.outputs)
+    chosen = [_choice(value) for value in outputs]
+    first = chosen[0] if chosen and None not in chosen else None
+    scores = None if first is None else first.inputs[0]
+    if first is None or scores is None or scores.is_graph_input():
+        return []
+    if scores.dtype is None:
+        common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+    model.graph.outputs[:] = [scores]
+    names = ", ".join(repr(value.name) for value in outputs)
+    return [f"it gives what {first.op_type} chooses ({names}); the scores in front are taken"]
 
 
 def _shown(name: str, answers: Mapping[str, Array]) -> str:
@@ -167,15 +256,19 @@ def _shown(name: str, answers: Mapping[str, Array]) -> str:
     return f"{name!r} ({' x '.join(map(str, answer.shape))} {answer.dtype})"
 
 
-def real_output(model: ir.Model) -> None:
-    """An output in bfloat16, which NumPy does not know, is given as float32. In place."""
+def real_outputs(model: ir.Model) -> list[str]:
+    """Outputs in bfloat16, which NumPy does not know, are given as float32. In place; returns
+    what is to be told."""
     import onnx_ir as ir
 
-    value = model.graph.outputs[0]
-    if value.dtype != ir.DataType.BFLOAT16:
-        return
-    cast = ir.node("Cast", [value], {"to": int(ir.DataType.FLOAT)})
-    cast.outputs[0].name = f"{value.name}_as_float"
-    cast.outputs[0].dtype, cast.outputs[0].shape = ir.DataType.FLOAT, value.shape
-    model.graph.append(cast)
-    model.graph.outputs[:] = [cast.outputs[0]]
+    outputs, notes = list(model.graph.outputs), []
+    for place, value in enumerate(outputs):
+        if value.dtype == ir.DataType.BFLOAT16:
+            notes.append(f"its bfloat16 output {value.name!r} is given as float32")
+            cast = ir.node("Cast", [value], {"to": int(ir.DataType.FLOAT)})
+            outputs[place] = cast.outputs[0]
+            outputs[place].name, value.name = value.name, f"{value.name}_before"
+            outputs[place].dtype, outputs[place].shape = ir.DataType.FLOAT, value.shape
+            model.graph.append(cast)
+    model.graph.outputs[:] = outputs
+    return notes

@@ -27,7 +27,7 @@ def make_plain(model: ir.Model) -> list[str]:
         "weights are no inputs": common.RemoveInitializersFromInputsPass()(model).modified,
         "local functions inlined": bool(model.functions) and common.InlinePass()(model).modified,
         "constants folded": optimizer.fold_constants(
-            model, onnx_shape_inference=True, **limits
+            model, onnx_shape_inference=True, should_fold=_small_constant, **limits
         ).modified,
         "constants are initialisers": common.LiftConstantsToInitializersPass(
             lift_all_constants=True, size_limit=0
@@ -39,6 +39,16 @@ def make_plain(model: ir.Model) -> list[str]:
     done["nodes named"] = name_nodes(model)
     common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
     return [text for text, changed in done.items() if changed]
+
+
+def _small_constant(node: ir.Node) -> bool | None:
+    """Whether a node is a ConstantOfShape of few elements, which folding leaves by default, and
+    shapes behind it (of a Pad by computed amounts) are then not known; None: as it is by
+    default."""
+    if node.op_type != "ConstantOfShape" or node.inputs[0] is None:
+        return None
+    shape = node.inputs[0].const_value
+    return None if shape is None else int(shape.numpy().prod()) <= _READ_ELEMENTS
 
 
 def sort_nodes(model: ir.Model) -> bool:

@@ -172,4 +172,9 @@ def write_shape(image: ir.Value, shape: ImageShape, said: bool) -> tuple[bool, l
 def _axis_name(image: ir.Value, axis: int) -> str:
     """What the file calls an open axis."""
     told = image.shape[axis] if image.shape is not None else None
-    return str(getattr(told, "value", None) or f"axis_{axis}")
+    return str(getattr(told, "value", None) or unnamed_axis(axis))
+
+
+def unnamed_axis(axis: int) -> str:
+    """What an open axis is called that the file gives no name."""
+    return f"axis_{axis}"

@@ -21,6 +21,7 @@ LIMIT_BYTES = 2**31 - 2**26
 
 
 _CHECKPOINTS = (".pt", ".pth", ".th", ".ckpt", ".safetensors")
+_POINTER = b"version https://git-lfs.github.com/"
 _SUFFIXES = (".onnx", ".tflite")
 
 
@@ -38,11 +39,16 @@ def check_file(path: Path) -> None:
         raise ModelError(f"{path}: there is no such file")
     try:
         with path.open("rb") as stream:
-            empty = not stream.read(1)
+            start = stream.read(len(_POINTER))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-    if empty:
+    if not start:
         raise ModelError(f"{path}: the file is empty; export or copy it again")
+    if start == _POINTER:
+        raise ModelError(
+            f"{path.name}: a pointer of Git LFS stands where the model should be; fetch it: "
+            "git lfs pull"
+        )
 
 
 def read_model(path: Path) -> ir.Model:
@@ -148,11 +154,19 @@ def merge_external(model: ir.Model) -> None:
     for node in _nodes(model):
         for name, attribute in list(node.attributes.items()):
             if attribute.type == ir.AttributeType.TENSOR:
-                (read,) = ir.external_data.convert_tensors_from_external([attribute.as_tensor()])
-                node.attributes[name] = ir.AttrTensor(name, read)
+                node.attributes[name] = ir.AttrTensor(name, _in_memory(attribute.as_tensor()))
             elif attribute.type == ir.AttributeType.TENSORS:
-                several = ir.external_data.convert_tensors_from_external(attribute.as_tensors())
+                several = [_in_memory(tensor) for tensor in attribute.as_tensors()]
                 node.attributes[name] = ir.AttrTensors(name, several)
+
+
+def _in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    import onnx_ir as ir
+
+    if not isinstance(tensor, ir.ExternalTensor):
+        return tensor
+    (read,) = ir.external_data.convert_tensors_from_external([tensor])
+    return read
 
 
 def _file_sha256(path: Path) -> str:
@@ -197,9 +211,11 @@ def _check_beside(path: Path, tensor: ir.ExternalTensor) -> None:
             "which is not read; put the file beside the model and export it again"
         )
     if not place.is_file():
+        other = path.with_name(f"{path.name}.data")
+        renamed = f", and under this name ({other.name} lies there)" if other.is_file() else ""
         raise ModelError(
             f"{path.name}: keeps weights in {tensor.location}, which is missing; copy it beside "
-            "the model file"
+            f"the model file{renamed}"
         )
     end = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
     if end > place.stat().st_size:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from trimtab.variants.files.writing import write_model
 from trimtab.variants.intake.batches import same_rows, take_single_images
-from trimtab.variants.intake.ends import choose_output, image_of, one_input, real_output
+from trimtab.variants.intake.ends import (
+    choose_output,
+    image_of,
+    one_input,
+    real_outputs,
+    scores_of_choices,
+)
 from trimtab.variants.intake.equality import largest_difference
 from trimtab.variants.intake.plain import make_plain, name_nodes, sort_nodes
 from trimtab.variants.intake.running import close_batch, write_run_shapes
@@ -41,30 +47,17 @@ from trimtab.variants.intake.versions import (
     newest_versions,
     reference_difference,
 )
+from trimtab.variants.intake.wishes import Wishes
 from trimtab_runtime.errors import ModelError
 
 if TYPE_CHECKING:
     import onnx
 
+#: Raised whenever the same file and wishes give another view: stores keep views that were made.
+VIEW_VERSION = 1
 #: How far, of the largest answer, onnx's reference and onnxruntime may be apart.
 _LOWERED_TOLERANCE = 1e-3
 _SAME_NAME = "two nodes with same node name"
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What is said of a member that its file may leave open. `size` is (height, width); `output`
-    is a name, `output_index` counts from 0; `classes` how many the labels have; `signature` is one
-    of a TFLite file's. `newest` are versions that the device's engine knows."""
-
-    size: tuple[int, int] | None = None
-    layout: str | None = None
-    channels: int | None = None
-    output: str | None = None
-    output_index: int | None = None
-    classes: int | None = None
-    signature: str | None = None
-    newest: NewestVersions | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +70,14 @@ class View:
     source_sha256: str
     notes: tuple[str, ...] = ()
     beside: tuple[Path, ...] = ()
+
+    def check_single(self, name: str) -> None:
+        """Raises ModelError, which calls the model `name`, where weights lie beside."""
+        if self.beside:
+            raise ModelError(
+                f"{name}: its weights are more than the 2 GB that one file can hold, and a plan "
+                "is made of single files"
+            )
 
 
 def open_view(
@@ -102,7 +103,7 @@ def open_view(
     if path.suffix.lower() != ".onnx":
         output = wishes.output if wishes.output is not None else wishes.output_index
         view, notes = view_tflite(
-            path, folder / "model.tflite", wishes.signature, output, wishes.classes
+            path, folder / path.name, wishes.signature, output, wishes.classes
         )
         return View(view, source_sha256(path, []), tuple(notes))
     if wishes.signature is not None:
@@ -146,9 +147,11 @@ class _Opening:
         self._lower_versions()
         self._changed |= sort_nodes(self._model)
         self._change(one_input(self._path, self._model))
+        self._change(real_outputs(self._model))
+        if self._wishes.output is None and self._wishes.output_index is None:
+            self._change(scores_of_choices(self._model))
         self._single_images()
         shape = self._close()
-        real_output(self._model)
         adapted = self._write("adapted") if self._changed else self._path
         if shape is not None and adapted != self._path:
             self._compare(adapted, shape)
@@ -158,6 +161,8 @@ class _Opening:
         found = adapted
         if done and shape is not None:
             found = self._plain(adapted, shape, done)
+        if found != self._path:  # errors call files by their names
+            found = found.rename(self._folder / self._path.name)
         return View(found, self._sha256, tuple(self._notes), self._beside)
 
     def _change(self, notes: Sequence[str]) -> None:
@@ -203,24 +208,31 @@ class _Opening:
         """A batch of several becomes one where each image's answer stays what it is."""
         image = image_of(self._model)
         dims = declared_dims(image)
-        if self._beside or not dims or None in dims or dims[0] in (None, 1):
+        if self._beside or not dims or dims[0] in (None, 1):
             return
         batched, kept = self._write("batched"), self._model.clone()
         take_single_images(self._model, image, dims[0])
-        if same_rows(batched, self._write("trial"), tuple(side or 0 for side in dims)):
+        single = self._write("trial")
+        shape = self._shape(Trial(single, self._path.name))
+        if shape is not None and same_rows(batched, single, (dims[0], *shape.dims[1:])):
             self._change(
                 [f"it takes batches of {dims[0]}; one by one, images get the same answers"]
             )
         else:
             self._model = kept
 
+    def _shape(self, trial: Trial) -> ImageShape | None:
+        """That of an image which goes through, of what is said and declared."""
+        image, said = image_of(self._model), self._wishes
+        size = said.size or metadata_size(dict(self._model.metadata_props))
+        return find_shape(
+            declared_dims(image), trial.takes, first_layer(image), said.layout, said.channels, size
+        )
+
     def _close(self) -> ImageShape | None:
         """Choose the output and close the input's shape, by trial."""
         trial = Trial(self._write("trial"), self._path.name)
-        image, said = image_of(self._model), self._wishes
-        dims, hint = declared_dims(image), first_layer(image)
-        size = said.size or metadata_size(dict(self._model.metadata_props))
-        shape = find_shape(dims, trial.takes, hint, said.layout, said.channels, size)
+        image, said, shape = image_of(self._model), self._wishes, self._shape(trial)
         answers = {} if shape is None else trial.run(noise(shape.dims, trial.type))
         before = list(self._model.graph.outputs)
         self._notes += choose_output(

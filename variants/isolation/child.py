@@ -4,12 +4,14 @@ outlives that."""
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 _KILLED = -9
 _LOOK_S = 0.05
@@ -19,6 +21,20 @@ def command(code: str, *arguments: str) -> Sequence[str]:
     """The command line of a fresh interpreter that runs `code`."""
     # -P: what lies in the working directory is not to be imported.
     return [sys.executable, "-P", "-c", code, *arguments]
+
+
+def started(code: str, *, stderr: IO[bytes] | int) -> subprocess.Popen[bytes]:
+    """A fresh interpreter that runs `code`, with the number of this process as its argument (see
+    :func:`serve`), pipes for its input and output, and a group of its own for
+    :func:`~trimtab_runtime.processes.end_group`."""
+    return subprocess.Popen(
+        command(code, str(os.getpid())),
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        process_group=0,
+    )
 
 
 def environment() -> Mapping[str, str]:

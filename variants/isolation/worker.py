@@ -22,7 +22,8 @@ _KEPT_BYTES = 2**30
 def main() -> None:
     """Answer the requests on standard input, one line of JSON each: {"told": the answer}, or
     {"error": its class (None: none of ours), "reason": its text}, where the process is not to be
-    used again with "spent"."""
+    used again with "spent". Before it, {"step": true} says that a step begins, {"step": false}
+    that something does that is none, and {"ask": ...} wants an {"answer": ...}."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the job's, which then ends this
     child.serve(int(sys.argv[1]))
     requests, answers = _own_pipes()
@@ -32,8 +33,11 @@ def main() -> None:
             _say(answers, {"ask": asked})
             return json.loads(requests.readline())["answer"]
 
+    def tell(step: bool) -> None:
+        _say(answers, {"step": step})
+
     for line in requests:
-        _say(answers, _answer(json.loads(line), ask))
+        _say(answers, _answer(json.loads(line), ask, tell))
 
 
 def _own_pipes() -> tuple[IO[str], IO[str]]:
@@ -52,12 +56,12 @@ def _say(answers: IO[str], told: dict[str, Any]) -> None:
     answers.flush()
 
 
-def _answer(line: dict[str, Any], ask: Any) -> dict[str, Any]:
+def _answer(line: dict[str, Any], ask: Any, tell: watchdog.Tell) -> dict[str, Any]:
     module, _, name = line["task"].partition(":")
     try:
         tempfile.tempdir = line["temporary"]  # which the job removes, whatever happens here
         task = getattr(importlib.import_module(module), name)  # takes time that is no model's
-        with watchdog.armed(line["step_s"]), child.limited_memory(line["memory"]):
+        with watchdog.armed(line["step_s"], tell), child.limited_memory(line["memory"]):
             return {"told": task(line["request"], ask), "spent": _held_bytes() > _KEPT_BYTES}
     except MemoryError:
         reason = "too little memory; take a smaller model or input size, or free memory"

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import queue
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from trimtab.variants.files import watchdog
 from trimtab.variants.isolation import child
 from trimtab.variants.isolation.limits import Limits
-from trimtab_runtime import errors
-from trimtab_runtime.errors import ModelError
+from trimtab_runtime.errors import ModelError, told_error
+from trimtab_runtime.processes import AwakeClock, end_group
 
 #: How a step asks the job for something, or tells it; the answer is what the job says.
 Ask = Callable[[Any], Any]
@@ -28,6 +26,8 @@ Task = Callable[[Any, Ask], Any]
 _COMMAND = "from trimtab.variants.isolation.worker import main; main()"
 _GLANCE_S = 1.0
 _END_S = 5.0
+#: For what is no step: a process that starts, or imports what it needs.
+_PREPARING_S = 300.0
 
 
 def call(
@@ -63,7 +63,7 @@ def call(
         return told["told"]
     if told["error"] is None:
         raise ModelError(f"{about}: {told['reason']}")
-    raise getattr(errors, told["error"])(told["reason"])
+    raise told_error(told["error"], told["reason"], ModelError)
 
 
 _IDLE: list[_Worker] = []
@@ -72,8 +72,11 @@ _LOCK = threading.Lock()
 
 def _idle() -> _Worker:
     with _LOCK:
-        if _IDLE:
-            return _IDLE.pop()
+        while _IDLE:
+            worker = _IDLE.pop()
+            if worker.lives():
+                return worker
+            worker.end()
     return _Worker()
 
 
@@ -94,16 +97,15 @@ class _Worker:
 
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 as long as the process
-        self._process = subprocess.Popen(
-            child.command(_COMMAND, str(os.getpid())),
-            env=child.environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-        )
+        self._process = child.started(_COMMAND, stderr=self._said)
         self._lines: queue.Queue[bytes | None] = queue.Queue()
-        output = cast(IO[bytes], self._process.stdout)
-        threading.Thread(target=_read, args=(output, self._lines), daemon=True).start()
+        self._requests: queue.Queue[bytes | None] = queue.Queue()
+        pipes = (
+            (_read, self._process.stdout, self._lines),
+            (_write, self._process.stdin, self._requests),
+        )
+        for serve, stream, lines in pipes:
+            threading.Thread(target=serve, args=(stream, lines), daemon=True).start()
 
     def ask(
         self,
@@ -125,37 +127,39 @@ class _Worker:
             "temporary": tempfile.gettempdir(),
         }
         self._send(line)
-        heard = time.monotonic()
+        clock = AwakeClock()
+        heard, limit_s = clock(), _PREPARING_S
         while True:
             try:
                 said = self._lines.get(timeout=_GLANCE_S)
             except queue.Empty:
                 if waiting is not None:
                     waiting()
-                if watchdog.SIGNAL is None and time.monotonic() - heard > step_s:
-                    raise ModelError(_late(about, step_s)) from None
+                if clock() - heard > limit_s + watchdog.TELL_S:  # also where it is stopped
+                    raise ModelError(_late(about, limit_s)) from None
                 continue
-            heard = time.monotonic()
             if said is None:
                 raise ModelError(self._death(about, step_s))
             told: dict[str, Any] = json.loads(said)
-            if "ask" not in told:
+            if "ask" in told:
+                self._send({"answer": answering(told["ask"]) if answering is not None else None})
+            elif "step" in told:
+                limit_s = step_s if told["step"] else _PREPARING_S
+            else:
                 return told
-            self._send({"answer": answering(told["ask"]) if answering is not None else None})
+            heard = clock()
 
     def end(self) -> None:
-        """End the process, now."""
-        self._process.kill()
-        self._process.wait()
-        with suppress(OSError):
-            cast(IO[bytes], self._process.stdin).close()
+        """End the process and what it has started, now."""
+        end_group(self._process)
+        self._requests.put(None)
         self._said.close()
 
     def _send(self, line: dict[str, Any]) -> None:
-        stdin = cast(IO[bytes], self._process.stdin)
-        with suppress(BrokenPipeError):  # it died, which the end of its output tells
-            stdin.write(json.dumps(line).encode() + b"\n")
-            stdin.flush()
+        self._requests.put(json.dumps(line).encode() + b"\n")
+
+    def lives(self) -> bool:
+        return self._process.poll() is None
 
     def _death(self, about: str, step_s: float) -> str:
         with suppress(subprocess.TimeoutExpired):
@@ -166,6 +170,8 @@ class _Worker:
         self._said.seek(0)
         said = self._said.read().decode(errors="replace")
         died = child.death("whoever worked with it", status, said)
+        if said.strip():  # the cause is told, and no other is guessed
+            return f"{about}: {died}"
         return f"{about}: {died}; it may be damaged: export it again"
 
 
@@ -174,6 +180,14 @@ def _late(about: str, step_s: float) -> str:
         f"{about}: gave no answer within {step_s:g} s; export it again, or allow more time where "
         "it is that slow (budget.stall_seconds)"
     )
+
+
+def _write(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
+    """In a thread of its own: a process that is stopped takes nothing."""
+    with suppress(BrokenPipeError), stream:  # it died, which the end of its output tells
+        while (line := lines.get()) is not None:
+            stream.write(line)
+            stream.flush()
 
 
 def _read(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:

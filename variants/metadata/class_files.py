@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 
 from trimtab.variants.metadata.description import Description, Unreadable, class_names
@@ -31,6 +32,11 @@ def class_lines(text: str) -> tuple[str, ...]:
     return class_names(lines)
 
 
+def _text(content: bytes) -> str:
+    """As editors write it: UTF-16 where its mark says so, else UTF-8."""
+    return content.decode("utf-16" if content[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig")
+
+
 def read_class_files(path: Path, taken: tuple[str, ...] = ()) -> Description | None:
     """The first file beside a model that names classes; None where there is none. Files that are
     `taken` by others are left out."""
@@ -41,7 +47,7 @@ def read_class_files(path: Path, taken: tuple[str, ...] = ()) -> Description | N
         try:
             if file.stat().st_size > _MOST_BYTES:
                 raise Unreadable("too large for a list of classes")
-            text = file.read_text("utf-8-sig")
+            text = _text(file.read_bytes())
             labels = class_names(json.loads(text)) if file.suffix == ".json" else class_lines(text)
         except (OSError, ValueError, RecursionError) as error:
             return Description(file.name, problems=(f"{file.name}: cannot be read ({error})",))

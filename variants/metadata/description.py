@@ -16,6 +16,8 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _LARGEST_SIDE = 16384
 #: Texts that are longer hold no list of classes.
 _LONGEST = 2**20
+#: What the name is called in an entry of a list of classes.
+_NAME_KEYS = ("name", "label", "class", "display_name")
 #: What exporters write where nobody gave classes names, with the class' own index.
 _UNNAMED = re.compile(r"(?:LABEL_)?(\d+)")
 
@@ -117,7 +119,8 @@ def class_names(value: object) -> tuple[str, ...]:
     """Names in the order of outputs, of a list, or of a dictionary from index to name or from name
     to index; none where they are made up (LABEL_0, LABEL_1, ...).
 
-    Raises Unreadable where an index is missing or occurs twice, and where it is neither.
+    Entries of a list may be dictionaries that hold a name. Raises Unreadable where an index is
+    missing or occurs twice, and where it is neither.
     """
     value = parsed(value)
     if isinstance(value, str) and value.strip():
@@ -126,7 +129,7 @@ def class_names(value: object) -> tuple[str, ...]:
         value = _by_index(value)
     if not isinstance(value, (list, tuple)) or not value:
         raise Unreadable(f"{_shortened(value)} names no classes")
-    names = tuple(str(name).strip() for name in value)
+    names = tuple(str(_name(each)).strip() for each in value)
     if not all(names):
         raise Unreadable(f"the class {names.index('')} has an empty name")
     unnamed = [_UNNAMED.fullmatch(name) for name in names]
@@ -134,8 +137,22 @@ def class_names(value: object) -> tuple[str, ...]:
     return () if made_up else names
 
 
+def _name(entry: object) -> object:
+    """That of an entry of a list of classes, which may have more fields."""
+    if not isinstance(entry, (Mapping, list, tuple)):
+        return entry
+    keys = [key for key in _NAME_KEYS if key in entry] if isinstance(entry, Mapping) else []
+    if not keys:
+        raise Unreadable(f"{_shortened(entry)} is no name of a class")
+    assert isinstance(entry, Mapping)
+    return entry[keys[0]]
+
+
 def _by_index(names: Mapping[Any, Any]) -> list[Any]:
-    turned = all(isinstance(value, int) for value in names.values()) and bool(names)
+    unnumbered = not all(str(key).isdigit() for key in names)
+    turned = bool(names) and all(
+        isinstance(value, int) or (unnumbered and str(value).isdigit()) for value in names.values()
+    )
     pairs = [(v, k) if turned else (k, v) for k, v in names.items()]
     try:
         placed = {int(index): name for index, name in pairs}

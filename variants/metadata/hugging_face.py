@@ -39,19 +39,21 @@ def read_processor(config: Mapping[str, Any], source: str) -> Description:
 
 
 def read_model_config(config: Mapping[str, Any], source: str) -> Description:
-    """What a `config.json` of transformers says: names of classes (id2label), image size."""
+    """What a `config.json` of transformers says: names of classes (id2label, or
+    label2id), image size."""
     found: dict[str, Any] = {}
     labels: tuple[str, ...] = ()
     problems: list[str] = []
+    named = next((key for key in ("id2label", "label2id") if config.get(key)), "")
     try:
-        labels = class_names(config["id2label"]) if config.get("id2label") else ()
+        labels = class_names(config[named]) if named else ()
     except Unreadable as error:
-        problems.append(f"{source}: id2label: {error}")
+        problems.append(f"{source}: {named}: {error}")
     try:
         found = {"size": image_size(config["image_size"])} if config.get("image_size") else {}
     except Unreadable as error:
         problems.append(f"{source}: image_size: {error}")
-    keys = [key for key, value in (("id2label", labels), ("image_size", found)) if value]
+    keys = [key for key, value in ((named, labels), ("image_size", found)) if value]
     return Description(
         source + (f" ({', '.join(keys)})" if keys else ""), found, labels, tuple(problems)
     )
@@ -108,8 +110,7 @@ def _resized(config: Mapping[str, Any]) -> dict[str, Any]:
     assert both is not None
     if not cuts:
         return {"size": both, "fit": "squash"}
-    found = {"size": _square(cut), "fit": "squash", "resize_size": both}
-    return _within(found)
+    return _within({"size": _square(cut), "fit": "squash", "resize_size": both})
 
 
 def _cropped(edge: int, size: tuple[int, int]) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def _within(found: dict[str, Any]) -> dict[str, Any]:
         raise Unreadable(
             f"it cuts {found['size']} out of {found['resize_size']}, which is smaller"
         )
-    return found
+    return {**found, "cut_rounding": "down"}
 
 
 def _edge_or_both(size: object, cut: bool) -> tuple[int | None, tuple[int, int] | None]:

@@ -67,6 +67,7 @@ def quantise_dynamic(
     with tempfile.TemporaryDirectory(prefix="trimtab-w8-") as folder, quiet():
         made = Path(folder) / "made.onnx"
         prepared = write_prepared(source, variant, Path(folder))
+        _forget_shapes(prepared)
         try:
             ort.quantize_dynamic(
                 str(prepared),
@@ -77,10 +78,18 @@ def quantise_dynamic(
                 weight_type=ort.QuantType.QInt8,
                 extra_options={"MatMulConstBOnly": True},
             )
-        except (ValueError, TypeError, RuntimeError, AssertionError, KeyError) as error:
+        except Exception as error:  # errors of onnx and onnxruntime share no public base class
             raise ModelError(
-                f"{variant.name}: onnxruntime cannot quantise it ({first_line(error)})"
+                f"{variant.name}: cannot be quantised: onnxruntime cannot ({first_line(error)})"
             ) from error
         model = read_graph(made)
     strip_notes(model)
     write_model(model, out)
+
+
+def _forget_shapes(path: Path) -> None:
+    """Without shapes of tensors, which onnxruntime infers itself: it turns Gemm into MatMul with
+    its weights the other way round, and then finds that they contradict those of before."""
+    model = read_graph(path)
+    del model.graph.value_info[:]
+    write_model(model, path)

@@ -23,8 +23,11 @@ from trimtab.variants.files import watchdog
 from trimtab.variants.files.base import Array
 from trimtab.variants.files.writing import strip_notes, write_model
 from trimtab.variants.quantisation.sensitivity import (
+    BLOCKS,
+    SHOWN,
     BlockError,
     Floats,
+    Scores,
     agreement,
     answer_error,
     answers,
@@ -49,8 +52,8 @@ class MixedRecipe:
     least to `most`."""
 
     base: QuantisationRecipe = field(default_factory=QuantisationRecipe)
-    blocks: int = 24
-    max_images: int = 48
+    blocks: int = BLOCKS
+    max_images: int = SHOWN
     share: float = 0.2
     least: float = 0.005
     most: float = 0.02
@@ -82,9 +85,11 @@ def quantise_mixed(
     out: Path,
     recipe: MixedRecipe | None = None,
     seed: int = 0,
+    scores: Scores | None = None,
 ) -> Mapping[str, Any]:
     """Quantise the float ONNX file `source` of `variant` into `out`; the same input gives the
-    same bytes on the same version of onnxruntime and the same instruction set.
+    same bytes on the same version of onnxruntime and the same instruction set. Blocks whose
+    `scores` are known are not scored again.
 
     Tells of what it made: `float_blocks` (labels, with the `error` that each has when it alone is
     quantised), `error` and `agreement` with the float answers on the calibration images, and both
@@ -102,7 +107,8 @@ def quantise_mixed(
                 f"{variant.name}: w8a8 keeps the answers already (its error is {error:.2g} of "
                 f"their variance, {recipe.least:g} is tolerated)"
             )
-        scored = block_errors(quantiser, blocks_of(quantiser.plain, recipe.blocks), shown, right)
+        blocks = blocks_of(quantiser.plain, recipe.blocks)
+        scored = block_errors(quantiser, blocks, shown, right, scores or Scores())
         found = _built(quantiser, scored, recipe.bound(error), shown, right, variant.name)
     strip_notes(found.model)
     write_model(found.model, out)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from trimtab.variants.inspection.facts import ModelFacts
@@ -14,10 +13,10 @@ from trimtab.variants.quantisation.dynamic import (
     quantise_dynamic,
 )
 from trimtab.variants.quantisation.mixed import MixedRecipe, quantise_mixed
+from trimtab.variants.quantisation.searched import SearchedRecipe, quantise_searched
 from trimtab.variants.quantisation.static import QuantisationRecipe
 from trimtab.variants.quantisation.suitability import Suitability, quantisable
 from trimtab.variants.quantisation.w8a8 import quantise_w8a8
-from trimtab_runtime.definitions.plan import Variant
 
 #: Instructions that add up products of bytes without saturating on the way.
 _WIDE_SUMS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
@@ -33,14 +32,15 @@ class Scheme:
 
     `multiplies` names what its products multiply, for the predictors of latency ('bytes'). A
     device must have one of the instructions that it `needs` (as its fingerprint names them),
-    where there are any.
+    where there are any. Where it `scores` blocks, `make` takes what is known of them too.
     """
 
     suits: Callable[[ModelFacts], Suitability]
-    make: Callable[[Path, Variant, Sequence[Path], Path, Any], Mapping[str, Any] | None]
+    make: Callable[..., Mapping[str, Any] | None]
     recipe: Any
     multiplies: tuple[str, ...]
     needs: frozenset[str] = frozenset()
+    scores: bool = False
 
     def runs_on(self, instructions: str) -> bool:
         """Whether a device with these `instructions` (its fingerprint's 'isa') is one for it."""
@@ -56,6 +56,7 @@ SCHEMES: Mapping[str, Scheme] = {
     "w8a8-full": Scheme(
         quantisable, _w8a8, QuantisationRecipe(reduce_range=False), ("bytes",), _WIDE_SUMS
     ),
-    "w8a8-mixed": Scheme(quantisable, quantise_mixed, MixedRecipe(), ("bytes",)),
+    "w8a8-mixed": Scheme(quantisable, quantise_mixed, MixedRecipe(), ("bytes",), scores=True),
+    "w8a8-searched": Scheme(quantisable, quantise_searched, SearchedRecipe(), ("bytes",)),
     "w8": Scheme(has_matrix_products, quantise_dynamic, DynamicRecipe(), ("bytes",)),
 }

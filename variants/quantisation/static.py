@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -21,7 +22,13 @@ import numpy as np
 
 from trimtab.variants.files.base import Array, first_line
 from trimtab.variants.files.half import widen
-from trimtab.variants.files.onnx import KEEPS_VALUES, producers, read_graph
+from trimtab.variants.files.onnx import (
+    KEEPS_VALUES,
+    load_session,
+    producers,
+    read_graph,
+    run_session,
+)
 from trimtab.variants.files.simplify import write_plain
 from trimtab.variants.files.watchdog import step
 from trimtab.variants.quantisation.suitability import QUANTISED_LAYERS, quantisable
@@ -43,7 +50,8 @@ class QuantisationRecipe:
     `reduce_range` keeps weights to 7 bits: u8s8 products saturate on AVX2 without VNNI. The first
     `float_first` and last `float_last` layers (Conv, Gemm, MatMul) stay float. `float_output`
     leaves the scores themselves unquantised, or a 256-step grid makes ties of them. Of more than
-    `max_images` calibration images a seeded sample is used.
+    `max_images` calibration images a seeded sample is used. `symmetric` activations have a zero
+    point of 0, in bytes with a sign.
     """
 
     method: str = "minmax"
@@ -54,6 +62,7 @@ class QuantisationRecipe:
     float_last: int = 0
     float_output: bool = True
     max_images: int = 100
+    symmetric: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -88,7 +97,7 @@ class StaticQuantiser:
             raise ModelError(
                 f"{variant.name}: quantisation needs images to calibrate on, got none"
             )
-        self._variant, self._recipe = variant, recipe
+        self._variant, self.recipe = variant, recipe
         self._images = _sample(images, recipe.max_images, seed)
         self._open = ExitStack()
         self._folder = Path(
@@ -117,7 +126,7 @@ class StaticQuantiser:
         Raises ModelError where nothing is left that could be quantised."""
         with quiet():
             model = self._quantised(kept)
-        if self._recipe.float_output:
+        if self.recipe.float_output:
             _free_output(model)
         if not quantised_layers(model):
             raise ModelError(
@@ -134,7 +143,7 @@ class StaticQuantiser:
         graph = onnx.load(str(self.plain)).graph
         constants = {tensor.name for tensor in graph.initializer}
         (name,) = (v.name for v in graph.input if v.name not in constants)
-        target, recipe = self._folder / "quantised.onnx", self._recipe
+        target, recipe = self._folder / "quantised.onnx", self.recipe
         methods = {
             "minmax": ort.CalibrationMethod.MinMax,
             "percentile": ort.CalibrationMethod.Percentile,
@@ -143,6 +152,7 @@ class StaticQuantiser:
         # The stride is what makes calibration stream. (CalibMaxIntermediateOutputs looks like the
         # option for it, but onnxruntime 1.31 then throws the collected ranges away.)
         extra = {"CalibStridedMinMax": 1, "CalibPercentile": recipe.percentile}
+        extra |= {"ActivationSymmetric": True} if recipe.symmetric else {}
         try:
             ort.quantize_static(
                 str(self.plain),
@@ -151,18 +161,30 @@ class StaticQuantiser:
                 quant_format=ort.QuantFormat.QDQ,
                 per_channel=recipe.per_channel,
                 reduce_range=recipe.reduce_range,
-                activation_type=ort.QuantType.QUInt8,
+                activation_type=ort.QuantType.QInt8 if recipe.symmetric else ort.QuantType.QUInt8,
                 weight_type=ort.QuantType.QInt8,
                 nodes_to_exclude=sorted({*_kept_float(graph, recipe), *kept}),
                 calibrate_method=methods[recipe.method],
                 extra_options=extra,
                 calibration_cache_path=str(self._folder / "ranges.json"),
             )
-        except (ValueError, TypeError, RuntimeError, AssertionError, KeyError) as error:
-            raise ModelError(
-                f"{self._variant.name}: onnxruntime cannot quantise it ({first_line(error)})"
-            ) from error
+        except Exception as error:  # errors of onnx and onnxruntime share no public base class
+            reason = self._not_finite(name) or f"onnxruntime cannot ({first_line(error)})"
+            raise ModelError(f"{self._variant.name}: cannot be quantised: {reason}") from error
         return onnx.load(str(target))
+
+    def _not_finite(self, name: str) -> str:
+        """Which calibration image it answers with no numbers; '' where there is none."""
+        session = load_session(self.plain, optimised=False, name=self._variant.name)
+        for number, tensor in enumerate(self.tensors()):
+            if not np.isfinite(run_session(self.plain, session, name, tensor)).all():
+                image = self._images[number]
+                shown = image.name if isinstance(image, Path) else f"number {number}"
+                return (
+                    f"it answers the calibration image {shown} with NaN or infinity, which no "
+                    "range holds; leave such images out, or mend the model"
+                )
+        return ""
 
 
 def _sample(images: Sequence[Any], most: int, seed: int) -> list[Any]:
@@ -197,11 +219,13 @@ class _Reader:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """onnxruntime.quantization logs advice on the root logger, and prints each step."""
+    """onnxruntime.quantization logs advice on the root logger, prints each step, and warns of
+    ranges of NaN, which it then cannot use."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             yield
     finally:
         logging.disable(before)

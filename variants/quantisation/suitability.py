@@ -52,13 +52,8 @@ def quantisable(model: ModelFacts | Path | str) -> Suitability:
     operators = dict(facts.operators)
     if facts.format != "onnx":
         return Suitability(False, f"{facts.format} files cannot be quantised here, only ONNX")
-    # One that only its ends have says nothing of its layers.
-    ends = {
-        "DequantizeLinear": facts.input_quantisation is not None,
-        "QuantizeLinear": facts.output_quantisation is not None,
-    }
-    integer = [name for name in INTEGER_OPERATORS if operators.get(name, 0) > ends.get(name, 0)]
-    if integer:
+    if facts.quantised_layers:  # operators at its ends alone say nothing of its layers
+        integer = [name for name in INTEGER_OPERATORS if name in operators]
         return Suitability(False, f"it is quantised already (it has {', '.join(integer)})")
     fused = [name for name in FUSED_LAYERS if name in operators]
     if fused:

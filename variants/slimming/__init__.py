@@ -10,6 +10,9 @@ from trimtab.variants.slimming.isolation.calls import (
     Progress,
     build_in_subprocess,
     learn_in_subprocess,
+    learned_blocks,
+    learning_facts_in_subprocess,
+    learning_work,
     propose_in_subprocess,
 )
 from trimtab.variants.slimming.isolation.requests import (
@@ -69,6 +72,9 @@ __all__ = [
     "learn",
     "learn_alone",
     "learn_in_subprocess",
+    "learned_blocks",
+    "learning_facts_in_subprocess",
+    "learning_work",
     "overlaps",
     "plain_network",
     "propose",

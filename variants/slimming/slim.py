@@ -86,7 +86,7 @@ def learn_alone(
     count = 0
     ordered = _in_order(network, proposals)
     for number, proposal in enumerate(ordered, 1):
-        key = key_of(kind="alone", **_said(source, proposal, proposal.block, inputs, recipe, seed))
+        key = _alone_key(source, proposal, inputs, recipe, seed)
         learned = unpack(cache.get(key)) if cache is not None else None
         if learned is None:
             count = count or count_inputs(inputs)
@@ -110,6 +110,14 @@ def learn_alone(
             if cache is not None:
                 cache.put(key, pack(learned))
         yield proposal, learned
+
+
+def alone_keys(
+    network: Network, proposals: Sequence[Proposal], inputs: TrainingImages, seed: int = 0
+) -> list[str]:
+    """Where :func:`learn_alone` keeps what it learns of each proposal, by its usual recipe."""
+    source = model_key(network.model)
+    return [_alone_key(source, p, inputs, LearnRecipe(), seed) for p in proposals]
 
 
 def slim(
@@ -226,6 +234,12 @@ def _lower(network: Network, proposal: Proposal, parts: Sequence[SlimmedPart]) -
     needed = needed_nodes(network.model.graph, [proposal.region.start], [network.image])
     made = {name for node in needed for name in node.output}
     return [part.key for part in parts if part.region.end in made]
+
+
+def _alone_key(
+    source: str, proposal: Proposal, inputs: TrainingImages, recipe: LearnRecipe, seed: int
+) -> str:
+    return key_of(kind="alone", **_said(source, proposal, proposal.block, inputs, recipe, seed))
 
 
 def _said(

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import torch
 
 
+#: Where any Python keeps what is installed beside its library.
+_PACKAGES = ("site-packages", "dist-packages")
+
+
 def module_file(entry: str, folder: Path | str) -> Path:
     """The file of the module of `package.module:callable` below `folder`. Nothing is imported.
 
@@ -27,16 +31,14 @@ def module_file(entry: str, folder: Path | str) -> Path:
     """
     module_name, _ = _parts(entry)
     root = Path(folder).resolve()
-    if any(root.is_relative_to(place) for place in _installed()):
-        raise ModelError(
-            f"{entry}: {root} belongs to Python itself; a module is taken from a folder of yours"
-        )
+    _refuse_installed(entry, root)
     *packages, name = module_name.split(".")
     place = root.joinpath(*packages)
     for stem in (place / name / "__init__", place / name):
         for suffix in all_suffixes():
             file = stem.with_name(stem.name + suffix)
             if file.is_file():
+                _refuse_installed(entry, file.resolve())  # a link may lead there
                 return file
     raise ModelError(
         f"{entry}: there is no module {module_name} in {root}; a module that is installed is "
@@ -115,7 +117,15 @@ def _not_the_users(found: Any) -> bool:
     return home.partition(".")[0] in sys.stdlib_module_names
 
 
-def _installed() -> set[Path]:
-    """Where Python keeps what is installed."""
+def _refuse_installed(entry: str, place: Path) -> None:
+    """Raises ModelError where a file or folder is of what is installed: of this Python, or of
+    another one."""
     names = ("stdlib", "platstdlib", "purelib", "platlib")
-    return {Path(sysconfig.get_path(name)).resolve() for name in names}
+    own = {Path(sysconfig.get_path(name)).resolve() for name in names}
+    for folder in (place, *place.parents):
+        library = (folder / "os.py").is_file() and (folder / "importlib").is_dir()
+        if library or folder in own or folder.name in _PACKAGES:
+            raise ModelError(
+                f"{entry}: {place} belongs to Python itself; a module is taken from a folder of "
+                "yours"
+            )

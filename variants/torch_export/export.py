@@ -24,11 +24,11 @@ from trimtab.variants.files.base import Array
 from trimtab.variants.isolation import child, memory_for
 from trimtab.variants.torch_export.checks import Agreement
 from trimtab.variants.torch_export.exporting import Exporting, ModuleSource, exporting
-from trimtab_runtime import errors
-from trimtab_runtime.errors import ModelError, TrimtabError
+from trimtab_runtime.errors import ModelError, TrimtabError, told_error
+from trimtab_runtime.processes import AwakeClock, end_group
 
 _COMMAND = "from trimtab.variants.torch_export.export import main; main()"
-_GRACE_S = 10.0
+_GRACE_S, _GLANCE_S = 10.0, 1.0
 #: A module that was not exported by then is taken for one that never will be.
 EXPORT_S = 900.0
 #: The checkout that holds this code; what lies there besides `trimtab` is none of the user's.
@@ -121,31 +121,24 @@ class _Process:
 
     def __enter__(self) -> _Process:
         self._said: IO[bytes] = tempfile.TemporaryFile()
-        self._child = subprocess.Popen(
-            child.command(_COMMAND, str(os.getpid())),
-            env=child.environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-        )
+        self._child = child.started(_COMMAND, stderr=self._said)
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
             self._child.communicate(timeout=_GRACE_S)
         except (subprocess.TimeoutExpired, OSError):
-            self._child.kill()
-            self._child.wait()
+            pass
         finally:
-            if self._child.poll() is None:
-                self._child.kill()
+            end_group(self._child)
             self._said.close()
 
     def ask(self, **request: Any) -> Any:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        limit = threading.Timer(self._limit_s, self._child.kill)
-        limit.start()
+        answered, late = threading.Event(), threading.Event()
+        watch = threading.Thread(target=self._watch, args=(answered, late), daemon=True)
+        watch.start()
         try:
             self._child.stdin.write(json.dumps(request).encode() + b"\n")
             self._child.stdin.flush()
@@ -153,16 +146,25 @@ class _Process:
         except BrokenPipeError:
             answer = b""
         finally:
-            late = limit.finished.is_set()  # it killed the child
-            limit.cancel()
-        if late:
+            answered.set()
+            watch.join()
+        if late.is_set():
             raise ModelError(f"{self._entry}: gave no answer within {self._limit_s:g} s")
         if not answer:
             raise ModelError(f"{self._entry}: {self._death()}")
         told = json.loads(answer)
         if "told" in told:
             return told["told"]
-        raise getattr(errors, told["error"])(told["reason"])
+        raise told_error(told["error"], told["reason"], ModelError)
+
+    def _watch(self, answered: threading.Event, late: threading.Event) -> None:
+        """End it where it takes too long, also where it is stopped and can do nothing."""
+        clock = AwakeClock()
+        while not answered.wait(_GLANCE_S):
+            if clock() > self._limit_s:
+                late.set()
+                end_group(self._child)
+                return
 
     def _death(self) -> str:
         status = self._child.wait()

@@ -81,6 +81,20 @@ def assumed_order(folders: Sequence[str]) -> str | None:
     )
 
 
+def close_names(names: Sequence[str]) -> list[str]:
+    """What to tell of classes whose names differ in capitals, spaces and dashes alone."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[re.sub(r"[\s_-]+", "", composed(name).casefold()) or name].append(name)
+    pairs = [" = ".join(sorted(found)) for found in alike.values() if len(found) > 1]
+    if not pairs:
+        return []
+    return [
+        f"classes whose names hardly differ are classes of their own: {first_few(pairs)}; if they "
+        "are the same, write them alike"
+    ]
+
+
 def folder_labels(
     folders: Sequence[str], classes: tuple[str, ...] | None
 ) -> tuple[dict[str, int], tuple[str, ...]]:

@@ -6,9 +6,15 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trimtab.workloads.images.classes import assumed_order, folder_labels, table_labels
+from trimtab.workloads.images.classes import (
+    assumed_order,
+    close_names,
+    folder_labels,
+    table_labels,
+)
 from trimtab.workloads.images.files import FolderContents, left_out_text
 from trimtab.workloads.images.label_table import Row
+from trimtab.workloads.images.split_folders import splits_within
 from trimtab.workloads.images.text import composed, first_few
 from trimtab_runtime.errors import WorkloadError
 
@@ -57,7 +63,9 @@ def table_layout(
         raise WorkloadError(f"{table}: {error}") from None
     groups = {name: rows[name].group for name in names}
     labels = dict(zip(names, indices, strict=True))
-    return Layout(labels, groups, _split_of(names, splits), found, _from_one(indices, classes))
+    listed = {name: split for name in names if (split := rows[name].split)}
+    notices = [*_from_one(indices, classes), *([] if classes else close_names(found))]
+    return Layout(labels, groups, _split_of(names, splits) or listed, found, tuple(notices))
 
 
 def _from_one(indices: Sequence[int], classes: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -116,12 +124,32 @@ def folder_layout(
         index, found = folder_labels(used, classes)
     except WorkloadError as error:
         raise WorkloadError(f"{folder}: {error}") from None
-    order = assumed_order(used) if classes is None else None
+    within = {name: inner[name].split("/")[1:-1] for name in names}
+    found_splits = _split_of(names, splits) or splits_within(within)
+    notices: tuple[str, ...] = ()
+    if classes is None:
+        levels = None if found_splits else _two_levels(kinds, within)
+        order = assumed_order(used)
+        notices = (*([order] if order else ()), *close_names(used), *([levels] if levels else ()))
     return Layout(
         {name: index[kind] for name, kind in kinds.items()},
-        splits=_split_of(names, splits),
+        splits=found_splits,
         classes=found,
-        notices=(order,) if order else (),
+        notices=notices,
+    )
+
+
+def _two_levels(kinds: Mapping[str, str], within: Mapping[str, Sequence[str]]) -> str | None:
+    """What to tell where class folders all hold the same folders, which may be the classes."""
+    below: dict[str, set[str]] = {}
+    for name, kind in kinds.items():
+        below.setdefault(kind, set()).add("/".join(within[name][:1]))
+    first, *others = below.values()
+    if len(first) < 2 or "" in first or any(found != first for found in others):
+        return None
+    return (
+        f"each of the class folders ({first_few(sorted(below))}) holds the same folders "
+        f"({first_few(sorted(first))}): if those are the classes, move them up one level"
     )
 
 

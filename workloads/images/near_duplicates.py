@@ -1,4 +1,5 @@
-"""Images that show nearly the same: a copy saved again, resized, brighter, or cropped by a hair.
+"""Images that show nearly the same: a copy saved again, resized, brighter, mirrored, or cropped by
+a hair.
 
 Perceptual hashes (imagehash's pHash, 64 bits) find candidates; 16 x 16 grey thumbnails must agree
 too. On 1,300 photographs of ImageNet, 1,000 images of CIFAR-10 and 1,797 digits of scikit-learn
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -31,11 +32,12 @@ _BLOCK = 512  # rows that are compared at a time: 50,000 images take 200 MB
 
 @dataclass(frozen=True)
 class Look:
-    """What an image looks like: `size` (width, height) in pixels, `bits` its perceptual hash,
-    `thumbnail` its grey levels (256 bytes)."""
+    """What an image looks like: `size` (width, height) in pixels, `bits` its perceptual hash and
+    `mirrored` that of its mirror image, `thumbnail` its grey levels (256 bytes)."""
 
     size: tuple[int, int]
     bits: int
+    mirrored: int
     thumbnail: bytes
 
 
@@ -43,7 +45,9 @@ def look_of(image: Image.Image) -> Look:
     """The look of a decoded image."""
     grey = image.convert("L")
     small = grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    return Look(image.size, int(str(imagehash.phash(grey)), 16), small.tobytes())
+    turned = ImageOps.mirror(grey)
+    hashes = (int(str(imagehash.phash(each)), 16) for each in (grey, turned))
+    return Look(image.size, *hashes, small.tobytes())
 
 
 def alike_pairs(looks: Sequence[Look]) -> list[tuple[int, int]] | None:
@@ -54,33 +58,41 @@ def alike_pairs(looks: Sequence[Look]) -> list[tuple[int, int]] | None:
     """
     if not looks:
         return []
-    bits = np.array([look.bits for look in looks], np.uint64)
-    grey = np.frombuffer(b"".join(look.thumbnail for look in looks), np.uint8)
-    grey = grey.reshape(len(looks), -1)
-    found: list[tuple[int, int]] = []
+    plain, mirrored = (
+        np.array([getattr(look, name) for look in looks], np.uint64)
+        for name in ("bits", "mirrored")
+    )
+    levels = np.frombuffer(b"".join(look.thumbnail for look in looks), np.uint8)
+    grey = levels.reshape(len(looks), _SIDE, _SIDE)
+    found: set[tuple[int, int]] = set()
     candidates = 0
-    for start in range(0, len(bits), _BLOCK):
-        block = bits[start : start + _BLOCK, None]
-        first, second = np.nonzero(np.bitwise_count(block ^ bits[None, start:]) <= MAX_BITS)
-        first, second = first + start, second + start
-        first, second = first[first < second], second[first < second]
-        candidates += len(first)
-        if candidates > MAX_CANDIDATES * len(looks):
-            return None
-        close = _levels(grey, first, second) <= MAX_LEVELS
-        found += zip(first[close].tolist(), second[close].tolist(), strict=True)
-    return found
+    for bits, others in ((plain, grey), (mirrored, grey[:, :, ::-1])):
+        for start in range(0, len(bits), _BLOCK):
+            block = bits[start : start + _BLOCK, None]
+            first, second = np.nonzero(np.bitwise_count(block ^ plain[None, start:]) <= MAX_BITS)
+            first, second = first + start, second + start
+            first, second = first[first < second], second[first < second]
+            candidates += len(first)
+            if candidates > MAX_CANDIDATES * len(looks):
+                return None
+            close = _levels(others, grey, first, second) <= MAX_LEVELS
+            found |= set(zip(first[close].tolist(), second[close].tolist(), strict=True))
+    return sorted(found)
 
 
 def _levels(
-    grey: NDArray[np.uint8], first: NDArray[np.intp], second: NDArray[np.intp]
+    own: NDArray[np.uint8],
+    other: NDArray[np.uint8],
+    first: NDArray[np.intp],
+    second: NDArray[np.intp],
 ) -> NDArray[np.float32]:
-    """Root mean square differences (pairs,) of thumbnails, in grey levels."""
+    """Root mean square differences (pairs,) of thumbnails (images, side, side), in grey levels:
+    the `first` of `own` and the `second` of the `other` ones."""
     levels = np.empty(len(first), np.float32)
     for start in range(0, len(first), 2**14):
         part = slice(start, start + 2**14)
-        gap = grey[first[part]].astype(np.float32) - grey[second[part]]
-        levels[part] = np.sqrt((gap**2).mean(1))
+        gap = own[first[part]].astype(np.float32) - other[second[part]]
+        levels[part] = np.sqrt((gap**2).mean((1, 2)))
     return levels
 
 

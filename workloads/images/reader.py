@@ -24,6 +24,9 @@ from trimtab.workloads.workload import Item, Workload
 from trimtab_runtime.errors import WorkloadError
 from trimtab_runtime.images.decoding import open_regular
 
+#: Endings of files that often hold labels.
+_TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".parquet", ".xml")
+
 
 def read_workload(
     images: Path,
@@ -63,7 +66,7 @@ def read_workload(
             items.append(_item(folder, name, layout))
         except OSError as error:
             unreadable.append(f"{folder / name}: cannot be read ({error.strerror})")
-    notices = list(layout.notices)
+    notices = [*layout.notices, *_unread_tables(folder, layout)]
     if contents.left_out:
         notices.append(f"not read in {images}: {left_out_text(contents.left_out)}")
     found = Workload(
@@ -74,6 +77,21 @@ def read_workload(
         notices=tuple(notices),
     )
     return found if exclude is None else _without(found, read_excluded(exclude, folder))
+
+
+def _unread_tables(folder: Path, layout: Layout) -> list[str]:
+    """What to tell of files beside images without labels that may hold some."""
+    if layout.labels:
+        return []
+    found = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in _TABLES)
+    found = [name for name in found if name not in ("classes.txt", "class_names.txt")]
+    if not found:
+        return []
+    return [
+        f"the images have no labels, and {first_few(found)} beside them is not read: labels are "
+        f"read from a CSV table called {TABLE_NAME}, or that `workload.labels` names, with the "
+        "columns file and label"
+    ]
 
 
 def _no_images(images: Path, contents: FolderContents) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.hostile.cases import Attempt, Case, Ended, Harmed
+from benchmarks.hostile.families.device_programs import program_cases
 from trimtab.db import Store
-from trimtab.profilers import LocalDevice, RecordedDevice
+from trimtab.profilers import InProcessDevice, LocalDevice, RecordedDevice, RecordingDevice
 from trimtab.profilers.device import device_key
 from trimtab.profilers.probe_answer import read_result
 from trimtab_runtime.definitions.plan import InputFormat, OutputFormat, RuntimeOptions, Variant
@@ -28,66 +31,23 @@ from trimtab_runtime.probe.requests import (
 _OPTIONS = RuntimeOptions("onnxruntime", "default", 1)
 _IMAGES = ("a.png", "b.png", "c.png", "d.png")
 _MUTATIONS = 40
-_STALL_S = 1.0
+_UNUSABLE = "the device's answer cannot be used: "
+#: What is said of an answer in which something is of another kind.
+_OF_A_FIELD = (
+    _UNUSABLE + r"(status|values|samples|warnings|details|fingerprint|arrays|error|reason)"
+)
 
 
 def cases(seed: int) -> Iterator[Case]:
     """Hand-made programs and files, then honest answers of which a piece is changed."""
-    for name, code in _PROGRAMS.items():
-        yield Case(f"program-{name}", _program(code))
-    for name, write in _FILES.items():
-        yield Case(f"file-{name}", _file(write))
-    yield Case("recording", _recording)
+    yield from program_cases()
+    for name, (write, refused) in _FILES.items():
+        yield Case(f"file-{name}", _file(write), refused)
+    for name, (change, refused) in _RECORDINGS.items():
+        yield Case(f"recording-{name}", _recording(change), refused)
     yield Case("lies-about-itself", _liar)
     for number in range(_MUTATIONS):
-        yield Case(f"mutated-{number:02}", _mutated)
-
-
-# ---- programs that pose as a probe ----
-
-_PRINTING = """import json, os, sys, time
-def say(done, total):
-    print(json.dumps({"done": done, "total": total}), flush=True)
-"""
-_WAIT = "\ntime.sleep(60)"
-_PROGRAMS = {
-    "floods-one-line": "while True: sys.stdout.write('x' * 65536)",
-    "floods-lines": "while True: print('x')",
-    "floods-progress": "n = 0\nwhile True:\n    n += 1\n    say(n, 10**9)",
-    "floods-errors": "while True: print('x' * 4096, file=sys.stderr)",
-    "says-it-works-for-ever": "while True:\n    say(0, 1)\n    time.sleep(0.2)",
-    "goes-back-and-forth": "while True:\n    say(2, 3)\n    say(1, 3)\n    time.sleep(0.2)",
-    "never-says-anything": "time.sleep(10**6)",
-    "closes-its-output-and-stays": "os.close(1)\ntime.sleep(10**6)",
-    "progress-of-texts": "say('a', 'b')\ntime.sleep(60)",
-    "progress-of-lists": "say([[[]]], {})\ntime.sleep(60)",
-    "progress-below-zero": "say(-1, -1)\ntime.sleep(60)",
-    "progress-beyond-64-bits": "say(10**4000, 1)\ntime.sleep(60)",
-    "progress-nested": "print('{' + '\"a\":{' * 700, flush=True)\ntime.sleep(60)",
-    "progress-no-utf8": "os.write(1, b'{\\xff\\xfe}\\n')" + _WAIT,
-    "dies-of-a-signal": "os.kill(os.getpid(), 11)",
-    "no-result": "pass",
-    "endless-result": "open('result.json', 'wb').truncate(2**40)",
-    "result-is-a-folder": "os.mkdir('result.json')",
-    "result-is-a-pipe": "os.mkfifo('result.json')",
-    "arrays-are-a-pipe": "open('result.json', 'w').write('{}'); os.mkfifo('arrays.npz')",
-    "result-is-endless-device": "os.symlink('/dev/zero', 'result.json')",
-    "forks-and-leaves": "if os.fork() == 0: time.sleep(20)",
-}
-
-
-def _program(code: str) -> Callable[[Attempt], None]:
-    def run(attempt: Attempt) -> None:
-        place = attempt.folder / "runtime" / "trimtab_runtime" / "probe"
-        place.mkdir(parents=True)
-        for package in (place, place.parent):
-            (package / "__init__.py").touch()
-        (place / "__main__.py").write_text(f"{_PRINTING}{code}\n", encoding="utf-8")
-        bundle = str(attempt.folder / "runtime")
-        LocalDevice(stall_s=_STALL_S).probe(FingerprintRequest(), bundle=bundle)
-        raise Harmed("it passed for an answer")
-
-    return run
+        yield Case(f"mutated-{number:02}", _mutated, _OF_A_FIELD, either=True)
 
 
 # ---- files that pose as an answer ----
@@ -119,43 +79,125 @@ def _bomb() -> bytes:
     return found.getvalue()
 
 
-_FILES: dict[str, Callable[[], bytes]] = {
-    "bomb": _bomb,
-    "huge-header": lambda: _zipped(("outputs.npy", _npy("(4, 1099511627776)", "<f4"))),
-    "short-content": lambda: _zipped(("outputs.npy", _npy("(4, 10)", "<f4", bytes(8)))),
-    "objects": lambda: _zipped(("outputs.npy", _npy("(4, 1)", "|O", bytes(32)))),
-    "no-size": lambda: _zipped(("outputs.npy", _npy("(4, 1099511627776)", "<U0"))),
-    "below-zero": lambda: _zipped(("outputs.npy", _npy("(-4, -1)", "<f4", bytes(16)))),
-    "header-is-code": lambda: _zipped(("outputs.npy", _npy("__import__('os')", "<f4"))),
-    "header-nested": lambda: _zipped(("outputs.npy", _npy("(" * 100, "<f4"))),
-    "no-array": lambda: _zipped(("outputs.npy", b"no array")),
-    "no-zip": lambda: b"no zip",
-    "empty": lambda: b"",
-    "cut": lambda: _zipped(("outputs.npy", _npy("(4, 10)", "<f4", bytes(160))))[:150],
-    "path": lambda: _zipped(("../../outputs.npy", _npy("(4, 1)", "<f4", bytes(16)))),
-    "many": lambda: _zipped(*((f"a{n}.npy", b"") for n in range(5000))),
-    "text": lambda: _zipped(("outputs.npy", _npy("(4, 1)", "<U4", bytes(64)))),
-    "infinite": lambda: _zipped(("outputs.npy", _npy("(4, 1)", "<f4", b"\0\0\x80\x7f" * 4))),
+def _misfit(what: str = "does not fit its content") -> str:
+    return f"{_UNUSABLE}arrays.*{what}"
+
+
+Write = Callable[[Path], Any]
+
+
+def _content(make: Callable[[], bytes]) -> Write:
+    return lambda path: path.write_bytes(make())
+
+
+#: What lies where arrays are expected, and how that is told.
+_FILES: dict[str, tuple[Write, str]] = {
+    name: (_content(make), refused)
+    for name, (make, refused) in {
+        "bomb": (_bomb, _misfit("more than 66 MB")),
+        "huge-header": (
+            lambda: _zipped(("outputs.npy", _npy("(4, 1099511627776)", "<f4"))),
+            _misfit(),
+        ),
+        "short-content": (
+            lambda: _zipped(("outputs.npy", _npy("(4, 10)", "<f4", bytes(8)))),
+            _misfit(),
+        ),
+        "objects": (lambda: _zipped(("outputs.npy", _npy("(4, 1)", "|O", bytes(32)))), _misfit()),
+        "no-size": (
+            lambda: _zipped(("outputs.npy", _npy("(4, 1099511627776)", "<U0"))),
+            _misfit(),
+        ),
+        "below-zero": (
+            lambda: _zipped(("outputs.npy", _npy("(-4, -1)", "<f4", bytes(16)))),
+            _misfit(),
+        ),
+        "header-is-code": (
+            lambda: _zipped(("outputs.npy", _npy("__import__('os')", "<f4"))),
+            _misfit("malformed node"),
+        ),
+        "header-nested": (
+            lambda: _zipped(("outputs.npy", _npy("(" * 100, "<f4"))),
+            _misfit("npz: "),
+        ),
+        "no-array": (lambda: _zipped(("outputs.npy", b"no array")), _misfit("magic string")),
+        "no-zip": (lambda: b"no zip", _misfit("not a zip file")),
+        "empty": (lambda: b"", _misfit("not a zip file")),
+        "cut": (
+            lambda: _zipped(("outputs.npy", _npy("(4, 10)", "<f4", bytes(160))))[:150],
+            _misfit("not a zip file"),
+        ),
+        "path": (
+            lambda: _zipped(("../../outputs.npy", _npy("(4, 1)", "<f4", bytes(16)))),
+            _misfit("outputs: missing"),
+        ),
+        "many": (
+            lambda: _zipped(*((f"a{n}.npy", b"") for n in range(5000))),
+            _misfit("1000 arrays"),
+        ),
+        "text": (
+            lambda: _zipped(("outputs.npy", _npy("(4, 1)", "<U4", bytes(64)))),
+            _misfit("must be"),
+        ),
+        "infinite": (
+            lambda: _zipped(("outputs.npy", _npy("(4, 1)", "<f4", b"\0\0\x80\x7f" * 4))),
+            _misfit("holds NaN or infinity"),
+        ),
+    }.items()
+} | {
+    "a-pipe": (os.mkfifo, _misfit("is no file")),
+    "a-folder": (lambda path: path.mkdir(), _misfit("is no file")),
+    "endless": (lambda path: path.symlink_to("/dev/zero"), _misfit("is no file")),
+    "nothing": (lambda path: None, _misfit("missing")),
 }
 
 
-def _file(write: Callable[[], bytes]) -> Callable[[Attempt], None]:
+def _file(write: Write) -> Callable[[Attempt], None]:
     def run(attempt: Attempt) -> None:
-        told = {"status": "ok", "values": {}, "samples": {}, "warnings": []}
+        told = {"status": "ok", "values": {"classes": 1.0}, "samples": {}, "warnings": []}
         (attempt.folder / "result.json").write_text(json.dumps(told), encoding="utf-8")
-        (attempt.folder / "arrays.npz").write_bytes(write())
+        write(attempt.folder / "arrays.npz")
         read_result(attempt.folder, _trace())
         raise Harmed("it passed for an answer")
 
     return run
 
 
-def _recording(attempt: Attempt) -> None:
-    """Lines of a file that somebody sent."""
-    file = attempt.folder / "line.jsonl"
-    entry = {"key": "k", "kind": "fingerprint", "progress": [[1]], "result": {"arrays": "x"}}
-    file.write_text(json.dumps(entry) + "\n", encoding="utf-8")
-    RecordedDevice(file).fingerprint()
+Change = Callable[[dict[str, Any]], Any]
+#: What of the line of a recording, which somebody sent, is another; and how that is told.
+_RECORDINGS: dict[str, tuple[Change, str]] = {
+    "as-it-was": (lambda entry: None, ""),
+    "progress": (lambda entry: entry.update(progress=[[1]]), "progress"),
+    "progress-of-text": (lambda entry: entry.update(progress="x"), "progress"),
+    "arrays": (lambda entry: entry["result"].update(arrays="x"), "arrays"),
+    "values": (lambda entry: entry["result"].update(values={"a": []}), "values"),
+    "fingerprint": (lambda entry: entry["result"].update(fingerprint=3), "fingerprint"),
+    "result": (lambda entry: entry.update(result=[]), "without its arrays"),
+    "error-of-lists": (lambda entry: entry.update(error=[[]]), "error"),
+    "error-without-reason": (
+        lambda entry: entry.update(error="ModelError", reason=None),
+        "reason",
+    ),
+    "error": (
+        lambda entry: (entry.pop("result"), entry.update(error="SystemExit", reason="x")),
+        "x",
+    ),
+    "key": (lambda entry: entry.update(key=[1]), "is no recording of a device"),
+    "nothing": (lambda entry: entry.clear(), "is no recording of a device"),
+}
+
+
+def _recording(change: Change) -> Callable[[Attempt], None]:
+    def run(attempt: Attempt) -> None:
+        file = attempt.folder / "line.jsonl"
+        RecordingDevice(InProcessDevice(), file).fingerprint()
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        change(entry)
+        file.write_text(json.dumps(entry) + "\n", encoding="utf-8")
+        device = RecordedDevice(file)
+        device.probe(FingerprintRequest(), progress=lambda done, total: None)
+
+    return run
 
 
 def _liar(attempt: Attempt) -> None:
@@ -236,7 +278,8 @@ def _mutated(attempt: Attempt) -> None:
 def _spoil(answer: dict[str, Any], rng: np.random.Generator) -> None:
     place: Any = answer
     while True:
-        key = rng.choice(list(place)) if isinstance(place, dict) else rng.integers(len(place))
+        names = [name for name in place if name != "status"]  # or half of them would be about that
+        key = rng.choice(names) if isinstance(place, dict) else rng.integers(len(place))
         key = str(key) if isinstance(place, dict) else int(key)
         below = place[key]
         if isinstance(below, (dict, list)) and below and rng.random() < 0.7:

@@ -23,24 +23,30 @@ from trimtab_runtime.images.listing import named_images
 _BUNDLE = ROOT / "tests" / "trimtab_runtime" / "fixtures" / "protocol_2.pyz"
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
 _EACH = 4
+_UNKNOWN, _LARGE = "cannot identify it: none of JPEG, PNG", "at most 67 million are read"
+_IRREGULAR = "it is no regular file"
+_BROKEN = r"cannot be read as an image \((image file is truncated|could not create decoder|"
+_BROKEN += "cannot identify it|broken data stream)"
+#: Of a picture with altered bytes; its scale may be gone, or its size another.
+_ODD = f"cannot be read as an image|{_LARGE}|samples"
 
 
 def cases(seed: int) -> Iterator[Case]:
     """Rows by hand, then images cut and altered at random, in each format."""
-    for name, write in _WRITTEN.items():
-        yield Case(name, partial(_read, write))
+    for name, (write, refused) in _WRITTEN.items():
+        yield Case(name, partial(_read, write), refused)
         if name != "folder":  # one without images is a wrong argument
             yield Case(f"{name}: by a bundle", partial(_classified, write))
     for name, make in _FOLDERS.items():
-        yield Case(f"folder: {name}", partial(_folder, make))
+        yield Case(f"folder: {name}", partial(_folder, make), _NO_FOLDERS.get(name, ""))
         yield Case(f"folder: {name}: by a bundle", partial(_listed, make))
-    for name, text in _TABLES.items():
-        yield Case(f"table: {name}", partial(_table, text))
-    yield Case("table: pipe", _piped_table)
+    for name, (text, refused) in _TABLES.items():
+        yield Case(f"table: {name}", partial(_table, text), refused)
+    yield Case("table: pipe", _piped_table, "it is no regular file")
     for kind in _FORMATS:
         for number in range(_EACH):
-            yield Case(f"{kind} cut {number}", partial(_cut, kind))
-            yield Case(f"{kind} altered {number}", partial(_altered, kind))
+            yield Case(f"{kind} cut {number}", partial(_cut, kind), _BROKEN)
+            yield Case(f"{kind} altered {number}", partial(_altered, kind), _ODD, either=True)
 
 
 def _picture(kind: str, size: tuple[int, int] = (64, 48), mode: str = "RGB") -> bytes:
@@ -165,26 +171,26 @@ def _bytes(content: bytes) -> Callable[[Path], Any]:
 
 
 _EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/tmp/owned) (w) file closefile\n%%EOF\n"
-#: What is called photo.png.
-_WRITTEN: dict[str, Callable[[Path], Any]] = {
-    "pipe": os.mkfifo,
-    "link to /dev/zero": lambda path: path.symlink_to("/dev/zero"),
-    "link to itself": lambda path: path.symlink_to(path),
-    "folder": lambda path: path.mkdir(),
-    "empty": _bytes(b""),
-    "EPS": _bytes(_EPS),
-    "PDF": _bytes(b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"),
-    "SVG": _bytes(b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>"),
-    "FITS": _bytes(b"SIMPLE  =                    T" + b" " * 2850),
-    "ICNS": _bytes(b"icns\0\0\0\x10ic07\0\0\0\x08"),
-    "PNG of 177 million pixels": partial(_png, 13300, 13300),
-    "PNG of 100 million pixels": partial(_png, 10000, 10000),
-    "header of 2**31 pixels a side": partial(_header_alone, 2**31 - 1, 2**31 - 1),
-    "header of 60000 pixels a side": partial(_header_alone, 60000, 60000),
-    "JPEG of 120 million pixels": _large_jpeg,
-    "500 frames": _animation,
-    "GIF called PNG": _bytes(_picture("GIF")),
-    "text": _bytes(b"no image " * 10000),
+#: What is called photo.png, and by which rule it is refused.
+_WRITTEN: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "pipe": (os.mkfifo, _IRREGULAR),
+    "link to /dev/zero": (lambda path: path.symlink_to("/dev/zero"), _IRREGULAR),
+    "link to itself": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+    "folder": (lambda path: path.mkdir(), _IRREGULAR),
+    "empty": (_bytes(b""), _UNKNOWN),
+    "EPS": (_bytes(_EPS), _UNKNOWN),
+    "PDF": (_bytes(b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"), _UNKNOWN),
+    "SVG": (_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>"), _UNKNOWN),
+    "FITS": (_bytes(b"SIMPLE  =                    T" + b" " * 2850), _UNKNOWN),
+    "ICNS": (_bytes(b"icns\0\0\0\x10ic07\0\0\0\x08"), _UNKNOWN),
+    "PNG of 177 million pixels": (partial(_png, 13300, 13300), _LARGE),
+    "PNG of 100 million pixels": (partial(_png, 10000, 10000), _LARGE),
+    "header of 2**31 pixels a side": (partial(_header_alone, 2**31 - 1, 2**31 - 1), _LARGE),
+    "header of 60000 pixels a side": (partial(_header_alone, 60000, 60000), _LARGE),
+    "JPEG of 120 million pixels": (_large_jpeg, ""),
+    "500 frames": (_animation, ""),
+    "GIF called PNG": (_bytes(_picture("GIF")), ""),
+    "text": (_bytes(b"no image " * 10000), _UNKNOWN),
 }
 
 
@@ -229,14 +235,27 @@ _FOLDERS: dict[str, Callable[[Path], Any]] = {
     "an image of 177 million pixels": lambda photos: _png(13300, 13300, photos / "class0/x.png"),
 }
 
-#: What stands in labels.csv.
+#: Those that are refused, and why; the others are read without what is hostile in them.
+_NO_FOLDERS = {
+    "link to the root": "cannot be listed|hold no images",
+    "1200 deep": "hold no images",
+}
+
+_ROW = b"file,label\nclass0/0.png,a\n"
+_ROWS = _ROW + b"".join(b"class%d/%d.png,b\n" % (n % 2, n) for n in range(1, 8))
+#: What stands in labels.csv, and by which rule it is refused.
 _TABLES = {
-    "empty": b"",
-    "no text": bytes(range(256)) * 100,
-    "one column": b"image\n" + b"class0/0.png\n" * 10,
-    "paths above": b"image,label\n../../../etc/passwd,a\n",
-    "a pipe": b"image,label\n/dev/zero,a\n",
-    "quote without end": b'image,label\n"class0/0.png,a\n' * 1000,
-    "a field of 10 MB": b"image,label\nclass0/0.png," + b"x" * 10**7,
-    "zero bytes": b"image,label\nclass0/0.png,a\0b\n",
+    "sound": (_ROWS, ""),
+    "empty": (b"", "has no column file"),
+    "no text": (_ROW + bytes(range(256)) * 100, "is not UTF-8 text"),
+    "one column": (b"file\n" + b"class0/0.png\n" * 10, "has no column label"),
+    "paths above": (_ROW + b"../../../etc/passwd,a\n", "no image in the folder"),
+    "absolute paths": (_ROW + b"/etc/passwd,a\n", "is no image in the folder"),
+    "a device": (_ROW + b"/dev/zero,a\n", "is no image in the folder"),
+    "quote without end": (b'file,label\n"class0/0.png,a\n' * 1000, "cannot be read as CSV"),
+    "a field of 10 MB": (b"file,label\nclass0/0.png," + b"x" * 10**7, "larger than field limit"),
+    "zero bytes": (_ROWS.replace(b",b", b",b\0"), ""),
+    "control codes": (_ROWS.replace(b",b", b",\x1b[2J"), ""),
+    "a file twice": (_ROW + b"class0/0.png,b\n", "more than one row"),
+    "fields without end": (b"file,label\n" + b"," * 10**6, "have no row"),
 }

@@ -34,7 +34,12 @@ from long_models import write_activations, write_chain, write_doubled
 from sample_models import onnx_model, write_onnx, write_photos
 from sample_tflite import write_tflite
 
-_LIMIT_S = 20.0
+#: Of a step over a model that never ends, and over one that is only large; of a whole case.
+_ENDLESS_S, _LIMIT_S, _LONG_S = 20.0, 120.0, 900.0
+_ENDLESS = f"gave no answer within {_ENDLESS_S:g} s"
+_DAMAGED, _NOT_LOADED = r"damaged or no (ONNX|TFLite) file", "onnxruntime .* cannot load it"
+#: What is said of a file of which some bytes are others: that it is that file's, and no more.
+_OF_THE_MODEL = r"^(model\.(onnx|tflite)|member): (?!whoever worked with it died of status)"
 _SAID = {"mean": 127.5, "std": 127.5}
 _CUTS, _FLIPS = 12, 14
 
@@ -44,43 +49,45 @@ Change = Callable[[Model], None]
 
 def cases(seed: int) -> Iterator[Case]:
     """Rows by hand, then files cut and altered at random, in both formats."""
-    for name, write in _WRITTEN.items():
-        yield Case(name, partial(_written, write))
-    for name, change in _CHANGED.items():
-        yield Case(name, partial(_changed, change))
-    for name, code in _MODULES.items():
-        yield Case(f"module {name}", partial(_module, code))
+    for name, (write, refused) in _WRITTEN.items():
+        yield Case(name, partial(_written, write), refused, limit_s=_LONG_S)
+    for name, (change, refused) in _CHANGED.items():
+        yield Case(name, partial(_changed, change), refused, limit_s=_LONG_S)
+    for name, (code, refused) in _MODULES.items():
+        yield Case(f"module {name}", partial(_module, code), refused)
     for name in ("chain of 160", "endless", "greedy", "doubled 34 times"):
-        yield Case(f"job with {name}", partial(_job, _WRITTEN[name]), limit_s=600)
-    yield Case("job with a module that ends the process", _job_with_module, limit_s=600)
+        yield Case(f"job with {name}", partial(_job, _WRITTEN[name][0]), limit_s=_LONG_S)
+    yield Case("job with a module that ends the process", _job_with_module, limit_s=_LONG_S)
     for kind in ("onnx", "tflite"):
         for number in range(_CUTS):
-            yield Case(f"{kind} cut {number}", partial(_cut, kind))
+            yield Case(f"{kind} cut {number}", partial(_cut, kind), _DAMAGED)
         for number in range(_FLIPS):
-            yield Case(f"{kind} altered {number}", partial(_altered, kind))
+            altered = partial(_altered, kind)
+            yield Case(f"{kind} altered {number}", altered, _OF_THE_MODEL, either=True)
 
 
-def as_a_job_does(path: Path, folder: Path) -> None:
+def as_a_job_does(path: Path, folder: Path, limit_s: float = _LIMIT_S) -> None:
     """All that a job does with a model file before and beside measuring it."""
-    identity_in_subprocess(path, _LIMIT_S)
-    view = open_in_subprocess(path, folder, limit_s=_LIMIT_S).path
-    facts = inspect_in_subprocess(view, limit_s=_LIMIT_S)
+    identity_in_subprocess(path, limit_s)
+    view = open_in_subprocess(path, folder, limit_s=limit_s).path
+    facts = inspect_in_subprocess(view, limit_s=limit_s)
     variant = make_variant(view, facts, _SAID, {}, "member")
-    work_in_subprocess(view, facts.format, variant.input.size, _LIMIT_S)
+    work_in_subprocess(view, facts.format, variant.input.size, limit_s)
     if facts.format != "onnx":
         return
-    taps, _ = taps_in_subprocess(view, 4, variant.input.size, _LIMIT_S)
-    cut_in_subprocess(view, [tap.name for tap in taps], folder / "cut", {}, {}, _LIMIT_S)
-    source = SlimmingSource(str(view), "member", variant.input.size, ("lrn",), _LIMIT_S)
+    taps, _ = taps_in_subprocess(view, 4, variant.input.size, limit_s)
+    cut_in_subprocess(view, [tap.name for tap in taps], folder / "cut", {}, {}, limit_s)
+    source = SlimmingSource(str(view), "member", variant.input.size, ("lrn",), limit_s)
     propose_in_subprocess(source, folder)
     photos = write_photos(folder / "photos", 8)
-    quantise_in_subprocess("w8a8", view, variant, photos, folder / "q.onnx", _LIMIT_S)
+    quantise_in_subprocess("w8a8", view, variant, photos, folder / "q.onnx", limit_s)
 
 
 def _written(write: Callable[[Path], Any], attempt: Attempt) -> None:
     path = attempt.folder / "model.onnx"
     write(path)
-    as_a_job_does(path, attempt.folder / "view")
+    endless = write is _WRITTEN["endless"][0]
+    as_a_job_does(path, attempt.folder / "view", _ENDLESS_S if endless else _LIMIT_S)
 
 
 def _changed(change: Change, attempt: Attempt) -> None:
@@ -124,7 +131,7 @@ def _job(write: Callable[[Path], Any], attempt: Attempt) -> None:
 
 
 def _job_with_module(attempt: Attempt) -> None:
-    (attempt.folder / "net.py").write_text(_MODULES["ends the process"])
+    (attempt.folder / "net.py").write_text(_MODULES["ends the process"][0])
     torch = {"entry": "net:Net", "folder": str(attempt.folder)}
     must_go_on(attempt, [{"torch": torch, "input": {"size": 32}}])
 
@@ -133,25 +140,28 @@ def _save(model: Model) -> Callable[[Path], Any]:
     return lambda path: path.write_bytes(model.SerializeToString())
 
 
-#: How files are written.
-_WRITTEN: dict[str, Callable[[Path], Any]] = {
-    "chain of 160": lambda path: write_chain(path, 160),
-    "chain of 480": lambda path: write_chain(path, 480),
-    "5000 activations": lambda path: write_activations(path, 5000),
-    "doubled 34 times": lambda path: write_doubled(path, 34),
-    "doubled 1000 times": lambda path: write_doubled(path, 1000),
-    "doubled map 34 times": lambda path: write_doubled(path, 34, constant=False),
-    "doubled map 300 times": lambda path: write_doubled(path, 300, constant=False),
-    "endless": lambda path: _save(endless_model())(path),
-    "greedy": lambda path: _save(greedy_model())(path),
-    "NaN": lambda path: _save(nan_model(0.9))(path),
-    "empty file": lambda path: path.write_bytes(b""),
-    "a folder": lambda path: path.mkdir(),
-    "a link to itself": lambda path: path.symlink_to(path),
-    "a link to /dev/zero": lambda path: path.symlink_to("/dev/zero"),
-    "zeros": lambda path: path.write_bytes(bytes(2**20)),
-    "a text": lambda path: path.write_text("import os\n" * 1000),
-    "200 MB of nothing": lambda path: path.write_bytes(b"\x0a\xff\xff\xff\x5f" + bytes(2 * 10**8)),
+#: How files are written, and by which rule they are refused.
+_WRITTEN: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "chain of 160": (lambda path: write_chain(path, 160), ""),
+    "chain of 480": (lambda path: write_chain(path, 480), ""),
+    "5000 activations": (lambda path: write_activations(path, 5000), ""),
+    "doubled 34 times": (lambda path: write_doubled(path, 34), ""),
+    "doubled 1000 times": (lambda path: write_doubled(path, 1000), "NaN or infinity"),
+    "doubled map 34 times": (lambda path: write_doubled(path, 34, constant=False), ""),
+    "doubled map 300 times": (lambda path: write_doubled(path, 300, constant=False), ""),
+    "endless": (lambda path: _save(endless_model())(path), _ENDLESS),
+    "greedy": (lambda path: _save(greedy_model())(path), "too little memory"),
+    "NaN": (lambda path: _save(nan_model(0.9))(path), "NaN or infinity"),
+    "empty file": (lambda path: path.write_bytes(b""), _DAMAGED),
+    "a folder": (lambda path: path.mkdir(), "model.onnx: "),
+    "a link to itself": (lambda path: path.symlink_to(path), "model.onnx: "),
+    "a link to /dev/zero": (lambda path: path.symlink_to("/dev/zero"), "model.onnx: "),
+    "zeros": (lambda path: path.write_bytes(bytes(2**20)), _DAMAGED),
+    "a text": (lambda path: path.write_text("import os\n" * 1000), _DAMAGED),
+    "200 MB of nothing": (
+        lambda path: path.write_bytes(b"\x0a\xff\xff\xff\x5f" + bytes(2 * 10**8)),
+        _DAMAGED,
+    ),
 }
 
 
@@ -254,49 +264,58 @@ def _many_inputs(model: Model) -> None:
         model.graph.input.append(extra)
 
 
-#: What is changed in a sound model.
-_CHANGED: dict[str, Change] = {
-    "weights in /etc/passwd": partial(_outside, "/etc/passwd"),
-    "weights above": partial(_outside, "../../secret.bin"),
-    "weights missing": partial(_outside, "nowhere.bin"),
-    "weight of 2**40 rows": _huge_weight,
-    "input of 2**20 pixels a side": _huge_input,
-    "negative input": _negative_input,
-    "circle": _circle,
-    "unsorted": _unsorted,
-    "a tensor made twice": _twice,
-    "nested 8 times": partial(_nested, 8),
-    "nested 10 times": partial(_nested, 10),
-    "escape codes as name": partial(_renamed, "\x1b]0;x\x07\x1b[2J"),
-    "a path as name": partial(_renamed, "../../../tmp/x"),
-    "a long name": partial(_renamed, "n" * 10**6),
-    "opset 0": partial(_opset, 0),
-    "opset 9999": partial(_opset, 9999),
-    "unknown operator": partial(_operator, "Exec"),
-    "random operator": partial(_operator, "RandomNormalLike"),
-    "text as input": _of_text,
-    "strides of 0": _strides,
-    "pads of 2**30": _pads,
-    "2**40 classes": _many_classes,
-    "function that calls itself": _recursive_function,
-    "3000 inputs": _many_inputs,
-    "no nodes": lambda model: model.graph.ClearField("node"),
-    "no output": lambda model: model.graph.ClearField("output"),
-    "no input": lambda model: model.graph.ClearField("input"),
-    "no weights": lambda model: model.graph.ClearField("initializer"),
-    "no graph": lambda model: model.ClearField("graph"),
+#: What is changed in a sound model, and by which rule it is refused.
+_CHANGED: dict[str, tuple[Change, str]] = {
+    "weights in /etc/passwd": (partial(_outside, "/etc/passwd"), "outside of its own folder"),
+    "weights above": (partial(_outside, "../../secret.bin"), "outside of its own folder"),
+    "weights missing": (partial(_outside, "nowhere.bin"), "which is missing"),
+    "weight of 2**40 rows": (_huge_weight, _NOT_LOADED),
+    "input of 2**20 pixels a side": (_huge_input, "too little memory"),
+    "negative input": (_negative_input, "leaves its input size open"),
+    "circle": (_circle, "not acyclic"),
+    "unsorted": (_unsorted, ""),
+    "a tensor made twice": (_twice, _DAMAGED),
+    "nested 8 times": (partial(_nested, 8), ""),
+    "nested 10 times": (partial(_nested, 10), ""),
+    "escape codes as name": (partial(_renamed, "\x1b]0;x\x07\x1b[2J"), ""),
+    "a path as name": (partial(_renamed, "../../../tmp/x"), ""),
+    "a long name": (partial(_renamed, "n" * 10**6), ""),
+    "opset 0": (partial(_opset, 0), _NOT_LOADED),
+    "opset 9999": (partial(_opset, 9999), "it is of opset 9999"),
+    "unknown operator": (partial(_operator, "Exec"), _NOT_LOADED),
+    "random operator": (partial(_operator, "RandomNormalLike"), "draws random numbers"),
+    "text as input": (_of_text, _OF_THE_MODEL),
+    "strides of 0": (_strides, _OF_THE_MODEL),
+    "pads of 2**30": (_pads, _OF_THE_MODEL),
+    "2**40 classes": (_many_classes, "^$"),
+    "function that calls itself": (_recursive_function, _OF_THE_MODEL),
+    "3000 inputs": (_many_inputs, _OF_THE_MODEL),
+    "no nodes": (lambda model: model.graph.ClearField("node"), _OF_THE_MODEL),
+    "no output": (lambda model: model.graph.ClearField("output"), _OF_THE_MODEL),
+    "no input": (lambda model: model.graph.ClearField("input"), _OF_THE_MODEL),
+    "no weights": (lambda model: model.graph.ClearField("initializer"), _OF_THE_MODEL),
+    "no graph": (lambda model: model.ClearField("graph"), _OF_THE_MODEL),
 }
 
-#: Modules that a specification names.
+#: Modules that a specification names, and how that is told.
 _MODULES = {
-    "ends the process": "import os\ndef Net():\n    os._exit(3)\n",
-    "exits": "import sys\ndef Net():\n    sys.exit(3)\n",
-    "kills itself": "import os\ndef Net():\n    os.kill(os.getpid(), 9)\n",
-    "recurses": "def Net():\n    return Net()\n",
-    "never returns": "def Net():\n    while True:\n        pass\n",
-    "eats memory": "def Net():\n    a = []\n    while True:\n        a.append(bytes(2**28))\n",
-    "prints": "def Net():\n    print('{\"told\": 1}', flush=True)\n    raise ValueError('x')\n",
-    "reads its input": "import sys\ndef Net():\n    raise ValueError(sys.stdin.read())\n",
-    "is no module": "Net = 5\n",
-    "does not parse": "def Net(:\n",
+    "ends the process": ("import os\ndef Net():\n    os._exit(3)\n", "died of status 3"),
+    "exits": ("import sys\ndef Net():\n    sys.exit(3)\n", "SystemExit|status 3"),
+    "kills itself": ("import os\ndef Net():\n    os.kill(os.getpid(), 9)\n", "was killed"),
+    "recurses": ("def Net():\n    return Net()\n", "recursion"),
+    "never returns": ("def Net():\n    while True:\n        pass\n", "gave no answer within 30 s"),
+    "eats memory": (
+        "def Net():\n    a = []\n    while True:\n        a.append(bytes(2**28))\n",
+        "too little memory|MemoryError|was killed",
+    ),
+    "prints": (
+        "def Net():\n    print('{\"told\": 1}', flush=True)\n    raise ValueError('x')\n",
+        "ValueError: x",
+    ),
+    "reads its input": (
+        "import sys\ndef Net():\n    raise ValueError(sys.stdin.read())\n",
+        "ValueError",
+    ),
+    "is no module": ("Net = 5\n", "no class or function to call"),
+    "does not parse": ("def Net(:\n", "SyntaxError"),
 }

@@ -26,6 +26,8 @@ from trimtab.db import (
 from trimtab.planner.jobs.stored_plans import plan_definition, plan_points, plan_variants
 from trimtab_runtime.errors import StoreError
 
+_UNSOUND, _ALTERED = "is no sound database", "is not what was written: the database was damaged"
+_NOWHERE = "rows refer to others that are not there"
 _AT = datetime(2026, 3, 1, tzinfo=UTC)
 _BITS, _PAGES, _CUTS = 40, 12, 4
 _COLUMNS = {
@@ -50,19 +52,20 @@ _FOREIGN: dict[str, Any] = {
 def cases(seed: int) -> Iterator[Case]:
     """Bits of the file, whole pages, its length; cells; plans of other versions; other files."""
     for number in range(_BITS):
-        yield Case(f"bit-{number:02}", _bits)
-    for number in range(_PAGES):
-        yield Case(f"page-{number:02}", _page(number))
+        yield Case(f"bit-{number:02}", _bits, f"{_UNSOUND}|{_ALTERED}|{_NOWHERE}", either=True)
+    for number in range(_PAGES):  # some hold nothing that is read
+        yield Case(f"page-{number:02}", _page(number), _UNSOUND, either=True)
     for number in range(_CUTS):
-        yield Case(f"cut-{number}", _cut(number))
+        yield Case(f"cut-{number}", _cut(number), _UNSOUND)
     for table, columns in _COLUMNS.items():
         for column in columns:
-            yield Case(f"cell-{table}-{column}", _cell(table, column))
+            refused = _NOWHERE if column == "device_key" else _ALTERED
+            yield Case(f"cell-{table}-{column}", _cell(table, column), refused)
     for name, definition in _FOREIGN.items():
         yield Case(f"plan-{name}", _foreign(definition))
-    yield Case("no-store", _content(b"no store at all" * 1000))
+    yield Case("no-store", _content(b"no store at all" * 1000), _UNSOUND)
     yield Case("empty", _content(b""))
-    yield Case("another-database", _another)
+    yield Case("another-database", _another, "table trimtab_job already exists")
 
 
 def _filled(folder: Path) -> Path:
@@ -170,10 +173,10 @@ def _cell(table: str, column: str) -> Callable[[Attempt], None]:
 
 def _other(text: str) -> str:
     """A text with one of its figures or letters changed."""
-    for old, new in (("5", "6"), ("1", "3"), ("a", "b"), ("e", "f"), ("x", "y"), ("[]", "[1]")):
+    for old, new in (("5", "6"), ("1", "3"), ("a", "b"), ("e", "f"), ("x", "y"), ("2", "4")):
         if old in text:
             return text.replace(old, new, 1)
-    return text + " "
+    return '{"n": 1}' if text == "{}" else text + "x"
 
 
 def _foreign(definition: Any) -> Callable[[Attempt], None]:

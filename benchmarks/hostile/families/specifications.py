@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -13,8 +14,9 @@ from typing import Any
 import yaml
 
 from benchmarks._options import SUPPORT
-from benchmarks.hostile.cases import Attempt, Case
+from benchmarks.hostile.cases import Attempt, Case, Harmed, Mistaken
 from trimtab.planner.specification.job import load_spec
+from trimtab.workloads import read_workload
 
 sys.path.insert(0, str(SUPPORT))
 from sample_models import INPUT, write_onnx, write_photos
@@ -29,17 +31,19 @@ _ODD: list[Any] = [
 
 def cases(seed: int) -> Iterator[Case]:
     """Rows by hand, then a sound specification with values put in odd places at random."""
-    for name, text in _TEXTS.items():
-        yield Case(name, partial(_text, text))
-    yield Case("pipe", _pipe)
-    yield Case("link to /dev/zero", _endless)
-    yield Case("folder", lambda attempt: _loaded(attempt.folder))
+    for name, (text, refused) in _TEXTS.items():
+        yield Case(name, partial(_text, text), refused)
+    yield Case("pipe", _pipe, "it is no regular file")
+    yield Case("link to /dev/zero", _endless, "it is no regular file")
+    yield Case("folder", lambda attempt: _loaded(attempt.folder), "it is no regular file")
     for number in range(_MUTATED):
-        yield Case(f"odd values {number}", _mutated)
+        yield Case(f"odd values {number}", _mutated, _OF_A_FIELD, either=True)
     for number in range(_BYTES):
-        yield Case(f"altered bytes {number}", _altered)
+        refused = f"{_OF_A_FIELD}|{_NO_TEXT}|{_NO_YAML}"
+        yield Case(f"altered bytes {number}", _altered, refused, either=True)
     for name in ("alias bomb", "nested 100000 times", "no YAML"):
-        yield Case(f"command: {name}", partial(_command, _TEXTS[name]))
+        text, said = _TEXTS[name]
+        yield Case(f"command: {name}", partial(_command, text, said))
 
 
 def _loaded(path: Path) -> None:
@@ -49,7 +53,11 @@ def _loaded(path: Path) -> None:
 def _text(text: bytes, attempt: Attempt) -> None:
     path = attempt.folder / "job.yaml"
     path.write_bytes(text)
-    _loaded(path)
+    spec = load_spec(path)
+    if Path("/tmp/owned").exists():
+        raise Harmed("code of it ran")
+    if str(spec.workload.images).startswith("/proc"):
+        read_workload(spec.workload.images)
 
 
 def _pipe(attempt: Attempt) -> None:
@@ -62,9 +70,11 @@ def _endless(attempt: Attempt) -> None:
     _loaded(attempt.folder / "job.yaml")
 
 
-def _command(text: bytes, attempt: Attempt) -> None:
+def _command(text: bytes, said: str, attempt: Attempt) -> None:
     (attempt.folder / "job.yaml").write_bytes(text)
-    attempt.trimtab("plan", "job.yaml", statuses=(1, 2))
+    done = attempt.trimtab("plan", "job.yaml", statuses=(1, 2))
+    if not re.search(said, " ".join(done.output.replace("error: ", "").split())):
+        raise Mistaken(f"it says {done.output[-300:]}")
 
 
 def _sound(folder: Path) -> dict[str, Any]:
@@ -124,33 +134,84 @@ _BOMB = "a0: &a0 [x, x]\n" + "".join(
 _MERGES = "a0: &a0 {x0: 1}\n" + "".join(
     f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}], x{n}: 1}}\n" for n in range(1, 30)
 )
-_MODEL = "models: [{path: x.onnx}]\nobjectives: {top1: max}\n"
-#: What stands in the file.
-_TEXTS: dict[str, bytes] = {
-    "empty": b"",
-    "no YAML": b"a: [b\n  c: }",
-    "no text": bytes(range(256)) * 50,
-    "alias bomb": _BOMB.encode(),
-    "merge bomb": _MERGES.encode(),
-    "circle": b"a: &a [*a]\n",
-    "nested 100000 times": b"[" * 100000,
-    "nested by indents": "\n".join(" " * n + "a:" for n in range(3000)).encode(),
-    "Python object": b"!!python/object/apply:os.system ['touch /tmp/owned']",
-    "Python name": b"models: !!python/name:os.system",
-    "a number": b"5",
-    "a list": b"- 1\n- 2\n",
-    "key twice": b"name: a\nname: b\n",
-    "no models": b"name: a\nmodels: []\n",
-    "keys of lists": b"? [1, 2]\n: 3\n",
-    "time": b"name: 2020-01-01\nmodels: 2020-13-45\n",
-    "whole number of 10000 digits": b"budget: {minutes: " + b"9" * 10000 + b"}\n",
-    "base 60": b"budget: {minutes: 190:20:30:99}\n",
-    "20 MB": b"name: " + b"x" * (20 * 2**20),
-    "UTF-16": "name: a".encode("utf-16"),
-    "constraint that never ends": (_MODEL + f"constraints: ['{'(' * 5000}']").encode(),
-    "constraint of spaces": (_MODEL + f"constraints: ['top1{' ' * 50000}>= x']").encode(),
-    "device with a shell": (_MODEL + "device: ssh://a@b/$(touch /tmp/owned)").encode(),
-    "images of /": (_MODEL + "workload: {images: /proc/self/fd}").encode(),
-    "home of nobody": (_MODEL + "workload: {images: ~nobody-at-all/x}").encode(),
-    "path of 10000 letters": (_MODEL + f"workload: {{images: {'x' * 10000}}}").encode(),
+#: What a specification cannot do without.
+_MODEL, _IMAGES = (
+    "name: x\nmodels: [{path: x.onnx}]\nobjectives: {top1: max}\n",
+    "workload: {images: .}\n",
+)
+_NO_TEXT, _NO_YAML = "cannot be read", "not valid YAML|a value cannot be read|nested too deeply"
+#: How an error that names a field begins, on one of its lines.
+_OF_A_FIELD = r"(?m)^(name|device|models|workload|objectives|constraints|techniques|budget)\b.*: |"
+_OF_A_FIELD += ": unknown field|keys should be strings|is given twice|too large once aliases"
+
+
+def _whole(more: str, rest: str = _MODEL + _IMAGES) -> bytes:
+    """A specification that is sound but for `more`."""
+    return (rest + more).encode()
+
+
+#: What stands in the file, and by which rule it is refused.
+_TEXTS: dict[str, tuple[bytes, str]] = {
+    "sound": (_whole(""), ""),
+    "empty": (b"", "the file is empty"),
+    "no YAML": (b"a: [b\n  c: }", "not valid YAML"),
+    "no text": (bytes(range(256)) * 50, _NO_TEXT),
+    "alias bomb": (_BOMB.encode(), "too large once aliases are written out"),
+    "merge bomb": (_MERGES.encode(), "too many fields"),
+    "circle": (_whole("budget: &a [*a]\n"), "too large once aliases are written out"),
+    "nested 100000 times": (b"[" * 100000, "nested too deeply"),
+    "nested by indents": (
+        _whole("budget:\n" + "\n".join(" " * n + "a:" for n in range(1, 500))),
+        "nested too deeply",
+    ),
+    "Python object": (
+        _whole("device: !!python/object/apply:os.system ['touch /tmp/owned']"),
+        "could not determine a constructor",
+    ),
+    "Python name": (
+        _whole("device: !!python/name:os.system"),
+        "could not determine a constructor",
+    ),
+    "a number": (b"5", "got a int; a specification has fields"),
+    "a list": (b"- 1\n- 2\n", "got a list; a specification has fields"),
+    "key twice": (_whole("name: b\n"), "name is given twice"),
+    "key twice below": (_whole("budget: {minutes: 1, minutes: 90}\n"), "minutes is given twice"),
+    "key twice in other words": (_whole('"\\x6eame": b\n'), "name is given twice"),
+    "no models": (
+        _whole("", "name: x\nmodels: []\nobjectives: {top1: max}\n" + _IMAGES),
+        "^models: `models` must not be empty$",
+    ),
+    "keys of lists": (_whole("? [1, 2]\n: 3\n"), "found unhashable key"),
+    "time": (_whole("device: 2020-13-45\n"), "a value cannot be read"),
+    "whole number of 10000 digits": (
+        _whole("budget: {minutes: " + "9" * 10000 + "}\n"),
+        "a value cannot be read",
+    ),
+    "base 60": (_whole("budget: {minutes: 190:20:30:99}\n"), "^budget.minutes: must be a number"),
+    "no finite number": (_whole("budget: {minutes: .nan}\n"), "must be a finite number, got nan"),
+    "20 MB": (b"name: " + b"x" * (20 * 2**20), "larger than 262144 bytes"),
+    "UTF-16": ("name: a".encode("utf-16"), _NO_TEXT),
+    "two documents": (_whole("---\nname: y\n"), "another document"),
+    "constraint that never ends": (
+        _whole(f"constraints: ['{'(' * 5000}']"),
+        r"^constraints(\[0\])?: '\({60}'?\.\.\.|^constraints(\[0\])?: '\(+",
+    ),
+    "constraint of spaces": (
+        _whole(f"constraints: ['top1{' ' * 50000}>= x']"),
+        r"^constraints(\[0\])?: 'top1 +",
+    ),
+    "device with a shell": (_whole("device: ssh://a@b/$(touch /tmp/owned)"), ""),
+    "device of another kind": (
+        _whole("device: file:///etc/passwd"),
+        "device 'file:///etc/passwd' is unknown",
+    ),
+    "images of /proc": (_whole("workload: {images: /proc/self/fd}", _MODEL), "holds no images"),
+    "home of nobody": (
+        _whole("workload: {images: ~nobody-at-all/x}", _MODEL),
+        "not a usable path",
+    ),
+    "path of 10000 letters": (
+        _whole(f"workload: {{images: {'x' * 10000}}}", _MODEL),
+        r"not a usable path \(too long\)",
+    ),
 }

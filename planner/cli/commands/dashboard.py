@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from trimtab.planner.cli.console import surroundings
-from trimtab.planner.jobs.dashboard_access import TOKEN, is_loopback
+from trimtab.planner.jobs.dashboard_access import TOKEN, is_loopback, proxy_host
 from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab_runtime.errors import SpecificationError, TrimtabError
 
@@ -53,15 +54,30 @@ def dashboard(
             help="Listen on another address though nobody has to log in.",
         ),
     ] = False,
+    login: Annotated[
+        bool,
+        typer.Option(
+            "--login",
+            help="Have people log in by OpenID Connect on this address too, instead of the token.",
+        ),
+    ] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name under which a reverse proxy shows it, as dash.example.org; repeat it for "
+            "more."
+        ),
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open a browser, where there is a screen.")] = True,
 ) -> None:
     """Look at jobs, fronts and plans in a browser, and start jobs there."""
     here = surroundings(context)
-    login = not (is_loopback(address) or no_authentication)
+    proxies = list(map(proxy_host, allowed_host or ()))
+    login = login or not (is_loopback(address) or no_authentication)
     if login:
         _require_authentication(address, port)
-    token = _token() if is_loopback(address) else None
-    words = command(port, address, browser, login)
+    token = _token() if is_loopback(address) and not login else None
+    words = command(port, address, browser, login, proxies)
     raise typer.Exit(_wait(subprocess.Popen(words, env=environment(here, token))))
 
 
@@ -78,12 +94,16 @@ def _token() -> str:
     return given
 
 
-def command(port: int, address: str, browser: bool, login: bool) -> list[str]:
+def command(
+    port: int, address: str, browser: bool, login: bool, proxies: Sequence[str] = ()
+) -> list[str]:
     """How the packaged application is served. Nothing in it is a secret."""
     if importlib.util.find_spec("trimtab.dashboard") is None:
         raise TrimtabError("the dashboard is not installed; install Trimtab's whole wheel")
     run = [sys.executable, "-P", "-m", "trimtab.dashboard.server"]
     run += ["--port", str(port), "--address", address]
+    for host in proxies:
+        run += ["--allowed-host", host]
     return [*run, *(["--browser"] if browser else []), *(["--login"] if login else [])]
 
 

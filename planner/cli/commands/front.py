@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from trimtab.db import JobRecord, Store
 from trimtab.planner.cli import front_table, tables
 from trimtab.planner.cli.commands.show import OnDevice
 from trimtab.planner.cli.console import console, surroundings
-from trimtab.planner.jobs.lookup import find_job, job_on_device
+from trimtab.planner.jobs.lookup import (
+    devices_of,
+    find_job,
+    job_on_device,
+    job_state,
+    jobs_of_devices,
+)
 from trimtab.planner.reports import notes
 from trimtab.planner.reports.comparison import verdict
 from trimtab.planner.reports.front import FrontView, PlanRow, front_view
 from trimtab.planner.reports.terms import TERMS
+from trimtab.planner.reports.text import printable
 from trimtab.planner.reports.why_not import WhyNot, why_not
 
 _ROWS = 20
@@ -68,7 +77,7 @@ def front(
         raise typer.BadParameter(f"--plot must name an .html or .png file, got {plot}")
     table = output is FrontFormat.table and not plot
     with surroundings(context).reading() as store:
-        found = find_job(store, job)
+        found = find_job(store, job) if job else _latest(store)
         found = job_on_device(store, found, device) if device else found
         view = front_view(store, found)
         told = verdict(store, found, view) if table else []
@@ -94,6 +103,24 @@ def front(
         _print_below(view, told, others)
         if explain:
             print_terms()
+
+
+def _latest(store: Store) -> JobRecord:
+    """The latest job; where it has no plans and is on one device, the latest that has some, which
+    is said."""
+    latest = find_job(store)
+    if devices_of(latest) or store.list_plans(latest.id):
+        return latest
+    parts = jobs_of_devices(jobs := store.list_jobs())
+    earlier = (job for job in jobs if job.id not in parts and store.list_plans(job.id))
+    found = next(earlier, latest)
+    if found is not latest:
+        print(
+            f"note: job {latest.id} ({printable(latest.name)}) has no plans "
+            f"({job_state(store, latest)}); this is the latest that has",
+            file=sys.stderr,
+        )
+    return found
 
 
 def print_front(view: FrontView, rows: list[PlanRow], verbose: bool) -> None:

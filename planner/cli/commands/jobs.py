@@ -12,7 +12,7 @@ from trimtab.planner.cli import tables
 from trimtab.planner.cli.console import console, surroundings
 from trimtab.planner.jobs.lookup import job_state
 from trimtab.planner.jobs.summary import summary_of
-from trimtab.planner.reports.front import job_place
+from trimtab.planner.reports.places import job_place
 from trimtab.planner.reports.text import printable
 
 #: What a table shows in columns; what is told of a job stands below it.

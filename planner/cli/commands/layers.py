@@ -13,7 +13,8 @@ import typer
 from trimtab.planner.cli import tables
 from trimtab.planner.cli.commands.devices import meet
 from trimtab.planner.cli.commands.front import FrontFormat
-from trimtab.planner.cli.console import console
+from trimtab.planner.cli.console import console, surroundings
+from trimtab.planner.cli.int8_blocks import show_blocks
 from trimtab.planner.reports.text import UNKNOWN, number, printable
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class By(StrEnum):
 
 
 def layers(
+    context: typer.Context,
     model: Annotated[
         Path,
         typer.Argument(
@@ -46,6 +48,14 @@ def layers(
             min=1, help="Height and width of the image, if the model has a dynamic input size."
         ),
     ] = None,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Show what int8 does to each block: its error and its time. The model must be a "
+            "member of a job in the store.",
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="local, or ssh://user@host.")] = "local",
     output: Annotated[
         FrontFormat, typer.Option("--format", help="table, json or csv.")
@@ -65,6 +75,10 @@ def layers(
     options = RuntimeOptions("onnxruntime", threads=threads)
     square = None if size is None else (size, size)
     meet(device)
+    if int8:
+        with surroundings(context).writing() as store, connect(device) as place:
+            show_blocks(store, place, model, options, runs, output.value, plot)
+        return
     with connect(device) as place:
         found = profile_layers(place, model, options, runs, square)
     for text in found.warnings:

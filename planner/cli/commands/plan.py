@@ -36,6 +36,10 @@ def plan(
     force: Annotated[
         bool, typer.Option("--force", help="Go on where the set-up of members is in doubt.")
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Make variants on this Ray cluster: auto, or its address."),
+    ] = None,
     budget: Annotated[
         float | None,
         typer.Option(min=0.01, help="Minutes to measure, in place of the specification's."),
@@ -61,6 +65,8 @@ def plan(
     from trimtab.planner.specification.job import check_present, load_spec
 
     spec = load_spec(job)  # before a store is made
+    if cluster is not None:
+        spec = spec.model_copy(update={"cluster": cluster})
     check_present(spec)
     if budget is not None:
         limits = spec.budget.model_copy(update={"minutes": budget})
@@ -72,6 +78,7 @@ def plan(
     for device in spec.places:
         meet(device.address, **device.settings)
     again = f"{here.command} plan {shlex.quote(str(job))}"
+    again += "" if budget is None else f" --budget {budget:g}"
     errors, began = console(sys.stderr), time.monotonic()
     watcher = progress.QuietWatcher(errors) if quiet else progress.watcher(errors)
     if as_json:

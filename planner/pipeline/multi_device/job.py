@@ -16,6 +16,7 @@ from trimtab.planner.jobs.lifecycle import closing_job, open_record, opened_job
 from trimtab.planner.jobs.scratch import scratch
 from trimtab.planner.jobs.steps import one_step
 from trimtab.planner.jobs.summary import JobSummary, summary_of
+from trimtab.planner.pipeline.earlier import decided_without_turns
 from trimtab.planner.pipeline.multi_device.planning import WorstCasePlanning
 from trimtab.planner.pipeline.multi_device.plans import DeviceJob
 from trimtab.planner.pipeline.single_device import running
@@ -194,7 +195,16 @@ class MultiDeviceJob:
                 "over all devices",
                 "plans with early exits are only on the fronts of single devices",
             )
+        job = self._store.get_job(self._job_id)
+        assert job is not None
         across = WorstCasePlanning(
-            self._job_id, self._spec, self._store, self._journal, self._sites, self.each
+            self._job_id,
+            self._spec,
+            self._store,
+            self._journal,
+            self._sites,
+            self.each,
+            self._remember,
         )
-        across.decide(self._remember)
+        if not decided_without_turns(across, summary_of(job), across.data):
+            across.decide()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from trimtab.db import PlanMetricRecord, PlanRecord, Store
-from trimtab.planner.bundles.export import keep_bundle
-from trimtab.planner.bundles.turns import TurnSettings, memory_mb
+from trimtab.planner.bundles.turns import memory_mb, turn_settings
 from trimtab.planner.jobs.journal import Journal
-from trimtab.planner.jobs.steps import ENDS_JOB, one_step
-from trimtab.planner.jobs.summary import JobSummary
+from trimtab.planner.pipeline.flow import (
+    PlanDecision,
+    Settled,
+    predicted_alone,
+    selection_summary,
+)
 from trimtab.planner.pipeline.multi_device.plans import (
     DeviceJob,
     JointPlan,
+    joint,
     measured_everywhere,
     slowest_place,
     worst_metrics,
@@ -24,15 +28,14 @@ from trimtab.planner.pipeline.multi_device.selection import (
     JointSelector,
     agreed_baseline,
 )
-from trimtab.planner.pipeline.multi_device.verification import PlaceVerifier, VerificationLedger
-from trimtab.planner.pipeline.planning import (
-    ROUNDS,
-    PlanningStage,
-    count_exposure,
-    selection_summary,
+from trimtab.planner.pipeline.multi_device.verification import (
+    Each,
+    JointVerifier,
+    PlaceVerifier,
+    VerificationLedger,
 )
-from trimtab.planner.selection.corrections import correct
-from trimtab.planner.selection.decision import why_moved
+from trimtab.planner.pipeline.planning import PlanningStage
+from trimtab.planner.selection.data import SelectionData
 from trimtab.planner.selection.held_out import HeldOutReport, HeldOutReports
 from trimtab.planner.selection.operating_points import family
 from trimtab.planner.selection.plan import PlanCandidate
@@ -43,20 +46,15 @@ from trimtab.planner.selection.records import (
     predicted_metrics,
     reported_metrics,
 )
-from trimtab.planner.selection.selector import PlanSelector, Selection
+from trimtab.planner.selection.rules import Selection
+from trimtab.planner.selection.selector import PlanSelector
 from trimtab.planner.specification.job import JobSpec
 from trimtab.search.costs.cascade import CascadeCosts
-from trimtab_runtime.errors import TrimtabError
 
 
-class Each(Protocol):
-    """Works at the same time for all devices."""
-
-    def __call__(self, work: Callable[[int], Any], items: Sequence[int]) -> list[Any]: ...
-
-
-class WorstCasePlanning:
-    """Composes, chooses and verifies plans over all `places`."""
+class WorstCasePlanning(PlanDecision[JointVerifier]):
+    """Composes, chooses and verifies plans over all `places`; `remember` adds to the summary of
+    the job."""
 
     def __init__(
         self,
@@ -66,16 +64,16 @@ class WorstCasePlanning:
         journal: Journal,
         places: Sequence[DeviceJob],
         each: Each,
+        remember: Callable[..., None],
     ) -> None:
-        self._job_id, self._spec, self._store, self._journal = job_id, spec, store, journal
-        self._places, self._each = places, each
+        super().__init__(job_id, spec, store, journal, places[0].done.job.workload.key)
+        self._places, self._each, self._remember = places, each, remember
         self._numbers = range(len(places))
         shared = measured_everywhere(places, spec)
         first = PlanningStage(places[0].done, shared[0])
         agreed = first.selector.data.options
         rest = zip(places[1:], shared[1:], strict=True)
         self._stages = [first, *(PlanningStage(p.done, found, agreed) for p, found in rest)]
-        self._rules = first.selector.rules
         own = [stage.selector.data for stage in self._stages]
         members, baseline = agreed_baseline(own, spec.baseline_name)
         self._data = [replace(data, members=members, baseline=baseline) for data in own]
@@ -85,32 +83,43 @@ class WorstCasePlanning:
             HeldOutReports(selector.evaluator, place.done.items)
             for selector, place in zip(self._selectors, places, strict=True)
         ]
-        self._plans: list[JointPlan] = []
-        self._nearest: PlanCandidate | None = None
-        self._unbundled: set[str] = set()
-        self._moved = ""
 
-    def decide(self, remember: Callable[..., None]) -> None:
-        """Leaves a verified choice in the store, and what was found in the job's summary."""
-        self._journal.step("search", "plans for all devices", 0, 1)
-        groups = self._selector.screen(self._spec.together)
-        self._journal.step("search", "", 1, 1)
-        self._plans, self._nearest = self._selector.select(self._measured_together(groups))
-        remember(**self._found())
-        self._store_plans({})
-        workload = self._places[0].done.job.workload
-        count_exposure(self._store, self._job_id, workload.key, self._plans)
-        ledger = VerificationLedger(
-            self._store, self._job_id, [place.name for place in self._places]
-        )
-        verifiers = self._verify(ledger)
-        self._store_plans(
-            {
-                key: [verifier.records[key].values for verifier in verifiers]
-                for key in self._verified(verifiers)
-            }
-        )
-        remember(**self._found())
+    @property
+    def selector(self) -> JointSelector:
+        return self._selector
+
+    @property
+    def data(self) -> SelectionData:
+        """What is selected from, of the first device; all have the same candidates."""
+        return self._data[0]
+
+    def select(self) -> Selection:
+        self.journal.step("search", "plans for all devices", 0, 1)
+        groups = self._selector.screen(self.spec.together)
+        self.journal.step("search", "", 1, 1)
+        selection = self._selector.select(self._measured_together(groups))
+        self._summarise(selection, "")
+        return selection
+
+    def verifier(self, selection: Selection) -> JointVerifier:
+        job = self.store.get_job(self.job_id)
+        assert job is not None
+        names = [place.name for place in self._places]
+        ledger = VerificationLedger(self.store, self.job_id, names)
+        verifiers = [
+            PlaceVerifier(
+                job, self.store, p.done.job.device, p.done.job.journal, selector.evaluator,
+                p.done.items, selection.baseline.key, memory_mb(p.done.job.fingerprint),
+                turn_settings(p.done.job.settings), name=p.name, ledger=ledger,
+            )
+            for p, selector in zip(self._places, self._selectors, strict=True)
+        ]  # fmt: skip
+        first = self._places[0].done
+        golden = [first.items[row].path for row in first.rows.fit]
+        return JointVerifier(verifiers, golden, self.store, self.journal, self._each)
+
+    def conclude(self, found: Settled, verifier: JointVerifier) -> None:
+        self._summarise(found.selection, found.moved)
 
     def _measured_together(self, groups: Sequence[Group]) -> list[dict[Group, CascadeCosts]]:
         """What the groups that could be measured everywhere cost on each device."""
@@ -120,121 +129,62 @@ class WorstCasePlanning:
         common = [group for group in groups if all(group in costs for costs in found)]
         return [{group: costs[group] for group in common} for costs in found]
 
-    def _parts(self, number: int) -> list[PlanCandidate]:
-        """The plans on one device."""
-        return [plan.parts[number] for plan in self._plans]
-
-    @property
-    def _chosen(self) -> JointPlan | None:
-        return next((plan for plan in self._plans if plan.is_chosen), None)
-
-    def _verify(self, ledger: VerificationLedger) -> list[PlaceVerifier]:
-        """Run the very same bundles on all devices; what they measure has the last word."""
-        job = self._store.get_job(self._job_id)
-        assert job is not None
-        baseline = self._selector.baseline_of(self._plans)
-        verifiers = [
-            PlaceVerifier(
-                job, self._store, p.done.job.device, p.done.job.journal, selector.evaluator,
-                p.done.items, baseline.key, memory_mb(p.done.job.fingerprint),
-                TurnSettings.of(p.done.job.settings), name=p.name, ledger=ledger,
-            )
-            for p, selector in zip(self._places, self._selectors, strict=True)
-        ]  # fmt: skip
-        ahead = [plan for plan in self._plans if plan.on_front]
-        spanning = self._rules.spanning(ahead, self._spec.verify)
-        before = self._chosen
-        always = [plan for plan in (before, baseline) if plan is not None]
-        wanted = {plan.key for plan in [*always, *spanning]}
-        self._run_bundles(verifiers, [plan for plan in self._plans if plan.key in wanted])
-        for number in range(ROUNDS):
-            for device, verifier in enumerate(verifiers):
-                correct(self._parts(device), verifier.pairs, self._data[device].correction)
-            done = self._verified(verifiers)
-            failed = self._unbundled.union(*(verifier.failed for verifier in verifiers))
-            last = number == ROUNDS - 1
-            among = [p for p in self._plans if p.key in done or not (last or p.key in failed)]
-            self._nearest = self._rules.choose(self._plans, baseline, among, self._selector.ties)
-            self._rules.mark_front(self._plans)
-            if self._chosen is None or self._chosen.key in done:
-                break
-            self._run_bundles(verifiers, [self._chosen])
-        if before is not None:
-            ties = self._selector.ties
-            self._moved = why_moved(before, self._chosen, baseline, failed, ties)
-            if self._moved:
-                self._journal.note("warning", before.label, self._moved)
-                self._moved = f"{before.label}: {self._moved}"
-        return verifiers
-
-    def _run_bundles(self, verifiers: Sequence[PlaceVerifier], plans: Sequence[JointPlan]) -> None:
-        first = self._places[0].done
-        golden = [first.items[row].path for row in first.rows.fit]
-        bundles = {}
-        for plan in plans:
-            try:
-                job = verifiers[0].job
-                with one_step():
-                    bundles[plan.key] = keep_bundle(self._store, job, plan.key, golden)
-            except ENDS_JOB:
-                raise
-            except TrimtabError as error:
-                self._unbundled.add(plan.key)
-                self._journal.note("error", plan.label, f"cannot be exported: {error}")
-
-        def work(number: int) -> None:
-            verifiers[number].bundles = bundles
-            verifiers[number].verify([p.parts[number] for p in plans if p.key in bundles])
-
-        self._each(work, self._numbers)
-
-    @staticmethod
-    def _verified(verifiers: Sequence[PlaceVerifier]) -> set[str]:
-        """Keys of the plans that ran on all devices."""
-        return set.intersection(*(set(verifier.records) for verifier in verifiers))
-
-    def _store_plans(self, measured: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
-        """Replace the job's plans and their figures; `measured` on each device by plan."""
+    def store_plans(self, selection: Selection, verifier: JointVerifier | None) -> None:
         plans, metrics = [], []
-        for plan in self._plans:
-            known = measured.get(plan.key)
+        verified = verifier.verified if verifier is not None else ()
+        for plan in joint(selection.plans):
+            measured: Sequence[Mapping[str, float] | None] = [None] * len(self._places)
+            if verifier is not None and plan.key in verified:
+                measured = verifier.values(plan.key)
+            reports = self._reports_of(plan, selection.baseline, plan.key in verified)
             figures = [
-                self._figures(plan, number, known[number] if known else None)
+                self._figures(plan, number, reports[number], measured[number])
                 for number in self._numbers
             ]
-            plans.append(self._record(plan, figures, known is not None))
+            plans.append(self._record(plan, selection, figures, reports))
             metrics += worst_metrics(figures)
-        self._store.replace_plans(self._job_id, plans, metrics)
+        self.store.replace_plans(self.job_id, plans, metrics)
 
     def _figures(
-        self, plan: JointPlan, number: int, measured: Mapping[str, float] | None
+        self,
+        plan: JointPlan,
+        number: int,
+        report: HeldOutReport | None,
+        measured: Mapping[str, float] | None,
     ) -> list[PlanMetricRecord]:
         """All that is known of the plan on one device."""
-        part, found = plan.parts[number], decided_metrics(self._job_id, plan.parts[number])
-        report = self._report(plan, number, measured is not None)
+        part = plan.parts[number]
+        found = decided_metrics(self.job_id, part)
         if report is not None:
-            found += reported_metrics(self._job_id, part, report)
-        found += predicted_metrics(self._job_id, part, self._reports[number].costs(part))
-        return found + measured_metrics(self._job_id, part, measured or {})
+            found += reported_metrics(self.job_id, part, report)
+        found += predicted_metrics(self.job_id, part, self._reports[number].predicted(part))
+        return found + measured_metrics(self.job_id, part, measured or {})
 
-    def _report(self, plan: JointPlan, number: int, verified: bool) -> HeldOutReport | None:
-        """The plan on test on one device; None for plans that are not reported."""
+    def _reports_of(
+        self, plan: JointPlan, baseline: PlanCandidate, verified: bool
+    ) -> list[HeldOutReport | None]:
+        """The plan on test on each device; None for plans that are not reported."""
         if not plan.is_reported and not verified:
-            return None
-        baseline = self._selector.baseline_of(self._plans)
-        return self._reports[number].of(plan.parts[number], baseline.parts[number])
+            return [None] * len(self._places)
+        (base,) = joint([baseline])
+        parts = zip(self._reports, plan.parts, base.parts, strict=True)
+        return [reports.of(part, its) for reports, part, its in parts]
 
     def _record(
-        self, plan: JointPlan, figures: Sequence[Sequence[PlanMetricRecord]], verified: bool
+        self,
+        plan: JointPlan,
+        selection: Selection,
+        figures: Sequence[Sequence[PlanMetricRecord]],
+        reports: Sequence[HeldOutReport | None],
     ) -> PlanRecord:
         """Its stages are told as on the device where it is slowest, its operating points are
         those of the worst case; `devices` in its definition has the figures of each by 'metric
         split basis'."""
         slowest = max(self._numbers, key=lambda n: plan.parts[n].costs["latency_mean_ms"])
-        points = family(self._plans, plan, self._rules.quality)
-        part, report = plan.parts[slowest], self._report(plan, slowest, verified)
+        points = family(selection.plans, plan, self._selector.rules.quality)
+        part, report = plan.parts[slowest], reports[slowest]
         record = plan_record(
-            self._job_id,
+            self.job_id,
             part,
             self._selectors[slowest].evaluator,
             self._stages[slowest].variants,
@@ -252,7 +202,7 @@ class WorstCasePlanning:
                 **record.definition,
                 "devices": devices,
                 "preferred": plan.preferred,
-                "paired": self._paired(plan),
+                "paired": self._paired(plan, selection.baseline),
             },
             on_front=plan.on_front,
             is_chosen=plan.is_chosen,
@@ -260,22 +210,28 @@ class WorstCasePlanning:
             reasons=plan.reasons,
         )
 
-    def _paired(self, plan: JointPlan) -> dict[str, Any] | None:
+    @staticmethod
+    def _paired(plan: JointPlan, baseline: PlanCandidate) -> dict[str, Any] | None:
         """How the plan did in turns on the device where it is slowest, if the baseline is slowest
         there too: else its speed-up is a quotient of two devices."""
-        baseline = self._selector.baseline_of(self._plans)
+        (base,) = joint([baseline])
         place = slowest_place(plan)
-        if place is None or place != slowest_place(baseline):
+        if place is None or place != slowest_place(base):
             return None
         paired = plan.parts[place].paired
         return paired.plain() if paired else None
 
-    def _found(self) -> JobSummary:
-        """For the job's summary."""
-        baseline = self._selector.baseline_of(self._plans)
-        selection = Selection([*self._plans], (), baseline, self._nearest)
-        return {
-            "classes": self._places[0].done.job.summary["classes"],
-            "candidates": len(self._data[0].measured),
-            **selection_summary(selection, self._data[0], self._moved),
-        }
+    def _summarise(self, selection: Selection, moved: str) -> None:
+        """Keep what was selected in the job's summary."""
+        alone_ms = predicted_alone(selection, self._predicted_ms)
+        self._remember(
+            classes=self._places[0].done.job.summary["classes"],
+            candidates=len(self.data.measured),
+            **selection_summary(selection, self.data, moved, alone_ms),
+        )
+
+    def _predicted_ms(self, plan: PlanCandidate) -> float:
+        """On the device where that is most."""
+        (found,) = joint([plan])
+        parts = zip(self._reports, found.parts, strict=True)
+        return max(reports.predicted(part)["latency_mean_ms"] for reports, part in parts)

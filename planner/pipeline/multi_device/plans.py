@@ -31,6 +31,17 @@ class JointPlan(PlanCandidate):
     def costs(self) -> dict[str, float]:
         return worst([part.costs for part in self.parts])
 
+    @property
+    def took_turns(self) -> bool:
+        return all(part.took_turns for part in self.parts)
+
+
+def joint(plans: Sequence[PlanCandidate]) -> list[JointPlan]:
+    """Plans on all devices, as such."""
+    found = [plan for plan in plans if isinstance(plan, JointPlan)]
+    assert len(found) == len(plans)
+    return found
+
 
 def slowest_place(plan: JointPlan) -> int | None:
     """The number of the device where the plan was slowest on test, in turns; None where it did not

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trimtab.planner.pipeline.multi_device.plans import JointPlan, worst_case
+from trimtab.planner.pipeline.multi_device.plans import JointPlan, joint, worst_case
+from trimtab.planner.selection.corrections import correct
 from trimtab.planner.selection.data import SelectionData, alone_ms
 from trimtab.planner.selection.plan import PlanCandidate
-from trimtab.planner.selection.rules import FRONT_SIZE
+from trimtab.planner.selection.rules import FRONT_SIZE, Selection
 from trimtab.planner.selection.selector import PlanSelector, add_percentiles
 from trimtab.planner.selection.ties import Ties
 from trimtab.search.costs.cascade import CascadeCosts
+from trimtab.search.costs.correction import Pair
 from trimtab.search.estimates.paired_times import Known
 from trimtab.search.plans.cascades import Sweeps, compose
 from trimtab.search.plans.plan import ComposedPlan
@@ -47,23 +49,35 @@ class JointSelector:
         found |= dict.fromkeys(plan.composed.options for plan in ahead)
         return list(found)[:count]
 
-    def select(
-        self, together: Sequence[Mapping[Group, CascadeCosts]]
-    ) -> tuple[list[JointPlan], PlanCandidate | None]:
-        """Compose of what was measured together on each device, judge and choose: the plans by
-        latency and, where none can be chosen, the nearest."""
+    def select(self, together: Sequence[Mapping[Group, CascadeCosts]]) -> Selection:
+        """Compose of what was measured together on each device, judge and choose."""
         problems = [
             selector.problem(costs)
             for selector, costs in zip(self._selectors, together, strict=True)
         ]
         plans = self._joint(problems, [compose(problem) for problem in problems])
-        nearest = self.rules.choose(plans, self.baseline_of(plans), plans, self.ties)
+        baseline = self.baseline_of(plans)
+        nearest = self.rules.choose(plans, baseline, plans, self.ties)
         self.rules.mark_front(plans)
         kept = {plan.key for plan in self.rules.thinned(plans, nearest)}
         found = [plan for plan in plans if plan.key in kept]
         for plan in found:
             add_percentiles(plan.parts)
-        return sorted(found, key=lambda plan: plan.costs["latency_mean_ms"]), nearest
+        found.sort(key=lambda plan: plan.costs["latency_mean_ms"])
+        return Selection(found, (), baseline, nearest)
+
+    def confirm(
+        self,
+        selection: Selection,
+        pairs: Sequence[Mapping[str, Mapping[str, Pair]]],
+        among: Sequence[PlanCandidate],
+    ) -> tuple[Selection, None]:
+        """Choose again `among` these plans, with what bundles measured on each device. What is
+        learned of it stays with the plans."""
+        for number, selector in enumerate(self._selectors):
+            parts = [plan.parts[number] for plan in joint(selection.plans)]
+            correct(parts, pairs[number], selector.data.correction)
+        return self.rules.chosen_again(selection, among, self.ties), None
 
     def baseline_of(self, plans: Sequence[JointPlan]) -> JointPlan:
         """The plan that others are compared with."""
@@ -130,9 +144,8 @@ class JointTies(Ties):
     def _parts(
         self, plan: PlanCandidate, other: PlanCandidate
     ) -> list[tuple[Ties, PlanCandidate, PlanCandidate]]:
-        assert isinstance(plan, JointPlan)
-        assert isinstance(other, JointPlan)
-        return list(zip(self.devices, plan.parts, other.parts, strict=True))
+        own, its = joint([plan, other])
+        return list(zip(self.devices, own.parts, its.parts, strict=True))
 
 
 def agreed_baseline(

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from trimtab.db import Store, VerificationRecord
+from trimtab.planner.bundles.export import keep_bundle
 from trimtab.planner.bundles.verification import BundleVerifier
-from trimtab.planner.pipeline.multi_device.plans import worst
+from trimtab.planner.jobs.journal import Journal
+from trimtab.planner.jobs.steps import ENDS_JOB, one_step
+from trimtab.planner.pipeline.multi_device.plans import joint, worst
+from trimtab.planner.selection.paired import disturbances
 from trimtab.planner.selection.plan import PlanCandidate
+from trimtab.search.costs.correction import Pair
+from trimtab_runtime.errors import TrimtabError
 from trimtab_runtime.metrics import METRICS
 
 #: The share of answers that differ from the replay: no metric, and shown all the same.
 _MISMATCH = "answer_mismatch"
+
+
+class Each(Protocol):
+    """Works at the same time for all devices."""
+
+    def __call__(self, work: Callable[[int], Any], items: Sequence[int]) -> list[Any]: ...
 
 
 class VerificationLedger:
@@ -93,7 +105,7 @@ class VerificationLedger:
         warnings = [
             f"{name}: {text}"
             for name in self._names
-            for text in devices.get(name, {}).get("details", {}).get("warnings", ())
+            for text in disturbances(devices.get(name, {}).get("details", {}))
         ]
         return VerificationRecord(
             self._job_id,
@@ -123,6 +135,58 @@ class PlaceVerifier(BundleVerifier):
 
     def _keep(self, record: VerificationRecord, replace: bool) -> None:
         self.ledger.keep(self.name, record)
+
+
+@dataclass
+class JointVerifier:
+    """Runs the very same bundles on all devices, by the `verifiers` of each; `golden` are images
+    for their self-test."""
+
+    verifiers: Sequence[PlaceVerifier]
+    golden: Sequence[Path]
+    store: Store
+    journal: Journal
+    each: Each
+    unbundled: set[str] = field(default_factory=set)
+
+    @property
+    def verified(self) -> Collection[str]:
+        """Keys of the plans that ran on all devices."""
+        return set.intersection(*(set(verifier.records) for verifier in self.verifiers))
+
+    @property
+    def failed(self) -> Collection[str]:
+        return self.unbundled.union(*(verifier.failed for verifier in self.verifiers))
+
+    @property
+    def pairs(self) -> list[Mapping[str, Mapping[str, Pair]]]:
+        """Those of each device."""
+        return [verifier.pairs for verifier in self.verifiers]
+
+    def values(self, key: str) -> list[Mapping[str, float]]:
+        """What a plan that was verified measured on each device."""
+        return [verifier.records[key].values for verifier in self.verifiers]
+
+    def verify(self, plans: Sequence[PlanCandidate]) -> None:
+        bundles = {}
+        for plan in plans:
+            try:
+                job = self.verifiers[0].job
+                with one_step():
+                    bundles[plan.key] = keep_bundle(self.store, job, plan.key, self.golden)
+            except ENDS_JOB:
+                raise
+            except TrimtabError as error:
+                self.unbundled.add(plan.key)
+                self.journal.note("error", plan.label, f"cannot be exported: {error}")
+
+        def work(number: int) -> None:
+            self.verifiers[number].bundles = bundles
+            self.verifiers[number].verify(
+                [plan.parts[number] for plan in joint(plans) if plan.key in bundles]
+            )
+
+        self.each(work, range(len(self.verifiers)))
 
 
 def _samples_of(record: VerificationRecord, name: str) -> dict[str, list[float]]:

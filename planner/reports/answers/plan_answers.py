@@ -11,6 +11,8 @@ from trimtab.db import JobRecord, PlanRecord, Store
 from trimtab.planner.reports.answers.inputs import Ints, TestInputs
 from trimtab.planner.reports.answers.replay import StoredPlan
 from trimtab.planner.reports.answers.traces import StoredTraces
+from trimtab.planner.reports.plan.confusions import ConfusionView, confusion_view
+from trimtab.planner.selection.breakdowns import answer_counts
 from trimtab.search.estimates.cluster_bootstrap import block_interval
 from trimtab_runtime.errors import PlanningError, StoreError
 
@@ -42,6 +44,41 @@ def plan_answers(
     return PlanAnswers(
         found.answer, None if inputs.labels is None else found.answer == inputs.labels, "replayed"
     )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """On how many of `count` inputs which of two plans is right."""
+
+    both_right: int
+    first_only: int
+    second_only: int
+    both_wrong: int
+
+    @property
+    def count(self) -> int:
+        return self.both_right + self.first_only + self.second_only + self.both_wrong
+
+
+def agreement(first: PlanAnswers, second: PlanAnswers) -> Agreement | None:
+    """Where two plans are right; None where that is not known."""
+    if first.right is None or second.right is None:
+        return None
+    own, its = first.right, second.right
+    counts = (own & its, own & ~its, ~own & its, ~own & ~its)
+    return Agreement(*(int(found.sum()) for found in counts))
+
+
+def answered_confusions(
+    inputs: TestInputs, found: PlanAnswers, base: PlanAnswers | None = None
+) -> ConfusionView | None:
+    """Which classes a plan takes for which, beside another; None where answers or labels are not
+    known."""
+    if inputs.labels is None or found.answer is None:
+        return None
+    answers = base.answer if base is not None else None
+    beside = () if answers is None else answer_counts(inputs.labels, answers)
+    return confusion_view(answer_counts(inputs.labels, found.answer), inputs.classes, beside)
 
 
 def lead(

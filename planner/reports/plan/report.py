@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +10,16 @@ from trimtab.db import JobRecord, PlanRecord, Store, VariantRecord, Verification
 from trimtab.planner.jobs.stored_plans import plan_definition
 from trimtab.planner.jobs.summary import summary_of
 from trimtab.planner.reports.front import FrontView, PlanRow, front_view
+from trimtab.planner.reports.measurements import measured_variants
 from trimtab.planner.reports.names import stage_name
 from trimtab.planner.reports.plan.confusions import ConfusionView, confusions_of
-from trimtab.planner.reports.plan.precision import MIXED_DETAILS, float_steps
+from trimtab.planner.reports.plan.lineage import lineage_of
+from trimtab.planner.reports.plan.precision import float_costs
 from trimtab.planner.reports.plan.routes import RouterView, RouteView, router_of, routes_of
-from trimtab.planner.reports.plan.slimming import SLIM_DETAILS, slim_steps, slimming_told
-from trimtab.planner.reports.speedup import LATENCY
+from trimtab.planner.reports.plan.slimming import slimming_told
+from trimtab.planner.reports.speedup import LATENCY, predicted_speedup
 from trimtab.planner.reports.text import number, printable, split_name
+from trimtab.planner.specification.sections import largest_pixels
 from trimtab.search.objectives.constraints import Constraint
 from trimtab_runtime.codec import encode
 from trimtab_runtime.definitions.exits import ExitThresholds, Memory
@@ -80,7 +82,7 @@ class PlanReport:
     several devices `on_each` holds the figures of each, by 'metric split basis'. `setup` is what
     is doubtful in the set-up of the job's members, `losses` what variants of the plan lost and won
     against their members, `confusions` which classes of test it takes for which (None: not
-    known)."""
+    known). Peak memory holds for images of `largest_pixels` (None: those of the workload)."""
 
     row: PlanRow
     job_id: str
@@ -109,6 +111,7 @@ class PlanReport:
     setup: tuple[str, ...] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
     confusions: ConfusionView | None = None
+    largest_pixels: int | None = None
 
 
 def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -> PlanReport:
@@ -121,7 +124,7 @@ def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -
     if row is None:
         raise StoreError(f"plan {plan.key[:8]} has just been replaced; its job runs")
     definition = plan_definition(plan)
-    stages = _stages(store, definition, plan.definition["stages"])
+    stages = _stages(store, definition, plan.definition["stages"], job.device_key)
     exits = tuple(
         ExitView(**{**found, "where": printable(found["where"])})
         for found in plan.definition.get("exits", ())
@@ -154,6 +157,7 @@ def report_plan(store: Store, plan: PlanRecord, view: FrontView | None = None) -
         split=split_name(plan.definition.get("split", "test")),
         on_each={printable(n): told for n, told in plan.definition.get("devices", {}).items()},
         setup=view.setup,
+        largest_pixels=largest_pixels(job.spec),
         confusions=confusions_of(store, job, plan, view.baseline),
         losses={s.variant: view.losses[s.variant] for s in stages if s.variant in view.losses},
     )
@@ -172,16 +176,19 @@ def _energy_methods(plan: PlanRecord, record: VerificationRecord | None) -> tupl
 
 
 def _stages(
-    store: Store, definition: PlanDefinition, told: list[dict[str, Any]]
+    store: Store, definition: PlanDefinition, told: list[dict[str, Any]], device: str | None
 ) -> tuple[StageView, ...]:
     thresholds = [*definition.thresholds, None]
     variants = store.list_variants(state="ok")
     by_key = {variant.key: variant for variant in variants}
+    measured = measured_variants(store, device) if device else []
     found = []
     stages = zip(told, definition.structure.stages, thresholds, strict=True)
     for data, stage, threshold in stages:
         variant = data["variant"]
         record = _record_of(variants, variant)
+        lineage = lineage_of(record, by_key)
+        cost = float_costs(record, variants, measured, encode(stage.options))
         found.append(
             StageView(
                 name=stage_name(variant["name"], encode(stage.options)),
@@ -194,7 +201,7 @@ def _stages(
                 stage_ms=data["stage_ms"],
                 time_share=data["time_share"],
                 threshold=threshold,
-                lineage=tuple(_lineage(record, by_key)),
+                lineage=(*lineage, *(f"  {text}" for text in cost)),
             )
         )
     return tuple(found)
@@ -205,36 +212,6 @@ def _record_of(variants: list[VariantRecord], variant: Mapping[str, Any]) -> Var
     io = {"input": variant["input"], "output": variant["output"]}
     same_file = [v for v in variants if v.artefact_sha256 == variant["sha256"]]
     return next((v for v in same_file if v.io == io), same_file[0] if same_file else None)
-
-
-def _lineage(record: VariantRecord | None, by_key: Mapping[str, VariantRecord]) -> list[str]:
-    """A line for each step, from the variant back to the member."""
-    lines: list[str] = []
-    while record is not None:
-        recipe = dict(record.recipe)
-        step, parent = recipe.pop("step", "made"), by_key.get(recipe.pop("parent", ""))
-        recipe.pop("io", None)
-        source = recipe.pop("torch", None)
-        if step == "member":
-            made = f"exported from {source}" if source else "original model"
-        else:
-            made = f"{step} of {parent.name if parent else 'an unknown variant'}"
-        slimmed, mixed = slim_steps(record), float_steps(record)
-        hidden = (*(SLIM_DETAILS if slimmed else ()), *(MIXED_DETAILS if mixed else ()))
-        settings = ", ".join(
-            f"{name} {_short(value)}"
-            for name, value in recipe.items()
-            if value and name not in hidden
-        )
-        lines.append(printable(f"{record.name}: {made}" + (f" ({settings})" if settings else "")))
-        lines += [f"  {step}" for step in (*slimmed, *mixed)]
-        record = parent
-    return lines
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return text[:12] if len(text) == 64 else text
 
 
 def _constraints(job: JobRecord, view: FrontView, row: PlanRow) -> tuple[ConstraintView, ...]:
@@ -268,7 +245,8 @@ def _why(
     if row.key == baseline.key:
         return "This is the baseline; speed-ups are relative to it."
     own, base = row.figure(LATENCY), baseline.figure(LATENCY)
-    if not own.predicted or not base.predicted:
+    predicted = predicted_speedup(own, base)
+    if predicted is None:
         return "Its latency is unknown."
     own_ms, base_ms = number(own.predicted), number(base.predicted)
     first, last = stages[0], stages[-1]
@@ -289,7 +267,7 @@ def _why(
             f"{number(last.stage_ms)} ms there; {own_ms} ms on average"
         )
     text = (
-        f"Predicted {_factor(base.predicted / own.predicted)} than the baseline "
+        f"Predicted {_factor(predicted.value)} than the baseline "
         f"({baseline.label}, {base_ms} ms): {reason}."
     )
     if row.speedup is not None and own.measured and base.measured:

@@ -15,6 +15,7 @@ from trimtab.planner.cache.variants import StoredVariant
 from trimtab.planner.candidates.measured import NothingToSlim
 from trimtab.planner.jobs.context import JobContext
 from trimtab.planner.jobs.summary import SlimmingSummary
+from trimtab.planner.techniques.slimming.ahead import learn_ahead
 from trimtab.planner.techniques.slimming.timing import measured_savings
 from trimtab.search.block_sets import Replacement
 from trimtab.variants.slimming import (
@@ -151,18 +152,23 @@ def _learn(
     cache, journal = BlockCache(job.store, member), job.journal
     told = Progress(progress_of(job, f"{member.member} learning"), journal.alive)
     learned: dict[str, LearnedBlock] = {}
+    ahead: dict[str, str | None] = {}
+    if job.executor.place is not None and not again:
+        ahead = learn_ahead(job, member, source, worth, lesson, cache, over)
     for start in range(0, len(worth), _AT_ONCE):
-        if not again and over():
+        batch = [proposal.key for proposal in worth[start : start + _AT_ONCE]]
+        if not again and over() and not ahead.keys() >= set(batch):
             text = (
                 f"{start} of {len(worth)} blocks were trained within its part of the budget "
                 f"({_BLOCKS:.0%} for the blocks of all members)"
             )
             journal.note("info", member.member, text)
             return start, learned
-        some = [proposal.key for proposal in worth[start : start + _AT_ONCE]]
+        refused = {key: reason for key in batch if (reason := ahead.get(key))}
+        some = [key for key in batch if key not in refused]
         with tempfile.TemporaryDirectory(prefix="trimtab-learn-") as folder:
             found = learn_in_subprocess(source, some, lesson, Path(folder), cache, told)
-        for key, result in found.items():
+        for key, result in (found | refused).items():
             if isinstance(result, str):
                 journal.note("warning", member.member, f"left out: {result}")
             else:

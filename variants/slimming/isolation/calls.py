@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trimtab.variants.execution import Work
 from trimtab.variants.isolation import Ask, call
 from trimtab.variants.slimming.isolation import steps
 from trimtab.variants.slimming.isolation.requests import (
@@ -59,10 +60,38 @@ def learn_in_subprocess(
     or why it could not be learned. What was learned goes by `folder` to and from the `cache`."""
     asked = [encode(source), list(keys), encode(lesson), str(folder.absolute())]
     told = _call(steps.learn_blocks, source, asked, folder, cache, progress)
+    return learned_blocks(told)
+
+
+def learned_blocks(told: Mapping[str, Any]) -> dict[str, LearnedBlock | str]:
+    """What a step that learns blocks answers: how each did, or why it could not be learned."""
     return {
         key: found if isinstance(found, str) else decode(LearnedBlock, found)
         for key, found in told.items()
     }
+
+
+def learning_facts_in_subprocess(
+    source: SlimmingSource, keys: Sequence[str], lesson: Lesson, waiting: Callable[[], None]
+) -> tuple[dict[str, str], int]:
+    """The key under which each block is kept once it was learned apart; and the number of threads
+    that blocks are learned with on this machine."""
+    asked = [encode(source), list(keys), encode(lesson)]
+    told = call(steps.learning_facts, source.name, asked, source.limits, waiting=waiting)
+    return told["kept"], told["threads"]
+
+
+def learning_work(
+    source: SlimmingSource, key: str, lesson: Lesson, folder: Path, threads: int
+) -> Work:
+    """The learning of one block apart as a step for an executor: the block lies in `folder` then,
+    named by its key; :func:`learned_blocks` reads the answer."""
+    asked = [encode(source), [key], encode(lesson), str(folder.absolute())]
+    images = tuple(Path(image) for image in lesson.images)
+    inputs = ((Path(source.path),), images)
+    return Work(
+        steps.learn_blocks, source.name, asked, inputs, folder.absolute(), source.limits, threads
+    )
 
 
 def build_in_subprocess(

@@ -27,7 +27,7 @@ from trimtab.variants.slimming.network.network import (
 )
 from trimtab.variants.slimming.proposal import Proposal
 from trimtab.variants.slimming.rules import propose
-from trimtab.variants.slimming.slim import Step, learn_alone, slim
+from trimtab.variants.slimming.slim import Step, alone_keys, learn_alone, slim
 from trimtab.variants.slimming.training.cache import FolderCache
 from trimtab.variants.slimming.training.distillation import Distilled, distill
 from trimtab.variants.slimming.training.recipes import DistillRecipe, Learned, LearnRecipe
@@ -103,6 +103,18 @@ def learn_blocks(request: Any, ask: Ask) -> Any:
         else encode(LearnedBlock(result.error_before, result.error, result.epochs))
         for proposal, result in found
     }
+
+
+def learning_facts(request: Any, ask: Ask) -> Any:
+    """Where blocks that are learned apart are kept, by proposal; and with how many threads blocks
+    are learned in such a process: their last bits depend on it."""
+    import torch
+
+    source, lesson = decode(SlimmingSource, request[0]), decode(Lesson, request[2])
+    network, proposals = _proposed(source)
+    keys = list(request[1])
+    kept = alone_keys(network, [proposals[key] for key in keys], lesson.inputs, lesson.seed)
+    return {"kept": dict(zip(keys, kept, strict=True)), "threads": torch.get_num_threads()}
 
 
 def build_network(request: Any, ask: Ask) -> Any:

@@ -1,0 +1,1 @@
+"""Networks made for smaller images than they came for."""
