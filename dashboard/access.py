@@ -90,7 +90,17 @@ class Access:
         elif scope["path"] != HEALTH and not self._rules.admits(self._cookie(scope)):
             await _refuse(scope, send, _NO_TOKEN)
         else:
-            await self._app(scope, receive, _with_headers(send))
+            await self._app(self._as_shown(scope), receive, _with_headers(send))
+
+    def _as_shown(self, scope: Any) -> Any:
+        """With the Host that the browser shows. A proxy may have put another in its place, and
+        Streamlit would ask a server of the internet whether that is this machine."""
+        places = map(_place, _headers(scope, b"origin"))
+        host = next((place for place in places if place in self._rules.proxies), None)
+        if host is None:
+            return scope
+        shown = [(k, host.encode() if k == b"host" else v) for k, v in scope["headers"]]
+        return {**scope, "headers": shown}
 
     def _refused(self, scope: Any) -> str | None:
         """Why no token helps."""

@@ -64,7 +64,7 @@ def serve(
     script = _FOLDER / "script" / "main.py"
     app = st.App(script, lifespan=told, middleware=[Middleware(Access, rules=rules)])
     sys.argv = [str(script)]  # whose folder Streamlit puts on the import path
-    app.run(config=settings(port, address, proxies))
+    app.run(config=settings(port, address))
 
 
 def access_rules(
@@ -83,11 +83,9 @@ def access_rules(
     return Rules(token, _LOOPBACK | own, hosts, any_ip=True, cookie=cookie)
 
 
-def settings(port: int, address: str, proxies: Sequence[str] = ()) -> dict[str, Any]:
+def settings(port: int, address: str) -> dict[str, Any]:
     """Streamlit's options."""
-    pages = [f"{scheme}://{host}" for host in proxies for scheme in ("https", "http")]
     return {
-        **({"server.corsAllowedOrigins": pages} if pages else {}),
         "server.address": address,
         "server.port": port,
         "server.headless": True,  # the browser is opened here, with the token

@@ -27,8 +27,6 @@ MOST = 8
 MEMORY = 0.5
 #: Images of test that bundles take turns on at most.
 TESTED = 500
-
-
 #: Share of the usual time below which a measurement is for a moment only.
 _MOMENT = 0.25
 

@@ -15,6 +15,7 @@ SCHEME_WORDS = {
     "w8a8": "int8",
     "w8a8-full": "int8 (full range)",
     "w8a8-mixed": "int8 mixed",
+    "w8a8-searched": "int8 searched",
     "w8": "int8 weights",
 }
 #: What answers early, by how plans name it.

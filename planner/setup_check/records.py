@@ -9,7 +9,7 @@ from typing import Any
 from trimtab_runtime.definitions.plan import Variant
 
 #: Raised whenever other set-ups are tried or judged otherwise: what was kept before is tried anew.
-CHECK_VERSION = 2
+CHECK_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -59,13 +59,30 @@ class Rival:
         return float((self.told.won + self.told.lost) ** 0.5)
 
 
-def beside(setup: Setup, right: Bools, specified: Bools, first: int, compared: int) -> TriedSetup:
+def beside(
+    setup: Setup, right: Bools, specified: Bools, first: int, compared: float
+) -> TriedSetup:
     """A set-up that is `right` (images,) beside the specified one, judged from image `first` on;
-    `compared` set-ups share these images."""
+    `compared` is what its probability is multiplied with, for all that is compared (a number of
+    set-ups over the share of the error that this look may spend)."""
     won, lost, p_value = sign_test(right[first:], specified[first:])
     images, judged = len(right), len(right) - first
     p_value = min(1.0, p_value * compared)
     return TriedSetup(setup.changes, images, int(right.sum()), judged, won, lost, p_value)
+
+
+def worth_trying(scored: Sequence[tuple[Bools, Setup]]) -> list[Setup]:
+    """Of set-ups with what they were right on: the specified one, then those that were about as
+    often or more. The best come first, a change counting as much as an image; one of each pattern
+    of answers."""
+    ranked = sorted(scored, key=lambda e: (len(e[1].changes) - int(e[0].sum()), len(e[1].changes)))
+    right, specified = next(each for each in ranked if not each[1].changes)
+    found, seen, least = [specified], {right.tobytes()}, right.sum() - 1
+    for right, setup in ranked:
+        if right.sum() >= least and right.tobytes() not in seen:
+            seen.add(right.tobytes())
+            found.append(setup)
+    return found
 
 
 def ordered(changes: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,14 @@ def sign_test(better: Bools, worse: Bools) -> tuple[int, int, float]:
     if won + lost == 0:
         return won, lost, 1.0
     return won, lost, float(binomtest(won, won + lost, 0.5, alternative="greater").pvalue)
+
+
+def share_of_error(look: int, looks: Sequence[int]) -> float:
+    """How much of the error a look may spend: half is left for the last one, which sees most, and
+    what is told before it needs to be plain."""
+    if len(looks) == 1:
+        return 1.0
+    return 0.5 if look == looks[-1] else 0.5 / (len(looks) - 1)
 
 
 def chance(predicted: NDArray[np.int64], places: NDArray[np.int64]) -> float:

@@ -22,8 +22,15 @@ from trimtab.planner.setup_check.orders import (
 )
 from trimtab.planner.setup_check.pictures import Pictures
 from trimtab.planner.setup_check.records import CheckedMember, CheckRequest
-from trimtab.planner.setup_check.rivals import Rival, Setup, beside, likeliest_first, ordered
-from trimtab.planner.setup_check.statistics import Bools, beats, chance, knows
+from trimtab.planner.setup_check.rivals import (
+    Rival,
+    Setup,
+    beside,
+    likeliest_first,
+    ordered,
+    worth_trying,
+)
+from trimtab.planner.setup_check.statistics import Bools, beats, chance, knows, share_of_error
 from trimtab_runtime.definitions.plan import RuntimeOptions
 from trimtab_runtime.engines import create_engine, format_engine
 from trimtab_runtime.formats import InputFormat
@@ -132,9 +139,10 @@ class MemberTrial:
         first = self.images
         looks = [look for look in LOOKS if first < look < len(labels)] + [len(labels)]
         looks = [look for look in looks if first < look <= LOOKS[-1]]
-        compared = len(looks) * (len(finalists) + 1)
+        at_once, compared = len(finalists) + 1, 0.0
         rivals, left = list[Rival](), list[Rival]()
         for look in looks:
+            compared = at_once / share_of_error(look, looks)
             self.run([setup.input for setup in finalists], look, first + _LEAST[1])
             rivals = self._judged(finalists, labels, classes, first, compared)
             if self.images < look or self._settled(rivals, labels, finalists[0]):
@@ -205,17 +213,7 @@ class MemberTrial:
         ]
 
     def _ranked(self, setups: Sequence[Setup], labels: Ints) -> list[Setup]:
-        """The specified set-up, then those that are right about as often or more: the best first,
-        a change counting as much as an image; one of each pattern of answers."""
-        scored = [(self._right(setup, labels), setup) for setup in setups]
-        scored.sort(key=lambda e: (len(e[1].changes) - int(e[0].sum()), len(e[1].changes)))
-        right, specified = next(each for each in scored if not each[1].changes)
-        found, seen, least = [specified], {right.tobytes()}, right.sum() - 1
-        for right, setup in scored:
-            if right.sum() >= least and right.tobytes() not in seen:
-                seen.add(right.tobytes())
-                found.append(setup)
-        return found
+        return worth_trying([(self._right(setup, labels), setup) for setup in setups])
 
     def _right(self, setup: Setup, labels: Ints) -> Bools:
         return setup.reading.right(self.outputs(setup.input), labels[: self.images])
@@ -228,7 +226,7 @@ class MemberTrial:
         labels: Ints,
         classes: Sequence[str],
         first: int,
-        compared: int,
+        compared: float,
     ) -> list[Rival]:
         """Finalists on the images from `first` on, on which none was picked."""
         specified = self._right(finalists[0], labels)
@@ -247,7 +245,7 @@ class MemberTrial:
         return found
 
     def _permuted(
-        self, index: int, specified: Bools, labels: Ints, classes: int, compared: int
+        self, index: int, specified: Bools, labels: Ints, classes: int, compared: float
     ) -> Rival | None:
         """The best permutation of the classes, judged on the half that it was not found on; None
         where it does not explain the answers."""
@@ -268,7 +266,7 @@ class MemberTrial:
         return Rival(setup, right, figures, found=True, certain=sure)
 
     def _beyond_order(
-        self, found: Rival, specified: Setup, labels: Ints, classes: int, compared: int
+        self, found: Rival, specified: Setup, labels: Ints, classes: int, compared: float
     ) -> Rival | None:
         """The best other input where the order had to be found: before, all inputs were alike.
         None where it answers no better."""

@@ -79,10 +79,10 @@ class _Loader(yaml.SafeLoader):
     """A SafeLoader whose merges (`<<: [*a, *a]`) cannot grow without bounds, and that takes no
     field for two: of `minutes: 1` and `minutes: 90` YAML's own rule would drop one in silence."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode | None:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
-        for key, _ in node.value if node is not None else ():
+        for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 problem = f"{_step(key.value)} is given twice"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)

@@ -53,3 +53,4 @@ def test_it_is_shown_under_the_name_of_the_proxy(tools, tmp_path, page, kept):
                 assert other == 403, what
             page.goto(f"http://{name}/?{token}")
             page.get_by_text("There is no store yet").wait_for()
+    assert "external IP" not in (tmp_path / "dashboard.log").read_text(), "nobody else is asked"

@@ -26,7 +26,7 @@ from trimtab.planner.setup_check.orders import (
 )
 from trimtab.planner.setup_check.pictures import Pictures
 from trimtab.planner.setup_check.records import CheckedMember, CheckRequest, MemberCheck
-from trimtab.planner.setup_check.statistics import near_chance, sign_test
+from trimtab.planner.setup_check.statistics import near_chance, share_of_error, sign_test
 from trimtab.planner.setup_check.words import findings, plain_table
 from trimtab.variants import inspect_model, make_variant
 from trimtab.workloads import Workload, read_workload, split_workload
@@ -397,6 +397,13 @@ def test_a_class_without_images_stays_where_it_is() -> None:
     labels = np.array([0, 0, 1, 1])
     assert best_permutation(labels, labels, 4).tolist() == [0, 1, 2, 3]
     assert best_permutation(1 - labels, labels, 4).tolist() == [1, 0, 2, 3]
+
+
+def test_all_looks_together_spend_the_error_once() -> None:
+    assert share_of_error(64, [64]) == 1
+    shares = [share_of_error(look, [64, 128, 200, 400]) for look in (64, 128, 200, 400)]
+    assert sum(shares) == pytest.approx(1)
+    assert shares[-1] == 0.5
 
 
 def test_the_sign_test_is_exact() -> None:

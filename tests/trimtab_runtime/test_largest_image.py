@@ -30,8 +30,8 @@ def bundle(parts_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_is_made_elsewhere_and_is_as_large_as_it_may_be() -> None:
     with largest_image(PIXELS) as (path,):
         assert decode_image(path, PIXELS).size == (2000, 2000)
-        with pytest.raises(WorkloadError, match=r"at most 3\.99 million are read"):
-            decode_image(path, PIXELS - 10_000)
+        with pytest.raises(WorkloadError, match="at most 3 million are read"):
+            decode_image(path, 3_000_000)
     assert not Path(path).exists()
     with largest_image(None) as none:
         assert none == []

@@ -180,7 +180,7 @@ def _within_limit(image: Image.Image, most: int) -> None:
         if image.size[0] * image.size[1] <= most:
             return
     raise WorkloadError(
-        f"it has {width} x {height} pixels, and at most {most / 1e6:.3g} million are read; "
+        f"it has {width} x {height} pixels, and at most {most / 1e6:.2g} million are read; "
         "scale it down, or save it as JPEG"
     )
 

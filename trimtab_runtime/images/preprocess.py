@@ -80,8 +80,9 @@ def prepare(
     image: Union[ImageLike, Preprocessor], colour: str = "rgb", most_pixels: Optional[int] = None
 ) -> Preprocessor:
     """An image as it is, or already prepared. Raises WorkloadError."""
-    known = isinstance(image, Preprocessor)
-    return image if known else Preprocessor(image, colour, most_pixels)
+    if isinstance(image, Preprocessor):
+        return image
+    return Preprocessor(image, colour, most_pixels)
 
 
 def _thumbnail(image: Image.Image) -> np.ndarray[Any, Any]:

@@ -45,9 +45,10 @@ def look_of(image: Image.Image) -> Look:
     """The look of a decoded image."""
     grey = image.convert("L")
     small = grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    turned = ImageOps.mirror(grey)
-    hashes = (int(str(imagehash.phash(each)), 16) for each in (grey, turned))
-    return Look(image.size, *hashes, small.tobytes())
+    plain, mirrored = (
+        int(str(imagehash.phash(each)), 16) for each in (grey, ImageOps.mirror(grey))
+    )
+    return Look(image.size, plain, mirrored, small.tobytes())
 
 
 def alike_pairs(looks: Sequence[Look]) -> list[tuple[int, int]] | None:
