@@ -47,7 +47,7 @@ _ON_FRONT = ("front, predicted", "front, verified")
 _DIMENSIONS, _TEXTS = ("x", "y", "third"), ("plan", "status")
 _TEST = ("test", "low", "high")
 #: Plans whose names stand beside them, and on which side.
-_NAMED = {"chosen": "right", "baseline": "left", "member": "bottom"}
+_NAMED = {"chosen": "top", "baseline": "bottom", "member": "bottom"}
 _NARROW = 600  # pixels; pictures below are laid out as on a telephone
 _LEGEND_LINE = 22  # pixels
 

@@ -15,6 +15,7 @@ SCHEME_WORDS = {
     "w8a8": "int8",
     "w8a8-full": "int8 (full range)",
     "w8a8-mixed": "int8 mixed",
+    "w8a8-searched": "int8 searched",
     "w8": "int8 weights",
 }
 #: What answers early, by how plans name it.
@@ -24,6 +25,7 @@ _EARLY_WORDS = {
     "heads": "exit heads",
 }
 _SLIMMED = re.compile(r"slim(\d+)")
+_SIZE = re.compile(r"(\d+(?:x\d+)?)px")
 
 
 def plan_name(plan: PlanRecord) -> str:
@@ -46,6 +48,9 @@ def variant_name(variant: str) -> str:
     made = []
     if words[-1] in SCHEME_WORDS and len(words) > 1:
         made.append(SCHEME_WORDS[words.pop()])
+    if len(words) > 1 and (size := _SIZE.fullmatch(words[-1])):
+        words.pop()
+        made.insert(0, f"at {size[1]} px")
     if len(words) > 1 and (slimmed := _SLIMMED.fullmatch(words[-1])):
         words.pop()
         made.insert(0, f"slimmed {slimmed[1]}")

@@ -22,6 +22,8 @@ import trimtab
 from trimtab.db import Store, utc_now
 from trimtab.planner.cli import main
 from trimtab.planner.jobs.store_location import DEFAULT_STORE, StoreLocation
+from trimtab.planner.reports.comparison import verdict
+from trimtab.planner.reports.front import front_view
 
 _CALL = [
     sys.executable,
@@ -491,13 +493,12 @@ def test_the_front_is_that_of_the_latest_job_with_plans(planned, run, tmp_path):
     assert run("--store", place, "show")[0] == 1, "what is shipped is never another job's"
 
 
-def test_where_nothing_beats_the_baseline_what_came_nearest_is_said(planned, recording):
-    folder, _ = planned
-    changes = {"constraints": ["top1 >= baseline"], "device": f"recorded:{recording}"}
-    spec = write_spec(folder / "same.yaml", name="same", **changes)
-    done = call(folder, "plan", spec, "--quiet")
-    assert done.returncode == 0, done.stderr
-    line, *beside = done.stdout.splitlines()
+def test_where_nothing_beats_the_baseline_what_came_nearest_is_said(tmp_path, machine):
+    write_zoo(tmp_path)
+    spec = write_spec(tmp_path / "job.yaml", constraints=["top1 >= baseline"])
+    with Store.open(tmp_path / "trimtab.db") as store:
+        job = trimtab.plan(spec, store, device=machine, setup="ignored")
+        line, *beside = verdict(store, job, front_view(store, job))
     assert line.startswith("Nothing beat Large (1 thread): ship it as it is. Nearest: ")
     assert "of 14 test images newly wrong" in line
     assert not [text for text in beside if "Ship" in text]

@@ -42,7 +42,7 @@ def commands_of(tool):
         pytest.param(words[len(tool) :], id=f"{page.stem}: {shlex.join(words)[:60]}")
         for page in PAGES
         for words in printed(page)
-        if words[: len(tool)] == tool and words != tool
+        if words[: len(tool)] == tool and words != tool and words[:3] != ["python", "-m", "venv"]
     ]
 
 
@@ -56,6 +56,8 @@ def parse(command, words, parent=None):
     missing: a sentence names a command or an option alone."""
     try:
         context = command.make_context(command.name, words, parent)
+    except (typer.Exit, SystemExit):  # --help, --version
+        return
     except typer.TyperException as error:
         if not error.format_message().startswith("Missing argument"):
             raise

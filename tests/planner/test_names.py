@@ -67,6 +67,8 @@ def test_a_plan_in_words(made, name):
 
 def test_variants_and_shares_in_words():
     assert variant_name("net slim2 w8a8-mixed") == "Net slimmed 2 int8 mixed"
+    assert variant_name("net 192px w8a8") == "Net at 192 px int8"
+    assert variant_name("net slim1 96x128px") == "Net slimmed 1 at 96x128 px"
     assert variant_name("w8a8") == "W8a8", "a model that is called so"
     assert variant_name("MobileNet v2") == "MobileNet v2"
     assert stage_name("net", {"provider": "builtin"}) == "Net (1 thread, builtin)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trimtab.db import VariantRecord
@@ -17,8 +17,11 @@ from trimtab.planner.reports.plan.slimming import SLIM_DETAILS, slim_steps
 from trimtab.planner.reports.text import printable
 
 
-def lineage_of(record: VariantRecord | None, by_key: Mapping[str, VariantRecord]) -> list[str]:
-    """A line for each step, from the variant back to the member."""
+def lineage_of(
+    record: VariantRecord | None, by_key: Mapping[str, VariantRecord], cost: Sequence[str] = ()
+) -> list[str]:
+    """A line for each step, from the variant back to the member; what is told of its own `cost`
+    below the first."""
     lines: list[str] = []
     while record is not None:
         recipe = dict(record.recipe)
@@ -42,7 +45,8 @@ def lineage_of(record: VariantRecord | None, by_key: Mapping[str, VariantRecord]
         )
         lines.append(printable(f"{record.name}: {made}" + (f" ({settings})" if settings else "")))
         lines += [f"  {step}" for steps in told.values() for step in steps]
-        record = parent
+        lines += [f"  {text}" for text in cost]
+        record, cost = parent, ()
     return lines
 
 

@@ -187,7 +187,6 @@ def _stages(
     for data, stage, threshold in stages:
         variant = data["variant"]
         record = _record_of(variants, variant)
-        lineage = lineage_of(record, by_key)
         cost = float_costs(record, variants, measured, encode(stage.options))
         found.append(
             StageView(
@@ -201,7 +200,7 @@ def _stages(
                 stage_ms=data["stage_ms"],
                 time_share=data["time_share"],
                 threshold=threshold,
-                lineage=(*lineage, *(f"  {text}" for text in cost)),
+                lineage=tuple(lineage_of(record, by_key, cost)),
             )
         )
     return tuple(found)
