@@ -1,7 +1,7 @@
 """The quality metrics, one class each, and the registry that all others ask.
 
 To add one, define it in `trimtab_runtime.metrics` and write its class here, decorated with
-:func:`register`. tests/search/test_search_metrics.py then holds it to what is promised.
+:func:`register`. tests/search/estimates/test_search_metrics.py then holds it to what is promised.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from trimtab_runtime.definitions.plan import (
 from trimtab_runtime.definitions.routers import Scorer
 from trimtab_runtime.errors import PlanningError, SpecificationError
 
-WORKFLOW = Path(__file__).parents[2] / "docs" / "github" / "trimtab-check.yml"
+WORKFLOW = Path(__file__).parents[3] / "docs" / "github" / "trimtab-check.yml"
 NAMES = [f"class{label}" for label in range(4)]
 
 

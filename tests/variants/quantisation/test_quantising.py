@@ -174,7 +174,7 @@ def test_another_process_writes_the_same_bytes(tmp_path: Path, calibration: list
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env={"PYTHONHASHSEED": "7", "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,

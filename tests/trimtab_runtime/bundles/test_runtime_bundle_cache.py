@@ -19,7 +19,7 @@ from trimtab_runtime.bundles.archive import open_bundle
 from trimtab_runtime.bundles.cache import caches, check_safe
 from trimtab_runtime.errors import BundleError
 
-FIXTURE = Path(__file__).parent / "fixtures" / "protocol_2.pyz"
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "protocol_2.pyz"
 
 
 def test_it_unpacks_once(cascade: Path, cache: Path) -> None:

@@ -11,7 +11,7 @@ import typer.main
 from trimtab.planner.cli.app import app
 from trimtab_runtime.cli import _parser
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 #: Options and alternatives in brackets, as in a synopsis: `[--json]`.

@@ -81,7 +81,7 @@ def test_limits_and_models_without_taps(tmp_path: Path) -> None:
 )
 def test_efficientnet_lite0(tmp_path: Path) -> None:
     path = tmp_path / "lite0.onnx"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     entry = "benchmarks.zoo:efficientnet_lite"
     export_module(entry, {"number": 0}, None, 224, path, folder=root)
     taps, reason = usable_taps(path, 5)

@@ -17,7 +17,7 @@ from trimtab_runtime.metrics import METRICS
 
 FIELDS = {name for part in Section.__subclasses__() for name in part.model_fields}
 FIELDS |= set(JobSpec.model_fields) | {field.name for field in fields(StreamSpec)}
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SPECIFICATION = (ROOT / "docs" / "specification.md").read_text(encoding="utf-8")
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")

@@ -270,7 +270,7 @@ def test_another_process_writes_the_same_bytes(
         "from trimtab.variants import export_module; import sys; f, o = sys.argv[1:]; "
         "export_module('job_nets:Small', {}, f + '/weights.pth', 32, o, folder=f)"
     )
-    root, out = Path(__file__).parents[2], tmp_path / "b.onnx"
+    root, out = Path(__file__).parents[3], tmp_path / "b.onnx"
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder), str(out)],
         cwd=root,

@@ -318,7 +318,7 @@ def test_info_tells_taps_and_memory(early: Path) -> None:
     assert json.dumps(found)
 
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def test_protocol_1_still_runs(photos: Sequence[Path]) -> None:

@@ -188,7 +188,7 @@ for number in range(100):
 
 def test_killed_processes_lose_the_step_in_hand_alone(tmp_path: Path) -> None:
     storage, here = tmp_path / "study.db", str(Path(__file__).parent)
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     for run in range(2):
         done = subprocess.run(
             [sys.executable, "-c", KILLED, str(storage), root, here],

@@ -21,7 +21,7 @@ from trimtab.planner.cli import app
 from trimtab.planner.jobs.lifecycle import job_id_of
 from trimtab.planner.specification.job import JobSpec
 
-ARCHIVES = sorted((Path(__file__).parent / "fixtures").glob("store_*.tar.xz"))
+ARCHIVES = sorted((Path(__file__).parents[1] / "fixtures").glob("store_*.tar.xz"))
 #: What is fitted anew on resume, on what the store holds: heads and routers, sums of damages.
 FITTED = {"everything", "slim", "everything-cut"}
 
