@@ -120,7 +120,7 @@ def test_figures_are_flagged_wherever_they_are_shown(done: Any) -> None:
         assert told.exit_code == 0, told.output
         return told.output
 
-    assert "predicted, disturbed" in shown("front", "disturbed", "--all")
+    assert "[disturbed]" in shown("front", "disturbed", "--all")
     assert "Disturbed: two speeds" in shown("show", predicted[0].key[:12])
     rows = json.loads(shown("front", "disturbed", "--all", "--format", "json"))["rows"]
     assert {row["key"] for row in rows if row["disturbances"]} == {row.key for row in predicted}

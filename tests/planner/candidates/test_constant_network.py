@@ -88,7 +88,7 @@ def test_it_is_not_chosen_where_another_knows_the_rare_class(
         told = [e for e in store.list_events(record.id) if e.subject == "workload"]
     chosen = view.row(view.chosen)
     assert chosen is not None
-    assert chosen.label.startswith("able")
+    assert chosen.short.startswith("able")
     assert chosen.cautions == ()
     counted = [e.text for e in told if e.level == "info"]
     assert counted == ["400 images in 2 classes: good 396, scratch 4"]
