@@ -77,7 +77,7 @@ def test_a_job_about_one_class(spec, place, machine, capsys):
     assert {one["name"] for one in matrix["classes"]} <= set(spec_classes())
     assert RECALL in said(f"show {chosen.plan.key[:8]}")
     assert "macro_f1" in said(f"show {chosen.plan.key[:8]}")
-    assert "[class [1]]" in said("front")
+    assert "class [1]" in said("front")
     assert f"{RECALL}_tune_guarded" in said("front --format csv")
     rows = json.loads(said("front --format json"))["rows"]
     assert all(RECALL in row["figures"] for row in rows)

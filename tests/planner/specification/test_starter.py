@@ -261,4 +261,4 @@ def test_init_refuses_to_overwrite(zoo, tmp_path, capsys):
 def test_the_file_of_init_runs_unchanged(zoo, capsys):
     assert main(["init", "zoo"]) == 0
     assert main(["plan", "job.yaml"]) == 0
-    assert "Chosen" in capsys.readouterr().out
+    assert "chosen" in capsys.readouterr().out

@@ -197,6 +197,13 @@ def manifests(draw: st.DrawFn) -> Manifest:
     )
 
 
+pieces = st.builds(
+    manifest.Piece,
+    file=texts,
+    start=st.integers(0, 2**40),
+    length=st.integers(1, 2**40),
+)
+
 provenances = st.builds(
     manifest.Provenance,
     job=texts,
@@ -216,6 +223,7 @@ ANY: dict[type, st.SearchStrategy[Any]] = {
     Structure: structures(),
     PlanDefinition: plan_definitions(),
     Manifest: manifests(),
+    manifest.Piece: pieces,
     manifest.Provenance: provenances,
     Tap: early.taps,
     Exits: early.exit_plans,
