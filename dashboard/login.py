@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
+
 import streamlit as st
 from streamlit.errors import StreamlitSecretNotFoundError
 
+from trimtab.planner.jobs.dashboard_access import LOGIN
+
 
 def require() -> None:
-    """Ask who is there, if [auth] is configured; nothing is shown before."""
-    if not _configured("auth") or st.user.is_logged_in:
+    """Ask who is there, if [auth] is configured; nothing is shown before. Nothing at all is shown
+    where it should be and cannot be read."""
+    if not _configured("auth"):
+        if os.environ.get(LOGIN):
+            st.error(
+                "Everybody must log in here, but Streamlit finds no [auth] in its secrets; start "
+                "`trimtab dashboard` again, which says what is missing."
+            )
+            st.stop()
+        return
+    if st.user.is_logged_in:
         return
     st.title("Trimtab")
     st.write("This dashboard can start jobs, so you must log in.")

@@ -124,16 +124,18 @@ class BundleVerifier:
         return self.records.keys()
 
     def _entrant(self, plan: PlanCandidate) -> Entrant:
-        """What it took alone tells which images are harder: of those that go the same way through
-        the plan the mean. Where an earlier version timed others, all are alike."""
+        """What it took alone tells which images are harder: of those of a split that go the same
+        way through the plan the mean. Where an earlier version timed others, all are alike."""
         parts = [self._timed, self.evaluator.data.rows.test]
-        ways = np.concatenate([_ways(self.evaluator.replayed(plan, part)) for part in parts])
+        ways = [_ways(self.evaluator.replayed(plan, part)) for part in parts]
         alone_ms = np.array(self.records[plan.key].samples.get("latency_ms", ()))
-        if len(alone_ms) != len(ways):
-            return Entrant(plan.label, np.ones(len(ways)))
-        _, way = np.unique(ways, axis=0, return_inverse=True)
-        way = way.reshape(-1)  # numpy 2.0 gave it a second axis
-        return Entrant(plan.label, (np.bincount(way, alone_ms) / np.bincount(way))[way])
+        count = sum(map(len, ways))
+        if len(alone_ms) != count:
+            return Entrant(plan.label, np.ones(count))
+        # Each split for itself: what test took is no part of what plans are decided by.
+        times = np.split(alone_ms, [len(self._timed)])
+        expected = [_means(own, took) for own, took in zip(ways, times, strict=True)]
+        return Entrant(plan.label, np.concatenate(expected))
 
     def _fail(self, plan: PlanCandidate, error: TrimtabError) -> None:
         self.failed.add(plan.key)
@@ -282,6 +284,16 @@ class BundleVerifier:
             for metric, value in measured.items()
             if value is not None and metric in predicted
         }
+
+
+def _means(ways: NDArray[Any], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean (n,) of those of the `times` that went the same of the `ways` (n, fields)."""
+    if not len(times):
+        return times
+    _, way = np.unique(ways, axis=0, return_inverse=True)
+    way = way.reshape(-1)  # numpy 2.0 gave it a second axis
+    means: NDArray[np.float64] = (np.bincount(way, times) / np.bincount(way))[way]
+    return means
 
 
 def _ways(replayed: Replay | StatefulReplay) -> NDArray[np.int64]:

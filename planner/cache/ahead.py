@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,13 @@ class _Wanted:
 
 
 def quantise_ahead(
-    cache: VariantCache, wanted: Sequence[tuple[StoredVariant, str]], executor: Executor
+    cache: VariantCache,
+    wanted: Sequence[tuple[StoredVariant, str]],
+    executor: Executor,
+    enough: Callable[[], bool],
 ) -> None:
-    """Quantise parents by schemes where that was not done, in the order in which they end.
+    """Quantise parents by schemes where that was not done, in the order in which they end; no more
+    is begun once there is `enough`.
 
     What cannot be made is kept as :meth:`VariantCache.quantised` keeps it, which finds both then.
     """
@@ -42,7 +46,7 @@ def quantise_ahead(
         works, total = [found.work for found in missing], len(missing)
         if total:
             cache.journal.step("build", "variants on the cluster", 0, total)
-        ended = executor.run(works, cache.journal.alive)
+        ended = executor.run(works, cache.journal.alive, enough)
         for done, (number, outcome) in enumerate(ended, 1):
             _keep(cache, missing[number], outcome)
             cache.journal.step("build", "variants on the cluster", done, total)
@@ -60,6 +64,7 @@ def _known(cache: VariantCache, parent: StoredVariant, scheme: str) -> bool:
 
 
 def _wanted(cache: VariantCache, parent: StoredVariant, scheme: str, folder: Path) -> _Wanted:
+    cache.warn_of_few(parent, scheme)
     made = folder / "made"
     made.mkdir(parents=True)
     source, out = folder / "source.onnx", made / "model.onnx"

@@ -117,12 +117,7 @@ class VariantCache:
         if key in self.failed:
             raise self.failed[key]
         self.journal.note("info", parent.variant.name, f"building {scheme}")
-        if len(self.fit) < FEW_IMAGES:
-            text = (
-                f"{scheme} is calibrated on {len(self.fit)} images only, whose ranges others may "
-                f"leave; give at least {FEW_IMAGES} as workload.splits.fit"
-            )
-            self.journal.note("warning", parent.variant.name, text)
+        self.warn_of_few(parent, scheme)
         try:
             with one_step():
                 return self._quantise(parent, scheme, lineage)
@@ -132,6 +127,15 @@ class VariantCache:
         except TrimtabError as error:
             self.keep_failure(parent, scheme, lineage, error)
             raise
+
+    def warn_of_few(self, parent: StoredVariant, scheme: str) -> None:
+        """Tell where there are few images to calibrate on."""
+        if len(self.fit) < FEW_IMAGES:
+            text = (
+                f"{scheme} is calibrated on {len(self.fit)} images only, whose ranges others may "
+                f"leave; give at least {FEW_IMAGES} as workload.splits.fit"
+            )
+            self.journal.note("warning", parent.variant.name, text)
 
     def keep_failure(
         self,

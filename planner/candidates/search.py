@@ -94,7 +94,8 @@ class CandidateSearch:
         be, StoreError, or DeviceLost."""
         study, budget = self._study, self._budget
         if self._job.executor.place is not None:
-            quantise_ahead(self._evaluator.variants, self._quantised(), self._job.executor)
+            variants, wanted = self._evaluator.variants, self._quantised()
+            quantise_ahead(variants, wanted, self._job.executor, lambda: budget.share >= 1)
         found = [self._evaluated(candidate) for candidate in study.measured]
         while not study.baselines_done or budget.share < 1:
             proposal = study.next()

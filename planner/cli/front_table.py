@@ -56,8 +56,8 @@ def legend(view: FrontView, shown: int) -> str:
     known = len([row for row in view.rows if "front" in row.roles])
     return (
         f"{shown} of {len(view.rows)} plans ({known} on the front), sorted by "
-        f"{_words(view.cost)}, smallest first. ~ predicted; all else was measured on the device, "
-        "and qualities on test, with 95 % intervals."
+        f"{_words(view.cost)}, smallest first. ~ predicted; costs without it were measured on the "
+        "device. Qualities are of test, with 95 % intervals."
     )
 
 

@@ -49,9 +49,11 @@ def _candidates(spec: JobSpec) -> list[str]:
             "tflite" if tflite else "onnx", counts, told.get("accelerators", "").split()
         )
         count += floats * (1 + len(spec.techniques.quantisation)) * len(ways)
+    sized = spec.techniques.sizes or any(model.sizes for model in spec.models)
+    more = "; those for other input sizes come on top, as many as the models take" if sized else ""
     return [
         f"Candidates: up to {count} ({len(spec.models)} models, their precisions and runtime "
-        "options)."
+        f"options{more})."
     ]
 
 

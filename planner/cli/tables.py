@@ -1,6 +1,4 @@
-"""How a plan of several stages routes its inputs, as a table and in words.
-
-Views as rich tables, and as text."""
+"""Views as rich tables, and as text."""
 
 from __future__ import annotations
 
@@ -63,7 +61,7 @@ def plain_table(*headers: str, title: str | None = None) -> Table:
     return table
 
 
-def front_table(view: FrontView, rows: Sequence[PlanRow], width: int) -> Table:
+def full_front_table(view: FrontView, rows: Sequence[PlanRow], width: int) -> Table:
     """One line a plan: what was decided on, what test and the device say, the speed-up. On a
     narrow screen what belongs together stands in one column, one below the other."""
     wide = width >= _WIDE

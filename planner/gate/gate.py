@@ -162,8 +162,8 @@ def _bench(
     folder: Path,
     shipped_python: str | None,
 ) -> Iterator[_Bench]:
-    """Nothing else of Trimtab measures on the device meanwhile. Raises WorkloadError, DeviceError,
-    or StoreError where a job measures there."""
+    """Nothing else that uses this store measures on the device meanwhile. Raises WorkloadError,
+    DeviceError, or StoreError where a job measures there."""
     with scratch(store.artefacts.folder), ExitStack() as ours:
         if device is None:
             found = connect(spec.device.address, spec.budget.stall_seconds, **spec.device.settings)

@@ -94,7 +94,9 @@ class SlowerTest:
         """In standard errors."""
         over = float(np.mean(logs)) - math.log1p(self.allowed)
         error = _error(logs)
-        return over / error if error > 0 else math.copysign(math.inf, over)
+        if error > 0:
+            return over / error
+        return math.inf if over > 0 else 0.0
 
     def _level(self, logs: Sequence[float], share: float) -> float:
         return float(student.ppf(share, len(logs) - 1))

@@ -67,6 +67,7 @@ class Rebuilder:
             images=[item.path for item in self.fit[:_GOLDEN]],
             fingerprint=self.fingerprint,
             files=files,
+            largest_pixels=manifest.largest_pixels,
         )
         told = tuple(made[old].variant.name for old in made if old in changed)
         return write_bundle(parts, target), told

@@ -68,7 +68,7 @@ def take_turns(
         request = PairedRequest(
             bundles=paths,
             images=placed,
-            starts=(0,),
+            starts=tuple(range(0, wanted, len(images))),  # again is no memory of before
             output="",
             settings=_SETTINGS,
             seed=look,

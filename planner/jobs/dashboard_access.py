@@ -10,6 +10,8 @@ from trimtab_runtime.errors import SpecificationError
 #: The environment variable that holds the token which everybody must show; what was in it already
 #: is used, so that a dashboard can be started again under the same address.
 TOKEN = "TRIMTAB_DASHBOARD_TOKEN"
+#: The environment variable that is set where everybody must log in.
+LOGIN = "TRIMTAB_DASHBOARD_LOGIN"
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)(:[0-9]{1,5})?")
 
 

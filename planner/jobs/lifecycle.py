@@ -54,18 +54,26 @@ def opened_job(
         met = store.meet_device(device.address, told, device.identity())
         fingerprint, key = met.fingerprint, met.key
         job_id = job_id_of(spec, key, workload.key)
+        early: list[str] = []
+        journal: Journal | None = None
+
+        def tell(text: str) -> None:
+            if journal is None:
+                early.append(text)
+            else:
+                journal.note("info", "cluster", text)
+
+        # First: a job without its cluster has not begun.
+        executor = ours.enter_context(executor_on(spec.cluster, tell))
         place = machine_key(told, device.machine())
         lease = ours.enter_context(store.lease(place, holder=f"job {job_id} ({spec.name})"))
         open_record(store, job_id, spec, workload, splits, key)
         journal = Journal(store, job_id, watcher or NullListener(), lease, stop)
+        for text in early:
+            tell(text)
         for level, text in told_of(workload, spec):
             journal.note(level, "workload", text)
         device.listener = listening = DeviceEvents(journal, device.address)
-
-        def tell(text: str) -> None:
-            journal.note("info", "cluster", text)
-
-        executor = ours.enter_context(executor_on(spec.cluster, tell))
         with _troubles_told(store, job_id, listening):
             yield JobContext(
                 job_id,

@@ -20,7 +20,8 @@ def decided_without_turns(
         return False
     if list(known.get("objectives", ())) != [each.metric for each in data.objectives]:
         return False
-    verified = decision.store.list_verifications(decision.job_id)
+    known_of = decision.store.list_verifications(decision.job_id)
+    verified = [found for found in known_of if found.state == "ok"]
     if not verified or any(map(_waited_for_turns, verified)):
         return False
     text = "the choice of an earlier version, which verified plans one by one, stays"

@@ -26,6 +26,7 @@ from trimtab.planner.reports.speedup import LATENCY, SpeedUp, alike_in_latency, 
 from trimtab.planner.reports.text import printable
 from trimtab.planner.selection.class_cautions import worst_class
 from trimtab.planner.selection.paired import disturbances
+from trimtab.search.objectives.constraints import Constraint
 from trimtab.search.objectives.pareto import spread
 from trimtab_runtime.errors import PlanningError
 from trimtab_runtime.metrics import find_metric
@@ -118,7 +119,7 @@ class FrontView:
     (`trimtab.search.predictors.base`). `moved` says why the choice moved when bundles had been
     measured. `setup` is what is doubtful in how members are fed and read, `predictions` how often
     measured costs lay within the intervals of predicted ones, `losses` what each variant lost and
-    won against its member."""
+    won against its member; `bounded` whether a constraint says how good a plan must be."""
 
     job_id: str
     job_name: str
@@ -138,6 +139,7 @@ class FrontView:
     setup: tuple[str, ...] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
     predictions: Mapping[str, PredictionSummary] = field(default_factory=dict)
+    bounded: bool = False
 
     def row(self, key: str | None) -> PlanRow | None:
         return next((row for row in self.rows if row.key == key), None)
@@ -206,6 +208,7 @@ def front_view(store: Store, job: JobRecord) -> FrontView:
         baseline=baseline.plan.key if baseline else None,
         chosen=next((row.key for row in rows if "chosen" in row.roles), None),
         nearest=summary_of(job).get("nearest"),
+        bounded=any(_bounds_quality(text) for text in job.spec.get("constraints", ())),
         test_looks=store.count_exposures(job.workload_key) if job.workload_key else 0,
         corrections=tuple(store.list_corrections(job_id=job.id)),
         predictors=predictor_errors(job),
@@ -226,6 +229,10 @@ def setup_doubts(job: JobRecord) -> tuple[str, ...]:
         return ()
     forced = ("The job went on with a set-up in doubt, because --force was given.",)
     return (*(forced if setup["forced"] else ()), *map(printable, setup["findings"]))
+
+
+def _bounds_quality(text: str) -> bool:
+    return find_metric(Constraint.parse(text).metric).kind == "quality"
 
 
 def _quality(job: JobRecord, objectives: Sequence[str]) -> str:

@@ -105,10 +105,11 @@ def options_text(options: dict[str, Any]) -> str:
 
 def same_elsewhere(jobs: Sequence[JobRecord], job: JobRecord) -> list[JobRecord]:
     """The latest job of each device that did what `job` did: the same specification but for the
-    device and tags. `job` itself is among them."""
+    device, the cluster and tags. `job` itself is among them."""
 
     def rest(each: JobRecord) -> dict[str, Any]:
-        return {name: value for name, value in each.spec.items() if name not in ("device", "tags")}
+        others = ("device", "cluster", "tags")
+        return {name: value for name, value in each.spec.items() if name not in others}
 
     found: dict[str, JobRecord] = {}
     for each in sorted(jobs, key=lambda j: j.started_at):

@@ -24,8 +24,8 @@ TERMS = {
     "peak_memory_mb": "the most memory that the process of the bundle takes",
     "speed-up": "latency of the baseline divided by that of the plan; with an interval where both "
     "took turns on the device",
-    "~": "predicted: composed of measurements of its parts; everything else was measured with the "
-    "exported bundle",
+    "~": "predicted: composed of measurements of its parts; costs without it were measured with "
+    "the exported bundle. Qualities are replayed on test; with a ~, on validation data",
     "disturbed": "other programs, or the host, used the processor during the measurement",
     "not paired": "measured minutes apart from the baseline, not in turns",
     "newly wrong": "test images that the baseline answers rightly and the plan does not",

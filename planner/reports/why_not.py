@@ -53,7 +53,7 @@ def _reason(
         return "its bundle could not be verified"
     cost = _cost(view, row, chosen)
     quality = _quality(gain)
-    if row.label in chosen.alike and chosen.preferred:
+    if f"({row.key[:8]})" in chosen.preferred:  # the one that it says it was preferred to
         return f"cannot be told from the chosen plan, which is simpler; {quality}"
     return f"{cost}; {quality}"
 
@@ -84,7 +84,9 @@ def _cost(view: FrontView, row: PlanRow, chosen: PlanRow) -> str:
 
 
 def _least(view: FrontView) -> float | None:
-    """What a plan must reach on validation data."""
+    """What a plan must reach on validation data; None where constraints say it."""
+    if view.bounded:
+        return None
     baseline = view.row(view.baseline)
     return baseline.figure(view.quality).replayed if baseline else None
 

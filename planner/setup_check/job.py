@@ -78,7 +78,8 @@ def _kept_or_made(job: JobContext, members: Sequence[Member], items: Sequence[It
             if member.problem is not None:
                 text = f"its set-up could not be tried: {member.problem}"
                 job.journal.note("warning", member.member, text)
-        _keep(job.store, key, lineage, check)
+        if all(member.problem is None for member in check.members):  # else tried again
+            _keep(job.store, key, lineage, check)
     job.journal.step("setup", "", 1, 1)
     return check
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -104,7 +104,7 @@ class PairedTimes:
         variance = correction * float(self._shares**2 @ off**2)
         if again:
             variance += correction * float(self._shares @ off**2)
-        half = np.sqrt(variance) * stats.t.ppf(0.975, count - 1)
+        half = np.sqrt(variance) * scipy.stats.t.ppf(0.975, count - 1)
         return Known(float(value), float(value * np.exp(-half)), float(value * np.exp(half)))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from trimtab.planner.cli import main
 from trimtab.planner.cli.commands.dashboard import command, environment
-from trimtab.planner.jobs.dashboard_access import TOKEN, is_loopback
+from trimtab.planner.jobs.dashboard_access import LOGIN, TOKEN, is_loopback
 from trimtab.planner.jobs.store_location import StoreLocation
 
 
@@ -27,7 +27,8 @@ def test_what_is_secret_goes_by_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv(TOKEN, "of another")
     told = environment(StoreLocation("some/trimtab.db", None), None)
     assert told["TRIMTAB_STORE"] == str(tmp_path / "some" / "trimtab.db")
-    assert TOKEN not in told
+    assert TOKEN not in told and LOGIN not in told
+    assert environment(StoreLocation(url, tmp_path), None, login=True)[LOGIN] == "1"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,26 @@ def test_secrets_that_cannot_be_read_are_told(tmp_path, monkeypatch, capsys):
     (tmp_path / ".streamlit" / "secrets.toml").write_text("[auth")
     assert main(["dashboard", "--address", "0.0.0.0"]) == 2
     assert "not TOML" in capsys.readouterr().err
+
+
+def test_secrets_of_the_home_folder_are_read_too(tmp_path, monkeypatch, capsys):
+    """Streamlit reads both, and neither where one is damaged."""
+    home, here = tmp_path / "home", tmp_path / "here"
+    for folder, text in ((home, "[auth"), (here, '[auth]\nclient_id = "x"\n')):
+        (folder / ".streamlit").mkdir(parents=True)
+        (folder / ".streamlit" / "secrets.toml").write_text(text)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    assert main(["dashboard", "--login"]) == 2
+    assert "not TOML" in capsys.readouterr().err
+
+
+def test_login_on_this_machine_is_told_how(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["dashboard", "--login"]) == 2
+    told = capsys.readouterr().err
+    assert "server_metadata_url" in told and "ssh -L" not in told
 
 
 @pytest.mark.skipif(

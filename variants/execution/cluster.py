@@ -14,8 +14,7 @@ from typing import Any
 
 from trimtab.variants.execution import remote
 from trimtab.variants.execution.work import Executor, Here, Outcome, Work
-from trimtab_runtime import errors
-from trimtab_runtime.errors import ClusterError, ModelError
+from trimtab_runtime.errors import ClusterError, ModelError, told_error
 
 _GLANCE_S = 1.0
 #: Ray runs a task that often again where its node dies.
@@ -96,10 +95,9 @@ class RayExecutor:
         self._ray, self._told = ray, told
         self._task = ray.remote(max_retries=_RETRIES)(remote.carried_out)
         self._packs: dict[tuple[Path, ...], tuple[Mapping[str, str], Any]] = {}
-        self._cpus = self._met()
-        self.place: str | None = (
-            f"{len(self._cpus)} node(s) with {sum(self._cpus.values()):g} CPUs"
-        )
+        self._nodes = self._met()
+        cpus = sum(cpus for cpus, _ in self._nodes.values())
+        self.place: str | None = f"{len(self._nodes)} node(s) with {cpus:g} CPUs"
         told(f"variants are made on {self.place}")
 
     def run(
@@ -115,7 +113,14 @@ class RayExecutor:
             while queue or begun:
                 while queue and len(begun) < self._at_once(queue[0][1]) and not enough():
                     number, work = queue.pop(0)
-                    begun[self._begin(work)] = number
+                    nodes = self._fitting(work)
+                    if nodes:
+                        begun[self._begin(work, nodes)] = number
+                    else:
+                        self._told(
+                            f"{work.about}: done here, for no node has memory enough for it"
+                        )
+                        yield number, _here(work, waiting)
                 if not begun:
                     return
                 ended, _ = self._ray.wait(list(begun), timeout=_GLANCE_S)
@@ -123,23 +128,29 @@ class RayExecutor:
                     waiting()
                 for reference in ended:
                     number = begun.pop(reference)
-                    yield number, self._outcome(reference, works[number])
+                    yield number, self._outcome(reference, works[number], waiting)
         finally:
             for reference in begun:
                 self._ray.cancel(reference, force=True)
 
     def _at_once(self, work: Work) -> int:
         """So many of its kind fill the cluster; one waits, so that no node does."""
-        return 1 + sum(int(cpus // work.cpus) for cpus in self._cpus.values())
+        return 1 + sum(int(cpus // work.cpus) for cpus, _ in self._nodes.values())
 
-    def _begin(self, work: Work) -> Any:
-        fitting = [node for node, cpus in self._cpus.items() if cpus >= work.cpus]
-        if not fitting:
+    def _fitting(self, work: Work) -> list[str]:
+        """The nodes that have what a step needs. Raises ClusterError where none has so many
+        CPUs."""
+        wide = {node: free for node, (cpus, free) in self._nodes.items() if cpus >= work.cpus}
+        if not wide:
+            most = max(cpus for cpus, _ in self._nodes.values())
             raise ClusterError(
                 f"{work.about}: needs {work.cpus} CPUs on one node, as it is computed here, and "
-                f"the largest has {max(self._cpus.values()):g}; start nodes with more, or run "
-                f"Trimtab with OMP_NUM_THREADS={max(self._cpus.values()):g}"
+                f"the largest has {most:g}; start nodes with more, or run Trimtab with "
+                f"OMP_NUM_THREADS={most:g}"
             )
+        return [node for node, free in wide.items() if free >= _needed_bytes(work)]
+
+    def _begin(self, work: Work, nodes: Sequence[str]) -> Any:
         packs = [self._sent(group) for group in work.inputs]
         request = {
             "module": work.task.__module__,
@@ -152,8 +163,8 @@ class RayExecutor:
         }
         return self._task.options(
             num_cpus=work.cpus,
-            memory=max(_LEAST_BYTES, work.limits.memory_bytes - _UNUSED_BYTES),
-            label_selector=_on(fitting),
+            memory=_needed_bytes(work),
+            label_selector=_on(nodes),
         ).remote(request, *(reference for _, reference in packs))
 
     def _sent(self, group: tuple[Path, ...]) -> tuple[Mapping[str, str], Any]:
@@ -165,20 +176,20 @@ class RayExecutor:
             self._packs[group] = known, self._ray.put(files)
         return self._packs[group]
 
-    def _outcome(self, reference: Any, work: Work) -> Outcome:
+    def _outcome(self, reference: Any, work: Work, waiting: Callable[[], None] | None) -> Outcome:
         try:
             found = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             self._told(f"{work.about}: done here, for the cluster could not: {_first(error)}")
-            return next(iter(Here().run([work])))[1]
+            return _here(work, waiting)
         if "error" in found:
-            return getattr(errors, found["error"], ModelError)(found["reason"])
+            return told_error(found["error"], found["reason"], ModelError)
         for name, content in found["files"].items():
             (work.folder / name).write_bytes(content)
         return found["told"]
 
-    def _met(self) -> dict[str, float]:
-        """CPUs of the nodes on which steps make the same bytes as here."""
+    def _met(self) -> dict[str, tuple[float, float]]:
+        """CPUs and bytes of memory of the nodes on which steps make the same bytes as here."""
         own, alive = remote.about_node(), [n for n in self._ray.nodes() if n["Alive"]]
         ask = self._ray.remote(remote.about_node)
         asked = {
@@ -188,11 +199,14 @@ class RayExecutor:
         self._ray.wait(list(asked.values()), num_returns=len(asked), timeout=_MEETING_S)
         usable = {}
         for node in alive:
-            name, cpus = node["NodeManagerAddress"], node["Resources"].get("CPU", 0.0)
+            name, has = node["NodeManagerAddress"], node["Resources"]
             try:
                 its = self._ray.get(asked[node["NodeID"]], timeout=0)
+            except self._ray.exceptions.GetTimeoutError:
+                self._told(f"node {name} is left out: no answer within {_MEETING_S:g} s")
+                continue
             except self._ray.exceptions.RayError as error:
-                self._told(f"node {name} is left out: {_first(error)}; install Trimtab there")
+                self._told(f"node {name} is left out: {_first(error)}; is Trimtab there?")
                 continue
             other = [
                 f"{key} {its.get(key)} (here {value})"
@@ -201,14 +215,23 @@ class RayExecutor:
             ]
             if other:
                 self._told(f"node {name} is left out, it computes otherwise: {', '.join(other)}")
-            elif cpus:
-                usable[node["NodeID"]] = cpus
+            elif has.get("CPU"):
+                usable[node["NodeID"]] = (has["CPU"], has.get("memory", 0.0))
         if not usable:
             raise ClusterError(
                 "no node of the cluster can be used: each must have CPUs, Trimtab with the same "
                 "versions, and the instruction set of this machine"
             )
         return usable
+
+
+def _needed_bytes(work: Work) -> int:
+    return max(_LEAST_BYTES, work.limits.memory_bytes - _UNUSED_BYTES)
+
+
+def _here(work: Work, waiting: Callable[[], None] | None) -> Outcome:
+    ((_, outcome),) = Here().run([work], waiting)
+    return outcome
 
 
 def _on(nodes: Sequence[str]) -> Mapping[str, str]:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     import onnx
 
 #: Raised whenever the same file and wishes give another view: stores keep views that were made.
-VIEW_VERSION = 1
+VIEW_VERSION = 2
 #: How far, of the largest answer, onnx's reference and onnxruntime may be apart.
 _LOWERED_TOLERANCE = 1e-3
 _SAME_NAME = "two nodes with same node name"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import queue
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Any
@@ -102,6 +104,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 as long as the process
+        self._before = 0
         self._process = child.started(_COMMAND, stderr=self._said)
         self._lines: queue.Queue[bytes | None] = queue.Queue()
         self._requests: queue.Queue[bytes | None] = queue.Queue()
@@ -131,15 +134,17 @@ class _Worker:
             "memory": limits.memory_bytes,
             "temporary": tempfile.gettempdir(),
         }
+        self._before = os.fstat(self._said.fileno()).st_size
         self._send(line)
         clock = AwakeClock()
-        heard, limit_s = clock(), _PREPARING_S
+        heard, limit_s, waited = clock(), _PREPARING_S, time.monotonic()
         while True:
+            if waiting is not None and time.monotonic() - waited >= _GLANCE_S:
+                waited = time.monotonic()
+                waiting()
             try:
                 said = self._lines.get(timeout=_GLANCE_S)
             except queue.Empty:
-                if waiting is not None:
-                    waiting()
                 if clock() - heard > limit_s + watchdog.TELL_S:  # also where it is stopped
                     raise ModelError(_late(about, limit_s)) from None
                 continue
@@ -172,8 +177,10 @@ class _Worker:
         status = self._process.poll()
         if watchdog.SIGNAL is not None and status == -watchdog.SIGNAL:
             return _late(about, step_s)
-        self._said.seek(0)
-        said = self._said.read().decode(errors="replace")
+        end = os.fstat(self._said.fileno()).st_size  # what calls before this one said is theirs
+        said = os.pread(self._said.fileno(), end - self._before, self._before).decode(
+            "utf-8", "replace"
+        )
         died = child.death("whoever worked with it", status, said)
         if said.strip():  # the cause is told, and no other is guessed
             return f"{about}: {died}"

@@ -8,6 +8,7 @@ those. The best is then calibrated on all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -126,10 +127,16 @@ class _Trials:
         if name in self.errors:
             return self.errors[name]
         watchdog.step()
-        with StaticQuantiser(
-            self._source, self._variant, self._calibration, recipe, self._seed
-        ) as quantiser:
-            found = answers(quantiser.quantised(), self._shown)
+        try:
+            with StaticQuantiser(
+                self._source, self._variant, self._calibration, recipe, self._seed
+            ) as quantiser:
+                found = answers(quantiser.quantised(), self._shown)
+        except ModelError:
+            if not self.errors:  # the one that the others are compared with
+                raise
+            self.errors[name], self.agreements[name] = math.inf, 0.0
+            return math.inf
         self.errors[name] = answer_error(found, self._right)
         self.agreements[name] = agreement(found, self._right)
         return self.errors[name]

@@ -43,7 +43,8 @@ def resized_input(fmt: InputFormat, size: Size) -> InputFormat:
     resized = fmt.resize_size
     if resized is not None:
         parts = zip(resized, fmt.size, size, strict=True)
-        height, width = (max(round(r * new / own), new) for r, own, new in parts)
+        least = 0 if fmt.fit == "pad" else 1  # what is cut must not be larger than the image
+        height, width = (max(round(r * new / own), least * new) for r, own, new in parts)
         resized = (height, width)
     return replace(fmt, size=size, resize_size=resized)
 

@@ -56,8 +56,15 @@ def checked_images(
         if first.setdefault(item.sha256, index) != index:
             copies.append((first[item.sha256], index))
     own = list(first.values())
-    pairs = alike_pairs([looks[index] for index in own])
-    if pairs is None or longest_chain(pairs, len(own)) > max(_SHORT_CHAIN, MAX_CHAIN * len(own)):
+    seen, most = [looks[index] for index in own], max(_SHORT_CHAIN, MAX_CHAIN * len(own))
+    pairs = alike_pairs(seen)
+    if pairs is not None and longest_chain(pairs, len(own)) <= most:
+        # Of two classes, as arrows to the left and right, they are no copies.
+        mirrors = alike_pairs(seen, mirrored=True) or []
+        labels = [workload.items[index].label for index in own]
+        more = sorted({*pairs, *((a, b) for a, b in mirrors if labels[a] == labels[b])})
+        pairs = more if longest_chain(more, len(own)) <= most else pairs
+    if pairs is None or longest_chain(pairs, len(own)) > most:
         notices = [
             "very many images look alike, one like the next, as frames of a fixed camera do: "
             "they are split as if each showed something else; say which belong together by a "

@@ -64,8 +64,15 @@ def table_layout(
     groups = {name: rows[name].group for name in names}
     labels = dict(zip(names, indices, strict=True))
     listed = {name: split for name in names if (split := rows[name].split)}
+    by_folder = _split_of(names, splits)
+    apart = [name for name in listed if by_folder.get(name, listed[name]) != listed[name]]
+    if apart:
+        raise WorkloadError(
+            f"{table}: {len(apart)} of {len(listed)} row(s) name another split than the folder of "
+            f"their image: {first_few(apart)}; move the images, or remove the column"
+        )
     notices = [*_from_one(indices, classes), *([] if classes else close_names(found))]
-    return Layout(labels, groups, _split_of(names, splits) or listed, found, tuple(notices))
+    return Layout(labels, groups, by_folder or listed, found, tuple(notices))
 
 
 def _from_one(indices: Sequence[int], classes: tuple[str, ...] | None) -> tuple[str, ...]:

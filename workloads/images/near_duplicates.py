@@ -50,34 +50,35 @@ def look_of(image: Image.Image) -> Look:
     return Look(image.size, plain, mirrored, small.tobytes())
 
 
-def alike_pairs(looks: Sequence[Look]) -> list[tuple[int, int]] | None:
-    """Pairs (first, second) of images that look alike, first < second; None where so many hashes
-    are the same that pairs say nothing.
+def alike_pairs(looks: Sequence[Look], mirrored: bool = False) -> list[tuple[int, int]] | None:
+    """Pairs (first, second) of images that look alike, or of which one looks like the other's
+    mirror image (`mirrored`), first < second; None where so many hashes are the same that pairs
+    say nothing.
 
     Every two are compared, in blocks.
     """
     if not looks:
         return []
-    plain, mirrored = (
+    plain, turned = (
         np.array([getattr(look, name) for look in looks], np.uint64)
         for name in ("bits", "mirrored")
     )
     levels = np.frombuffer(b"".join(look.thumbnail for look in looks), np.uint8)
     grey = levels.reshape(len(looks), _SIDE, _SIDE)
-    found: set[tuple[int, int]] = set()
+    bits, others = (turned, grey[:, :, ::-1]) if mirrored else (plain, grey)
+    found: list[tuple[int, int]] = []
     candidates = 0
-    for bits, others in ((plain, grey), (mirrored, grey[:, :, ::-1])):
-        for start in range(0, len(bits), _BLOCK):
-            block = bits[start : start + _BLOCK, None]
-            first, second = np.nonzero(np.bitwise_count(block ^ plain[None, start:]) <= MAX_BITS)
-            first, second = first + start, second + start
-            first, second = first[first < second], second[first < second]
-            candidates += len(first)
-            if candidates > MAX_CANDIDATES * len(looks):
-                return None
-            close = _levels(others, grey, first, second) <= MAX_LEVELS
-            found |= set(zip(first[close].tolist(), second[close].tolist(), strict=True))
-    return sorted(found)
+    for start in range(0, len(bits), _BLOCK):
+        block = bits[start : start + _BLOCK, None]
+        first, second = np.nonzero(np.bitwise_count(block ^ plain[None, start:]) <= MAX_BITS)
+        first, second = first + start, second + start
+        first, second = first[first < second], second[first < second]
+        candidates += len(first)
+        if candidates > MAX_CANDIDATES * len(looks):
+            return None
+        close = _levels(others, grey, first, second) <= MAX_LEVELS
+        found += zip(first[close].tolist(), second[close].tolist(), strict=True)
+    return found
 
 
 def _levels(

@@ -39,7 +39,10 @@ _ENDLESS_S, _LIMIT_S, _LONG_S = 20.0, 120.0, 900.0
 #: Of an export, which begins with importing torch.
 _EXPORT_S = 60.0
 _ENDLESS = f"gave no answer within {_ENDLESS_S:g} s"
-_DAMAGED, _NOT_LOADED = r"damaged or no (ONNX|TFLite) file", "onnxruntime .* cannot load it"
+_DAMAGED, _NOT_LOADED = (
+    r"damaged or no (ONNX|TFLite) file|the file is empty",
+    "onnxruntime .* cannot load it",
+)
 #: What is said of a file of which some bytes are others: that it is that file's, and no more.
 _OF_THE_MODEL = r"^(model\.(onnx|tflite)|member): (?!whoever worked with it died of status)"
 _SAID = {"mean": 127.5, "std": 127.5}

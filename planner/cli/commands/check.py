@@ -75,6 +75,9 @@ def check(
 
     here, spec = surroundings(context).beside(job), load_spec(job)
     check_present(spec)
+    for path in (junit, markdown):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise typer.BadParameter(f"{path}: its folder does not exist")
     for device in spec.places:
         meet(device.address, **device.settings)
     limits = Limits(slower / 100, points, memory / 100, size / 100)
@@ -89,11 +92,11 @@ def check(
             limits,
             shipped_python=shipped_python,
         )
-    _write(found, junit, markdown)
     if output is Format.json:
         typer.echo(tables.json_text({**asdict(found), "passed": found.passed}))
     else:
         _print(found)
+    _write(found, junit, markdown)
     if not found.passed:
         raise typer.Exit(_PROBLEM)
 

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from trimtab.planner.cli.console import surroundings
-from trimtab.planner.jobs.dashboard_access import TOKEN, is_loopback, proxy_host
+from trimtab.planner.jobs.dashboard_access import LOGIN, TOKEN, is_loopback, proxy_host
 from trimtab.planner.jobs.store_location import StoreLocation
 from trimtab_runtime.errors import SpecificationError, TrimtabError
 
@@ -26,7 +26,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,}")
 _SECRETS = Path(".streamlit") / "secrets.toml"
 _AUTHENTICATION = """\
 the dashboard starts jobs, and jobs run code that they name: who reaches it can do what you can.
-To listen on {address}, put Streamlit's own OpenID Connect in front of it: in {secrets}
+To have people log in, put Streamlit's own OpenID Connect in front of it: in {secrets}
 (here, or in the home folder) write
 
     [auth]
@@ -36,7 +36,8 @@ To listen on {address}, put Streamlit's own OpenID Connect in front of it: in {s
     client_secret = "..."
     server_metadata_url = "https://IDENTITY-PROVIDER/.well-known/openid-configuration"
 
-and `pip install streamlit[auth]`. Or keep it on {loopback}, and reach it through a tunnel:
+and `pip install streamlit[auth]`."""
+_OTHER_ADDRESS = """ Or keep it on {loopback}, and reach it through a tunnel:
 `ssh -L {port}:localhost:{port} HOST`. On a network that you trust wholly, --no-authentication
 opens it to everybody there."""
 
@@ -71,14 +72,14 @@ def dashboard(
     browser: Annotated[bool, typer.Option(help="Open a browser, where there is a screen.")] = True,
 ) -> None:
     """Look at jobs, fronts and plans in a browser, and start jobs there."""
-    here = surroundings(context)
+    here = surroundings(context).nearest()
     proxies = list(map(proxy_host, allowed_host or ()))
     login = login or not (is_loopback(address) or no_authentication)
     if login:
         _require_authentication(address, port)
     token = _token() if is_loopback(address) and not login else None
     words = command(port, address, browser, login, proxies)
-    raise typer.Exit(_wait(subprocess.Popen(words, env=environment(here, token))))
+    raise typer.Exit(_wait(subprocess.Popen(words, env=environment(here, token, login))))
 
 
 def _token() -> str:
@@ -107,16 +108,21 @@ def command(
     return [*run, *(["--browser"] if browser else []), *(["--login"] if login else [])]
 
 
-def environment(here: StoreLocation, token: str | None) -> dict[str, str]:
-    """What the server reads: where the store lies, and the token."""
-    found = {name: value for name, value in os.environ.items() if name != TOKEN}
-    return found | here.environment() | ({TOKEN: token} if token else {})
+def environment(here: StoreLocation, token: str | None, login: bool = False) -> dict[str, str]:
+    """What the server reads: where the store lies, the token, and whether everybody must log
+    in."""
+    found = {name: told for name, told in os.environ.items() if name not in (TOKEN, LOGIN)}
+    found |= here.environment() | ({TOKEN: token} if token else {})
+    return found | ({LOGIN: "1"} if login else {})
 
 
 def _require_authentication(address: str, port: int) -> None:
     """Raises SpecificationError unless Streamlit will ask everybody to log in."""
-    told = _AUTHENTICATION.format(address=address, secrets=_SECRETS, loopback=LOOPBACK, port=port)
-    if not any(_has_login(place / _SECRETS) for place in (Path.cwd(), Path.home())):
+    told = _AUTHENTICATION.format(secrets=_SECRETS)
+    if not is_loopback(address):
+        told += _OTHER_ADDRESS.format(loopback=LOOPBACK, port=port)
+    found = [_has_login(place / _SECRETS) for place in (Path.cwd(), Path.home())]
+    if not any(found):  # both were read: Streamlit takes neither where one is damaged
         raise SpecificationError(told)
     if importlib.util.find_spec("authlib") is None:
         raise SpecificationError(

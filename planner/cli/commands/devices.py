@@ -72,7 +72,7 @@ def show(context: typer.Context, output: _Format = Format.table) -> None:
     from trimtab.profilers import LocalDevice
     from trimtab.profilers.device import device_key
 
-    here = surroundings(context)
+    here = surroundings(context).nearest()
     local = LocalDevice()
     told = local.fingerprint()
     key, engines = device_key(told), _engines(told)

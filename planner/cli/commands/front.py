@@ -127,7 +127,7 @@ def print_front(view: FrontView, rows: list[PlanRow], verbose: bool) -> None:
     """The table, and what its columns are; with all that is known of it where that is wanted."""
     screen = console()
     if verbose:
-        screen.print(tables.front_table(view, rows, screen.width))
+        screen.print(tables.full_front_table(view, rows, screen.width))
         for line in notes.front_notes(view, len(rows)):
             screen.print(line, style="dim")
         return

@@ -43,7 +43,7 @@ def gc(
         raise typer.BadParameter(
             "--format json cannot ask for confirmation; add --yes or --dry-run"
         )
-    here = surroundings(context)
+    here = surroundings(context).nearest()
     removed: list[Leftover] = []
     with (here.reading if dry_run or not here.exists else here.writing)() as store:
         found = store.unreferenced()

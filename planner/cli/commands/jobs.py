@@ -17,7 +17,10 @@ from trimtab.planner.reports.text import printable
 
 #: What a table shows in columns; what is told of a job stands below it.
 _COLUMNS = ("id", "name", "state", "started", "plans")
-_FIELDS = ("id", "name", "state", "device", "started", "candidates", "plans", "chosen", "message")
+_FIELDS = (
+    *("id", "name", "tags", "state", "device", "started", "candidates", "plans", "chosen"),
+    "message",
+)
 
 
 class ListFormat(StrEnum):
@@ -72,6 +75,7 @@ def _job_line(store: Store, job: JobRecord) -> dict[str, Any]:
     return {
         "id": job.id,
         "name": printable(job.name),
+        "tags": " ".join(map(printable, job.spec.get("tags", ()))) or None,
         "state": state,
         "device": job_place(store, job),
         "started": job.started_at.astimezone().strftime("%Y-%m-%d %H:%M"),

@@ -16,6 +16,7 @@ from trimtab.planner.cli.commands.front import FrontFormat
 from trimtab.planner.cli.console import console, surroundings
 from trimtab.planner.cli.int8_blocks import show_blocks
 from trimtab.planner.reports.text import UNKNOWN, number, printable
+from trimtab_runtime.errors import StoreError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,7 +77,17 @@ def layers(
     square = None if size is None else (size, size)
     meet(device)
     if int8:
-        with surroundings(context).writing() as store, connect(device) as place:
+        here = surroundings(context).nearest()
+        if not here.exists:
+            raise StoreError(
+                f"there is no store at {here.shown}: --int8 looks at members of a job; run "
+                "`trimtab plan` for one first"
+            )
+        if by is not By.operator or top is not None or size is not None:
+            raise typer.BadParameter(
+                "--by, --top and --size say nothing of blocks: leave them out"
+            )
+        with here.writing() as store, connect(device) as place:
             show_blocks(store, place, model, options, runs, output.value, plot)
         return
     with connect(device) as place:

@@ -79,6 +79,7 @@ def plan(
         meet(device.address, **device.settings)
     again = f"{here.command} plan {shlex.quote(str(job))}"
     again += "" if budget is None else f" --budget {budget:g}"
+    again += "" if cluster is None else f" --cluster {shlex.quote(cluster)}"
     errors, began = console(sys.stderr), time.monotonic()
     watcher = progress.QuietWatcher(errors) if quiet else progress.watcher(errors)
     if as_json:

@@ -53,7 +53,11 @@ def report(
         run = _log(store, found, written, mlflow) if mlflow is not None else None
     console().print(f"Wrote {written}", soft_wrap=True)
     if run is not None:
-        console().print(f"Logged run {run} at {mlflow}", soft_wrap=True)
+        from trimtab.planner.reports.page.mlflow_run import without_password
+
+        assert mlflow is not None
+        where = without_password(mlflow)
+        console().print(f"Logged run {run} at {where}", soft_wrap=True)
 
 
 def _log(store: Store, job: JobRecord, report: Path, uri: str) -> str:

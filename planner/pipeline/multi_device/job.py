@@ -21,7 +21,7 @@ from trimtab.planner.pipeline.multi_device.planning import WorstCasePlanning
 from trimtab.planner.pipeline.multi_device.plans import DeviceJob
 from trimtab.planner.pipeline.single_device import running
 from trimtab.planner.setup_check.job import SetupPolicy
-from trimtab.planner.specification.job import JobSpec
+from trimtab.planner.specification.job import JobSpec, spec_identity
 from trimtab.profilers import Device
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import PlanningError, SpecificationError, TrimtabError
@@ -50,7 +50,7 @@ def plan_on_several(
     if unknown:
         raise SpecificationError(f"devices: no device is called {unknown[0]!r}")
     workload, splits = load_dataset(spec, images_step(watcher or NullListener()))
-    named = {"spec": spec.model_dump(mode="json"), "workload": workload.key}
+    named = {"spec": spec_identity(spec), "workload": workload.key}
     job_id = content_key(named)[:12]
     holder = f"job {job_id} ({spec.name})"
     with scratch(store.artefacts.folder), store.lease(job_id, holder=holder) as lease:

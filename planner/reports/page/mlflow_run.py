@@ -32,7 +32,15 @@ def log_run(job: JobRecord, view: FrontView, files: Sequence[Path], uri: str) ->
         client = MlflowClient(tracking_uri=uri)
         return _log(client, job, view, files)
     except MlflowException as error:
-        raise PlanningError(f"{uri}: MLflow: {error}") from error
+        place = without_password(uri)
+        raise PlanningError(f"{place}: MLflow: {str(error).replace(uri, place)}") from error
+
+
+def without_password(uri: str) -> str:
+    """A tracking URI as it may be told to anybody."""
+    before, at, rest = uri.rpartition("@")
+    scheme, mark, who = before.partition("://")
+    return f"{scheme}{mark}{who.partition(':')[0]}:***@{rest}" if at and ":" in who else uri
 
 
 def _log(client: Any, job: JobRecord, view: FrontView, files: Sequence[Path]) -> str:

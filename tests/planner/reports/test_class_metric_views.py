@@ -10,7 +10,7 @@ from rich.console import Console
 from trimtab.db import DeviceRecord, JobRecord, PlanMetricRecord, PlanRecord, Store
 from trimtab.planner.cli.console import console
 from trimtab.planner.cli.front_table import front_table as front_in_short
-from trimtab.planner.cli.tables import csv_text, front_table, json_text, quality_table
+from trimtab.planner.cli.tables import csv_text, full_front_table, json_text, quality_table
 from trimtab.planner.reports.front import front_view
 from trimtab.planner.reports.plan.report import _constraints
 from trimtab.planner.reports.plots.front import write_plot
@@ -78,7 +78,7 @@ def test_a_recall_is_a_figure_like_others(found):
 @pytest.mark.parametrize("width", [200, 100])
 def test_tables_take_class_names_literally(found, width):
     view, _ = found
-    shown = text_of(front_table(view, view.rows, width), width)
+    shown = text_of(full_front_table(view, view.rows, width), width)
     assert "recall" in shown
     assert "my_class" in shown
     assert "[red]" in shown

@@ -16,7 +16,7 @@ from trimtab.db import (
 )
 from trimtab.planner.cli.console import console
 from trimtab.planner.cli.progress import LineWatcher, LiveWatcher
-from trimtab.planner.cli.tables import front_table
+from trimtab.planner.cli.tables import full_front_table
 from trimtab.planner.jobs.lookup import find_job, job_state
 from trimtab.planner.jobs.progress import time_text
 from trimtab.planner.reports.figures import MetricValues
@@ -175,7 +175,7 @@ def test_tables_take_labels_literally(store):
     add_plans(store, job.id, many(1))
     view = front_view(store, job)
     screen = io.StringIO()
-    console(screen).print(front_table(view, view.rows, 200))
+    console(screen).print(full_front_table(view, view.rows, 200))
     assert "[bold]</script>" in screen.getvalue()
     assert "\x1b" not in screen.getvalue()
 

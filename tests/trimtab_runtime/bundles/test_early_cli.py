@@ -191,6 +191,8 @@ def test_a_signal_saves_the_memory(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TRIMTAB_CACHE": str(tmp_path / "cache")},
+        # Tests that a script runs in the background inherit an ignored one, which is heeded.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     assert program.stdin is not None
     assert program.stdout is not None
