@@ -113,9 +113,8 @@ def test_the_same_models_pass(folder, machine):
 def test_a_larger_model_is_slower_and_a_smaller_one_less_accurate(folder, machine):
     against = str(folder / "shipped" / "plan.pyz")
     larger = check(write_job(folder, 200), against, device=machine)
-    assert verdicts(larger) == {
-        "accuracy": "ok", "latency": "worse", "memory": verdicts(larger)["memory"], "size": "worse"
-    }  # fmt: skip
+    own = verdicts(larger)  # of memory the device decides
+    assert (own["accuracy"], own["latency"], own["size"]) == ("ok", "worse", "worse")
     assert larger.rebuilt == ("net",)
     smaller = check(write_job(folder, 2), against, device=machine)
     assert verdicts(smaller)["accuracy"] == "worse"
