@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-import trimtab_runtime
 from trimtab.profilers.device import Device, ProbeResult, Progress
 from trimtab.profilers.kind import DeviceKind
 from trimtab.profilers.probe_answer import read_result
@@ -30,7 +29,7 @@ from trimtab.profilers.probe_process import (
 )
 from trimtab_runtime.codec import content_key
 from trimtab_runtime.errors import DeviceError
-from trimtab_runtime.processes import end_group
+from trimtab_runtime.processes import end_group, runtime_place
 
 _MACHINE_ID = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
@@ -70,7 +69,7 @@ class LocalDevice(Device):
             scratch = Path(folder)
             text = request_text(request, str(scratch / "arrays.npz"))
             (scratch / "request.json").write_text(text, encoding="utf-8")
-            runtime = bundle or str(Path(trimtab_runtime.__file__).parent.parent)
+            runtime = bundle or runtime_place(self.python, folder)
             stall_s = stall_s or self._stall_s
             self._run(scratch, runtime, stall_s, step_limit_s(request, stall_s), progress)
             return read_result(scratch, request)

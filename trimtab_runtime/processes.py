@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from typing import Any
+
+import trimtab_runtime
 
 #: The most that passes between two looks of whoever waits, on a machine that is very busy.
 _GAP_S = 5.0
@@ -37,3 +40,15 @@ def end_group(process: subprocess.Popen[Any]) -> None:
     else:
         process.kill()
     process.wait()
+
+
+def runtime_place(python: str, folder: str) -> str:
+    """Where the interpreter `python` imports this package from: another one gets a link to it in
+    `folder`, with nothing beside it, for it has engines of its own."""
+    package = os.path.dirname(os.path.abspath(trimtab_runtime.__file__))
+    if python == sys.executable:
+        return os.path.dirname(package)
+    link = os.path.join(folder, trimtab_runtime.__name__)
+    if not os.path.lexists(link):
+        os.symlink(package, link)
+    return folder

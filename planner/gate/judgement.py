@@ -66,6 +66,10 @@ def accuracy(shipped: Bools, new: Bools, blocks: NDArray[np.int64], limits: Limi
     )
 
 
+#: Sittings that say how much sittings scatter.
+_FEWEST = 2
+
+
 @dataclass(frozen=True)
 class SlowerTest:
     """Whether something is slower than may be: Student's t over sittings, each with processes of
@@ -77,7 +81,9 @@ class SlowerTest:
     alpha: float = LATENCY_ALPHA
 
     def decided(self, logs: Sequence[float]) -> bool:
-        """Whether more sittings are not needed."""
+        """Whether more sittings are not needed; of one alone nothing is known."""
+        if len(logs) < _FEWEST:
+            return False
         return self.slower(logs) or self._excess(logs) < -self._level(logs, 1 - _BETA)
 
     def slower(self, logs: Sequence[float]) -> bool:
@@ -96,7 +102,7 @@ class SlowerTest:
         error = _error(logs)
         if error > 0:
             return over / error
-        return math.inf if over > 0 else 0.0
+        return math.copysign(math.inf, over) if over else 0.0
 
     def _level(self, logs: Sequence[float], share: float) -> float:
         return float(student.ppf(share, len(logs) - 1))

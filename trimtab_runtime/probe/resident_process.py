@@ -6,15 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any, Callable
 
-import trimtab_runtime
 from trimtab_runtime.errors import DeviceError, told_error
 from trimtab_runtime.probe.requests import PairedRequest
+from trimtab_runtime.processes import runtime_place
 
 Progress = Callable[[int, int], None]
 
@@ -24,11 +24,11 @@ _RESIDENT = "trimtab_runtime/probe/resident.py"
 class ResidentProcess:
     """A bundle that runs, and waits."""
 
-    def __init__(self, request: PairedRequest, bundle: str, python: str = "") -> None:
+    def __init__(self, request: PairedRequest, bundle: str, python: str, folder: str) -> None:
         self._bundle = bundle
         self._process = subprocess.Popen(
-            [python or sys.executable, "-m", "trimtab_runtime.probe.resident"],
-            env={**os.environ, "PYTHONPATH": _runtime_of(bundle)},
+            [python, "-m", "trimtab_runtime.probe.resident"],
+            env={**os.environ, "PYTHONPATH": _runtime_of(bundle) or runtime_place(python, folder)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -76,12 +76,12 @@ class ResidentProcess:
 
 
 def _runtime_of(bundle: str) -> str:
-    """Where a bundle's process imports from: itself, unless it is of a version without this, or no
-    bundle at all, which is for the process to say."""
+    """Where a bundle's process imports from: itself; '' where it is of a version without this, or
+    no bundle at all, which is for the process to say."""
     with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(bundle) as archive:
         if _RESIDENT in archive.namelist():
             return os.path.abspath(bundle)
-    return str(Path(trimtab_runtime.__file__).parent.parent)
+    return ""
 
 
 @contextmanager
@@ -89,9 +89,10 @@ def residents_of(request: PairedRequest, progress: Progress) -> Iterator[list[Re
     """All bundles, loaded; they end with the context."""
     with ExitStack() as held:
         found = []
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="trimtab-turns-"))
         pythons = request.pythons or ("",) * len(request.bundles)
         for bundle, python in zip(request.bundles, pythons):
-            found.append(ResidentProcess(request, bundle, python))
+            found.append(ResidentProcess(request, bundle, python or sys.executable, folder))
             held.callback(found[-1].close)
         for resident in found:
             resident.wait_until_ready()
