@@ -2,7 +2,13 @@
 
 CIFAR-10's images of the data pack and small networks of several depths, input sizes and
 precisions. Each job runs in a process of its own, on made-up times; its steps are timed by what it
-tells of its progress, and its memory is the most that it or a process of its own held.
+tells of its progress, and its memory is the most that it or a process of its own held. Prints a
+line for each job, and one JSON object as its last line:
+
+    exponent_images      slope of seconds against images, both as logarithms
+    exponent_variants    the same against variants
+    peak_gb              the most memory that a process held
+    seconds              of each job, without its steps on the device
 
     python -m benchmarks.growth [--images 1000,5000] [--variants 4,10]
 """

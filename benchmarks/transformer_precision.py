@@ -5,8 +5,8 @@ at taps, and fed smaller images?
     python -m benchmarks.transformer_precision --packages DIR
 
 Weights are random, so the figures say whether a scheme works on a graph, not what it costs in
-accuracy. Prints a table, and one JSON object as its last line: per network what became of it, step
-by step, or the reason.
+accuracy. Prints a table, and one JSON object as its last line: `networks` by name, with what
+became of each, step by step, or the reason; `missing` are packages that were not found.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,7 +65,9 @@ def network(package: str, name: str, packages: str) -> nn.Module:
 
 
 def main(
-    packages: Annotated[Path, typer.Option(help="folder with timm and torchvision")],
+    packages: Annotated[
+        Path | None, typer.Option(help="folder with timm and torchvision, where not installed")
+    ] = None,
     only: Annotated[str, typer.Option(help="names of the table, separated by commas")] = "",
     images: Annotated[int, typer.Option(help="to calibrate on, and to compare answers on")] = 8,
     blocks: Annotated[int, typer.Option(help="that mixed precision tells apart")] = 8,
@@ -74,20 +77,24 @@ def main(
     from sample_models import texture_images
 
     found: dict[str, dict[str, Any]] = {}
+    if packages is not None:
+        sys.path.append(str(packages))
+    wanted = {package for package, _ in NETWORKS.values()}
+    missing = sorted(package for package in wanted if find_spec(package) is None)
     with tempfile.TemporaryDirectory(prefix="transformers-") as place:
         shown = []
         for number, pixels in enumerate(texture_images(images, seed=1, size=SIZE)[0]):
             shown.append(Path(place) / f"{number}.png")
             Image.fromarray(pixels).save(shown[-1])
         for name, (package, architecture) in NETWORKS.items():
-            if only and name not in only.split(","):
+            if package in missing or (only and name not in only.split(",")):
                 continue
             began, path = time.monotonic(), Path(place) / "network.onnx"
-            arguments = {"package": package, "name": architecture, "packages": str(packages)}
+            arguments = {"package": package, "name": architecture, "packages": str(packages or "")}
             row = _row(path, arguments, shown, blocks)
             found[name] = {**row, "seconds": round(time.monotonic() - began)}
             typer.echo(f"| {name} | " + " | ".join(str(row.get(s, "")) for s in _STEPS) + " |")
-    typer.echo(json.dumps(found))
+    typer.echo(json.dumps({"networks": found, "missing": missing}))
 
 
 def _row(

@@ -5,8 +5,9 @@ some are written by hand, the rest is drawn from a seed. Each case runs in a pro
 with a limit of time. It is `refused` (an error of Trimtab's that says why), `survived` (what had
 to go on went on), or else a `traceback`, `harmed` (a file overwritten, a wrong answer in silence),
 `ended` (it died, hung, or a job ended that should go on) or `mistaken` (refused by another rule
-than the one that it breaks, or not at all: each case says what must become of it). Prints a line
-for a case that is neither of the first two (all with `--all`), and a JSON object as its last line:
+than the one that it breaks, or not at all: each case says what must become of it). Prints a
+line for a case that is neither of the first two (all with `--all`), and one JSON object as its
+last line:
 
     cases                 how many ran, also by family
     refused_or_survived   share of the cases
