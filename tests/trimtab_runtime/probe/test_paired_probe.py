@@ -243,10 +243,11 @@ def test_nobody_is_left_behind(single: Path, photos: list[Path], tmp_path: Path)
 
 def test_a_bundle_that_is_stopped_ends_with_its_turns(single: Path, photos: list[Path]) -> None:
     held: list[psutil.Process] = []
+    others = set(psutil.Process().children(recursive=True))  # as processes that wait for steps
 
     def stop(done: int, total: int) -> None:
         if not held:
-            held.extend(psutil.Process().children(recursive=True))
+            held.extend(set(psutil.Process().children(recursive=True)) - others)
             next(each for each in held if RESIDENT in each.cmdline()).suspend()
 
     request = request_of([single, single], photos[:8], starts=(0,))
