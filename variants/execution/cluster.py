@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from trimtab_runtime.errors import ClusterError, ModelError, told_error
 _GLANCE_S = 1.0
 #: Ray runs a task that often again where its node dies.
 _RETRIES = 5
-_MEETING_S = 60.0
+_MEETING_S, _REACHING_S = 60.0, 20.0
 #: Of the memory that a step is allowed, which few take; and what the smallest is taken to need.
 _UNUSED_BYTES, _LEAST_BYTES = 3 * 2**30, 2**30
 _INSTALL = "pip install 'trimtab[cluster]'"
@@ -56,6 +57,7 @@ def _join(ray: Any, address: str) -> None:
                 "use one; name the same, or run the jobs one after the other"
             )
         if not _JOINED:
+            _reach(address)
             try:
                 ray.init(
                     address=None if address == "auto" else address,
@@ -66,6 +68,18 @@ def _join(ray: Any, address: str) -> None:
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise ClusterError(_refused(address, error)) from error
         _JOINED.append(address)
+
+
+def _reach(address: str) -> None:
+    """Ray itself tries for minutes. Raises ClusterError where nobody listens."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # Ray knows other forms
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHING_S):
+            pass
+    except (OSError, OverflowError) as error:
+        raise ClusterError(_refused(address, error)) from error
 
 
 def _leave(ray: Any) -> None:
