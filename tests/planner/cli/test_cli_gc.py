@@ -114,16 +114,16 @@ def test_a_missing_file_is_a_problem(gc):
     assert f"Missing, but referred to: model used.onnx ({record.sha256})" in text
 
 
-def test_it_waits_for_running_jobs_and_makes_no_store(gc, tmp_path, monkeypatch):
+def test_it_waits_for_running_jobs_and_makes_no_store(gc, tmp_path_factory, monkeypatch):
     with open_store() as store, store.lease("dev", holder="job j1 (camera)"):
         status, _, errors = gc("--yes")
     assert status == 1
     assert "'job j1 (camera)' is running with this store" in errors
     assert kept() == ["bundle", "model"]
 
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path / "empty")
+    empty = tmp_path_factory.mktemp("empty")  # with no store in a folder above
+    monkeypatch.chdir(empty)
     status, _, errors = gc("--yes")
     assert status == 1
     assert "there is no store" in errors
-    assert list((tmp_path / "empty").iterdir()) == []
+    assert list(empty.iterdir()) == []

@@ -4,11 +4,8 @@ import csv
 from pathlib import Path
 
 import pytest
-import yaml
 from PIL import Image
-from sample_models import INPUT, write_onnx, write_photos
 
-from trimtab.planner.cli import main
 from trimtab.planner.specification.job import load_spec
 from trimtab.workloads import read_workload
 from trimtab_runtime.errors import SpecificationError
@@ -81,18 +78,3 @@ def test_labels_of_a_column_that_once_had_a_gap_are_whole_numbers(tmp_path):
     assert {Path(item.name).stem: str(item.label) for item in workload.items} == {
         str(label): str(label) for label in range(12)
     }
-
-
-def test_a_store_beside_the_job_is_named_where_another_is_made(tmp_path, monkeypatch, capsys):
-    write_onnx(tmp_path / "m.onnx", width=2)
-    write_photos(tmp_path / "images", 30)
-    job = yaml.safe_load(PLAIN)
-    job["models"] = [{"path": "no-such.onnx", "input": INPUT}]  # it ends before it measures
-    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
-    (tmp_path / "trimtab-store").mkdir()
-    (tmp_path / "trimtab-store" / "trimtab.db").touch()
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    assert main(["plan", "../job.yaml"]) != 0
-    beside = Path("..", "trimtab-store", "trimtab.db")
-    assert f"trimtab --store {beside} plan ../job.yaml" in capsys.readouterr().err

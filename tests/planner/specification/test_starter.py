@@ -162,7 +162,7 @@ def test_folders_of_splits_are_splits_and_no_classes(tmp_path):
     assert spec.workload.images == (tmp_path / "data").resolve()
     assert starter.summary == "1 model(s), 72 images in 4 classes"
     assert "# 72 images, 4 classes, a folder each: a 18, b 18, c 18, d 18." in starter.text
-    assert "# Splits by their folders: fit 24, tune 24, test 24." in starter.text
+    assert "# Splits as they lie there: fit 24, tune 24, test 24." in starter.text
     assert "  splits:" not in starter.text
     assert spec.models[0].output.offset == 0
 
@@ -252,7 +252,7 @@ def test_init_refuses_to_overwrite(zoo, tmp_path, capsys):
     assert "replace it with --force" in capsys.readouterr().err
     assert main(["init", "zoo", "--force"]) == 0
     assert main(["init", "nowhere", "-o", "other.yaml"]) == 2
-    assert "nowhere: not a folder" in capsys.readouterr().err
+    assert "nowhere: there is no such folder" in capsys.readouterr().err
     spec = yaml.safe_load((tmp_path / "job.yaml").read_text())
     assert spec["budget"] == {"minutes": 20}
 

@@ -113,7 +113,7 @@ def test_who_waits_may_end_what_runs(on_cluster, models, tmp_path):
         raise KeyboardInterrupt
 
     (work,) = quantising(models, tmp_path, ("net4",))
-    endless = replace(work, task=isolated_tasks.steps, request=[1, 100.0])
+    endless = replace(work, task=isolated_tasks.endless, request=None)
     with pytest.raises(KeyboardInterrupt):
         list(on_cluster.run([endless, endless], waiting))
     assert dict(on_cluster.run([work])).keys() == {0}
