@@ -22,7 +22,7 @@ import typer
 from PIL import Image
 from scipy import stats
 
-from benchmarks._options import DEFAULT_DATA, NoData
+from benchmarks._options import DEFAULT_DATA, ROOT, NoData
 from trimtab.planner.bundles.archive import BundleParts, write_bundle
 from trimtab.variants import export_module, inspect_model, make_variant
 from trimtab_runtime import Plan
@@ -54,9 +54,8 @@ def main(
 
 def measured(folder: Path, pairs: int) -> dict[str, float | list[float]]:
     """The figures of the benchmark."""
-    model = export_module(
-        "benchmarks.zoo:efficientnet_lite", {"number": 0}, None, SIZE, folder / "lite0.onnx"
-    )
+    entry, target = "benchmarks.zoo:efficientnet_lite", folder / "lite0.onnx"
+    model = export_module(entry, {"number": 0}, None, SIZE, target, folder=ROOT)
     plan = Plan.load(str(bundle_of(model, folder)))
     options = plan.manifest.structure.stages[0].options
     session = onnxruntime.InferenceSession(str(model), session_options(options))

@@ -22,7 +22,7 @@ import numpy as np
 import typer
 from scipy import stats
 
-from benchmarks._options import DEFAULT_DATA, NoData
+from benchmarks._options import DEFAULT_DATA, ROOT, NoData
 from benchmarks.runtime_overhead import SIZE, photograph
 from trimtab.variants import (
     cut_segments,
@@ -55,9 +55,8 @@ def main(
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = export_module(
-            "benchmarks.zoo:efficientnet_lite", {"number": 0}, None, SIZE, folder / "lite0.onnx"
-        )
+        entry, target = "benchmarks.zoo:efficientnet_lite", folder / "lite0.onnx"
+        model = export_module(entry, {"number": 0}, None, SIZE, target, folder=ROOT)
         said = {"resize": "bicubic", "mean": 127, "std": 128}
         variant = make_variant(model, inspect_model(model), said, {}, "lite0")
         small = folder / "w8a8.onnx"
