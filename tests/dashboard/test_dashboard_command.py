@@ -3,6 +3,7 @@
 import importlib.util
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from trimtab.planner.cli import main
 from trimtab.planner.cli.commands.dashboard import command, environment
@@ -96,3 +97,26 @@ def test_a_token_that_is_too_simple_is_refused(monkeypatch, capsys, token):
     monkeypatch.setenv(TOKEN, token)
     assert main(["dashboard"]) == 2
     assert "16 or more letters" in capsys.readouterr().err
+
+
+def asked_to_log_in():
+    import streamlit as st
+
+    from trimtab.dashboard import login
+
+    login.require()
+    st.write("the jobs")
+
+
+@pytest.mark.parametrize(("wanted", "shown"), [("", ["the jobs"]), ("1", [])])
+def test_where_everybody_must_log_in_nothing_is_shown_without_secrets(
+    tmp_path, monkeypatch, wanted, shown
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(LOGIN, wanted)
+    app = AppTest.from_function(asked_to_log_in).run()
+    assert [each.value for each in app.markdown] == shown
+    assert [each.value.startswith("Everybody must log in") for each in app.error] == [True] * bool(
+        wanted
+    )
